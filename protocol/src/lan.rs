@@ -1,0 +1,84 @@
+//! Control messages between agent and relay, over MQTT.
+
+use crate::{
+    command::Command, config::DeviceConfig, envelope::messages, ids::CommandId, lane::Lane,
+    signing::Signed,
+};
+use serde::{Deserialize, Serialize};
+
+messages! {
+    /// `up/hello`: an agent speaks first after each connect.
+    pub enum UpControl {
+        /// Who speaks, and where its spool stands.
+        1 => Hello(Hello),
+    }
+}
+
+messages! {
+    /// `down/control`.
+    pub enum DownControl {
+        /// The relay's answer to a hello.
+        1 => Welcome(Welcome),
+        /// Reports are durable at the relay (G1), or a batch did not continue
+        /// what the relay has: go on from here.
+        2 => Ack(ReportAck),
+        /// Changed settings.
+        3 => Config(DeviceConfig),
+        /// A renewed certificate is due: enrol again over HTTPS with the present one.
+        4 => Renew(Renew),
+    }
+}
+
+messages! {
+    /// `down/command`.
+    pub enum Deliver {
+        /// A signed command. Delivered again until the agent reports on it; the
+        /// guard recognises repeats and answers with what it knows.
+        1 => Command(Signed<Command>),
+    }
+}
+
+/// An agent introduces itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// Version of the agent.
+    pub agent_version: String,
+    /// Epoch of this start.
+    pub epoch: u64,
+    /// Host name.
+    pub hostname: String,
+    /// Clock of the device, Unix milliseconds, to see a wrong one.
+    pub now_ms: u64,
+    /// Commands with a durable intent and no outcome yet, bounded.
+    #[serde(default)]
+    pub running: Vec<CommandId>,
+}
+
+/// The relay's answer: where it stands with this device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Welcome {
+    /// What is durable at the relay, a position a lane. A missing lane: nothing.
+    pub positions: Vec<ReportAck>,
+    /// Settings that hold.
+    pub config: DeviceConfig,
+    /// Clock of the relay, Unix milliseconds.
+    pub now_ms: u64,
+}
+
+/// Everything of `lane` up to (`epoch`, `through`) is durable at the relay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReportAck {
+    /// Which lane.
+    pub lane: Lane,
+    /// Epoch of the last durable report.
+    pub epoch: u64,
+    /// Its sequence number.
+    pub through: u64,
+}
+
+/// Asks an agent to renew its certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Renew {
+    /// When the present one ends, Unix milliseconds.
+    pub expires_ms: u64,
+}

@@ -1,0 +1,283 @@
+//! What relay and cloud say to each other on `/unifyit/lane/1`.
+//!
+//! The relay opens one stream a connection. On it travel [`Frame`]s, each
+//! preceded by its length as four big-endian bytes. Durable records travel in
+//! [`Frame::Data`] under the lane machine ([`crate::lane`]); the rest is
+//! ephemeral and is forgotten when the connection goes.
+
+use crate::{
+    command::Command,
+    config::SiteConfig,
+    envelope::messages,
+    ids::{CommandId, DeviceId, TokenId},
+    inventory::InventoryReport,
+    lane::{Ack, Data, Resume},
+    outcome::{CommandEvent, OutputChunk, Status},
+    report::Gap,
+    signing::Signed,
+    telemetry::{RollupBlock, Sample, SeriesTable},
+};
+use serde::{Deserialize, Serialize};
+
+/// Protocol name.
+pub const PROTOCOL: &str = "/unifyit/lane/1";
+
+messages! {
+    /// A frame on the lane stream, both ways.
+    pub enum Frame {
+        /// First frame, both ways.
+        1 => Hello(LinkHello),
+        /// What the sender of this frame has applied durably of the other's lanes.
+        2 => Resume(Resume),
+        /// Durable records.
+        3 => Data(Data),
+        /// Records are durable at the receiver (G1, G2).
+        4 => Ack(Ack),
+        /// Relay to cloud: not durable, see [`Ephemeral`].
+        5 => Ephemeral(Vec<Ephemeral>),
+        /// Cloud to relay: whose samples somebody watches; replaces the last list.
+        6 => Watch(Watch),
+        /// Either way: the connection is about to be closed, and why.
+        7 => Goodbye(Goodbye),
+    }
+}
+
+/// Introduces one side.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkHello {
+    /// Version of the software.
+    pub version: String,
+    /// Epoch of the sender's own lanes: a relay restored from an old disk starts
+    /// another (G2).
+    pub epoch: u64,
+    /// Sender's clock, Unix milliseconds.
+    pub now_ms: u64,
+    /// `host:port` at which agents reach the relay; empty from the cloud.
+    #[serde(default)]
+    pub lan_https: Vec<String>,
+    /// SHA-256 of the site CA's certificate in DER; empty from the cloud.
+    #[serde(default, with = "serde_bytes")]
+    pub ca_fingerprint: Vec<u8>,
+}
+
+/// Things that matter only while somebody looks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ephemeral {
+    /// Output of a script as it appears; its durable copy follows by lane.
+    Output(DeviceId, OutputChunk),
+    /// A raw sample of a watched device.
+    Sample(DeviceId, Sample),
+}
+
+/// Devices whose raw samples are wanted live, at most 64.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Watch {
+    /// The devices.
+    pub devices: Vec<DeviceId>,
+}
+
+/// A farewell with its reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Goodbye {
+    /// One sentence.
+    pub reason: String,
+}
+
+messages! {
+    /// Durable records from relay to cloud. Lanes: U urgent, S state, O output, M metrics.
+    pub enum UpRecord {
+        /// U: an agent enrolled at the relay.
+        1 => Enrolled(Enrolled),
+        /// U: a device connected or went.
+        2 => Presence(Vec<Presence>),
+        /// S
+        3 => Inventory(DeviceInventory),
+        /// M: names columns, before the first block that uses them.
+        4 => Series(DeviceSeries),
+        /// M: rollups of many devices.
+        5 => Metrics(Vec<DeviceMetrics>),
+        /// U: how commands fare, many devices at once.
+        6 => Progress(Vec<Progress>),
+        /// O
+        7 => Output(DeviceOutput),
+        /// S: how the relay itself fares, each minute.
+        8 => Relay(RelayStatus),
+        /// U: data was dropped (G6).
+        9 => Gap(DeviceGap),
+        /// U: something that must stand in the audit trail happened at the site.
+        10 => Audit(SiteAudit),
+    }
+}
+
+messages! {
+    /// Durable records from cloud to relay. All travel in the urgent lane.
+    pub enum DownRecord {
+        /// Deliver a command.
+        1 => Command(DeliverCommand),
+        /// Settings of the site.
+        2 => Config(SiteConfig),
+        /// A device is out: close its connection and keep it out.
+        3 => RevokeDevice(DeviceId),
+        /// An install token is out.
+        4 => RevokeToken(TokenId),
+    }
+}
+
+/// An agent enrolled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Enrolled {
+    /// The device.
+    pub device: DeviceId,
+    /// Host name at enrolment.
+    pub hostname: String,
+    /// Version of the agent.
+    pub version: String,
+    /// The token used, for reconciling its uses.
+    pub token: TokenId,
+    /// Unix milliseconds.
+    pub at_ms: u64,
+}
+
+/// A change of presence.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Presence {
+    /// The device.
+    pub device: DeviceId,
+    /// Whether it is connected to the relay.
+    pub online: bool,
+    /// Since when, relay's clock, Unix milliseconds.
+    pub at_ms: u64,
+    /// Version of the agent, when it told.
+    #[serde(default)]
+    pub agent_version: String,
+    /// IP address on the LAN.
+    #[serde(default)]
+    pub address: String,
+}
+
+/// Inventory of a device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceInventory {
+    /// The device.
+    pub device: DeviceId,
+    /// The section, whole or changes.
+    pub report: InventoryReport,
+}
+
+/// Column names of a device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceSeries {
+    /// The device.
+    pub device: DeviceId,
+    /// The table.
+    pub table: SeriesTable,
+}
+
+/// Rollups of a device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceMetrics {
+    /// The device.
+    pub device: DeviceId,
+    /// The rollups.
+    pub block: RollupBlock,
+}
+
+/// How a command fares on a device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// The device.
+    pub device: DeviceId,
+    /// What happened. `Sent` and `Expired` are the relay's own words, the rest
+    /// the device's.
+    pub event: CommandEvent,
+}
+
+/// Output of a command on a device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceOutput {
+    /// The device.
+    pub device: DeviceId,
+    /// Consecutive pieces.
+    pub chunks: Vec<OutputChunk>,
+}
+
+/// How a relay fares.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RelayStatus {
+    /// Unix milliseconds.
+    pub at_ms: u64,
+    /// Version.
+    pub version: String,
+    /// Seconds since its start.
+    pub uptime_s: u64,
+    /// Connected devices.
+    pub devices_online: u32,
+    /// Enrolled devices.
+    pub devices_total: u32,
+    /// Records waiting for the cloud.
+    pub backlog_records: u64,
+    /// Bytes waiting for the cloud.
+    pub backlog_bytes: u64,
+    /// Bytes of the database file.
+    pub store_bytes: u64,
+    /// Bytes free on its disk.
+    pub disk_free_bytes: u64,
+    /// Resident memory in bytes.
+    pub memory_bytes: u64,
+    /// Package cache: bytes kept.
+    pub cache_bytes: u64,
+    /// Package cache: bytes served to the site since the start of the day (UTC).
+    pub cache_served_bytes: u64,
+    /// Package cache: bytes fetched from outside since the start of the day (UTC).
+    pub cache_fetched_bytes: u64,
+}
+
+/// Dropped data of a device, or of the relay itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceGap {
+    /// The device; `None` for data of the whole site.
+    pub device: Option<DeviceId>,
+    /// What was lost.
+    pub gap: Gap,
+}
+
+/// Something that happened at the site and must stand in the audit trail.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SiteAudit {
+    /// Unix milliseconds.
+    pub at_ms: u64,
+    /// Dotted verb: `ui.sign_in`, `device.enrolled`, `token.refused`.
+    pub action: String,
+    /// Who: `pin`, a device id, a token id.
+    pub actor: String,
+    /// One sentence.
+    pub detail: String,
+}
+
+/// A command with those whom the relay shall hand it to. The list is the
+/// courier's; what the signature covers is in the command itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeliverCommand {
+    /// Its identity, equal to the signed one.
+    pub command: CommandId,
+    /// Whom to hand it to; empty means every device of the site.
+    pub devices: Vec<DeviceId>,
+    /// Not to be delivered from then on, Unix milliseconds.
+    pub expires_ms: u64,
+    /// The signed command.
+    pub signed: Signed<Command>,
+}
+
+/// How far a command has come over all its devices.
+#[must_use]
+pub fn tally(statuses: impl IntoIterator<Item = Status>) -> Vec<(Status, u64)> {
+    let mut counts: Vec<(Status, u64)> = Vec::new();
+    for status in statuses {
+        match counts.iter_mut().find(|(s, _)| *s == status) {
+            Some((_, n)) => *n += 1,
+            None => counts.push((status, 1)),
+        }
+    }
+    counts
+}
