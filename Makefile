@@ -1,0 +1,101 @@
+# Every command of this repository. `make help` lists them.
+#
+# Build results are kept outside the clone, so that a fresh clone of another
+# version builds what changed and no more. Set CARGO_TARGET_DIR to keep them
+# elsewhere.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/unifyit/target
+
+BIN := $(CARGO_TARGET_DIR)/debug
+STATE ?= .dev
+DEVICES ?= 200
+PREFIX ?= /usr/local
+
+# A failing test must not hide the others.
+NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
+ifdef NEXTEST
+TEST := cargo nextest run --no-fail-fast
+else
+TEST := cargo test --no-fail-fast
+endif
+
+.PHONY: help
+help: ## List the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+.PHONY: install-deps
+install-deps: ## Install from the distribution what building and testing need
+	@deploy/dev/install-deps test
+
+.PHONY: deps-run
+deps-run:
+	@deploy/dev/install-deps run
+
+.PHONY: web
+web: deps-run ## Build console and local UI, when their sources changed
+	@deploy/dev/build-web
+
+.PHONY: build
+build: web
+	cargo build --locked --workspace --bins
+
+.PHONY: run
+run: build ## Cloud, relay and a real agent on this machine, state under .dev/
+	@exec $(BIN)/unifyit-dev run --state $(STATE)
+
+.PHONY: demo
+demo: build ## As run, with simulated devices: make demo DEVICES=200
+	@exec $(BIN)/unifyit-dev run --state $(STATE) --devices $(DEVICES)
+
+.PHONY: lint
+lint: install-deps web ## Formatting, clippy, licences and advisories
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	@if command -v cargo-deny >/dev/null 2>&1; then \
+		cargo deny --offline check bans licenses sources; \
+	else \
+		echo "cargo-deny is not installed: licences and sources are not checked (cargo install cargo-deny --locked)."; \
+	fi
+
+.PHONY: test-web
+test-web: install-deps web
+	cd web && npm run typecheck --if-present && npm test --if-present
+
+.PHONY: test-rust
+test-rust: install-deps build
+	$(TEST) --locked --workspace
+
+.PHONY: test-browser
+test-browser: install-deps build
+	@if [ -x tests/e2e/run ]; then tests/e2e/run; fi
+
+.PHONY: test
+test: ## Everything that must hold
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory test-web
+	@$(MAKE) --no-print-directory test-browser
+	@$(MAKE) --no-print-directory test-rust
+
+.PHONY: soak
+soak: install-deps build ## The fault tests at full length (about an hour)
+	UNIFYIT_SOAK=50 cargo test --locked -p unifyit-tests --test it -- --nocapture --test-threads 1 kill_ soak_
+
+.PHONY: bench
+bench: install-deps web ## Print the figures beside their goals
+	cargo build --locked --release --bins -p unifyit-relay -p unifyit-cloud -p unifyit-tests
+	cargo build --locked --profile agent --bin unifyit-agent -p unifyit-agent
+	@exec $(CARGO_TARGET_DIR)/release/unifyit-bench
+
+.PHONY: fuzz
+fuzz: ## Fuzz every decoder for a minute each (needs cargo-fuzz and a nightly toolchain)
+	cd protocol/fuzz && for target in $$(cargo fuzz list); do cargo fuzz run $$target -- -max_total_time=60; done
+
+.PHONY: install
+install: web ## Install binaries and unit files on this machine (as root)
+	cargo build --locked --release --bins -p unifyit-relay -p unifyit-cloud
+	cargo build --locked --profile agent --bin unifyit-agent -p unifyit-agent
+	@deploy/systemd/install "$(CARGO_TARGET_DIR)" "$(DESTDIR)$(PREFIX)"
