@@ -1,1 +1,2 @@
 //! unifyit-cloud
+pub mod trust;
