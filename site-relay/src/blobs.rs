@@ -1,0 +1,1 @@
+//! Content-addressed files served to agents and fetched from the cloud.

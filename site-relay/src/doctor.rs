@@ -1,0 +1,1 @@
+//! Checks what can be wrong, and says how to mend it.

@@ -1,0 +1,1 @@
+//! Durable records from the cloud: inbox, settings, revocations.

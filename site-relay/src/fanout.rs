@@ -1,0 +1,1 @@
+//! Delivery of commands from the inbox to devices.

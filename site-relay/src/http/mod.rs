@@ -1,0 +1,1 @@
+//! Admin listener: metrics and health.

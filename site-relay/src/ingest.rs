@@ -1,0 +1,1 @@
+//! Reports of agents into the store, acknowledged after the commit (G1).

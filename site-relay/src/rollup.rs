@@ -1,0 +1,1 @@
+//! One-minute rollups of samples.

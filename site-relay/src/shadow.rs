@@ -1,0 +1,1 @@
+//! What the relay knows of each device.

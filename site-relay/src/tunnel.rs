@@ -1,0 +1,1 @@
+//! Live bytes between cloud and device.

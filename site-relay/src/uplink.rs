@@ -1,0 +1,1 @@
+//! The lane stream to the cloud.
