@@ -1,1 +1,3 @@
+//! `unifyit-relay`: the site relay.
+
 fn main() {}

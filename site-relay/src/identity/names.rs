@@ -1,0 +1,89 @@
+//! Names and addresses of this machine: what its certificate must cover and
+//! what agents are told to dial.
+
+use nix::ifaddrs::getifaddrs;
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+};
+
+/// Host name as the kernel has it; `localhost` when it has none.
+#[must_use]
+pub fn hostname() -> String {
+    nix::unistd::gethostname()
+        .ok()
+        .and_then(|name| name.into_string().ok())
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "localhost".to_owned())
+}
+
+/// Addresses of this machine's interfaces that others on the LAN can reach.
+#[must_use]
+pub fn lan_addresses() -> Vec<IpAddr> {
+    let Ok(interfaces) = getifaddrs() else { return Vec::new() };
+    let found: BTreeSet<IpAddr> = interfaces
+        .filter_map(|interface| {
+            let address = interface.address?;
+            let ip = match (address.as_sockaddr_in(), address.as_sockaddr_in6()) {
+                (Some(v4), _) => IpAddr::V4(v4.ip()),
+                (_, Some(v6)) => IpAddr::V6(v6.ip()),
+                _ => return None,
+            };
+            reachable(ip).then_some(ip)
+        })
+        .collect();
+    found.into_iter().collect()
+}
+
+/// What the server certificate covers: the configured names first, then the
+/// host name, the LAN addresses and the loopback.
+#[must_use]
+pub fn certificate_names(configured: &[String]) -> Vec<String> {
+    let mut names: Vec<String> = configured.iter().map(|n| n.trim().to_owned()).collect();
+    names.push(hostname());
+    names.extend(lan_addresses().iter().map(ToString::to_string));
+    names.extend(["localhost", "127.0.0.1", "::1"].map(str::to_owned));
+    let mut seen = BTreeSet::new();
+    names.retain(|name| is_name(name) && seen.insert(name.clone()));
+    names
+}
+
+/// `host:port` at which agents reach a listener: configured names first, then
+/// the address listened on, or the LAN's when that is every address.
+#[must_use]
+pub fn reachable_at(configured: &[String], listening: SocketAddr) -> Vec<String> {
+    let port = listening.port();
+    let mut hosts: Vec<String> = configured.to_vec();
+    if listening.ip().is_unspecified() {
+        hosts.extend(lan_addresses().iter().map(ToString::to_string));
+        if hosts.is_empty() {
+            hosts.push("127.0.0.1".to_owned());
+        }
+    } else {
+        hosts.push(listening.ip().to_string());
+    }
+    hosts.retain(|host| is_name(host));
+    hosts.iter().map(|host| host_port(host, port)).collect()
+}
+
+fn host_port(host: &str, port: u16) -> String {
+    match host.parse::<IpAddr>() {
+        Ok(ip) => SocketAddr::new(ip, port).to_string(),
+        Err(_) => format!("{host}:{port}"),
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    name.parse::<IpAddr>().is_ok()
+        || (!name.is_empty()
+            && name.len() <= 253
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-'))
+}
+
+fn reachable(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(v4) => !(v4.is_loopback() || v4.is_link_local() || v4.is_unspecified()),
+        // Link-local IPv6 needs a zone, which no certificate can carry.
+        IpAddr::V6(v6) => !(v6.is_loopback() || v6.is_unspecified() || v6.is_unicast_link_local()),
+    }
+}
