@@ -1,2 +1,20 @@
-//! unifyit-cloud
+//! unifyit-cloud: the technicians' side of UnifyIT.
+//!
+//! A horizontal spine carries vertical features. The spine ([`db`], [`auth`],
+//! [`authz`], [`audit`], [`events`], [`http`], [`jobs`], [`link`], [`trust`],
+//! [`config`], [`lifecycle`]) never imports a feature; [`app`] alone registers
+//! them and is the table of contents. Start reading there.
+
+pub mod audit;
+pub mod authz;
+pub mod config;
+pub mod context;
+pub mod db;
+pub mod events;
+pub mod features;
+pub mod http;
+pub mod link;
 pub mod trust;
+
+#[cfg(test)]
+pub mod testing;

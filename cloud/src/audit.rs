@@ -1,0 +1,146 @@
+//! Who did what, written in the transaction that does it.
+//!
+//! Rows are append-only (the service's role may neither change nor delete them)
+//! and hash-chained by the database: one chain an organization, one a partner's
+//! own doings, one the platform's. A row taken out or changed breaks the chain
+//! from there on; [`verify`] finds the place.
+
+use crate::{
+    db::{DbError, Place, TenantTx},
+    events::{Kind, NewEvent},
+};
+use serde::Serialize;
+use time::OffsetDateTime;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// Who acts: a person, a key, a relay, or the service itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditActor {
+    /// As shown: an e-mail address, `key:<name>`, `relay:<host>`, `system`.
+    pub name: String,
+    /// Its id, when it has one.
+    pub id: Option<Uuid>,
+    /// The request that it made, for finding log lines.
+    pub request_id: String,
+}
+
+impl AuditActor {
+    /// The service itself: jobs, the command line.
+    #[must_use]
+    pub fn system() -> Self {
+        Self { name: "system".into(), id: None, request_id: String::new() }
+    }
+}
+
+/// What is acted on and where it stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AuditTarget {
+    /// Where it stands: decides who may read the row.
+    pub place: Place,
+    /// The device, when it is about one: the row joins its timeline.
+    pub device: Option<Uuid>,
+    /// As shown: `site Aarhus`, `device web-3`.
+    pub name: String,
+}
+
+impl AuditTarget {
+    /// Something at a place.
+    pub fn at(place: Place, name: impl Into<String>) -> Self {
+        Self { place, device: None, name: name.into() }
+    }
+
+    /// A device.
+    pub fn device(place: Place, device: Uuid, name: impl Into<String>) -> Self {
+        Self { place, device: Some(device), name: name.into() }
+    }
+}
+
+/// A row of the log.
+#[derive(Debug, Clone, Serialize, ToSchema, sqlx::FromRow)]
+pub struct AuditEntry {
+    /// Identity; sorts by time.
+    pub id: Uuid,
+    /// When.
+    #[serde(with = "time::serde::rfc3339")]
+    pub at: OffsetDateTime,
+    /// Who, as shown.
+    pub actor: String,
+    /// Dotted verb: `site.create`.
+    pub action: String,
+    /// On what, as shown.
+    pub target: String,
+    /// One sentence more, or nothing.
+    pub detail: String,
+    /// The request that did it.
+    pub request_id: String,
+    /// The device, when it is about one.
+    pub device_id: Option<Uuid>,
+}
+
+/// Adds a row and tells browsers after the commit.
+///
+/// # Errors
+/// [`DbError`] when the row cannot be written; then the act must not happen.
+pub async fn record(
+    tx: &mut TenantTx,
+    actor: &AuditActor,
+    action: &str,
+    target: &AuditTarget,
+    detail: &str,
+) -> Result<(), DbError> {
+    record_at(tx, actor, action, target, detail, None).await
+}
+
+/// Like [`record`], for what happened earlier somewhere else (a relay's site).
+///
+/// # Errors
+/// [`DbError`] when the row cannot be written.
+pub async fn record_at(
+    tx: &mut TenantTx,
+    actor: &AuditActor,
+    action: &str,
+    target: &AuditTarget,
+    detail: &str,
+    at: Option<OffsetDateTime>,
+) -> Result<(), DbError> {
+    let entry: AuditEntry = sqlx::query_as(
+        "INSERT INTO audit_log (id, partner_id, organization_id, site_id, device_id, actor, actor_id, \
+             action, target, detail, request_id, at, chain_id, seq, prev_hash, hash) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, coalesce($12, clock_timestamp()), $1, 0, '', '') \
+         RETURNING id, at, actor, action, target, detail, request_id, device_id",
+    )
+    .bind(Uuid::now_v7())
+    .bind(target.place.partner)
+    .bind(target.place.organization)
+    .bind(target.place.site)
+    .bind(target.device)
+    .bind(&actor.name)
+    .bind(actor.id)
+    .bind(action)
+    .bind(&target.name)
+    .bind(detail)
+    .bind(&actor.request_id)
+    .bind(at)
+    .fetch_one(&mut **tx)
+    .await?;
+    tx.emit(NewEvent::kept(Kind::AuditAdded, target.place, &entry));
+    Ok(())
+}
+
+/// Checks every chain that the scope sees whole and names the first row that
+/// does not follow from the one before it.
+///
+/// # Errors
+/// [`DbError`] when the log cannot be read.
+pub async fn verify(tx: &mut TenantTx) -> Result<Option<(Uuid, i64)>, DbError> {
+    Ok(sqlx::query_as(
+        "SELECT chain_id, seq FROM ( \
+             SELECT a.chain_id, a.seq, a.hash <> audit_digest(a) AS changed, \
+                 a.prev_hash <> lag(a.hash, 1, '') OVER w OR a.seq <> lag(a.seq, 1, 0) OVER w + 1 AS broken \
+             FROM audit_log a WINDOW w AS (PARTITION BY a.chain_id ORDER BY a.seq)) checked \
+         WHERE changed OR broken ORDER BY chain_id, seq LIMIT 1",
+    )
+    .fetch_optional(&mut **tx)
+    .await?)
+}

@@ -1,0 +1,134 @@
+//! Who acts, in which role, over which part of the hierarchy, and what that
+//! allows. Which rows exist for them is the database's word (G8); this is about
+//! what they may do with what they see.
+//!
+//! What is not visible answers 404; what is visible and not allowed, 403.
+
+use crate::{audit::AuditActor, db::Scope};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// A role at a scope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Everything at the scope.
+    Admin,
+    /// Works on computers and sites; manages no people.
+    Technician,
+    /// Looks.
+    Viewer,
+}
+
+impl Role {
+    /// Reads the schema's word. An unknown word allows the least.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        match text {
+            "admin" => Self::Admin,
+            "technician" => Self::Technician,
+            _ => Self::Viewer,
+        }
+    }
+
+    /// The schema's word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Admin => "admin",
+            Self::Technician => "technician",
+            Self::Viewer => "viewer",
+        }
+    }
+}
+
+/// What a request is about to do. Every endpoint names one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Can {
+    /// Look at what the scope sees.
+    View,
+    /// Read the audit log.
+    ReadAudit,
+    /// Make and change partners: platform operators only.
+    ManagePartners,
+    /// Make and change organizations.
+    ManageOrganizations,
+    /// Make and change sites, their settings and relays.
+    ManageSites,
+    /// Make and revoke install tokens.
+    Install,
+    /// Rename, tag and revoke devices.
+    ManageDevices,
+    /// Run and cancel tasks.
+    RunTasks,
+    /// Open terminals.
+    OpenTerminal,
+    /// See and change people.
+    ManageUsers,
+    /// Make and revoke API keys.
+    ManageApiKeys,
+}
+
+/// Who is behind a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Actor {
+    /// The user's or the key's id.
+    pub id: Uuid,
+    /// What it is.
+    pub kind: ActorKind,
+    /// E-mail address of a user, name of a key.
+    pub name: String,
+    /// Its role.
+    pub role: Role,
+    /// What it sees.
+    pub scope: Scope,
+}
+
+/// What an actor is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ActorKind {
+    /// A person with a session.
+    User {
+        /// The session in use.
+        session: Uuid,
+    },
+    /// An API key.
+    ApiKey,
+}
+
+impl Actor {
+    /// Whether it may.
+    #[must_use]
+    pub fn may(&self, what: Can) -> bool {
+        use Can::{
+            Install, ManageApiKeys, ManageDevices, ManageOrganizations, ManagePartners,
+            ManageSites, ManageUsers, OpenTerminal, ReadAudit, RunTasks, View,
+        };
+        let by_role = match self.role {
+            Role::Admin => true,
+            Role::Technician => match what {
+                View | ReadAudit | ManageSites | Install | ManageDevices | RunTasks
+                | OpenTerminal | ManageApiKeys => true,
+                ManagePartners | ManageOrganizations | ManageUsers => false,
+            },
+            Role::Viewer => matches!(what, View),
+        };
+        let by_scope = match what {
+            ManagePartners => self.scope == Scope::Platform,
+            ManageOrganizations => !matches!(self.scope, Scope::Site(..)),
+            _ => true,
+        };
+        by_role && by_scope
+    }
+
+    /// As it stands in the audit log.
+    #[must_use]
+    pub fn audit(&self, request_id: &str) -> AuditActor {
+        let name = match self.kind {
+            ActorKind::User { .. } => self.name.clone(),
+            ActorKind::ApiKey => format!("key:{}", self.name),
+        };
+        AuditActor { name, id: Some(self.id), request_id: request_id.to_owned() }
+    }
+}

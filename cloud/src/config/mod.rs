@@ -1,0 +1,179 @@
+//! Settings: TOML file, then `UNIFYIT_*` environment, then flags, in rising order.
+//!
+//! A setting `x_y` is `x_y = …` in the file and `UNIFYIT_X_Y` in the environment;
+//! lists are comma-separated there. Unknown settings in the file are refused, so
+//! that a misspelt one is noticed.
+
+use serde::{Deserialize, Serialize};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+};
+use thiserror::Error;
+
+/// Where the file is looked for when no flag names one.
+pub const DEFAULT_FILE: &str = "/etc/unifyit/cloud.toml";
+/// Where state is kept when no flag names a folder.
+pub const DEFAULT_STATE: &str = "/var/lib/unifyit-cloud";
+
+/// All settings of the cloud.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Folder of the node's own state: keys, runtime.json.
+    pub state: PathBuf,
+    /// Database URL with the service's login role.
+    pub database_url: String,
+    /// Database URL with the owner role, for `migrate`. Empty: `database_url` is
+    /// not enough and `migrate` says so.
+    pub migrate_url: String,
+    /// Most database connections.
+    pub database_connections: u32,
+    /// Address of the HTTP server.
+    pub listen: SocketAddr,
+    /// URL at which browsers reach the console. Decides the cookie's `Secure`,
+    /// HSTS and which origin may open WebSockets. Empty: `http://<listen>`.
+    pub public_url: String,
+    /// Multiaddresses on which relays are awaited.
+    pub libp2p_listen: Vec<String>,
+    /// Multiaddresses that go into relays' install tokens. Empty: those listened
+    /// on, with the host of `public_url` where they say "any".
+    pub announce: Vec<String>,
+    /// File of the master key. Empty: `master.key` in the state folder. Not read
+    /// when `UNIFYIT_MASTER_KEY` is set.
+    pub master_key_file: PathBuf,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpAddr>,
+    /// Hours after which an unused session ends.
+    pub session_idle_hours: u32,
+    /// Hours after which every session ends.
+    pub session_hours: u32,
+    /// Sign-in attempts a minute, for one address and for one account.
+    pub logins_per_minute: u32,
+    /// API requests a second for one actor, with a burst of ten times as many.
+    pub requests_per_second: u32,
+    /// Hours for which events can be resumed from.
+    pub event_hours: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            state: DEFAULT_STATE.into(),
+            database_url: "postgres://unifyit_app@127.0.0.1:5432/unifyit".into(),
+            migrate_url: String::new(),
+            database_connections: 20,
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            public_url: String::new(),
+            libp2p_listen: vec![
+                "/ip4/0.0.0.0/tcp/4001".into(),
+                "/ip4/0.0.0.0/udp/4001/quic-v1".into(),
+            ],
+            announce: Vec::new(),
+            master_key_file: PathBuf::new(),
+            trusted_proxies: Vec::new(),
+            session_idle_hours: 12,
+            session_hours: 24 * 7,
+            logins_per_minute: 10,
+            requests_per_second: 50,
+            event_hours: 24,
+        }
+    }
+}
+
+/// The settings cannot be used.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file that a flag names cannot be read.
+    #[error("{path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is not TOML, or a setting is unknown or of the wrong form.
+    #[error("{origin}: {message}")]
+    Invalid {
+        /// The file or the variable.
+        origin: String,
+        /// What is wrong with it.
+        message: String,
+    },
+}
+
+impl Config {
+    /// Reads file and environment. Without `file`, the default file is read when
+    /// it is there.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with the place of the fault.
+    pub fn load(
+        file: Option<&Path>,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let path = file.unwrap_or(Path::new(DEFAULT_FILE));
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(e) if file.is_none() && e.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(source) => return Err(ConfigError::Read { path: path.into(), source }),
+        };
+        let invalid = |origin: String, e: toml::de::Error| ConfigError::Invalid {
+            origin,
+            message: e.message().to_owned(),
+        };
+        let mut config: Self =
+            toml::from_str(&text).map_err(|e| ConfigError::Invalid {
+                origin: path.display().to_string(),
+                message: e.to_string(),
+            })?;
+        for (name, value) in environment {
+            let Some(key) = name.strip_prefix("UNIFYIT_").map(str::to_lowercase) else { continue };
+            let mut table = toml::Table::try_from(&config).map_err(|e| ConfigError::Invalid {
+                origin: name.clone(),
+                message: e.to_string(),
+            })?;
+            let Some(present) = table.get(&key) else { continue };
+            let value = match present {
+                toml::Value::Integer(_) => value.trim().parse().map(toml::Value::Integer).map_err(
+                    |_| ConfigError::Invalid { origin: name.clone(), message: "not a whole number".into() },
+                )?,
+                toml::Value::Array(_) => toml::Value::Array(
+                    value.split(',').map(str::trim).filter(|v| !v.is_empty()).map(toml::Value::from).collect(),
+                ),
+                _ => toml::Value::String(value),
+            };
+            table.insert(key, value);
+            config = table.try_into().map_err(|e| invalid(name, e))?;
+        }
+        Ok(config)
+    }
+
+    /// URL at which browsers reach the console, given the address in use.
+    #[must_use]
+    pub fn public_url(&self, listening: SocketAddr) -> String {
+        match self.public_url.trim_end_matches('/') {
+            "" => format!("http://{listening}"),
+            url => url.to_owned(),
+        }
+    }
+
+    /// File of the master key.
+    #[must_use]
+    pub fn master_key_file(&self) -> PathBuf {
+        if self.master_key_file.as_os_str().is_empty() {
+            self.state.join(crate::trust::MASTER_KEY_FILE)
+        } else {
+            self.master_key_file.clone()
+        }
+    }
+
+    /// Whether browsers come by HTTPS.
+    #[must_use]
+    pub fn is_https(&self) -> bool {
+        self.public_url.starts_with("https://")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,37 @@
+//! The order of the sources.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use super::Config;
+use std::io::Write;
+
+#[test]
+fn environment_overrides_the_file_and_the_file_the_defaults() {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    writeln!(file, "listen = \"127.0.0.1:1\"\ndatabase_url = \"postgres://a/b\"").unwrap();
+    let environment = [
+        ("UNIFYIT_LISTEN", "127.0.0.1:2"),
+        ("UNIFYIT_ANNOUNCE", "/ip4/1.2.3.4/tcp/1, /ip4/1.2.3.4/tcp/2"),
+        ("UNIFYIT_EVENT_HOURS", "3"),
+        ("UNIFYIT_LOG", "debug"),
+    ];
+    let environment = environment.map(|(k, v)| (k.to_owned(), v.to_owned())).into_iter();
+    let config = Config::load(Some(file.path()), environment).unwrap();
+    assert_eq!(config.listen.port(), 2);
+    assert_eq!(config.database_url, "postgres://a/b");
+    assert_eq!(config.announce.len(), 2);
+    assert_eq!(config.event_hours, 3);
+    assert_eq!(config.session_hours, Config::default().session_hours);
+}
+
+#[test]
+fn an_unknown_setting_and_a_wrong_variable_are_named() {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    writeln!(file, "listne = 1").unwrap();
+    let error = Config::load(Some(file.path()), std::iter::empty()).unwrap_err();
+    assert!(error.to_string().contains("listne"), "{error}");
+    let wrong = [("UNIFYIT_EVENT_HOURS".to_owned(), "soon".to_owned())].into_iter();
+    let empty = tempfile::NamedTempFile::new().unwrap();
+    let error = Config::load(Some(empty.path()), wrong).unwrap_err();
+    assert!(error.to_string().contains("UNIFYIT_EVENT_HOURS"), "{error}");
+}

@@ -1,0 +1,188 @@
+//! Bringing the schema up to date, and checking that it is.
+//!
+//! Migrations run as the owner role and only by `unifyit-cloud migrate`; the
+//! service merely checks. A login role that could look past row security makes
+//! the service refuse to start: isolation would be a matter of luck (G8).
+
+use super::{APP_ROLE, DbError};
+use sqlx::{
+    AssertSqlSafe, Connection, PgConnection,
+    migrate::Migrator,
+    postgres::{PgConnectOptions, PgRow},
+    Row,
+};
+use std::borrow::Cow;
+use thiserror::Error;
+
+static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
+
+/// The schema or the roles are not as they must be.
+#[derive(Debug, Error)]
+pub enum MigrateError {
+    /// A migration failed; the database is as it was before it.
+    #[error("a migration failed and was rolled back: {0}")]
+    Migration(#[from] sqlx::migrate::MigrateError),
+    /// The database cannot be reached or a statement failed.
+    #[error(transparent)]
+    Db(#[from] DbError),
+    /// The schema is older than this build.
+    #[error("the database lacks the migrations {0:?}; run `unifyit-cloud migrate`")]
+    Missing(Vec<i64>),
+    /// The login role can see past row security.
+    #[error(
+        "the database role {0} is a superuser, has BYPASSRLS or owns the tables, so tenants would not be isolated; \
+         point database_url at a plain login role (`unifyit-cloud migrate` makes the one that database_url names)"
+    )]
+    RoleTooStrong(String),
+    /// The login role may not act as the application role.
+    #[error("the database role {0} may not act as {APP_ROLE}; run `GRANT {APP_ROLE} TO {0}` as the owner")]
+    RoleTooWeak(String),
+    /// A URL is none.
+    #[error("{0} is not a database URL (postgres://user:password@host:port/database): {1}")]
+    Url(&'static str, String),
+    /// A name from a URL that would need quoting beyond what is accepted.
+    #[error("the role name {0:?} in database_url is not acceptable: letters, digits, _ and - only")]
+    RoleName(String),
+}
+
+impl From<sqlx::Error> for MigrateError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Db(error.into())
+    }
+}
+
+/// Applies all migrations as the owner, and makes the login role that
+/// `app_url` names when it does not exist.
+///
+/// # Errors
+/// [`MigrateError`].
+pub async fn run(owner_url: &str, app_url: &str) -> Result<(), MigrateError> {
+    let owner: PgConnectOptions =
+        owner_url.parse().map_err(|e: sqlx::Error| MigrateError::Url("migrate_url", e.to_string()))?;
+    let mut connection = PgConnection::connect_with(&owner).await?;
+    MIGRATIONS.run_direct(None, &mut connection, false).await?;
+    login_role(&mut connection, owner.get_username(), app_url).await?;
+    connection.close().await?;
+    Ok(())
+}
+
+async fn login_role(
+    connection: &mut PgConnection,
+    owner: &str,
+    app_url: &str,
+) -> Result<(), MigrateError> {
+    let not_a_url = |e: String| MigrateError::Url("database_url", e);
+    let app: PgConnectOptions =
+        app_url.parse().map_err(|e: sqlx::Error| not_a_url(e.to_string()))?;
+    let name = app.get_username();
+    if name == owner {
+        return Err(MigrateError::RoleTooStrong(name.to_owned()));
+    }
+    if name.is_empty()
+        || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+    {
+        return Err(MigrateError::RoleName(name.to_owned()));
+    }
+    let can_login: Option<bool> =
+        sqlx::query_scalar("SELECT rolcanlogin FROM pg_roles WHERE rolname = $1")
+            .bind(name)
+            .fetch_optional(&mut *connection)
+            .await?;
+    let password = password_of(app_url).map(|p| format!("PASSWORD '{}'", p.replace('\'', "''")));
+    let password = password.unwrap_or_default();
+    match can_login {
+        None => {
+            run_text(connection, format!(
+                "CREATE ROLE \"{name}\" LOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE {password}"
+            )).await?;
+            run_text(connection, format!("GRANT {APP_ROLE} TO \"{name}\"")).await?;
+        }
+        Some(false) if name == APP_ROLE => {
+            run_text(connection, format!("ALTER ROLE \"{name}\" LOGIN {password}")).await?;
+        }
+        Some(_) if name != APP_ROLE => {
+            run_text(connection, format!("GRANT {APP_ROLE} TO \"{name}\"")).await?;
+        }
+        Some(_) => {}
+    }
+    Ok(())
+}
+
+async fn run_text(connection: &mut PgConnection, text: String) -> Result<(), MigrateError> {
+    sqlx::raw_sql(AssertSqlSafe(text)).execute(connection).await?;
+    Ok(())
+}
+
+/// The password in a database URL; the options type does not give it back.
+fn password_of(url: &str) -> Option<String> {
+    let authority = url.split_once("://")?.1.split(['/', '?']).next()?;
+    let (user, _) = authority.rsplit_once('@')?;
+    let (_, password) = user.split_once(':')?;
+    Some(percent_decoded(password).into_owned())
+}
+
+fn percent_decoded(text: &str) -> Cow<'_, str> {
+    if !text.contains('%') {
+        return Cow::Borrowed(text);
+    }
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        let hex = tail.get(..2).and_then(|h| std::str::from_utf8(h).ok());
+        match hex.filter(|_| first == b'%').and_then(|h| u8::from_str_radix(h, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = tail.get(2..).unwrap_or_default();
+            }
+            None => {
+                bytes.push(first);
+                rest = tail;
+            }
+        }
+    }
+    Cow::Owned(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Versions that this build needs and the database lacks.
+///
+/// # Errors
+/// [`MigrateError::Db`] when the database cannot be asked.
+pub async fn missing(connection: &mut PgConnection) -> Result<Vec<i64>, MigrateError> {
+    let exists: bool = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL")
+        .fetch_one(&mut *connection)
+        .await?;
+    let applied: Vec<i64> = if exists {
+        sqlx::query("SELECT version FROM _sqlx_migrations WHERE success")
+            .try_map(|row: PgRow| row.try_get(0))
+            .fetch_all(&mut *connection)
+            .await?
+    } else {
+        Vec::new()
+    };
+    Ok(MIGRATIONS.iter().map(|m| m.version).filter(|v| !applied.contains(v)).collect())
+}
+
+/// Checks that the login role is bound by row security.
+///
+/// # Errors
+/// [`MigrateError::RoleTooStrong`] or [`MigrateError::RoleTooWeak`].
+pub async fn check_role(connection: &mut PgConnection) -> Result<(), MigrateError> {
+    let (name, strong, member, exists): (String, bool, bool, bool) = sqlx::query_as(
+        "SELECT session_user::text, r.rolsuper OR r.rolbypassrls OR EXISTS ( \
+             SELECT FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace \
+             AND c.relkind IN ('r', 'p') AND pg_has_role(session_user, c.relowner, 'MEMBER')), \
+         coalesce((SELECT pg_has_role(session_user, a.oid, 'MEMBER') FROM pg_roles a WHERE a.rolname = $1), false), \
+         EXISTS (SELECT FROM pg_roles WHERE rolname = $1) \
+         FROM pg_roles r WHERE r.rolname = session_user",
+    )
+    .bind(APP_ROLE)
+    .fetch_one(&mut *connection)
+    .await?;
+    if strong {
+        return Err(MigrateError::RoleTooStrong(name));
+    }
+    if exists && !member {
+        return Err(MigrateError::RoleTooWeak(name));
+    }
+    Ok(())
+}

@@ -1,0 +1,136 @@
+//! Row security as the catalogue has it, and as a transaction feels it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+use super::{Scope, check_role};
+use crate::testing;
+use sqlx::{Connection, PgConnection};
+use unifyit_protocol::ids::{OrganizationId, PartnerId};
+use uuid::Uuid;
+
+/// Tables that hold nothing of a tenant's.
+const NOT_TENANT: [&str; 1] = ["_sqlx_migrations"];
+
+async fn unprotected(owner: &mut PgConnection) -> Vec<String> {
+    let tables: Vec<String> = sqlx::query_scalar(
+        "SELECT c.relname::text FROM pg_class c \
+         WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') \
+         AND NOT (c.relrowsecurity AND c.relforcerowsecurity \
+             AND EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid)) ORDER BY 1",
+    )
+    .fetch_all(owner)
+    .await
+    .unwrap();
+    tables.into_iter().filter(|t| !NOT_TENANT.contains(&t.as_str())).collect()
+}
+
+#[tokio::test]
+async fn every_tenant_table_has_forced_row_security_and_a_policy() {
+    let test = testing::database().await;
+    let mut owner = test.owner().await;
+    assert_eq!(unprotected(&mut owner).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn the_catalogue_walk_finds_an_unprotected_table() {
+    let test = testing::database().await;
+    let mut owner = test.owner().await;
+    for (statement, found) in [
+        ("CREATE TABLE a_bare (partner_id uuid)", true),
+        ("ALTER TABLE a_bare ENABLE ROW LEVEL SECURITY", true),
+        ("ALTER TABLE a_bare FORCE ROW LEVEL SECURITY", true),
+        ("CREATE POLICY p ON a_bare USING (partner_id = app_partner())", false),
+        ("ALTER TABLE a_bare NO FORCE ROW LEVEL SECURITY", true),
+    ] {
+        sqlx::query(statement).execute(&mut owner).await.unwrap();
+        assert_eq!(!unprotected(&mut owner).await.is_empty(), found, "after {statement}");
+    }
+}
+
+#[tokio::test]
+async fn the_application_role_owns_nothing_and_cannot_bypass() {
+    let test = testing::database().await;
+    let mut app = PgConnection::connect(&test.app_url).await.unwrap();
+    check_role(&mut app).await.unwrap();
+    let owned: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM pg_class WHERE relowner = 'unifyit_app'::regrole",
+    )
+    .fetch_one(&mut app)
+    .await
+    .unwrap();
+    assert_eq!(owned, 0);
+}
+
+#[tokio::test]
+async fn a_superuser_login_is_refused() {
+    let test = testing::database().await;
+    let error = check_role(&mut test.owner().await).await.unwrap_err();
+    assert!(error.to_string().contains("tenants would not be isolated"), "{error}");
+}
+
+async fn two_partners(test: &testing::TestDb) -> [(PartnerId, OrganizationId); 2] {
+    let mut made = Vec::new();
+    for name in ["North", "South"] {
+        let (partner, organization) = (PartnerId::generate(), OrganizationId::generate());
+        let mut tx = test.db.tenant(&Scope::Platform).await.unwrap();
+        sqlx::query("INSERT INTO partners (id, name) VALUES ($1, $2)")
+            .bind(partner.0)
+            .bind(name)
+            .execute(&mut *tx)
+            .await
+            .unwrap();
+        sqlx::query("INSERT INTO organizations (id, partner_id, name) VALUES ($1, $2, $3)")
+            .bind(organization.0)
+            .bind(partner.0)
+            .bind(name)
+            .execute(&mut *tx)
+            .await
+            .unwrap();
+        tx.commit().await.unwrap();
+        made.push((partner, organization));
+    }
+    made.try_into().unwrap()
+}
+
+async fn organizations(test: &testing::TestDb, scope: Option<Scope>) -> Vec<Uuid> {
+    let mut tx = match scope {
+        Some(scope) => test.db.tenant(&scope).await.unwrap(),
+        None => test.db.before_auth().await.unwrap(),
+    };
+    sqlx::query_scalar("SELECT id FROM organizations ORDER BY id").fetch_all(&mut *tx).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_scope_sees_its_own_rows_and_no_scope_sees_none() {
+    let test = testing::database().await;
+    let [(north, a), (south, b)] = two_partners(&test).await;
+    assert_eq!(organizations(&test, Some(Scope::Platform)).await, [a.0, b.0]);
+    assert_eq!(organizations(&test, Some(Scope::Partner(north))).await, [a.0]);
+    assert_eq!(organizations(&test, Some(Scope::Organization(south, b))).await, [b.0]);
+    assert!(organizations(&test, Some(Scope::Organization(north, b))).await.is_empty());
+    assert!(organizations(&test, None).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_row_outside_the_scope_cannot_be_written() {
+    let test = testing::database().await;
+    let [(north, _), (south, _)] = two_partners(&test).await;
+    let mut tx = test.db.tenant(&Scope::Partner(north)).await.unwrap();
+    let refused = sqlx::query("INSERT INTO organizations (id, partner_id, name) VALUES ($1, $2, 'x')")
+        .bind(Uuid::now_v7())
+        .bind(south.0)
+        .execute(&mut *tx)
+        .await
+        .unwrap_err();
+    assert!(refused.to_string().contains("row-level security"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_pooled_connection_forgets_the_scope_of_its_last_transaction() {
+    let test = testing::database().await;
+    let [(north, _), _] = two_partners(&test).await;
+    for _ in 0..8 {
+        assert_eq!(organizations(&test, Some(Scope::Partner(north))).await.len(), 1);
+        assert!(organizations(&test, None).await.is_empty());
+    }
+}

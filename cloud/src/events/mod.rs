@@ -1,0 +1,158 @@
+//! What browsers are told as it happens.
+//!
+//! A feature hands a [`NewEvent`] to its transaction. Kept ones are stored with
+//! it and numbered; after the commit all go over the [`Bus`] to every socket,
+//! which passes on what its actor's scope sees. A socket that was away resumes
+//! by id from the bus's memory or, further back, from the table.
+//!
+//! Samples and output travel without an id and only to who watches
+//! ([`Watches`]); nobody is owed those.
+
+mod bus;
+mod watch;
+
+pub use bus::{Bus, LocalBus, Replay, Subscription};
+pub use watch::{MAX_PER_RELAY, WatchGuard, Watched, Watches};
+
+use crate::db::Place;
+use serde::Serialize;
+use serde_json::Value;
+use std::sync::Arc;
+use time::OffsetDateTime;
+use unifyit_protocol::ids::{DeviceId, TaskId};
+
+/// Kinds of events, as on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A device's list item changed.
+    DeviceChanged,
+    /// A raw sample of a watched device.
+    DeviceSample,
+    /// A device joined.
+    DeviceEnrolled,
+    /// A relay came, went or reported.
+    RelayChanged,
+    /// A site changed.
+    SiteChanged,
+    /// A task changed.
+    TaskChanged,
+    /// A task's state on one device changed.
+    TaskTarget,
+    /// Output of a watched task.
+    TaskOutput,
+    /// A row was added to the audit log.
+    AuditAdded,
+    /// An item was added to a timeline.
+    TimelineAdded,
+}
+
+impl Kind {
+    /// The word on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::DeviceChanged => "device.changed",
+            Self::DeviceSample => "device.sample",
+            Self::DeviceEnrolled => "device.enrolled",
+            Self::RelayChanged => "relay.changed",
+            Self::SiteChanged => "site.changed",
+            Self::TaskChanged => "task.changed",
+            Self::TaskTarget => "task.target",
+            Self::TaskOutput => "task.output",
+            Self::AuditAdded => "audit.added",
+            Self::TimelineAdded => "timeline.added",
+        }
+    }
+}
+
+/// Who gets an event besides being allowed to see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Audience {
+    /// Everyone.
+    All,
+    /// Sockets that watch the device.
+    Device(DeviceId),
+    /// Sockets that watch the task.
+    Task(TaskId),
+}
+
+/// An event to be told after the commit.
+#[derive(Debug, Clone)]
+pub struct NewEvent {
+    /// What kind.
+    pub kind: Kind,
+    /// Where it happened: decides who may see it.
+    pub place: Place,
+    /// To whom.
+    pub audience: Audience,
+    /// Whether it is stored, numbered and can be resumed from.
+    pub keep: bool,
+    /// The payload.
+    pub data: Value,
+}
+
+impl NewEvent {
+    /// An event that is stored and resumable.
+    pub fn kept(kind: Kind, place: Place, data: impl Serialize) -> Self {
+        let data = serde_json::to_value(data).unwrap_or(Value::Null);
+        Self { kind, place, audience: Audience::All, keep: true, data }
+    }
+
+    /// An event for whoever listens at the moment: values that the next minute
+    /// replaces. Not stored.
+    pub fn passing(kind: Kind, place: Place, data: impl Serialize) -> Self {
+        Self { keep: false, ..Self::kept(kind, place, data) }
+    }
+
+    /// A sample or a piece of output, for watchers only. Not stored.
+    pub fn watched(kind: Kind, place: Place, audience: Audience, data: impl Serialize) -> Self {
+        Self { audience, ..Self::passing(kind, place, data) }
+    }
+
+    /// The event as it goes over the bus.
+    #[must_use]
+    pub fn numbered(self, id: Option<i64>, at: OffsetDateTime) -> Event {
+        Event::new(id, self.kind.as_str(), self.place, self.audience, at, &self.data)
+    }
+}
+
+/// A committed event with its wire text, made once for all sockets.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// Its number; none when it cannot be resumed from.
+    pub id: Option<i64>,
+    /// Where it happened.
+    pub place: Place,
+    /// To whom.
+    pub audience: Audience,
+    /// The JSON text of the socket's message.
+    pub text: Arc<str>,
+}
+
+impl Event {
+    /// Writes the wire text: `{"id","kind","at","data"}`.
+    #[must_use]
+    pub fn new(
+        id: Option<i64>,
+        kind: &str,
+        place: Place,
+        audience: Audience,
+        at: OffsetDateTime,
+        data: &Value,
+    ) -> Self {
+        #[derive(Serialize)]
+        struct Wire<'a> {
+            #[serde(skip_serializing_if = "Option::is_none")]
+            id: Option<i64>,
+            kind: &'a str,
+            #[serde(with = "time::serde::rfc3339")]
+            at: OffsetDateTime,
+            data: &'a Value,
+        }
+        let text = serde_json::to_string(&Wire { id, kind, at, data }).unwrap_or_default();
+        Self { id, place, audience, text: text.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,124 @@
+//! Who looks at which devices and tasks.
+//!
+//! Raw samples and live output are worth their bytes only while somebody looks.
+//! Sockets register here; the link reads the whole set and tells each relay
+//! about its own devices. A registration ends with its guard.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+use tokio::sync::watch;
+use unifyit_protocol::ids::{DeviceId, RelayId, TaskId};
+
+/// Devices that somebody watches, by the relay that serves them.
+pub type Watched = HashMap<RelayId, Vec<DeviceId>>;
+
+/// Most devices that one relay is asked to watch.
+pub const MAX_PER_RELAY: usize = 64;
+
+#[derive(Default)]
+struct Counts {
+    devices: HashMap<(RelayId, DeviceId), usize>,
+    tasks: HashMap<TaskId, usize>,
+}
+
+/// The registry. Cheap to clone.
+#[derive(Clone)]
+pub struct Watches {
+    counts: Arc<Mutex<Counts>>,
+    changes: watch::Sender<Arc<Watched>>,
+}
+
+impl std::fmt::Debug for Watches {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Watches").finish_non_exhaustive()
+    }
+}
+
+impl Default for Watches {
+    fn default() -> Self {
+        Self { counts: Arc::default(), changes: watch::channel(Arc::default()).0 }
+    }
+}
+
+impl Watches {
+    /// Registers a socket's wishes until the guard is dropped.
+    #[must_use]
+    pub fn register(&self, devices: Vec<(RelayId, DeviceId)>, tasks: Vec<TaskId>) -> WatchGuard {
+        self.change(|counts| {
+            for key in &devices {
+                *counts.devices.entry(*key).or_default() += 1;
+            }
+            for key in &tasks {
+                *counts.tasks.entry(*key).or_default() += 1;
+            }
+        });
+        WatchGuard { watches: self.clone(), devices, tasks }
+    }
+
+    /// The watched devices, and a way to await their change.
+    #[must_use]
+    pub fn devices(&self) -> watch::Receiver<Arc<Watched>> {
+        self.changes.subscribe()
+    }
+
+    /// Whether somebody watches a task's output.
+    #[must_use]
+    pub fn task(&self, task: TaskId) -> bool {
+        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.tasks.contains_key(&task)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Counts)) {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut counts);
+        let mut watched = Watched::new();
+        for (relay, device) in counts.devices.keys() {
+            watched.entry(*relay).or_default().push(*device);
+        }
+        for devices in watched.values_mut() {
+            devices.sort_unstable();
+            devices.truncate(MAX_PER_RELAY);
+        }
+        // Under the lock, so that two changes are published in their order.
+        self.changes.send_if_modified(|present| {
+            let changed = **present != watched;
+            if changed {
+                *present = Arc::new(watched);
+            }
+            changed
+        });
+    }
+}
+
+/// Keeps a registration alive.
+#[derive(Debug)]
+pub struct WatchGuard {
+    watches: Watches,
+    devices: Vec<(RelayId, DeviceId)>,
+    tasks: Vec<TaskId>,
+}
+
+impl Drop for WatchGuard {
+    fn drop(&mut self) {
+        let (devices, tasks) = (std::mem::take(&mut self.devices), std::mem::take(&mut self.tasks));
+        self.watches.change(|counts| {
+            for key in &devices {
+                release(&mut counts.devices, key);
+            }
+            for key in &tasks {
+                release(&mut counts.tasks, key);
+            }
+        });
+    }
+}
+
+fn release<K: Eq + std::hash::Hash>(counts: &mut HashMap<K, usize>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(key);
+        }
+    }
+}
