@@ -100,12 +100,10 @@ impl Spec {
             .open(&self.log)
             .with_context(|| format!("cannot open the log {}", self.log.display()))?;
         let log_from = log.metadata()?.len();
-        let child = self
-            .command()
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()
-            .with_context(|| format!("cannot start {} (setpriv is of util-linux)", self.name))?;
+        let child =
+            self.command().stdout(log.try_clone()?).stderr(log).spawn().with_context(|| {
+                format!("cannot start {} (setpriv is of util-linux)", self.name)
+            })?;
         Ok(Process { child, spec: self.clone(), log_from, ended: None })
     }
 

@@ -91,8 +91,7 @@ impl Api {
     /// When refused.
     pub async fn login(&mut self, email: &str, password: &str) -> Result<Login> {
         let body = json!({"email": email, "password": password});
-        let response =
-            self.request(Method::POST, "/api/v1/auth/login").json(&body).send().await?;
+        let response = self.request(Method::POST, "/api/v1/auth/login").json(&body).send().await?;
         let cookie = response
             .headers()
             .get_all("set-cookie")
@@ -101,9 +100,8 @@ impl Api {
             .find(|v| v.starts_with("unifyit_session="))
             .and_then(|v| v.split(';').next())
             .map(str::to_owned);
-        let login: Login = serde_json::from_value(
-            accept(response, Method::POST, "/api/v1/auth/login").await?,
-        )?;
+        let login: Login =
+            serde_json::from_value(accept(response, Method::POST, "/api/v1/auth/login").await?)?;
         self.auth = Auth::Session { csrf: login.csrf_token.clone() };
         self.session_cookie = Some(cookie.context("the sign-in set no session cookie")?);
         Ok(login)
@@ -257,7 +255,8 @@ impl Api {
             .json(&body)
             .send()
             .await?;
-        let answer: Submitted = serde_json::from_value(accept(response, Method::POST, path).await?)?;
+        let answer: Submitted =
+            serde_json::from_value(accept(response, Method::POST, path).await?)?;
         Ok(answer.id)
     }
 
@@ -316,8 +315,11 @@ fn id_of(value: Value) -> Result<String> {
 async fn accept(response: reqwest::Response, method: Method, path: &str) -> Result<Value> {
     let status = response.status();
     let text = response.text().await?;
-    let body: Value =
-        if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap_or(Value::String(text)) };
+    let body: Value = if text.is_empty() {
+        Value::Null
+    } else {
+        serde_json::from_str(&text).unwrap_or(Value::String(text))
+    };
     if status.is_success() {
         return Ok(body);
     }

@@ -66,15 +66,29 @@ impl Postgres {
         let (process, port) = loop {
             attempts += 1;
             let port = free_port()?;
-            let mut process = user.spec("postgres", &bin.join("postgres"), folder, &[
-                "-D", &path_text(&data)?,
-                "-p", &port.to_string(),
-                "-c", "listen_addresses=127.0.0.1",
-                "-c", "unix_socket_directories=",
-                "-c", "max_connections=100",
-                "-c", "shared_buffers=128MB",
-                "-c", "log_min_messages=warning",
-            ]).start()?;
+            let mut process = user
+                .spec(
+                    "postgres",
+                    &bin.join("postgres"),
+                    folder,
+                    &[
+                        "-D",
+                        &path_text(&data)?,
+                        "-p",
+                        &port.to_string(),
+                        "-c",
+                        "listen_addresses=127.0.0.1",
+                        "-c",
+                        "unix_socket_directories=",
+                        "-c",
+                        "max_connections=100",
+                        "-c",
+                        "shared_buffers=128MB",
+                        "-c",
+                        "log_min_messages=warning",
+                    ],
+                )
+                .start()?;
             let ready = wait::until("PostgreSQL to accept connections", wait::secs(60), || {
                 let gone = process.ended().is_some();
                 let open = std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok();
@@ -197,7 +211,9 @@ impl ServerUser {
         let user = ["postgres", "nobody"]
             .into_iter()
             .find_map(|name| User::from_name(name).ok().flatten())
-            .context("PostgreSQL may not run as root, and there is neither a user postgres nor nobody")?;
+            .context(
+                "PostgreSQL may not run as root, and there is neither a user postgres nor nobody",
+            )?;
         chown(folder, Some(user.uid), Some(user.gid))?;
         let plain = vec![
             format!("--reuid={}", user.uid),
@@ -246,8 +262,7 @@ impl ServerUser {
 }
 
 fn init(bin: &Path, user: &ServerUser, folder: &Path, secrets: &Path) -> Result<()> {
-    let passwords =
-        Passwords { superuser: secret(), owner: secret(), app: secret() };
+    let passwords = Passwords { superuser: secret(), owner: secret(), app: secret() };
     write_private(secrets, &serde_json::to_string(&passwords)?)?;
     let password_file = folder.join("superuser");
     write_private(&password_file, &passwords.superuser)?;
@@ -258,14 +273,24 @@ fn init(bin: &Path, user: &ServerUser, folder: &Path, secrets: &Path) -> Result<
     if fresh.exists() {
         fs::remove_dir_all(&fresh)?;
     }
-    user.spec("initdb", &bin.join("initdb"), folder, &[
-        "-D", &path_text(&fresh)?,
-        "-U", "postgres",
-        "-A", "scram-sha-256",
-        "-E", "UTF8",
-        "--locale=C.UTF-8",
-        "--pwfile", &path_text(&password_file)?,
-    ])
+    user.spec(
+        "initdb",
+        &bin.join("initdb"),
+        folder,
+        &[
+            "-D",
+            &path_text(&fresh)?,
+            "-U",
+            "postgres",
+            "-A",
+            "scram-sha-256",
+            "-E",
+            "UTF8",
+            "--locale=C.UTF-8",
+            "--pwfile",
+            &path_text(&password_file)?,
+        ],
+    )
     .run("")?;
     fs::remove_file(&password_file)?;
     fs::rename(&fresh, folder.join("data"))?;
