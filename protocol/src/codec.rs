@@ -38,3 +38,28 @@ pub fn decode_within<T: DeserializeOwned>(bytes: &[u8], limit: usize) -> Result<
     }
     cbor4ii::serde::from_slice(bytes).map_err(|e| ProtocolError::Malformed(e.to_string()))
 }
+
+/// Variable-length integers: seven bits a byte, least significant first.
+pub(crate) mod varint {
+    /// Appends a number.
+    pub(crate) fn put(out: &mut Vec<u8>, mut value: u64) {
+        while value >= 0x80 {
+            out.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        out.push(value as u8);
+    }
+
+    /// Takes a number from the front; `None` when it is cut off or too long.
+    pub(crate) fn take(bytes: &mut &[u8]) -> Option<u64> {
+        let mut value = 0u64;
+        for shift in (0..64).step_by(7) {
+            let byte = *bytes.split_off_first()?;
+            value |= u64::from(byte & 0x7f).checked_shl(shift)?;
+            if byte & 0x80 == 0 {
+                return (shift < 63 || byte <= 1).then_some(value);
+            }
+        }
+        None
+    }
+}

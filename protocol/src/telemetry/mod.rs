@@ -8,9 +8,13 @@
 //! it by its [`SeriesTable::hash`] and carry columns only. A table is a report
 //! of its own in the same lane, before the first sample that uses it.
 
+mod builder;
+mod model;
+mod range;
 mod rollup;
 
-pub use rollup::{Aggregate, Rollup, RollupBlock};
+pub use builder::{Closed, RollupBuilder};
+pub use rollup::{Aggregate, MAX_CELLS, MAX_MINUTES, Rollup, RollupBlock};
 
 use serde::{Deserialize, Serialize};
 
@@ -66,3 +70,6 @@ pub struct Sample {
     /// One scaled integer a column; `None` where nothing was measured.
     pub values: Vec<Option<i64>>,
 }
+
+#[cfg(test)]
+mod tests;
