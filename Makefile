@@ -13,6 +13,8 @@ export CARGO_TARGET_DIR ?= $(HOME)/.cache/unifyit/target
 BIN := $(CARGO_TARGET_DIR)/debug
 STATE ?= .dev
 DEVICES ?= 200
+# First of seven consecutive ports, instead of 8080, 4001, 8883, 8443, 9443, 9464, 3142.
+PORTS ?=
 PREFIX ?= /usr/local
 
 # A failing test must not hide the others.
@@ -45,11 +47,11 @@ build: web
 
 .PHONY: run
 run: build ## Cloud, relay and a real agent on this machine, state under .dev/
-	@exec $(BIN)/unifyit-dev run --state $(STATE)
+	@exec $(BIN)/unifyit-dev run --state $(STATE) $(if $(PORTS),--port-base $(PORTS))
 
 .PHONY: demo
 demo: build ## As run, with simulated devices: make demo DEVICES=200
-	@exec $(BIN)/unifyit-dev run --state $(STATE) --devices $(DEVICES)
+	@exec $(BIN)/unifyit-dev run --state $(STATE) $(if $(PORTS),--port-base $(PORTS)) --devices $(DEVICES)
 
 .PHONY: lint
 lint: install-deps web ## Formatting, clippy, licences and advisories

@@ -1,15 +1,163 @@
-//! tmp
+//! `make run` and `make demo`: the whole product on this machine, until Ctrl-C.
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use serde::Serialize;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use tokio::signal::unix::{SignalKind, signal};
+use unifyit_tests::{
+    process::{Process, Spec, binary},
+    stack::{Stack, StackSpec, ports::Ports, write_private},
+};
+
+/// The whole product on this machine.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Starts PostgreSQL, cloud, relay and a real agent, and keeps them running.
+    Run {
+        /// Folder of all state and of run.json.
+        #[arg(long, default_value = ".dev")]
+        state: PathBuf,
+        /// Simulated devices beside the real agent.
+        #[arg(long, default_value_t = 0)]
+        devices: usize,
+        /// First of seven consecutive ports, instead of the usual ones.
+        #[arg(long)]
+        port_base: Option<u16>,
+    },
+}
+
+/// `run.json`.
+#[derive(Debug, Serialize)]
+struct RunFile {
+    console: String,
+    email: String,
+    password: String,
+    relay_ui: String,
+    relay_ui_pin: String,
+    organization_id: String,
+    site_id: String,
+    relay_peer_id: String,
+}
+
 #[tokio::main]
-async fn main() {
-    let t = std::time::Instant::now();
-    let p = unifyit_tests::stack::postgres::Postgres::start(
-        &std::path::absolute(std::env::args().nth(1).unwrap()).unwrap(),
-    )
-    .await
-    .unwrap();
-    println!("{} {:?} {}", p.app_url(), t.elapsed(), p.sql("select version()").unwrap());
-    tokio::time::sleep(std::time::Duration::from_secs(
-        std::env::args().nth(2).unwrap().parse().unwrap(),
-    ))
-    .await;
+async fn main() -> Result<()> {
+    let Command::Run { state, devices, port_base } = Args::parse().command;
+    let ports = port_base.map_or_else(Ports::default, Ports::from_base);
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+
+    fs::create_dir_all(&state)?;
+    let state = state.canonicalize()?;
+    let one = Running::claim(&state)?;
+    let run_file = state.join("run.json");
+    let spec = StackSpec { folder: state.clone(), ports, agents: 1 };
+    let work = async {
+        let mut stack = Box::pin(Stack::start(&spec)).await?;
+        let run = describe(&stack).await?;
+        write_private(&run_file, &format!("{}\n", serde_json::to_string_pretty(&run)?))?;
+        let mut fleet = match devices {
+            0 => None,
+            _ => Some(simulate(&stack, &state, devices).await?),
+        };
+        greet(&run, devices, &state);
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            stack.check_alive()?;
+            if let Some(fleet) = &mut fleet {
+                fleet.check_alive()?;
+            }
+        }
+        // The type of a loop that only errors leave.
+        #[expect(unreachable_code, reason = "names the type")]
+        Ok::<(), anyhow::Error>(())
+    };
+    let outcome = tokio::select! {
+        outcome = work => outcome,
+        _ = interrupt.recv() => Ok(()),
+        _ = terminate.recv() => Ok(()),
+        _ = hangup.recv() => Ok(()),
+    };
+    // The select above has dropped the stack, which ends every process in order.
+    drop(one);
+    outcome
+}
+
+/// Keeps a second run out of the same folder.
+struct Running {
+    _lock: nix::fcntl::Flock<fs::File>,
+}
+
+impl Running {
+    fn claim(state: &Path) -> Result<Self> {
+        let file = fs::File::create(state.join("lock"))?;
+        nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusiveNonblock)
+            .map(|lock| Self { _lock: lock })
+            .map_err(|_| {
+                anyhow::anyhow!(
+                    "{} is in use by another run. Stop that one first, or choose another \
+                     folder: make run STATE=.dev2 PORTS=20000.",
+                    state.display()
+                )
+            })
+    }
+}
+
+async fn describe(stack: &Stack) -> Result<RunFile> {
+    let saved = &stack.saved;
+    let site_id = stack.site()?;
+    let relay = stack.api.site(&site_id).await?.relay.context("the site has no relay")?;
+    Ok(RunFile {
+        console: stack.cloud.url(),
+        email: saved.email.clone(),
+        password: saved.password.clone(),
+        relay_ui: stack.relay.ui_url(),
+        relay_ui_pin: saved.pin.clone(),
+        organization_id: saved.organization.clone().context("the stack has no organization")?,
+        site_id,
+        relay_peer_id: relay.peer_id,
+    })
+}
+
+async fn simulate(stack: &Stack, state: &Path, devices: usize) -> Result<Process> {
+    let uses = u32::try_from(devices).unwrap_or(u32::MAX);
+    let token = stack.api.install_token(&stack.site()?, "agent", uses).await?;
+    let file = state.join("simulated.json");
+    let args = ["--devices", &devices.to_string(), "--file", &file.to_string_lossy()];
+    let log = state.join("logs").join("simulated.log");
+    let mut spec = Spec::new("unifyit-sim", binary("unifyit-sim")?, args, log)
+        .env("UNIFYIT_TOKEN", token.token);
+    spec.on_parent_death = "TERM";
+    spec.start()
+}
+
+fn greet(run: &RunFile, devices: usize, state: &Path) {
+    println!();
+    println!("  UnifyIT is running.");
+    println!();
+    println!("  Console    {}", run.console);
+    println!("  E-mail     {}", run.email);
+    println!("  Password   {}", run.password);
+    println!("  Local UI   {}  (PIN {})", run.relay_ui, run.relay_ui_pin);
+    if devices > 0 {
+        println!("  Devices    this computer and {devices} simulated ones");
+    } else {
+        println!("  Devices    this computer");
+    }
+    println!("  State      {}  (logs in {})", state.display(), state.join("logs").display());
+    println!();
+    println!("  Ctrl-C stops everything; the next start keeps all data.");
+    println!();
 }

@@ -74,6 +74,8 @@ pub struct Machine {
     pub disks: Vec<(&'static str, i64)>,
     /// Name of the network interface.
     pub interface: &'static str,
+    /// Name of another one.
+    pub second_interface: &'static str,
 }
 
 impl Machine {
@@ -120,6 +122,7 @@ impl Machine {
             cpus,
             disks,
             interface: if os_family == "windows" { "Ethernet" } else { "enp1s0" },
+            second_interface: if os_family == "windows" { "Wi-Fi" } else { "wlp2s0" },
         }
     }
 }
@@ -233,26 +236,38 @@ fn columns(machine: &Machine, rng: &mut Rng) -> Vec<Column> {
         add("disk.total", mount, "bytes", 0, Kind::Fixed(*total));
         add("disk.used_pct", mount, "percent", 1, Kind::Fixed(share));
     }
-    let disk = if machine.os_family == "windows" { "PhysicalDrive0" } else { "nvme0n1" };
-    for (name, high) in [("disk.read", 40_000_000), ("disk.write", 25_000_000)] {
-        add(name, disk, "bytes_per_s", 0, wander(0, high, high / 20, 4096, high / 50));
+    for disk in block_devices(machine) {
+        for (name, high) in [("disk.read", 40_000_000), ("disk.write", 25_000_000)] {
+            add(name, disk, "bytes_per_s", 0, wander(0, high, high / 20, 4096, high / 50));
+        }
+        for (name, high) in [("disk.read_ops", 900), ("disk.write_ops", 600)] {
+            add(name, disk, "ops_per_s", 0, wander(0, high, high / 20, 1, high / 50));
+        }
     }
-    for (name, high) in [("disk.read_ops", 900), ("disk.write_ops", 600)] {
-        add(name, disk, "ops_per_s", 0, wander(0, high, high / 20, 1, high / 50));
-    }
-    for (name, high) in [("net.rx", 12_000_000), ("net.tx", 4_000_000)] {
-        add(name, machine.interface, "bytes_per_s", 0, wander(200, high, high / 20, 1, 9000));
-    }
-    for name in ["net.rx_errors", "net.tx_errors"] {
-        add(name, machine.interface, "count", 0, Kind::Fixed(0));
+    for interface in [machine.interface, machine.second_interface] {
+        for (name, high) in [("net.rx", 12_000_000), ("net.tx", 4_000_000)] {
+            add(name, interface, "bytes_per_s", 0, wander(200, high, high / 20, 1, 9000));
+        }
+        for name in ["net.rx_errors", "net.tx_errors"] {
+            add(name, interface, "count", 0, Kind::Fixed(0));
+        }
     }
     add("system.uptime", "", "seconds", 0, Kind::Uptime);
     add("process.count", "", "count", 0, wander(90, 420, 4, 1, 210));
     add("process.running", "", "count", 0, wander(1, 12, 2, 1, 2));
-    if machine.role == Role::Workstation {
-        add("temperature", "cpu", "celsius", 1, wander(320, 880, 12, 1, 460));
+    for sensor in ["cpu", "nvme"] {
+        add("temperature", sensor, "celsius", 1, wander(320, 780, 12, 1, 460));
     }
     out
+}
+
+fn block_devices(machine: &Machine) -> &'static [&'static str] {
+    match (machine.os_family, machine.role) {
+        ("windows", Role::Server) => &["PhysicalDrive0", "PhysicalDrive1"],
+        ("windows", _) => &["PhysicalDrive0"],
+        (_, Role::Server) => &["nvme0n1", "nvme1n1"],
+        _ => &["nvme0n1"],
+    }
 }
 
 #[cfg(test)]

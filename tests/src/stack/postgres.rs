@@ -6,6 +6,7 @@
 //! user. Where a closed home folder lies on the way to the state, the server
 //! is given the one capability that lets it pass.
 
+use super::{ports::free_port, write_private};
 use crate::{
     process::{Process, Spec},
     wait,
@@ -18,8 +19,8 @@ use nix::{
 use serde::{Deserialize, Serialize};
 use std::{
     fs,
-    net::{Ipv4Addr, TcpListener},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    net::Ipv4Addr,
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -297,16 +298,6 @@ fn init(bin: &Path, user: &ServerUser, folder: &Path, secrets: &Path) -> Result<
     Ok(())
 }
 
-fn write_private(path: &Path, text: &str) -> Result<()> {
-    use std::io::Write;
-    let mut file =
-        fs::OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(path)?;
-    file.set_permissions(fs::Permissions::from_mode(0o600))?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    Ok(())
-}
-
 /// A random secret in hexadecimal.
 #[must_use]
 pub fn secret() -> String {
@@ -347,14 +338,6 @@ fn server_programs() -> Result<PathBuf> {
 fn major(version: &str) -> Option<u32> {
     let digits = version.split(|c: char| !c.is_ascii_digit()).find(|part| !part.is_empty())?;
     digits.parse().ok()
-}
-
-/// A port that was free a moment ago.
-///
-/// # Errors
-/// When the machine has none.
-pub fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
 fn path_text(path: &Path) -> Result<String> {

@@ -1,0 +1,117 @@
+//! Ports of the processes of a stack: fixed ones for people, free ones for tests.
+//!
+//! Tests take theirs from below the range that the kernel gives to outgoing
+//! connections, so that a restarted process finds its port free.
+
+use anyhow::{Context, Result, bail};
+use rand::random_range;
+use serde::{Deserialize, Serialize};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+
+/// One port for each listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ports {
+    /// Cloud: console and API.
+    pub http: u16,
+    /// Cloud: relays, TCP and UDP.
+    pub libp2p: u16,
+    /// Relay: devices.
+    pub mqtt: u16,
+    /// Relay: enrolment and blobs.
+    pub https: u16,
+    /// Relay: local UI.
+    pub ui: u16,
+    /// Relay: metrics and health.
+    pub admin: u16,
+    /// Relay: package cache.
+    pub cache: u16,
+}
+
+impl Default for Ports {
+    fn default() -> Self {
+        Self {
+            http: 8080,
+            libp2p: 4001,
+            mqtt: 8883,
+            https: 8443,
+            ui: 9443,
+            admin: 9464,
+            cache: 3142,
+        }
+    }
+}
+
+impl Ports {
+    /// Consecutive ports from `base` on.
+    #[must_use]
+    pub fn from_base(base: u16) -> Self {
+        Self {
+            http: base,
+            libp2p: base + 1,
+            mqtt: base + 2,
+            https: base + 3,
+            ui: base + 4,
+            admin: base + 5,
+            cache: base + 6,
+        }
+    }
+
+    /// Seven ports that are free.
+    ///
+    /// # Errors
+    /// When no free stretch is found.
+    pub fn free() -> Result<Self> {
+        for _ in 0..200 {
+            let ports = Self::from_base(random_range(10_000..32_000));
+            if ports.named().iter().all(|(_, port)| is_free(*port)) {
+                return Ok(ports);
+            }
+        }
+        bail!("no seven free ports in a row were found between 10000 and 32000")
+    }
+
+    /// Says which port is taken, and what to do.
+    ///
+    /// # Errors
+    /// When one is.
+    pub fn check(&self) -> Result<()> {
+        for (what, port) in self.named() {
+            if !is_free(port) {
+                bail!(
+                    "Port {port} ({what}) is taken by another program. Stop that program \
+                     (`ss -lntup 'sport = {port}'` names it), or use other ports: \
+                     make run PORTS=20000."
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn named(&self) -> [(&'static str, u16); 7] {
+        [
+            ("console", self.http),
+            ("cloud, for relays", self.libp2p),
+            ("relay, for devices", self.mqtt),
+            ("relay, for enrolment", self.https),
+            ("relay, local UI", self.ui),
+            ("relay, metrics", self.admin),
+            ("relay, package cache", self.cache),
+        ]
+    }
+}
+
+fn is_free(port: u16) -> bool {
+    let address = (Ipv4Addr::LOCALHOST, port);
+    TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok()
+}
+
+/// One free port.
+///
+/// # Errors
+/// When none is found.
+pub fn free_port() -> Result<u16> {
+    (0..200)
+        .map(|_| random_range(10_000..32_000))
+        .find(|port| is_free(*port))
+        .context("no free port was found between 10000 and 32000")
+}
