@@ -1,8 +1,26 @@
-//! The interface by which the rest of the relay reaches connected devices.
+//! The interface by which the rest of the relay reaches connected devices, and
+//! the table of sessions behind it.
+//!
+//! A session's queue is bounded in messages and bytes. Nothing here ever waits:
+//! a device that lets its queue fill is disconnected, because what matters is
+//! durable in the store and is delivered again when it returns.
 
+use super::metrics::Metrics;
+use crate::config::BrokerLimits;
 use bytes::Bytes;
-use std::sync::Arc;
+use futures::task::AtomicWaker;
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+use tokio_util::sync::CancellationToken;
 use unifyit_protocol::{ids::DeviceId, topics};
+
+/// Bytes that a queued message is counted for besides its payload.
+const MESSAGE_OVERHEAD: usize = 64;
 
 /// Why a message did not go into a device's queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -16,10 +34,8 @@ pub enum NotDelivered {
 }
 
 /// Reaches connected devices. Cheap to clone; never blocks.
-#[derive(Debug, Clone, Default)]
-pub struct BrokerHandle {
-    _shared: Arc<()>,
-}
+#[derive(Debug, Clone)]
+pub struct BrokerHandle(pub(super) Arc<Table>);
 
 impl BrokerHandle {
     /// Queues a message for a device, at QoS 0.
@@ -29,25 +45,202 @@ impl BrokerHandle {
     /// with a full queue is disconnected.
     pub fn send(
         &self,
-        _device: DeviceId,
-        _kind: topics::Down,
-        _payload: Bytes,
+        device: DeviceId,
+        kind: topics::Down,
+        payload: Bytes,
     ) -> Result<(), NotDelivered> {
-        Err(NotDelivered::Offline)
+        let link = self.0.find(device).ok_or(NotDelivered::Offline)?;
+        let mut queue = link.queue();
+        if queue.closing.is_some() || !queue.subscribed.includes(kind) {
+            return Err(NotDelivered::Offline);
+        }
+        let bytes = queue.bytes + payload.len() + MESSAGE_OVERHEAD;
+        if queue.messages.len() >= self.0.limits.queue_messages || bytes > self.0.limits.queue_bytes
+        {
+            queue.close(Closing::Overflow);
+            drop(queue);
+            self.0.metrics.overflows.inc();
+            link.waker.wake();
+            tracing::warn!(%device, "does not keep up with its messages; disconnecting");
+            return Err(NotDelivered::Overflow);
+        }
+        queue.bytes = bytes;
+        queue.messages.push_back((kind, payload));
+        drop(queue);
+        link.waker.wake();
+        Ok(())
     }
 
     /// Ends the session of a device, if it has one.
-    pub fn disconnect(&self, _device: DeviceId, _reason: &'static str) {}
+    pub fn disconnect(&self, device: DeviceId, reason: &'static str) {
+        if let Some(link) = self.0.find(device) {
+            link.close(Closing::Administrative(reason));
+        }
+    }
 
     /// Devices with a session.
     #[must_use]
     pub fn online(&self) -> Vec<DeviceId> {
-        Vec::new()
+        self.0.read().keys().copied().collect()
     }
 
     /// Whether a device has a session.
     #[must_use]
-    pub fn is_online(&self, _device: DeviceId) -> bool {
-        false
+    pub fn is_online(&self, device: DeviceId) -> bool {
+        self.0.read().contains_key(&device)
+    }
+}
+
+/// All sessions, one a device.
+#[derive(Debug)]
+pub(super) struct Table {
+    links: RwLock<HashMap<DeviceId, Arc<Link>>>,
+    next: AtomicU64,
+    pub(super) limits: BrokerLimits,
+    pub(super) metrics: Metrics,
+}
+
+impl Table {
+    pub(super) fn new(limits: BrokerLimits, metrics: Metrics) -> Self {
+        Self { links: RwLock::default(), next: AtomicU64::new(0), limits, metrics }
+    }
+
+    /// Enters a session, closing the one that the device had. Returns the
+    /// session before, whose end must be awaited, or `None` when all places are
+    /// taken.
+    pub(super) fn enter(&self, device: DeviceId) -> Option<(Arc<Link>, Option<Arc<Link>>)> {
+        let mut links = self.links.write().unwrap_or_else(PoisonError::into_inner);
+        if links.len() >= self.limits.max_sessions && !links.contains_key(&device) {
+            return None;
+        }
+        let link = Arc::new(Link {
+            device,
+            session: self.next.fetch_add(1, Ordering::Relaxed) + 1,
+            queue: Mutex::default(),
+            waker: AtomicWaker::new(),
+            ended: CancellationToken::new(),
+        });
+        let before = links.insert(device, Arc::clone(&link));
+        self.metrics.sessions.set(i64::try_from(links.len()).unwrap_or(i64::MAX));
+        if let Some(before) = &before {
+            self.metrics.takeovers.inc();
+            before.close(Closing::TakenOver);
+        }
+        Some((link, before))
+    }
+
+    /// Removes a session, unless another has taken its place.
+    pub(super) fn leave(&self, link: &Link) {
+        let mut links = self.links.write().unwrap_or_else(PoisonError::into_inner);
+        if links.get(&link.device).is_some_and(|present| present.session == link.session) {
+            links.remove(&link.device);
+        }
+        self.metrics.sessions.set(i64::try_from(links.len()).unwrap_or(i64::MAX));
+        link.ended.cancel();
+    }
+
+    /// Closes every session.
+    pub(super) fn close_all(&self) {
+        for link in self.read().values() {
+            link.close(Closing::ShuttingDown);
+        }
+    }
+
+    fn find(&self, device: DeviceId) -> Option<Arc<Link>> {
+        self.read().get(&device).cloned()
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, HashMap<DeviceId, Arc<Link>>> {
+        self.links.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Why the relay ends a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Closing {
+    TakenOver,
+    Overflow,
+    Administrative(&'static str),
+    ShuttingDown,
+}
+
+/// One session as seen from outside its task.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) device: DeviceId,
+    pub(super) session: u64,
+    queue: Mutex<Queue>,
+    pub(super) waker: AtomicWaker,
+    /// Cancelled when the session's last event is out.
+    pub(super) ended: CancellationToken,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    messages: VecDeque<(topics::Down, Bytes)>,
+    bytes: usize,
+    subscribed: Subscribed,
+    pub(super) closing: Option<Closing>,
+}
+
+impl Link {
+    pub(super) fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn close(&self, why: Closing) {
+        self.queue().close(why);
+        self.waker.wake();
+    }
+
+    pub(super) fn set_subscribed(&self, subscribed: Subscribed) {
+        self.queue().subscribed = subscribed;
+    }
+}
+
+impl Queue {
+    /// The first reason stays.
+    fn close(&mut self, why: Closing) {
+        self.closing.get_or_insert(why);
+        self.messages = VecDeque::new();
+        self.bytes = 0;
+    }
+
+    pub(super) fn pop(&mut self) -> Option<(topics::Down, Bytes)> {
+        let (kind, payload) = self.messages.pop_front()?;
+        self.bytes = self.bytes.saturating_sub(payload.len() + MESSAGE_OVERHEAD);
+        if self.messages.is_empty() {
+            self.messages = VecDeque::new();
+        }
+        Some((kind, payload))
+    }
+}
+
+/// To which of its topics a device has subscribed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Subscribed(u8);
+
+impl Subscribed {
+    const EACH: [&'static str; 5] = ["control", "command", "live", "+", "#"];
+
+    fn bit(last_level: &str) -> u8 {
+        Self::EACH.iter().position(|name| *name == last_level).map_or(0, |at| 1 << at)
+    }
+
+    /// Adds the filter with this last level.
+    pub(super) fn add(&mut self, last_level: &str) {
+        self.0 |= Self::bit(last_level);
+    }
+
+    /// Removes it and says whether it was there.
+    pub(super) fn remove(&mut self, last_level: &str) -> bool {
+        let bit = Self::bit(last_level);
+        let had = self.0 & bit != 0;
+        self.0 &= !bit;
+        had
+    }
+
+    pub(super) fn includes(self, kind: topics::Down) -> bool {
+        self.0 & (Self::bit(kind.as_str()) | Self::bit("+") | Self::bit("#")) != 0
     }
 }

@@ -10,11 +10,35 @@
 //! What it keeps true: one live session a device, presence from the life of the
 //! connection alone, and every queue bounded with a metric at its bound (G10).
 
-use bytes::Bytes;
-use std::net::IpAddr;
-use unifyit_protocol::{ids::DeviceId, topics};
-
+mod dialog;
+mod front;
 mod handle;
+mod limit;
+mod metrics;
+mod session;
+mod wire;
+
+use crate::{
+    config::Config,
+    identity::{Identity, server::ServerCertificate},
+    telemetry::Telemetry,
+    tls::{
+        ClientCertificate, Listener, TlsError,
+        gate::{Gate, GateMetrics},
+        server_config,
+    },
+};
+use bytes::Bytes;
+use handle::Table;
+use metrics::Metrics;
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use unifyit_protocol::{ids::DeviceId, topics};
 
 pub use handle::{BrokerHandle, NotDelivered};
 
@@ -64,3 +88,68 @@ pub trait Admission: Send + Sync {
     /// Whether a device with this certificate (SHA-256 of its DER) is let in.
     fn admit(&self, device: DeviceId, certificate_sha256: &[u8; 32]) -> bool;
 }
+
+/// The front, bound and not yet serving.
+pub struct Broker {
+    front: front::Front,
+    listener: Listener,
+}
+
+impl Broker {
+    /// Binds the listener. The receiver gets every event; when it does not keep
+    /// up, sockets are no longer read.
+    ///
+    /// # Errors
+    /// [`TlsError`] when the port or the certificates cannot be used.
+    pub async fn bind(
+        config: &Config,
+        identity: &Identity,
+        certificate: Arc<ServerCertificate>,
+        admission: Arc<dyn Admission>,
+        telemetry: &Telemetry,
+    ) -> Result<(Self, mpsc::Receiver<BrokerEvent>), TlsError> {
+        let limits = config.broker.clone();
+        let refusals = GateMetrics::new(telemetry, "mqtt");
+        let gate = Gate::new(limits.max_half_open, limits.max_half_open_per_ip, refusals.clone());
+        let listener = Listener::bind("MQTT", config.listen.mqtt, gate).await?;
+        let tls = server_config(
+            &identity.keys.ca,
+            certificate,
+            ClientCertificate::Required,
+            config.certificates.grace_days,
+        )?;
+        let (events, receiver) = mpsc::channel(limits.events);
+        let table = Arc::new(Table::new(limits, Metrics::new(telemetry)));
+        let front = front::Front { table, acceptor: tls.into(), admission, events, refusals };
+        Ok((Self { front, listener }, receiver))
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.address()
+    }
+
+    /// The way to connected devices.
+    #[must_use]
+    pub fn handle(&self) -> BrokerHandle {
+        BrokerHandle(Arc::clone(&self.front.table))
+    }
+
+    /// Serves until cancelled, then closes every session; each still gets its
+    /// [`BrokerEvent::Disconnected`].
+    pub async fn serve(self, cancel: CancellationToken) {
+        front::serve(self.front, self.listener, cancel).await;
+    }
+}
+
+impl std::fmt::Debug for Broker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Broker").field("listener", &self.listener).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

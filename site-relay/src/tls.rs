@@ -1,1 +1,0 @@
-//! TLS for the relay's listeners.
