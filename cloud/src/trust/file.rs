@@ -40,26 +40,33 @@ fn read(path: &Path) -> Result<MasterKey, TrustError> {
 fn create(path: &Path) -> Result<(), TrustError> {
     let failed = |source| TrustError::File { path: path.display().to_string(), source };
     let (_, text) = MasterKey::generate()?;
+    create_private(path, text.as_bytes()).map_err(failed)?;
+    tracing::info!(
+        file = %path.display(),
+        "Made the master key. Back it up: without it no sealed key opens."
+    );
+    Ok(())
+}
+
+/// Puts a secret into a file that its owner alone can read, synced and whole. A
+/// file that is there already stays as it is.
+pub(crate) fn create_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(folder).map_err(failed)?;
+    fs::create_dir_all(folder)?;
     let draft = path.with_extension(format!("{}.tmp", std::process::id()));
-    let written =
-        write_new(&draft, text.as_bytes()).and_then(|()| match fs::hard_link(&draft, path) {
-            Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(()),
-            other => other,
-        });
+    let written = write_new(&draft, bytes).and_then(|()| match fs::hard_link(&draft, path) {
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(()),
+        other => other,
+    });
     // The draft is a second name of the same file; a leftover is harmless.
     let _ = fs::remove_file(&draft);
-    written.map_err(failed)?;
-    File::open(folder).and_then(|f| f.sync_all()).map_err(failed)?;
-    tracing::info!(file = %path.display(), "Made the master key; back it up: without it no sealed key opens.");
-    Ok(())
+    written?;
+    File::open(folder)?.sync_all()
 }
 
 fn write_new(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let _ = fs::remove_file(path);
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(bytes)?;
-    file.write_all(b"\n")?;
     file.sync_all()
 }

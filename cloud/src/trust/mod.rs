@@ -15,6 +15,7 @@ mod file;
 mod master;
 
 pub use file::MASTER_KEY_FILE;
+pub(crate) use file::create_private;
 pub use master::MasterKey;
 
 use std::{path::Path, sync::Arc};

@@ -1,0 +1,108 @@
+//! What the cloud's libp2p node can do, and within which bounds.
+
+use libp2p::{
+    StreamProtocol, Swarm, SwarmBuilder,
+    connection_limits::{self, ConnectionLimits},
+    identify,
+    identity::Keypair,
+    memory_connection_limits, noise, ping,
+    request_response::{self, ProtocolSupport, cbor},
+    swarm::NetworkBehaviour,
+    tcp, yamux,
+};
+use std::time::Duration;
+use unifyit_protocol::enroll::{EnrollRelay, EnrollRelayAnswer, RELAY_PROTOCOL};
+
+/// Longest enrolment request, in bytes: a token, names, a few addresses.
+const MAX_ENROLMENT: u64 = 32 * 1024;
+/// A peer that does not answer pings for about twice this long is gone.
+const PING: Duration = Duration::from_secs(10);
+
+/// Bounds of the node (G10).
+#[derive(Debug, Clone, Copy)]
+pub struct LinkLimits {
+    /// Connections in handshake at a time.
+    pub pending: u32,
+    /// Connections of relays and newcomers together.
+    pub connections: u32,
+    /// Connections of peers that are not enrolled.
+    pub strangers: usize,
+    /// How long such a peer may stay.
+    pub stranger_time: Duration,
+    /// Enrolments a minute and address.
+    pub enrolments_a_minute: u32,
+    /// Share of the machine's memory from which on no connection is accepted.
+    pub memory_share: f64,
+}
+
+impl Default for LinkLimits {
+    fn default() -> Self {
+        Self {
+            pending: 512,
+            connections: 20_000,
+            strangers: 512,
+            stranger_time: Duration::from_secs(15),
+            enrolments_a_minute: 60,
+            memory_share: 0.9,
+        }
+    }
+}
+
+/// The protocols of the node.
+#[derive(NetworkBehaviour)]
+pub(super) struct Behaviour {
+    limits: connection_limits::Behaviour,
+    memory: memory_connection_limits::Behaviour,
+    identify: identify::Behaviour,
+    pub(super) ping: ping::Behaviour,
+    pub(super) enroll: cbor::Behaviour<EnrollRelay, EnrollRelayAnswer>,
+    pub(super) streams: libp2p_stream::Behaviour,
+}
+
+/// Builds the node: TCP with Noise and Yamux, and QUIC.
+///
+/// # Errors
+/// A sentence, when a transport cannot be set up.
+pub(super) fn build(keypair: Keypair, limits: &LinkLimits) -> Result<Swarm<Behaviour>, String> {
+    let behaviour = Behaviour {
+        limits: connection_limits::Behaviour::new(
+            ConnectionLimits::default()
+                .with_max_pending_incoming(Some(limits.pending))
+                .with_max_established_incoming(Some(limits.connections))
+                .with_max_established_per_peer(Some(4))
+                .with_max_pending_outgoing(Some(0))
+                .with_max_established_outgoing(Some(0)),
+        ),
+        memory: memory_connection_limits::Behaviour::with_max_percentage(limits.memory_share),
+        identify: identify::Behaviour::new(
+            identify::Config::new("/unifyit/1".into(), keypair.public())
+                .with_agent_version(concat!("unifyit-cloud/", env!("CARGO_PKG_VERSION")).into())
+                .with_push_listen_addr_updates(false),
+        ),
+        ping: ping::Behaviour::new(ping::Config::new().with_interval(PING).with_timeout(PING)),
+        enroll: cbor::Behaviour::with_codec(
+            cbor::codec::Codec::default().set_request_size_maximum(MAX_ENROLMENT),
+            [(StreamProtocol::new(RELAY_PROTOCOL), ProtocolSupport::Inbound)],
+            request_response::Config::default()
+                .with_request_timeout(limits.stranger_time)
+                .with_max_concurrent_streams(4),
+        ),
+        streams: libp2p_stream::Behaviour::new(),
+    };
+    let swarm = SwarmBuilder::with_existing_identity(keypair)
+        .with_tokio()
+        .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, yamux::Config::default)
+        .map_err(|e| format!("the TCP transport cannot be set up: {e}"))?
+        .with_quic_config(|mut quic| {
+            quic.max_concurrent_stream_limit = 64;
+            quic.max_stream_data = 2 * 1024 * 1024;
+            quic.max_connection_data = 4 * 1024 * 1024;
+            quic.max_idle_timeout = 20_000;
+            quic
+        })
+        .with_behaviour(|_| behaviour)
+        .map_err(|e| format!("the protocols cannot be set up: {e}"))?
+        .with_swarm_config(|c| c.with_idle_connection_timeout(Duration::from_secs(60)))
+        .build();
+    Ok(swarm)
+}

@@ -1,0 +1,433 @@
+//! The libp2p node: who connects, who is let in, which stream goes where.
+//!
+//! One task owns the swarm and never waits: database look-ups, enrolments,
+//! sessions and blobs run in tasks of their own and come back as [`Order`]s.
+
+use super::{
+    Link, LinkLimits, LinkMetrics, Records,
+    admission::Admission,
+    behaviour::{self, Behaviour, BehaviourEvent},
+    blobs,
+    enroll::Enroller,
+    identity, relay,
+    session::{self, Ended, SessionDeps},
+};
+use crate::{
+    db::Db,
+    events::Watches,
+    trust::{Trust, TrustError},
+};
+use futures::StreamExt;
+use libp2p::{
+    Multiaddr, PeerId, Stream, StreamProtocol, Swarm,
+    request_response::{self, Message, ResponseChannel},
+    swarm::SwarmEvent,
+};
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::sync::{Semaphore, broadcast::error::RecvError, mpsc};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use unifyit_protocol::enroll::{EnrollRelay, EnrollRelayAnswer};
+
+/// Enrolments under way at a time.
+const ENROLLING: usize = 16;
+/// Peers looked up in the database at a time.
+const LOOKING_UP: usize = 32;
+/// Blob streams at a time.
+const BLOBS: usize = 64;
+/// Streams and orders waiting for the gateway's task.
+const QUEUE: usize = 1024;
+/// After a start, relays have this long to come back before they count as away.
+const RETURN: Duration = Duration::from_secs(30);
+/// How long a stop waits for sessions to end.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Shown to whoever tries to enrol too often.
+const TOO_MANY: &str =
+    "Too many enrolments were tried from this address. Wait a minute, then run the line again.";
+
+/// Where and how the link listens.
+#[derive(Debug, Clone)]
+pub struct LinkOptions {
+    /// Multiaddresses to listen on.
+    pub listen: Vec<String>,
+    /// Multiaddresses that relay tokens name; when empty, those listened on.
+    pub announce: Vec<String>,
+    /// The state folder: identity and blobs.
+    pub state: PathBuf,
+    /// Bounds.
+    pub limits: LinkLimits,
+}
+
+/// What the link works with.
+pub struct LinkDeps {
+    /// The database.
+    pub db: Db,
+    /// The authorities.
+    pub trust: Trust,
+    /// Who watches what.
+    pub watches: Watches,
+    /// What records mean.
+    pub records: Arc<dyn Records>,
+    /// Figures.
+    pub metrics: LinkMetrics,
+}
+
+impl std::fmt::Debug for LinkDeps {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LinkDeps").finish_non_exhaustive()
+    }
+}
+
+/// Why the link does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// The identity cannot be had.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// An address is none.
+    #[error("{0} is not a multiaddress such as /ip4/0.0.0.0/tcp/4001")]
+    Address(String),
+    /// An address cannot be listened on.
+    #[error("cannot listen for relays on {0}: {1}; free the port or change link.listen")]
+    Listen(String, String),
+    /// The node cannot be set up.
+    #[error("{0}")]
+    Setup(String),
+}
+
+/// What tasks ask of the gateway.
+enum Order {
+    Answer(ResponseChannel<EnrollRelayAnswer>, Box<EnrollRelayAnswer>, PeerId),
+    Admit(PeerId),
+    Expel(PeerId, &'static str),
+}
+
+/// The listening node.
+pub struct Gateway {
+    swarm: Swarm<Behaviour>,
+    admission: Admission,
+    link: Link,
+    enroller: Arc<Enroller>,
+    sessions: SessionDeps,
+    state: PathBuf,
+    addresses: Vec<Multiaddr>,
+    orders: mpsc::Receiver<Order>,
+    order: mpsc::Sender<Order>,
+    streams: mpsc::Receiver<(PeerId, Stream, Kind)>,
+    enrolling: Arc<Semaphore>,
+    looking_up: Arc<Semaphore>,
+    serving_blobs: Arc<Semaphore>,
+    tasks: TaskTracker,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Lane,
+    Blob,
+}
+
+impl std::fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gateway").field("addresses", &self.addresses).finish_non_exhaustive()
+    }
+}
+
+impl Gateway {
+    /// Takes up the identity and listens on every address.
+    ///
+    /// # Errors
+    /// [`LinkError`] with a sentence that says what to mend.
+    pub async fn bind(options: LinkOptions, deps: LinkDeps) -> Result<Self, LinkError> {
+        let keypair = identity::load_or_create(&deps.trust, &options.state)?;
+        let mut swarm = behaviour::build(keypair, &options.limits).map_err(LinkError::Setup)?;
+        let addresses = listen(&mut swarm, &options.listen).await?;
+        let announce = match options.announce.is_empty() {
+            true => addresses.iter().map(Multiaddr::to_string).collect(),
+            false => options.announce,
+        };
+        let mut control = swarm.behaviour().streams.new_control();
+        let (stream, streams) = mpsc::channel(QUEUE);
+        for (protocol, kind) in
+            [(unifyit_protocol::link::PROTOCOL, Kind::Lane), (blobs::PROTOCOL, Kind::Blob)]
+        {
+            let mut incoming = control
+                .accept(StreamProtocol::new(protocol))
+                .map_err(|e| LinkError::Setup(e.to_string()))?;
+            let stream = stream.clone();
+            // libp2p-stream drops what is not taken at once, so a task does
+            // nothing but take.
+            tokio::spawn(async move {
+                while let Some((peer, taken)) = incoming.next().await {
+                    if stream.try_send((peer, taken, kind)).is_err() {
+                        tracing::warn!(%peer, ?kind, "Too many streams are waiting; dropped one.");
+                    }
+                }
+            });
+        }
+        let link = Link::new(*swarm.local_peer_id(), announce, control, deps.metrics.clone());
+        let (order, orders) = mpsc::channel(QUEUE);
+        Ok(Self {
+            admission: Admission::new(&options.limits),
+            enroller: Arc::new(Enroller {
+                db: deps.db.clone(),
+                trust: deps.trust,
+                records: deps.records.clone(),
+                metrics: deps.metrics.clone(),
+            }),
+            sessions: SessionDeps {
+                db: deps.db,
+                records: deps.records,
+                watches: deps.watches,
+                link: link.clone(),
+                metrics: deps.metrics,
+            },
+            swarm,
+            link,
+            state: options.state,
+            addresses,
+            orders,
+            order,
+            streams,
+            enrolling: Arc::new(Semaphore::new(ENROLLING)),
+            looking_up: Arc::new(Semaphore::new(LOOKING_UP)),
+            serving_blobs: Arc::new(Semaphore::new(BLOBS)),
+            tasks: TaskTracker::new(),
+        })
+    }
+
+    /// The handle for the rest of the cloud.
+    #[must_use]
+    pub fn link(&self) -> Link {
+        self.link.clone()
+    }
+
+    /// What it listens on, with the actual ports.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<String> {
+        self.addresses.iter().map(Multiaddr::to_string).collect()
+    }
+
+    /// Serves until cancelled, then lets the sessions finish their transactions.
+    pub async fn run(mut self, cancel: CancellationToken) {
+        let mut nudges = self.sessions.db.nudges();
+        let mut tick = tokio::time::interval(Duration::from_secs(1));
+        match relay::active_peers(&self.sessions.db).await {
+            Ok(peers) => peers.into_iter().for_each(|peer| self.admission.admit(peer)),
+            // Relays are then admitted one by one when they open their lanes.
+            Err(error) => tracing::warn!(%error, "The known relays could not be read yet."),
+        }
+        let (deps, link) = (self.sessions.clone(), self.link.clone());
+        let sweep = tokio::spawn(async move {
+            tokio::time::sleep(RETURN).await;
+            if let Err(error) = session::sweep(&deps, &link).await {
+                tracing::warn!(%error, "Relays that stayed away could not be marked.");
+            }
+        });
+        loop {
+            tokio::select! {
+                () = cancel.cancelled() => break,
+                event = self.swarm.select_next_some() => self.on_event(event),
+                Some(order) = self.orders.recv() => self.on_order(order),
+                Some((peer, stream, kind)) = self.streams.recv() => self.on_stream(peer, stream, kind),
+                nudge = nudges.recv() => match nudge {
+                    Ok(relay) => self.link.nudge(relay),
+                    Err(RecvError::Lagged(_)) => self.link.nudge_all(),
+                    Err(RecvError::Closed) => break,
+                },
+                _ = tick.tick() => self.on_tick(),
+            }
+        }
+        sweep.abort();
+        self.link.cancel_all();
+        self.tasks.close();
+        let drained = tokio::time::timeout(DRAIN, async {
+            loop {
+                // The swarm must go on for the goodbyes to leave.
+                tokio::select! {
+                    () = self.tasks.wait() => break,
+                    _ = self.swarm.select_next_some() => {}
+                    Some(_) = self.orders.recv() => {}
+                }
+            }
+        })
+        .await;
+        if drained.is_err() {
+            tracing::warn!("Some relay sessions did not end in time.");
+        }
+    }
+
+    fn on_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        match event {
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
+                let from = endpoint.get_remote_address();
+                let now = Instant::now();
+                if !self.admission.connected(connection_id, peer_id, from, now) {
+                    self.turned_away("strangers");
+                    self.swarm.close_connection(connection_id);
+                }
+            }
+            SwarmEvent::ConnectionClosed { connection_id, .. } => {
+                self.admission.closed(connection_id);
+            }
+            SwarmEvent::Behaviour(BehaviourEvent::Ping(ping)) if ping.result.is_err() => {
+                self.turned_away("silent");
+                self.swarm.close_connection(ping.connection);
+            }
+            SwarmEvent::Behaviour(BehaviourEvent::Enroll(request_response::Event::Message {
+                peer,
+                connection_id,
+                message: Message::Request { request, channel, .. },
+            })) => {
+                if self.admission.may_enroll(connection_id) {
+                    self.enroll(peer, request, channel);
+                } else {
+                    self.turned_away("too_many_enrolments");
+                    self.refuse(channel, TOO_MANY);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn enroll(
+        &mut self,
+        peer: PeerId,
+        request: EnrollRelay,
+        channel: ResponseChannel<EnrollRelayAnswer>,
+    ) {
+        let Ok(permit) = self.enrolling.clone().try_acquire_owned() else {
+            return self.refuse(channel, "The cloud is busy. Try again in a minute.");
+        };
+        let (enroller, order) = (self.enroller.clone(), self.order.clone());
+        self.tasks.spawn(async move {
+            let answer = Box::new(enroller.answer(peer, request).await);
+            // Fails only when the gateway is gone.
+            let _ = order.send(Order::Answer(channel, answer, peer)).await;
+            drop(permit);
+        });
+    }
+
+    fn refuse(&mut self, channel: ResponseChannel<EnrollRelayAnswer>, why: &str) {
+        let answer = EnrollRelayAnswer::Failed(why.to_owned());
+        // An error says that the peer is gone.
+        let _ = self.swarm.behaviour_mut().enroll.send_response(channel, answer);
+    }
+
+    fn on_order(&mut self, order: Order) {
+        match order {
+            Order::Answer(channel, answer, peer) => {
+                if matches!(*answer, EnrollRelayAnswer::Accepted(_)) {
+                    self.admission.admit(peer);
+                }
+                let _ = self.swarm.behaviour_mut().enroll.send_response(channel, *answer);
+            }
+            Order::Admit(peer) => self.admission.admit(peer),
+            Order::Expel(peer, why) => {
+                self.turned_away(why);
+                self.admission.expel(&peer);
+                // An error says that it is gone already.
+                let _ = self.swarm.disconnect_peer_id(peer);
+            }
+        }
+    }
+
+    fn on_stream(&mut self, peer: PeerId, stream: Stream, kind: Kind) {
+        match kind {
+            Kind::Lane => {
+                let Ok(permit) = self.looking_up.clone().try_acquire_owned() else {
+                    return self.turned_away("busy");
+                };
+                let (deps, order) = (self.sessions.clone(), self.order.clone());
+                self.tasks.spawn(async move {
+                    let known = relay::by_peer(&deps.db, &peer).await;
+                    drop(permit);
+                    match known {
+                        Ok(Some(known)) if !known.revoked => {
+                            let _ = order.send(Order::Admit(peer)).await;
+                            let ended = Box::pin(session::run(deps, known.relay, peer, stream));
+                            if matches!(ended.await, Ended::Revoked) {
+                                let _ = order.send(Order::Expel(peer, "revoked")).await;
+                            }
+                        }
+                        Ok(known) => {
+                            let why = if known.is_some() { "revoked" } else { "not_enrolled" };
+                            tracing::info!(%peer, why, "A peer without a right opened a lane.");
+                            let _ = order.send(Order::Expel(peer, why)).await;
+                        }
+                        Err(error) => {
+                            tracing::warn!(%peer, %error, "A relay could not be looked up.");
+                        }
+                    }
+                });
+            }
+            Kind::Blob => {
+                if !self.admission.knows(&peer) {
+                    return self.on_order(Order::Expel(peer, "not_enrolled"));
+                }
+                let Ok(permit) = self.serving_blobs.clone().try_acquire_owned() else {
+                    return self.turned_away("busy");
+                };
+                let folder = self.state.join("blobs");
+                self.tasks.spawn(async move {
+                    if let Err(error) = blobs::serve(folder, stream).await {
+                        tracing::debug!(%peer, %error, "A blob stream ended early.");
+                    }
+                    drop(permit);
+                });
+            }
+        }
+    }
+
+    fn on_tick(&mut self) {
+        for connection in self.admission.due(Instant::now()) {
+            self.turned_away("not_enrolled");
+            self.swarm.close_connection(connection);
+        }
+        let (all, strangers) = self.admission.counts();
+        let connections = &self.sessions.metrics.connections;
+        let number = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        connections.with_label_values(&["relay"]).set(number(all - strangers));
+        connections.with_label_values(&["stranger"]).set(number(strangers));
+    }
+
+    fn turned_away(&self, why: &str) {
+        self.sessions.metrics.turned_away.with_label_values(&[why]).inc();
+    }
+}
+
+/// Listens on every address and waits until the actual ports are known.
+async fn listen(swarm: &mut Swarm<Behaviour>, on: &[String]) -> Result<Vec<Multiaddr>, LinkError> {
+    let mut waiting = std::collections::HashMap::new();
+    for text in on {
+        let address: Multiaddr = text.parse().map_err(|_| LinkError::Address(text.clone()))?;
+        let id =
+            swarm.listen_on(address).map_err(|e| LinkError::Listen(text.clone(), e.to_string()))?;
+        waiting.insert(id, text.clone());
+    }
+    let mut addresses = Vec::new();
+    while !waiting.is_empty() {
+        match swarm.select_next_some().await {
+            SwarmEvent::NewListenAddr { listener_id, address } => {
+                waiting.remove(&listener_id);
+                addresses.push(address);
+            }
+            SwarmEvent::ListenerClosed { listener_id, reason, .. } => {
+                if let Some(text) = waiting.remove(&listener_id) {
+                    let why = reason.err().map_or_else(|| "closed".into(), |e| e.to_string());
+                    return Err(LinkError::Listen(text, why));
+                }
+            }
+            SwarmEvent::ListenerError { listener_id, error } => {
+                if let Some(text) = waiting.remove(&listener_id) {
+                    return Err(LinkError::Listen(text, error.to_string()));
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(addresses)
+}

@@ -1,0 +1,44 @@
+//! The cloud's end of the WAN: relays over libp2p.
+//!
+//! ```text
+//! swarm ── gateway ─┬─ enroll ────────── one transaction: token, relay, grant
+//!                   ├─ session (one a relay)
+//!                   │    frames in ──► lane Receiver ──► ingest ──► Records::apply
+//!                   │    downlink table ──► lane Sender ──► frames out
+//!                   ├─ tunnel (a stream each)
+//!                   └─ blobs
+//! ```
+//!
+//! The gateway is part of the spine and knows no feature: what records mean is
+//! behind [`Records`], which `app.rs` hands in. What must hold here: only
+//! enrolled, unrevoked peers get a session; a lane's position moves in the same
+//! transaction as its records' effects (G2); an acknowledgement follows the
+//! commit (G1); one record that cannot be applied never stops a lane.
+
+mod admission;
+mod behaviour;
+mod blobs;
+pub mod downlink;
+mod enroll;
+mod framing;
+mod gateway;
+mod identity;
+mod ingest;
+mod metrics;
+mod records;
+mod registry;
+mod relay;
+mod session;
+mod tunnel;
+
+pub use behaviour::LinkLimits;
+pub use gateway::{Gateway, LinkDeps, LinkError, LinkOptions};
+pub use ingest::ApplyError;
+pub use metrics::LinkMetrics;
+pub use records::{Records, RelayChange};
+pub use registry::Link;
+pub use relay::RelayIdentity;
+pub use tunnel::{Tunnel, TunnelError};
+
+#[cfg(test)]
+mod tests;

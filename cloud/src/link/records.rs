@@ -1,0 +1,49 @@
+//! What the link asks of the features: the meaning of records.
+
+use super::{ApplyError, RelayIdentity};
+use crate::db::TenantTx;
+use futures::future::BoxFuture;
+use unifyit_protocol::link::{Ephemeral, UpRecord};
+
+/// Something happened to a relay itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RelayChange {
+    /// It joined its site, or joined it anew.
+    Enrolled,
+    /// Its session began.
+    Online,
+    /// Its session ended.
+    Offline,
+}
+
+/// Gives records their effect. Implemented above the spine and handed in by
+/// `app.rs`.
+pub trait Records: Send + Sync + 'static {
+    /// Applies records, in order, in the given transaction, which is under the
+    /// relay's site. The link commits it together with the lanes' positions; an
+    /// error rolls all of it back.
+    ///
+    /// # Errors
+    /// [`ApplyError::Malformed`] for a record that can never be applied: it is
+    /// quarantined. [`ApplyError::Db`] for the rest: it comes again.
+    fn apply<'a>(
+        &'a self,
+        tx: &'a mut TenantTx,
+        relay: &'a RelayIdentity,
+        records: Vec<UpRecord>,
+    ) -> BoxFuture<'a, Result<(), ApplyError>>;
+
+    /// Follows a change of the relay itself, in the transaction that writes it.
+    ///
+    /// # Errors
+    /// [`ApplyError`]; the change is rolled back.
+    fn relay_changed<'a>(
+        &'a self,
+        tx: &'a mut TenantTx,
+        relay: &'a RelayIdentity,
+        change: RelayChange,
+    ) -> BoxFuture<'a, Result<(), ApplyError>>;
+
+    /// Passes on what matters only while somebody looks. Must not wait.
+    fn live(&self, relay: &RelayIdentity, items: Vec<Ephemeral>);
+}

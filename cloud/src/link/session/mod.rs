@@ -1,0 +1,473 @@
+//! A relay's session: one lane stream, both ways, from hello to goodbye.
+//!
+//! One task owns the state and never waits for a slow part: frames come from a
+//! reader task, go to a writer task, batches are applied in a task of their own
+//! (one at a time), and the downlink table is read and trimmed in another. So
+//! live output passes at once while a large transaction is under way, and the
+//! two directions cannot lock each other up.
+
+mod down;
+mod presence;
+
+pub(super) use presence::sweep;
+
+use super::{
+    LinkMetrics, RelayIdentity,
+    framing::{self, Frames},
+    ingest::{Ingest, IngestError},
+    records::Records,
+    registry::{Link, Slot},
+    relay::now_ms,
+};
+use crate::{
+    db::{Db, DbError},
+    events::{Watched, Watches},
+};
+use bytes::Bytes;
+use down::{Downlink, Synced};
+use futures::StreamExt;
+use libp2p::{PeerId, Stream};
+use std::{collections::VecDeque, io, sync::Arc, time::Duration};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+    time::{Instant, sleep_until, timeout},
+};
+use unifyit_protocol::{
+    ProtocolError,
+    envelope::Decoded,
+    lane::{Ack, Apply, Lane, LaneError, Receiver, Resume, Verdict},
+    link::{Frame, Goodbye, LinkHello, Watch},
+};
+
+/// How long the relay may take for its first two frames.
+const GREETING: Duration = Duration::from_secs(15);
+/// Bytes of accepted records that wait for their transaction; beyond, the
+/// stream is not read, and the relay's window fills.
+const MAX_PENDING: usize = 4 * 1024 * 1024;
+/// Bytes of records in one transaction, so that an urgent one waits little.
+const MAX_BATCH: usize = 1024 * 1024;
+/// Pause after a failed transaction; doubles up to the second.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Ended {
+    #[error("the connection closed")]
+    Closed,
+    #[error("the stream broke: {0}")]
+    Io(#[from] io::Error),
+    #[error("the relay said goodbye: {0}")]
+    Goodbye(String),
+    #[error("the relay did not greet in time")]
+    NoGreeting,
+    #[error("the relay was revoked")]
+    Revoked,
+    #[error("another connection of the relay took over, or the cloud stops")]
+    Cancelled,
+    #[error("another session has moved the relay's lanes")]
+    Moved,
+    #[error("the relay sent what no relay sends: {0}")]
+    Protocol(#[from] ProtocolError),
+    #[error("the lanes disagree: {0}")]
+    Lane(#[from] LaneError),
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+/// What every session needs.
+#[derive(Clone)]
+pub(super) struct SessionDeps {
+    pub(super) db: Db,
+    pub(super) records: Arc<dyn Records>,
+    pub(super) watches: Watches,
+    pub(super) link: Link,
+    pub(super) metrics: LinkMetrics,
+}
+
+/// Runs a relay's session until it ends, and says why it did.
+pub(super) async fn run(
+    deps: SessionDeps,
+    relay: RelayIdentity,
+    peer: PeerId,
+    stream: Stream,
+) -> Ended {
+    let slot = deps.link.begin(relay.id, peer).await;
+    let ended = match serve(&deps, relay, &slot, stream).await {
+        Ok(never) => match never {},
+        Err(ended) => ended,
+    };
+    tracing::info!(relay = %relay.id, why = %ended, "A relay's session ended.");
+    if deps.link.end(relay.id, &slot)
+        && let Err(error) = presence::offline(&deps, &relay).await
+    {
+        tracing::warn!(relay = %relay.id, %error, "A relay's absence could not be stored.");
+    }
+    ended
+}
+
+async fn serve(
+    deps: &SessionDeps,
+    relay: RelayIdentity,
+    slot: &Slot,
+    stream: Stream,
+) -> Result<std::convert::Infallible, Ended> {
+    let ingest = Ingest {
+        db: deps.db.clone(),
+        records: deps.records.clone(),
+        metrics: deps.metrics.clone(),
+        relay,
+    };
+    let cursors = ingest.cursors().await?;
+    let (mut down, revoked) = Downlink::load(deps.db.clone(), relay).await?;
+    if revoked {
+        return Err(Ended::Revoked);
+    }
+    let (mut frames, sink) = framing::split(stream);
+    let (out, queue) = mpsc::channel::<Bytes>(64);
+    let writer = tokio::spawn(framing::write_all(sink, queue));
+    let mut receiver = Receiver::new(&Lane::ALL, cursors.iter().copied());
+    let hello = LinkHello {
+        version: env!("CARGO_PKG_VERSION").into(),
+        epoch: down.epoch(),
+        now_ms: now_ms(),
+        lan_https: Vec::new(),
+        ca_fingerprint: Vec::new(),
+    };
+    let mut waiting = VecDeque::new();
+    queue_frame(&mut waiting, Frame::Hello(hello))?;
+    queue_frame(&mut waiting, Frame::Resume(receiver.resume()))?;
+    for frame in waiting.drain(..) {
+        out.send(frame).await.map_err(|_| Ended::Closed)?;
+    }
+    let greeting = tokio::select! {
+        greeting = timeout(GREETING, greeting(&mut frames)) => greeting,
+        () = slot.cancel.cancelled() => return Err(Ended::Cancelled),
+    };
+    let (hello, resume) = greeting.map_err(|_| Ended::NoGreeting)??;
+    down.open(&resume).await?;
+    presence::online(deps, &relay, &hello).await?;
+    tracing::info!(relay = %relay.id, site = %relay.site, version = %hello.version, "A relay connected.");
+
+    let (incoming, reader) = read_ahead(frames);
+    let session = Session {
+        deps,
+        relay,
+        slot,
+        ingest,
+        receiver,
+        durable: cursors,
+        down,
+        pending: VecDeque::new(),
+        pending_bytes: 0,
+        applying: None,
+        syncing: None,
+        waiting,
+        watched: Vec::new(),
+        paused: None,
+        pause: PAUSE.0,
+    };
+    let ended = session.run(incoming, out, deps.watches.devices()).await;
+    reader.abort();
+    // What is queued, a goodbye among it, may still leave.
+    let _ = timeout(Duration::from_secs(2), writer).await;
+    Err(ended)
+}
+
+/// Reads the relay's first two frames.
+async fn greeting(frames: &mut Frames) -> Result<(LinkHello, Resume), Ended> {
+    let mut hello = None;
+    while let Some(bytes) = frames.next().await {
+        match Frame::decode(&framing::frozen(bytes)?)? {
+            Decoded::Known(Frame::Hello(said)) => hello = Some(said),
+            Decoded::Known(Frame::Resume(resume)) => {
+                return hello.map(|hello| (hello, resume)).ok_or_else(|| {
+                    ProtocolError::Invalid("the first frame is not a hello").into()
+                });
+            }
+            Decoded::Known(Frame::Goodbye(said)) => return Err(Ended::Goodbye(said.reason)),
+            Decoded::Known(_) => {
+                return Err(ProtocolError::Invalid("it spoke before its greeting").into());
+            }
+            Decoded::Unknown(_) => {}
+        }
+    }
+    Err(Ended::Closed)
+}
+
+/// Decodes frames in a task of its own, a few ahead.
+fn read_ahead(mut frames: Frames) -> (mpsc::Receiver<Result<Frame, Ended>>, JoinHandle<()>) {
+    let (sender, receiver) = mpsc::channel(32);
+    let task = tokio::spawn(async move {
+        while let Some(bytes) = frames.next().await {
+            let frame = match framing::frozen(bytes).map_err(Ended::from) {
+                Ok(bytes) => Frame::decode(&bytes).map_err(Ended::from),
+                Err(broken) => Err(broken),
+            };
+            let (message, last) = match frame {
+                Ok(Decoded::Known(frame)) => (Ok(frame), false),
+                Ok(Decoded::Unknown(_)) => continue,
+                Err(ended) => (Err(ended), true),
+            };
+            if sender.send(message).await.is_err() || last {
+                return;
+            }
+        }
+    });
+    (receiver, task)
+}
+
+fn queue_frame(waiting: &mut VecDeque<Bytes>, frame: Frame) -> Result<(), Ended> {
+    waiting.push_back(frame.encode()?.into());
+    Ok(())
+}
+
+/// The state of a running session.
+struct Session<'a> {
+    deps: &'a SessionDeps,
+    relay: RelayIdentity,
+    slot: &'a Slot,
+    ingest: Ingest,
+    receiver: Receiver,
+    /// Where the lanes stand in the database.
+    durable: Vec<Ack>,
+    down: Downlink,
+    /// Accepted, not yet in a transaction.
+    pending: VecDeque<Apply>,
+    pending_bytes: usize,
+    applying: Option<JoinHandle<Result<Vec<Ack>, IngestError>>>,
+    syncing: Option<JoinHandle<Result<Synced, DbError>>>,
+    /// Frames for the writer. Bounded by what makes them: the downlink's window,
+    /// one acknowledgement a batch, one watch list a change.
+    waiting: VecDeque<Bytes>,
+    watched: Vec<unifyit_protocol::ids::DeviceId>,
+    /// Until when nothing is read, after a failed transaction.
+    paused: Option<Instant>,
+    pause: Duration,
+}
+
+impl Session<'_> {
+    async fn run(
+        mut self,
+        mut incoming: mpsc::Receiver<Result<Frame, Ended>>,
+        out: mpsc::Sender<Bytes>,
+        mut watches: watch::Receiver<Arc<Watched>>,
+    ) -> Ended {
+        let ended = match self.drive(&mut incoming, &out, &mut watches).await {
+            Ok(never) => match never {},
+            Err(ended) => ended,
+        };
+        let goodbye = match &ended {
+            Ended::Closed | Ended::Io(_) | Ended::Goodbye(_) => None,
+            Ended::Revoked => Some("This relay was revoked in the console.".to_owned()),
+            other => Some(other.to_string()),
+        };
+        if let Some(reason) = goodbye {
+            let _ = queue_frame(&mut self.waiting, Frame::Goodbye(Goodbye { reason }));
+        }
+        for frame in self.waiting.drain(..) {
+            if out.try_send(frame).is_err() {
+                break;
+            }
+        }
+        // The next session may only start when this one's transactions ended.
+        if let Some(applying) = self.applying.take() {
+            let _ = applying.await;
+        }
+        if let Some(syncing) = self.syncing.take() {
+            let _ = syncing.await;
+        }
+        ended
+    }
+
+    async fn drive(
+        &mut self,
+        incoming: &mut mpsc::Receiver<Result<Frame, Ended>>,
+        out: &mpsc::Sender<Bytes>,
+        watches: &mut watch::Receiver<Arc<Watched>>,
+    ) -> Result<std::convert::Infallible, Ended> {
+        watches.mark_changed();
+        loop {
+            self.pump_down()?;
+            self.start_apply();
+            self.start_sync();
+            let (paused, readable) =
+                (self.paused, self.paused.is_none() && self.pending_bytes < MAX_PENDING);
+            let trim_at = self.down.trim_at();
+            tokio::select! {
+                () = self.slot.cancel.cancelled() => return Err(Ended::Cancelled),
+                frame = incoming.recv(), if readable => match frame {
+                    None => return Err(Ended::Closed),
+                    Some(frame) => self.on_frame(frame?)?,
+                },
+                done = join(&mut self.applying), if self.applying.is_some() => {
+                    self.applying = None;
+                    self.on_applied(done)?;
+                }
+                done = join(&mut self.syncing), if self.syncing.is_some() => {
+                    self.syncing = None;
+                    self.on_synced(done)?;
+                }
+                room = out.reserve(), if !self.waiting.is_empty() => {
+                    let room = room.map_err(|_| Ended::Closed)?;
+                    if let Some(frame) = self.waiting.pop_front() {
+                        room.send(frame);
+                    }
+                }
+                () = self.slot.nudge.notified() => self.down.want(),
+                changed = watches.changed() => {
+                    if changed.is_ok() {
+                        let all = watches.borrow_and_update().clone();
+                        self.on_watches(&all)?;
+                    }
+                }
+                () = until(trim_at) => self.down.want(),
+                () = until(paused) => {
+                    self.paused = None;
+                    self.pending.clear();
+                    self.pending_bytes = 0;
+                    let resume = self.receiver.abandoned();
+                    queue_frame(&mut self.waiting, Frame::Resume(resume))?;
+                }
+            }
+        }
+    }
+
+    fn on_frame(&mut self, frame: Frame) -> Result<(), Ended> {
+        match frame {
+            Frame::Data(data) => match self.receiver.accept(data)? {
+                Verdict::Apply(apply) => {
+                    self.pending_bytes += size(&apply);
+                    self.pending.push_back(apply);
+                }
+                Verdict::Duplicate(ack) => queue_frame(&mut self.waiting, Frame::Ack(ack))?,
+                Verdict::OutOfStep(resume) => {
+                    queue_frame(&mut self.waiting, Frame::Resume(resume))?;
+                }
+                Verdict::Ignored => {}
+            },
+            Frame::Ack(ack) => self.down.acked(&ack)?,
+            Frame::Resume(resume) => self.down.reopen(&resume)?,
+            Frame::Ephemeral(items) => {
+                self.deps.metrics.ephemeral.inc_by(items.len() as u64);
+                self.deps.records.live(&self.relay, items);
+            }
+            Frame::Goodbye(said) => return Err(Ended::Goodbye(said.reason)),
+            Frame::Hello(_) | Frame::Watch(_) => {
+                return Err(ProtocolError::Invalid("a frame out of turn").into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends what the downlink has and the window allows.
+    fn pump_down(&mut self) -> Result<(), Ended> {
+        while let Some(data) = self.down.next_data(now_ms())? {
+            self.deps.metrics.downlink.inc_by(data.records.len() as u64);
+            queue_frame(&mut self.waiting, Frame::Data(data))?;
+        }
+        Ok(())
+    }
+
+    /// Starts the next transaction: urgent records alone when there are any.
+    fn start_apply(&mut self) {
+        if self.applying.is_some() || self.pending.is_empty() || self.paused.is_some() {
+            return;
+        }
+        let urgent = self.pending.iter().any(|a| a.becomes.lane == Lane::Urgent);
+        let (mut batch, mut rest, mut bytes) = (Vec::new(), VecDeque::new(), 0);
+        for apply in self.pending.drain(..) {
+            let chosen = if urgent { apply.becomes.lane == Lane::Urgent } else { rest.is_empty() };
+            if chosen && (bytes < MAX_BATCH || batch.is_empty()) {
+                bytes += size(&apply);
+                batch.push(apply);
+            } else {
+                rest.push_back(apply);
+            }
+        }
+        self.pending = rest;
+        self.pending_bytes = self.pending_bytes.saturating_sub(bytes);
+        let (ingest, from) = (self.ingest.clone(), self.durable.clone());
+        self.applying = Some(tokio::spawn(async move { ingest.apply(&from, batch).await }));
+    }
+
+    fn on_applied(&mut self, done: Result<Vec<Ack>, IngestError>) -> Result<(), Ended> {
+        match done {
+            Ok(acks) => {
+                self.pause = PAUSE.0;
+                for ack in acks {
+                    self.receiver.committed(ack)?;
+                    self.durable.retain(|known| known.lane != ack.lane);
+                    self.durable.push(ack);
+                    queue_frame(&mut self.waiting, Frame::Ack(ack))?;
+                }
+                Ok(())
+            }
+            Err(IngestError::Revoked) => Err(Ended::Revoked),
+            Err(IngestError::Moved) => Err(Ended::Moved),
+            Err(IngestError::Apply(error)) => {
+                tracing::warn!(
+                    relay = %self.relay.id, %error, pause_ms = self.pause.as_millis(),
+                    "Records could not be stored; the relay keeps them and sends them again."
+                );
+                self.paused = Some(Instant::now() + self.pause);
+                self.pause = (self.pause * 2).min(PAUSE.1);
+                Ok(())
+            }
+        }
+    }
+
+    fn start_sync(&mut self) {
+        if self.syncing.is_none()
+            && let Some(sync) = self.down.next_sync()
+        {
+            self.syncing = Some(tokio::spawn(sync));
+        }
+    }
+
+    fn on_synced(&mut self, done: Result<Synced, DbError>) -> Result<(), Ended> {
+        match done {
+            Ok(Synced { revoked: true, .. }) => Err(Ended::Revoked),
+            Ok(synced) => Ok(self.down.synced(synced)?),
+            Err(error) => {
+                tracing::warn!(relay = %self.relay.id, %error, "A downlink could not be read.");
+                self.down.sync_failed();
+                Ok(())
+            }
+        }
+    }
+
+    fn on_watches(&mut self, all: &Watched) -> Result<(), Ended> {
+        let devices = all.get(&self.relay.id).cloned().unwrap_or_default();
+        if devices != self.watched {
+            self.watched.clone_from(&devices);
+            queue_frame(&mut self.waiting, Frame::Watch(Watch { devices }))?;
+        }
+        Ok(())
+    }
+}
+
+fn size(apply: &Apply) -> usize {
+    apply.records.iter().map(|(_, body)| body.len() + 16).sum()
+}
+
+/// Waits for a task; one that was aborted or panicked counts as a failure that
+/// the caller tries again.
+async fn join<T, E: From<DbError>>(task: &mut Option<JoinHandle<Result<T, E>>>) -> Result<T, E> {
+    match task {
+        None => std::future::pending().await,
+        Some(task) => match task.await {
+            Ok(done) => done,
+            Err(error) => {
+                Err(DbError::Query(sqlx::Error::Io(io::Error::other(error.to_string()))).into())
+            }
+        },
+    }
+}
+
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}

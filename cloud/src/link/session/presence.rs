@@ -1,0 +1,133 @@
+//! A relay's own coming and going in the database.
+
+use super::SessionDeps;
+use crate::{
+    db::{Db, DbError, Scope, TenantTx},
+    link::{
+        ApplyError, Link, RelayChange, RelayIdentity,
+        relay::{from_ms, now_ms},
+    },
+};
+use sqlx::Row;
+use unifyit_protocol::{
+    ids::{OrganizationId, PartnerId, RelayId, SiteId},
+    link::LinkHello,
+};
+
+/// Clocks further apart than this are worth a warning, in milliseconds.
+const CLOCK_SLACK_MS: u64 = 5 * 60 * 1000;
+
+/// The session began.
+pub(super) async fn online(
+    deps: &SessionDeps,
+    relay: &RelayIdentity,
+    hello: &LinkHello,
+) -> Result<(), DbError> {
+    let skew = hello.now_ms.abs_diff(now_ms());
+    if skew > CLOCK_SLACK_MS {
+        tracing::warn!(relay = %relay.id, skew_s = skew / 1000, "A relay's clock is wrong.");
+    }
+    let version: String = hello.version.chars().filter(|c| !c.is_control()).take(64).collect();
+    let lan_https: Vec<&str> = hello
+        .lan_https
+        .iter()
+        .map(String::as_str)
+        .filter(|a| a.len() <= 255 && !a.chars().any(char::is_control))
+        .take(16)
+        .collect();
+    let mut tx = deps.db.tenant(&relay.scope()).await?;
+    let was: bool = sqlx::query_scalar(
+        "UPDATE relays r SET online = true, connected_since = now(), last_contact = now(), version = $2, \
+             state_since = CASE WHEN r.online THEN r.state_since ELSE now() END, \
+             lan_https = CASE WHEN cardinality($3::text[]) = 0 THEN r.lan_https ELSE $3 END \
+         FROM (SELECT id, online FROM relays WHERE id = $1 FOR UPDATE) old \
+         WHERE r.id = old.id RETURNING old.online",
+    )
+    .bind(relay.id.0)
+    .bind(version)
+    .bind(lan_https)
+    .fetch_one(&mut *tx)
+    .await?;
+    if !was {
+        log(&mut tx, relay, true).await?;
+    }
+    changed(deps, &mut tx, relay, RelayChange::Online).await?;
+    tx.commit().await
+}
+
+/// The session ended and no other took over.
+pub(super) async fn offline(deps: &SessionDeps, relay: &RelayIdentity) -> Result<(), DbError> {
+    let mut tx = deps.db.tenant(&relay.scope()).await?;
+    let done = sqlx::query(
+        "UPDATE relays SET online = false, state_since = now(), connected_since = NULL, last_contact = now() \
+         WHERE id = $1 AND online",
+    )
+    .bind(relay.id.0)
+    .execute(&mut *tx)
+    .await?;
+    if done.rows_affected() == 1 {
+        log(&mut tx, relay, false).await?;
+        changed(deps, &mut tx, relay, RelayChange::Offline).await?;
+    }
+    tx.commit().await
+}
+
+/// Relays that the database believes to be connected and that have no session:
+/// the cloud stopped in between. Run once, some time after the start, so that
+/// a restart of the cloud is not mistaken for an outage of every site.
+pub(in crate::link) async fn sweep(deps: &SessionDeps, link: &Link) -> Result<(), DbError> {
+    for relay in believed_online(&deps.db).await? {
+        if !link.online(relay.id) {
+            offline(deps, &relay).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn believed_online(db: &Db) -> Result<Vec<RelayIdentity>, DbError> {
+    let mut tx = db.tenant(&Scope::Platform).await?;
+    let rows =
+        sqlx::query("SELECT id, partner_id, organization_id, site_id FROM relays WHERE online")
+            .fetch_all(&mut *tx)
+            .await?;
+    tx.commit().await?;
+    rows.iter()
+        .map(|row| {
+            Ok(RelayIdentity {
+                id: RelayId(row.try_get("id")?),
+                partner: PartnerId(row.try_get("partner_id")?),
+                organization: OrganizationId(row.try_get("organization_id")?),
+                site: SiteId(row.try_get("site_id")?),
+            })
+        })
+        .collect()
+}
+
+async fn log(tx: &mut TenantTx, relay: &RelayIdentity, online: bool) -> Result<(), DbError> {
+    sqlx::query(
+        "INSERT INTO presence_log (partner_id, organization_id, site_id, relay_id, online, at) \
+         VALUES ($1, $2, $3, $4, $5, $6)",
+    )
+    .bind(relay.partner.0)
+    .bind(relay.organization.0)
+    .bind(relay.site.0)
+    .bind(relay.id.0)
+    .bind(online)
+    .bind(from_ms(now_ms()))
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+async fn changed(
+    deps: &SessionDeps,
+    tx: &mut TenantTx,
+    relay: &RelayIdentity,
+    change: RelayChange,
+) -> Result<(), DbError> {
+    match deps.records.relay_changed(tx, relay, change).await {
+        Ok(()) => Ok(()),
+        Err(ApplyError::Db(error)) => Err(error),
+        Err(ApplyError::Malformed(why)) => Err(DbError::Query(sqlx::Error::Protocol(why))),
+    }
+}

@@ -1,0 +1,1 @@
+//! The gateway, met by a relay that speaks the real protocol.
