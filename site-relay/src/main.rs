@@ -1,3 +1,7 @@
 //! `unifyit-relay`: the site relay.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    unifyit_relay::cli::main(std::env::args_os())
+}

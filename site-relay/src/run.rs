@@ -1,1 +1,156 @@
-//! Builds the parts of the relay and joins them.
+//! The table of contents of a running relay: builds the parts, joins them, and
+//! runs them under one [`Lifecycle`].
+//!
+//! Everything is bound and opened before anything is served, so that a taken
+//! port or a second relay on the same state folder is a sentence at start, not
+//! a half-working relay. Nothing here waits for the cloud (G9).
+
+use crate::{
+    broker::{Admission, Broker},
+    config::Config,
+    enroll::agents::AgentEnroller,
+    http::{
+        admin::{self, Health},
+        agents::AgentHttps,
+    },
+    identity::{Identity, folder::StateFolder, names, server::ServerCertificate},
+    lifecycle::Lifecycle,
+    site::{self, SiteParts},
+    store::StoreHandle,
+    telemetry::Telemetry,
+    tls,
+};
+use serde::{Deserialize, Serialize};
+use std::{future::Future, net::SocketAddr, sync::Arc};
+use time::OffsetDateTime;
+
+/// Name of the file that says where the relay listens.
+pub const RUNTIME_FILE: &str = "runtime.json";
+
+/// Where a running relay listens.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Runtime {
+    /// MQTT over TLS.
+    pub mqtt: Option<SocketAddr>,
+    /// HTTPS for agents.
+    pub https: Option<SocketAddr>,
+    /// Local UI.
+    pub ui: Option<SocketAddr>,
+    /// Metrics and health.
+    pub admin: Option<SocketAddr>,
+    /// Package cache.
+    pub cache: Option<SocketAddr>,
+    /// Process id.
+    pub pid: u32,
+}
+
+/// Runs until a signal or `stop`.
+///
+/// # Errors
+/// A sentence about the part that could not start or failed.
+pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+    let config = Arc::new(config);
+    let folder = StateFolder::open(&config.state)?;
+    let now = OffsetDateTime::now_utc();
+    let identity = Arc::new(Identity::load(&folder, now)?);
+    let telemetry = Telemetry::new();
+    let health = Health::default();
+    let mut life = Lifecycle::default();
+
+    let store = StoreHandle::open(&config.state)?;
+    let admission: Arc<dyn Admission> = Arc::new(store.clone());
+    let certificate = Arc::new(ServerCertificate::new(&identity.keys.ca, &config, now)?);
+
+    let admin_listener = tls::bind("metrics and health", config.listen.admin).await?;
+    let (broker, events) = Broker::bind(
+        &config,
+        &identity,
+        Arc::clone(&certificate),
+        Arc::clone(&admission),
+        &telemetry,
+    )
+    .await?;
+    let https = AgentHttps::bind(&config, &identity, Arc::clone(&certificate), &telemetry).await?;
+
+    let runtime = Runtime {
+        mqtt: Some(broker.address()?),
+        https: Some(https.address()?),
+        admin: Some(admin_listener.local_addr()?),
+        pid: std::process::id(),
+        ..Runtime::default()
+    };
+    let reachable = |at: Option<SocketAddr>| {
+        at.map(|at| names::reachable_at(&config.names, at)).unwrap_or_default()
+    };
+    let enroller = Arc::new(AgentEnroller::new(
+        Arc::clone(&identity),
+        store.clone(),
+        admission,
+        reachable(runtime.mqtt),
+        &config,
+        &telemetry,
+    ));
+
+    let site = SiteParts {
+        store,
+        broker: broker.handle(),
+        events,
+        identity: Arc::clone(&identity),
+        config: Arc::clone(&config),
+        lan_https: reachable(runtime.https),
+        telemetry: telemetry.clone(),
+        cancel: life.running(),
+    };
+    life.spawn_inner("site", site::run(site));
+    life.spawn_inner("metrics and health", {
+        let (telemetry, health, cancel) = (telemetry.clone(), health.clone(), life.running());
+        async move {
+            admin::serve(admin_listener, telemetry, health, cancel).await;
+            Ok(())
+        }
+    });
+    life.spawn_outer("MQTT front", {
+        let cancel = life.accepting();
+        async move {
+            broker.serve(cancel).await;
+            Ok(())
+        }
+    });
+    life.spawn_outer("agents' HTTPS", {
+        let (router, cancel) = (enroller.router(), life.accepting());
+        async move {
+            https.serve(router, cancel).await;
+            Ok(())
+        }
+    });
+    life.spawn_outer("server certificate", {
+        let (identity, config, cancel) =
+            (Arc::clone(&identity), Arc::clone(&config), life.accepting());
+        async move {
+            certificate.keep_fresh(identity, config, cancel).await;
+            Ok(())
+        }
+    });
+
+    announce(&folder, &runtime)?;
+    health.set_ready(true);
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    let ended = life.run(stop).await;
+    health.set_ready(false);
+    ended
+}
+
+fn announce(folder: &StateFolder, runtime: &Runtime) -> anyhow::Result<()> {
+    folder.write(RUNTIME_FILE, &serde_json::to_vec_pretty(runtime)?)?;
+    let shown = |at: Option<SocketAddr>| at.map(|at| at.to_string()).unwrap_or_default();
+    tracing::info!(
+        mqtt = %shown(runtime.mqtt),
+        https = %shown(runtime.https),
+        admin = %shown(runtime.admin),
+        ui = %shown(runtime.ui),
+        cache = %shown(runtime.cache),
+        "the relay is up"
+    );
+    Ok(())
+}

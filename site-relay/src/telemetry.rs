@@ -30,6 +30,12 @@ impl Telemetry {
         Self { registry: Registry::new() }
     }
 
+    /// The registry itself, for parts that bring their own collectors.
+    #[must_use]
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
     /// Registers `unifyit_relay_<name>`, a counter.
     #[must_use]
     pub fn counter(&self, name: &str, help: &str) -> IntCounter {

@@ -1,0 +1,297 @@
+//! Agents enrol here, and renew their certificates, also while the WAN is down.
+//!
+//! The token decides (signature, expiry, kind, site), the store counts its uses
+//! durably, the site's authority issues the certificate. Every refusal is a
+//! sentence for whoever runs the installer and an entry in the audit trail.
+
+use super::{Place, judge, rate::RatePerAddress};
+use crate::{
+    broker::Admission,
+    http::agents::Peer,
+    identity::Identity,
+    store::{EnrollDecision, NewDevice, StoreHandle},
+    telemetry::Telemetry,
+};
+use axum::{
+    Extension, Router,
+    body::Bytes,
+    extract::{DefaultBodyLimit, State},
+    response::{IntoResponse, Response},
+    routing::post,
+};
+use http::{StatusCode, header};
+use prometheus::IntCounterVec;
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+use time::OffsetDateTime;
+use unifyit_protocol::{
+    codec,
+    enroll::{AGENT_PATH, AgentEnrolment, EnrollAgent, EnrollAgentAnswer, RENEW_PATH, RenewAgent},
+    ids::{DeviceId, TokenId},
+    link::SiteAudit,
+    token::TokenRefusal,
+};
+
+/// Bytes of the largest request.
+const MAX_BODY: usize = 32 * 1024;
+/// Characters kept of names that agents give themselves.
+const MAX_NAME: usize = 255;
+/// Refusals a minute that go into the audit trail; beyond, they are counted only.
+const AUDITS_PER_MINUTE: u32 = 60;
+
+/// What enrolment of agents works with.
+pub struct AgentEnroller {
+    identity: Arc<Identity>,
+    store: StoreHandle,
+    admission: Arc<dyn Admission>,
+    mqtt: Vec<String>,
+    certificate_days: u32,
+    rate: RatePerAddress,
+    audits: RatePerAddress,
+    outcomes: IntCounterVec,
+}
+
+impl std::fmt::Debug for AgentEnroller {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AgentEnroller").field("mqtt", &self.mqtt).finish_non_exhaustive()
+    }
+}
+
+impl AgentEnroller {
+    /// `mqtt` is where agents are told to connect.
+    #[must_use]
+    pub fn new(
+        identity: Arc<Identity>,
+        store: StoreHandle,
+        admission: Arc<dyn Admission>,
+        mqtt: Vec<String>,
+        config: &crate::config::Config,
+        telemetry: &Telemetry,
+    ) -> Self {
+        Self {
+            identity,
+            store,
+            admission,
+            mqtt,
+            certificate_days: config.certificates.agent_days,
+            rate: RatePerAddress::new(config.https.enrolments_per_minute),
+            audits: RatePerAddress::new(AUDITS_PER_MINUTE),
+            outcomes: telemetry.counters(
+                "agent_enrolments_total",
+                "Enrolments and renewals of agents, by outcome",
+                "outcome",
+            ),
+        }
+    }
+
+    /// The routes.
+    pub fn router(self: Arc<Self>) -> Router {
+        Router::new()
+            .route(AGENT_PATH, post(enroll))
+            .route(RENEW_PATH, post(renew))
+            .layer(DefaultBodyLimit::max(MAX_BODY))
+            .with_state(self)
+    }
+
+    async fn enroll(&self, request: EnrollAgent) -> Result<AgentEnrolment, Refused> {
+        let enrolment = &self.identity.record.enrolment;
+        let fingerprint = self.identity.ca_fingerprint();
+        let place = Place {
+            authority: &enrolment.authority,
+            organization: enrolment.organization,
+            site: enrolment.site,
+            ca_fingerprint: &fingerprint,
+        };
+        let token = judge(&request.token, place, now_ms())
+            .map_err(|(token, why)| Refused::Token(token, why))?;
+        if self.store.token_revoked(token.id) {
+            return Err(Refused::Token(Some(token.id), TokenRefusal::Revoked));
+        }
+        let proposed = DeviceId::generate();
+        // Issued once on trial, so that a bad request does not spend a use.
+        let trial = self.issue(&request.csr, proposed)?;
+        let device = NewDevice {
+            proposed,
+            hostname: bounded(&request.hostname),
+            version: bounded(&request.version),
+            machine: bounded(&request.machine),
+            at_ms: now_ms(),
+        };
+        let decision = self.store.enroll_agent(token.id, token.uses, device).await;
+        let device = match decision {
+            Ok(EnrollDecision::Accepted { device }) => device,
+            Ok(EnrollDecision::UsedUp) => {
+                return Err(Refused::Token(Some(token.id), TokenRefusal::UsedUp));
+            }
+            Ok(EnrollDecision::Revoked) => {
+                return Err(Refused::Token(Some(token.id), TokenRefusal::Revoked));
+            }
+            Err(error) => {
+                tracing::error!(%error, "an enrolment could not be stored");
+                return Err(Refused::Said(
+                    "The relay could not store the enrolment; its disk may be full or failing. Run `unifyit-relay doctor` there, then try again.".into(),
+                ));
+            }
+        };
+        let certificate =
+            if device == proposed { trial } else { self.issue(&request.csr, device)? };
+        tracing::info!(%device, hostname = %bounded(&request.hostname), "a device enrolled");
+        Ok(self.answer(device, certificate))
+    }
+
+    fn renew(&self, peer: &Peer, request: &RenewAgent) -> Result<AgentEnrolment, Refused> {
+        let Some((device, fingerprint)) = &peer.device else {
+            return Err(Refused::Said(
+                "Renewal needs the device's present certificate. Enrol anew with a token.".into(),
+            ));
+        };
+        if !self.admission.admit(*device, fingerprint) {
+            return Err(Refused::Said(
+                "This device is not enrolled at this site, or was removed from it. Enrol anew with a token.".into(),
+            ));
+        }
+        let certificate = self.issue(&request.csr, *device)?;
+        tracing::info!(%device, "a certificate was renewed");
+        Ok(self.answer(*device, certificate))
+    }
+
+    fn issue(&self, csr: &[u8], device: DeviceId) -> Result<Vec<u8>, Refused> {
+        let now = OffsetDateTime::now_utc();
+        self.identity
+            .keys
+            .ca
+            .issue_agent(csr, device, self.certificate_days, now)
+            .map(|certificate| certificate.to_vec())
+            .map_err(|error| Refused::Said(format!("The relay refused the request: {error}.")))
+    }
+
+    fn answer(&self, device: DeviceId, certificate: Vec<u8>) -> AgentEnrolment {
+        let enrolment = &self.identity.record.enrolment;
+        AgentEnrolment {
+            device,
+            organization: enrolment.organization,
+            site: enrolment.site,
+            certificate,
+            ca: self.identity.keys.ca.certificate().to_vec(),
+            site_certificate: enrolment.site_certificate.clone(),
+            mqtt: self.mqtt.clone(),
+            config: self.store.site_config().borrow().device.clone(),
+        }
+    }
+
+    async fn refused(&self, peer: &Peer, refused: Refused) -> EnrollAgentAnswer {
+        let (actor, detail, answer) = match refused {
+            Refused::Token(token, why) => (
+                token.map_or_else(|| "unknown".to_owned(), |token| token.to_string()),
+                why.to_string(),
+                EnrollAgentAnswer::Refused(why),
+            ),
+            Refused::Said(words) => {
+                return EnrollAgentAnswer::Failed(words);
+            }
+        };
+        tracing::info!(address = %peer.address, token = %actor, %detail, "an enrolment was refused");
+        if self.audits.allow(IpAddr::V4(Ipv4Addr::UNSPECIFIED), Instant::now()) {
+            let entry = SiteAudit {
+                at_ms: now_ms(),
+                action: "token.refused".into(),
+                actor,
+                detail: format!("Enrolment from {} was refused. {detail}", peer.address),
+            };
+            self.store.audit(entry).await;
+        }
+        answer
+    }
+
+    async fn finish(
+        &self,
+        peer: &Peer,
+        what: &str,
+        outcome: Result<AgentEnrolment, Refused>,
+    ) -> Response {
+        let (label, answer) = match outcome {
+            Ok(enrolment) => ("accepted", EnrollAgentAnswer::Accepted(Box::new(enrolment))),
+            Err(refused) => ("refused", self.refused(peer, refused).await),
+        };
+        self.outcomes.with_label_values(&[&format!("{what}_{label}")]).inc();
+        match codec::encode(&answer) {
+            Ok(bytes) => ([(header::CONTENT_TYPE, "application/cbor")], bytes).into_response(),
+            Err(_) => said(StatusCode::INTERNAL_SERVER_ERROR, "The answer could not be written."),
+        }
+    }
+
+    fn too_often(&self, peer: &Peer) -> Option<Response> {
+        if self.rate.allow(peer.address, Instant::now()) {
+            return None;
+        }
+        self.outcomes.with_label_values(&["too_often"]).inc();
+        Some(said(
+            StatusCode::TOO_MANY_REQUESTS,
+            "Too many enrolments from this address. Wait a minute, then try again.",
+        ))
+    }
+}
+
+/// Why an agent was not let in.
+enum Refused {
+    Token(Option<TokenId>, TokenRefusal),
+    Said(String),
+}
+
+async fn enroll(
+    State(enroller): State<Arc<AgentEnroller>>,
+    Extension(peer): Extension<Peer>,
+    body: Bytes,
+) -> Response {
+    if let Some(response) = enroller.too_often(&peer) {
+        return response;
+    }
+    match codec::decode_within::<EnrollAgent>(&body, MAX_BODY) {
+        Ok(request) => {
+            let outcome = enroller.enroll(request).await;
+            enroller.finish(&peer, "enrol", outcome).await
+        }
+        Err(_) => unreadable(),
+    }
+}
+
+async fn renew(
+    State(enroller): State<Arc<AgentEnroller>>,
+    Extension(peer): Extension<Peer>,
+    body: Bytes,
+) -> Response {
+    if let Some(response) = enroller.too_often(&peer) {
+        return response;
+    }
+    match codec::decode_within::<RenewAgent>(&body, MAX_BODY) {
+        Ok(request) => {
+            let outcome = enroller.renew(&peer, &request);
+            enroller.finish(&peer, "renew", outcome).await
+        }
+        Err(_) => unreadable(),
+    }
+}
+
+fn unreadable() -> Response {
+    said(
+        StatusCode::BAD_REQUEST,
+        "The request cannot be read. The agent and the relay may be of very different versions.",
+    )
+}
+
+fn said(status: StatusCode, words: &'static str) -> Response {
+    (status, words).into_response()
+}
+
+/// Names come from the device and are hostile until shown to be harmless.
+fn bounded(name: &str) -> String {
+    name.chars().filter(|c| !c.is_control()).take(MAX_NAME).collect()
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

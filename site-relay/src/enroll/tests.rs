@@ -1,0 +1,1 @@
+//! Tokens are judged, and the answer of the cloud is checked.
