@@ -1,2 +1,26 @@
-//! tmp
-fn main() {}
+//! The product as its users meet it: real processes, a real database, the
+//! command line and the REST API. One binary, one module a theme.
+//!
+//! Every test starts a stack of its own, so that tests may run side by side and
+//! a failing one leaves the others alone. `UNIFYIT_KEEP=1` keeps the folders.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::large_futures,
+    reason = "tests"
+)]
+
+mod access;
+mod enrolment;
+mod faults;
+mod fleet;
+mod ledger;
+mod mosquitto;
+mod mqtt;
+mod outage;
+mod revocation;
+mod scripts;
+mod terminal;

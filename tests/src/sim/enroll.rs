@@ -108,6 +108,14 @@ impl Enroller {
         })
     }
 
+    /// The same pins and addresses, with another token's text: for tests of what
+    /// a relay does with a token that is not its own.
+    #[must_use]
+    pub fn presenting(mut self, token: &str) -> Self {
+        token.trim().clone_into(&mut self.text);
+        self
+    }
+
     /// Enrols one device. A relay that limits enrolments is asked again later.
     ///
     /// # Errors
