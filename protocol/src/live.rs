@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 
 /// Most bytes of one live frame's data.
 pub const MAX_LIVE: usize = 32 * 1024;
+/// Bytes that a terminal may send before its viewer's first [`TunnelCredit`],
+/// and most that may ever be under way to it.
+pub const TERMINAL_WINDOW: u32 = 128 * 1024;
 
 messages! {
     /// `up/live`: from the device.

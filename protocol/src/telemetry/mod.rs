@@ -8,7 +8,9 @@
 //! it by its [`SeriesTable::hash`] and carry columns only. A table is a report
 //! of its own in the same lane, before the first sample that uses it.
 
+pub mod block;
 mod builder;
+mod column;
 mod model;
 mod range;
 mod rollup;

@@ -179,7 +179,7 @@ pub(super) fn bounds(rows: u64, width: u64) -> Result<(usize, usize), ProtocolEr
 }
 
 /// Finds how a column is coded shortest.
-fn shape(rollups: &[Rollup], at: usize) -> Shape {
+pub(super) fn shape(rollups: &[Rollup], at: usize) -> Shape {
     let mut bits = 0u64;
     for a in rollups.iter().filter_map(|r| r.values[at].as_ref()) {
         bits |= (a.min | a.max | a.last) as u64;

@@ -39,6 +39,12 @@ pub(super) fn rollups() -> impl Strategy<Value = Vec<Rollup>> {
     })
 }
 
+/// The same rows again and again, until there are so many.
+fn repeated(rollups: &[Rollup], rows: usize) -> Vec<Rollup> {
+    let again = rollups.iter().cycle().take(rows).enumerate();
+    again.map(|(n, r)| Rollup { minute: 29_000_000 + n as u64, ..r.clone() }).collect()
+}
+
 fn flat(value: i64) -> Option<Aggregate> {
     Some(Aggregate { min: value, max: value, avg: value, last: value })
 }
@@ -50,6 +56,13 @@ proptest! {
     fn a_rollup_block_returns_what_went_in(rollups in rollups()) {
         let block = RollupBlock::encode(9, &rollups).unwrap();
         prop_assert_eq!(block.decode().unwrap(), rollups);
+    }
+
+    #[test]
+    fn a_block_at_rest_returns_what_went_in(rollups in rollups(), long in any::<bool>()) {
+        let rollups = if long { repeated(&rollups, 300) } else { rollups };
+        let bytes = block::encode(&rollups).unwrap();
+        prop_assert_eq!(block::decode(&bytes).unwrap(), rollups);
     }
 
     #[test]
@@ -158,4 +171,28 @@ fn another_minute_or_table_completes_the_open_minute() {
     assert_eq!(minute.values, [Some(Aggregate { min: 4, max: 8, avg: 7, last: 8 })]);
     assert_eq!(minute.count, 4);
     assert!(builder.push(&sample(0, &vec![None; MAX_SERIES + 1])).is_err());
+}
+
+#[test]
+fn one_column_of_a_block_at_rest_is_read_alone_and_damage_is_noticed() {
+    let rollups: Vec<_> = (0..1440u64)
+        .map(|n| {
+            let wave = (n % 97) as i64 * 4096;
+            let some =
+                Aggregate { min: wave, max: wave + 8192, avg: wave + 683, last: wave + 4096 };
+            Rollup { minute: n, count: 6, values: vec![flat(7), Some(some), None] }
+        })
+        .collect();
+    let bytes = block::encode(&rollups).unwrap();
+    let block = block::Block::parse(&bytes).unwrap();
+    assert_eq!((block.width(), block.minutes()[1439], block.counts()[0]), (3, 1439, 6));
+    let column: Vec<_> = rollups.iter().map(|r| r.values[1]).collect();
+    assert_eq!(block.column(1).unwrap(), column);
+    assert!(block.column(3).is_err());
+    for at in 0..bytes.len() {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 1;
+        assert!(block::Block::parse(&damaged).is_err(), "byte {at} was changed unnoticed");
+        assert!(block::Block::parse(&bytes[..at]).is_err(), "cut at {at} unnoticed");
+    }
 }
