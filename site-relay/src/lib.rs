@@ -10,6 +10,7 @@
 
 pub mod blobs;
 pub mod broker;
+pub mod cache;
 pub mod cli;
 pub mod config;
 pub mod doctor;

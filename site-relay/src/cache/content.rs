@@ -1,0 +1,407 @@
+//! Bodies on disk, each once, named by its BLAKE3 hash.
+//!
+//! A body is written to `partial/`, hashed while it is written, synced, and only
+//! then renamed into `content/`; what a crash leaves in `partial/` is removed at
+//! the next start. Beside each body stands a list of the BLAKE3 hashes of its
+//! blocks, so that a damaged disk block is found *before* its bytes are sent.
+//! Once every block of a file has been read and found right, the file may be
+//! sent by the kernel without looking again, until its inode changes or the
+//! proof grows old.
+
+use std::{
+    collections::HashMap,
+    fs::{self, File},
+    io::{self, Read, Write},
+    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+
+/// Length of a verified block in bytes.
+pub const BLOCK: usize = 256 * 1024;
+/// How long a finished verification is trusted before the file is read again.
+const PROOF_LASTS: Duration = Duration::from_secs(3600);
+/// Most files whose verification is remembered.
+const MAX_PROOFS: usize = 16_384;
+
+/// BLAKE3 of a whole body.
+pub type Hash = [u8; 32];
+
+/// The store of bodies below one folder.
+#[derive(Debug)]
+pub struct Contents {
+    folder: PathBuf,
+    proofs: Mutex<HashMap<Hash, Proof>>,
+}
+
+/// A verification that has been done, and of which file exactly.
+#[derive(Debug, Clone, Copy)]
+struct Proof {
+    identity: Identity,
+    at: Instant,
+}
+
+/// Changes whenever anybody writes to the file, whatever the time it claims.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Identity {
+    inode: u64,
+    size: u64,
+    changed: (i64, i64),
+}
+
+impl Identity {
+    fn of(meta: &fs::Metadata) -> Self {
+        Self { inode: meta.ino(), size: meta.size(), changed: (meta.ctime(), meta.ctime_nsec()) }
+    }
+}
+
+/// A body that is being received.
+pub struct Partial {
+    file: File,
+    path: PathBuf,
+    written: u64,
+    whole: blake3::Hasher,
+    block: blake3::Hasher,
+    block_filled: usize,
+    sums: Vec<Hash>,
+    sha256: aws_lc_rs::digest::Context,
+}
+
+/// What a finished body turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Digests {
+    /// BLAKE3, its name in the store.
+    pub blake3: Hash,
+    /// SHA-256, by which signed indexes name it.
+    pub sha256: [u8; 32],
+    /// Length in bytes.
+    pub size: u64,
+}
+
+/// A stored body, open for reading.
+#[derive(Debug)]
+pub struct Body {
+    file: File,
+    hash: Hash,
+    size: u64,
+    identity: Identity,
+    sums: Vec<Hash>,
+    proven: bool,
+}
+
+impl Contents {
+    /// Opens the store, removing what an earlier crash left half-written.
+    ///
+    /// # Errors
+    /// When the folders cannot be made.
+    pub fn open(folder: &Path) -> io::Result<Self> {
+        let partial = folder.join("partial");
+        match fs::remove_dir_all(&partial) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+        fs::create_dir_all(&partial)?;
+        fs::create_dir_all(folder.join("content"))?;
+        Ok(Self { folder: folder.into(), proofs: Mutex::default() })
+    }
+
+    /// Starts a body. `name` is unique among the running ones.
+    ///
+    /// # Errors
+    /// When the file cannot be made.
+    pub fn begin(&self, name: u64) -> io::Result<Partial> {
+        let path = self.folder.join("partial").join(format!("{name:016x}"));
+        let file = fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)?;
+        Ok(Partial {
+            file,
+            path,
+            written: 0,
+            whole: blake3::Hasher::new(),
+            block: blake3::Hasher::new(),
+            block_filled: 0,
+            sums: Vec::new(),
+            sha256: aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256),
+        })
+    }
+
+    /// Keeps a finished body: synced before it gets its name, so that a name
+    /// always stands for whole content.
+    ///
+    /// # Errors
+    /// When the disk refuses; the partial file is removed.
+    pub fn keep(&self, partial: Sealed) -> io::Result<Digests> {
+        let body = self.path(&partial.digests.blake3);
+        let sums = sums_path(&body);
+        let written = (|| {
+            if let Some(parent) = body.parent() {
+                fs::create_dir_all(parent)?;
+            }
+            let mut side = File::create(&sums)?;
+            side.write_all(partial.sums.as_flattened())?;
+            side.sync_all()?;
+            partial.file.sync_all()?;
+            fs::rename(&partial.path, &body)?;
+            match body.parent() {
+                Some(parent) => File::open(parent)?.sync_all(),
+                None => Ok(()),
+            }
+        })();
+        written.map(|()| partial.digests).inspect_err(|_| {
+            let _gone = fs::remove_file(&partial.path);
+        })
+    }
+
+    /// Opens a stored body. `None` when there is none, or its companions do not
+    /// fit; the caller fetches again.
+    #[must_use]
+    pub fn get(&self, hash: &Hash) -> Option<Body> {
+        let path = self.path(hash);
+        let file = File::open(&path).ok()?;
+        let meta = file.metadata().ok()?;
+        let size = meta.len();
+        let blocks = usize::try_from(size.div_ceil(BLOCK as u64)).ok()?;
+        let mut bytes = Vec::new();
+        File::open(sums_path(&path)).ok()?.read_to_end(&mut bytes).ok()?;
+        let (sums, rest) = bytes.as_chunks::<32>();
+        if sums.len() != blocks || !rest.is_empty() {
+            return None;
+        }
+        let identity = Identity::of(&meta);
+        let proven =
+            self.proofs.lock().ok()?.get(hash).is_some_and(|proof| {
+                proof.identity == identity && proof.at.elapsed() < PROOF_LASTS
+            });
+        Some(Body { file, hash: *hash, size, identity, sums: sums.to_vec(), proven })
+    }
+
+    /// Remembers that every block of a body was read and found right.
+    pub fn proven(&self, body: &Body) {
+        let unchanged = body.file.metadata().is_ok_and(|meta| Identity::of(&meta) == body.identity);
+        let Ok(mut proofs) = self.proofs.lock() else { return };
+        if unchanged {
+            if proofs.len() >= MAX_PROOFS {
+                proofs.retain(|_, proof| proof.at.elapsed() < PROOF_LASTS / 2);
+            }
+            if proofs.len() < MAX_PROOFS {
+                proofs.insert(body.hash, Proof { identity: body.identity, at: Instant::now() });
+            }
+        }
+    }
+
+    /// Removes a body that is damaged or no longer wanted. Readers that have it
+    /// open keep reading the old inode.
+    pub fn remove(&self, hash: &Hash) {
+        let path = self.path(hash);
+        let _absent = fs::remove_file(sums_path(&path));
+        let _absent = fs::remove_file(path);
+        if let Ok(mut proofs) = self.proofs.lock() {
+            proofs.remove(hash);
+        }
+    }
+
+    /// Hashes of all bodies on disk with their sizes, for reconciling the index
+    /// with the disk after a crash.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn list(&self) -> io::Result<Vec<(Hash, u64)>> {
+        let mut found = Vec::new();
+        for shard in fs::read_dir(self.folder.join("content"))? {
+            let shard = shard?.path();
+            if !shard.is_dir() {
+                continue;
+            }
+            for file in fs::read_dir(shard)? {
+                let file = file?;
+                if let Some(hash) = file.file_name().to_str().and_then(unhex) {
+                    found.push((hash, file.metadata()?.len()));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Bytes free for the cache on its disk.
+    #[must_use]
+    pub fn disk_free(&self) -> Option<u64> {
+        let stat = nix::sys::statvfs::statvfs(&self.folder).ok()?;
+        Some(stat.blocks_available() * stat.fragment_size())
+    }
+
+    fn path(&self, hash: &Hash) -> PathBuf {
+        let name = hex(hash);
+        self.folder.join("content").join(&name[..2]).join(name)
+    }
+}
+
+impl Partial {
+    /// Appends bytes as they arrive.
+    ///
+    /// # Errors
+    /// When the disk refuses, for example because it is full.
+    pub fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes)?;
+        self.written += bytes.len() as u64;
+        self.whole.update(bytes);
+        self.sha256.update(bytes);
+        while !bytes.is_empty() {
+            let (now, later) = bytes.split_at(bytes.len().min(BLOCK - self.block_filled));
+            self.block.update(now);
+            self.block_filled += now.len();
+            if self.block_filled == BLOCK {
+                self.end_block();
+            }
+            bytes = later;
+        }
+        Ok(())
+    }
+
+    /// Bytes received so far.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// A second handle, for those who read while it is written.
+    ///
+    /// # Errors
+    /// When the process has no file handle left.
+    pub fn reader(&self) -> io::Result<File> {
+        self.file.try_clone()
+    }
+
+    /// Ends the body and says what it is.
+    #[must_use]
+    pub fn finish(mut self) -> Sealed {
+        if self.block_filled > 0 {
+            self.end_block();
+        }
+        let mut sha256 = [0; 32];
+        sha256.copy_from_slice(self.sha256.clone().finish().as_ref());
+        let digests =
+            Digests { blake3: *self.whole.finalize().as_bytes(), sha256, size: self.written };
+        Sealed { file: self.file, path: self.path, sums: self.sums, digests }
+    }
+
+    /// Gives the body up.
+    pub fn discard(self) {
+        let _absent = fs::remove_file(&self.path);
+    }
+
+    fn end_block(&mut self) {
+        self.sums.push(*self.block.finalize().as_bytes());
+        self.block.reset();
+        self.block_filled = 0;
+    }
+}
+
+/// A body that is complete and not yet kept.
+#[derive(Debug)]
+pub struct Sealed {
+    file: File,
+    path: PathBuf,
+    sums: Vec<Hash>,
+    /// What it is.
+    pub digests: Digests,
+}
+
+impl Sealed {
+    /// Gives the body up.
+    pub fn discard(self) {
+        let _absent = fs::remove_file(&self.path);
+    }
+}
+
+impl Body {
+    /// Length in bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn hash(&self) -> Hash {
+        self.hash
+    }
+
+    /// Whether a recent look at every block found it right.
+    #[must_use]
+    pub fn is_proven(&self) -> bool {
+        self.proven
+    }
+
+    /// The file, for the kernel to send from. Only for proven bodies.
+    #[must_use]
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Reads the block that holds `offset` and checks it.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::InvalidData`] when the block is damaged.
+    pub fn block(&self, offset: u64, buffer: &mut Vec<u8>) -> io::Result<()> {
+        let damaged = || io::Error::new(io::ErrorKind::InvalidData, "a cached block is damaged");
+        let index = offset / BLOCK as u64;
+        let start = index * BLOCK as u64;
+        let length = usize::try_from(self.size.saturating_sub(start).min(BLOCK as u64))
+            .map_err(|_| damaged())?;
+        buffer.resize(length, 0);
+        self.file.read_exact_at(buffer, start)?;
+        let sum = usize::try_from(index).ok().and_then(|i| self.sums.get(i));
+        match sum {
+            Some(sum) if blake3::hash(buffer).as_bytes() == sum => Ok(()),
+            _ => Err(damaged()),
+        }
+    }
+
+    /// Reads and checks the whole body.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::InvalidData`] when any block is damaged.
+    pub fn read_all(&self) -> io::Result<Vec<u8>> {
+        let mut all = Vec::new();
+        let mut block = Vec::new();
+        while (all.len() as u64) < self.size {
+            self.block(all.len() as u64, &mut block)?;
+            all.extend_from_slice(&block);
+        }
+        Ok(all)
+    }
+}
+
+fn sums_path(body: &Path) -> PathBuf {
+    body.with_extension("sums")
+}
+
+/// Lower-case hexadecimal.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _infallible = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Reads 64 hexadecimal digits.
+#[must_use]
+pub fn unhex(text: &str) -> Option<Hash> {
+    let text = text.as_bytes();
+    if text.len() != 64 {
+        return None;
+    }
+    let digit = |b: u8| char::from(b).to_digit(16).and_then(|d| u8::try_from(d).ok());
+    let mut bytes = [0; 32];
+    for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
+        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+    }
+    Some(bytes)
+}

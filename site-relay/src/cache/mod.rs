@@ -1,0 +1,395 @@
+//! The site's package cache: an HTTP proxy and mirror for packages and patches.
+//!
+//! A request is resolved by [`policy`] to a resource; [`lookup`] decides from the
+//! [`index`] whether the stored content may be served, must be confirmed, or is
+//! missing; a [`flight`] fetches it once for all who wait; [`respond`] writes the
+//! answer and [`transfer`] the bytes. Bodies are kept once by their hash
+//! ([`content`]); what signed indexes say of a path ([`facts`]) overrules every
+//! URL and validator. [`eviction`] chooses what goes when room is needed.
+//!
+//! It keeps true: no byte leaves that is not the one the repository's signed
+//! index names, or, where there is none, that the upstream last confirmed; a
+//! damaged block is dropped and fetched again; and with the WAN down, what was
+//! cached is served and says that it is stale.
+
+pub mod content;
+pub mod eviction;
+pub mod facts;
+mod fallback;
+mod flight;
+mod head;
+pub mod index;
+mod lookup;
+mod meters;
+pub mod policy;
+mod prefetch;
+mod range;
+mod request;
+mod respond;
+mod rewrite;
+mod room;
+mod serve;
+mod transfer;
+mod upstream;
+
+pub use meters::{Meters, Savings};
+pub use prefetch::{Prefetch, Wanted};
+pub use serve::serve;
+
+use content::Contents;
+use index::{Content, Entry, Index};
+use policy::{Policy, Resource};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::HashMap,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+use thiserror::Error;
+use tokio::sync::watch;
+
+/// Settings of the cache; every bound has one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CacheConfig {
+    /// Folder of bodies and index; empty means `cache` in the state folder.
+    pub folder: PathBuf,
+    /// Bytes of bodies kept at most.
+    pub max_bytes: u64,
+    /// Bytes left free on the disk for everybody else.
+    pub reserve_bytes: u64,
+    /// Bytes of one file at most.
+    pub max_file: u64,
+    /// Client connections at most.
+    pub max_connections: usize,
+    /// Client connections from one address at most.
+    pub max_connections_per_client: usize,
+    /// Bytes a second to one connection; 0 means no limit.
+    pub client_bytes_per_s: u64,
+    /// Days that a confirmed file is served while the upstream is out of reach.
+    pub stale_days: u32,
+    /// Hosts that may be fetched from, in addition to what the console allows.
+    pub hosts: Vec<String>,
+    /// Remaps as `name=url`, in addition to what the console allows.
+    pub remaps: Vec<String>,
+}
+
+impl Default for CacheConfig {
+    fn default() -> Self {
+        let text = |all: &[&str]| all.iter().map(|s| (*s).to_owned()).collect();
+        Self {
+            folder: PathBuf::new(),
+            max_bytes: 50 << 30,
+            reserve_bytes: 1 << 30,
+            max_file: 20 << 30,
+            max_connections: 1024,
+            max_connections_per_client: 64,
+            client_bytes_per_s: 0,
+            stale_days: 30,
+            hosts: text(DEFAULT_HOSTS),
+            remaps: text(DEFAULT_REMAPS),
+        }
+    }
+}
+
+/// Distributions' own hosts, and the content hosts of Windows.
+const DEFAULT_HOSTS: &[&str] = &[
+    "deb.debian.org",
+    "security.debian.org",
+    "*.archive.ubuntu.com",
+    "archive.ubuntu.com",
+    "security.ubuntu.com",
+    "ports.ubuntu.com",
+    "dl.fedoraproject.org",
+    "mirrors.rockylinux.org",
+    "dl.rockylinux.org",
+    "repo.almalinux.org",
+    "download.opensuse.org",
+    "dl-cdn.alpinelinux.org",
+    "geo.mirror.pkgbuild.com",
+    "*.windowsupdate.com",
+    "*.delivery.mp.microsoft.com",
+];
+
+/// Repositories that exist only over HTTPS.
+const DEFAULT_REMAPS: &[&str] = &[
+    "pypi=https://pypi.org",
+    "pypi-files=https://files.pythonhosted.org",
+    "npm=https://registry.npmjs.org",
+    "winget=https://cdn.winget.microsoft.com",
+];
+
+/// Why the cache cannot open.
+#[derive(Debug, Error)]
+pub enum CacheError {
+    /// Folder or disk.
+    #[error("the package cache's folder {0} cannot be used: {1}")]
+    Folder(PathBuf, std::io::Error),
+    /// Index database.
+    #[error(transparent)]
+    Index(#[from] index::IndexError),
+    /// The client for upstreams.
+    #[error("the package cache cannot make TLS connections: {0}")]
+    Client(#[from] reqwest::Error),
+}
+
+/// Most flights' worth of small bodies held in memory.
+const HOT_ENTRIES: NonZeroUsize = match NonZeroUsize::new(1024) {
+    Some(n) => n,
+    None => NonZeroUsize::MIN,
+};
+
+/// The cache.
+pub struct Cache {
+    pub(in crate::cache) config: CacheConfig,
+    pub(in crate::cache) contents: Contents,
+    pub(in crate::cache) index: Index,
+    pub(in crate::cache) client: reqwest::Client,
+    policy: RwLock<Arc<Policy>>,
+    flights: Mutex<HashMap<Resource, watch::Receiver<flight::Phase>>>,
+    next_partial: AtomicU64,
+    /// Bytes of bodies on disk.
+    stored: AtomicU64,
+    room: tokio::sync::Mutex<()>,
+    hot: Mutex<lru::LruCache<String, Arc<lookup::Hot>>>,
+    uses: Mutex<HashMap<content::Hash, (u32, u64)>>,
+    /// Set while the last fetch failed for want of a connection, Unix ms.
+    pub(in crate::cache) upstream_lost_ms: AtomicU64,
+    /// What it saved.
+    pub savings: Savings,
+    /// Prometheus metrics.
+    pub meters: Meters,
+}
+
+impl std::fmt::Debug for Cache {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cache").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl Cache {
+    /// Opens the cache and brings index and disk into agreement: a body that the
+    /// index does not know is removed, a content whose body is gone is forgotten.
+    ///
+    /// # Errors
+    /// [`CacheError`] says what to look at.
+    pub fn open(
+        mut config: CacheConfig,
+        state: &Path,
+        registry: &prometheus::Registry,
+    ) -> Result<Arc<Self>, CacheError> {
+        if config.folder.as_os_str().is_empty() {
+            config.folder = state.join("cache");
+        }
+        let folder = config.folder.clone();
+        let contents =
+            Contents::open(&folder).map_err(|e| CacheError::Folder(folder.clone(), e))?;
+        let index = Index::open(&folder.join("index.redb"))?;
+        let known: HashMap<_, _> = index.contents()?.into_iter().collect();
+        let mut stored = 0;
+        let mut present = std::collections::HashSet::new();
+        for (hash, size) in contents.list().map_err(|e| CacheError::Folder(folder, e))? {
+            if known.get(&hash).is_some_and(|content| content.size == size) {
+                stored += size;
+                present.insert(hash);
+            } else {
+                contents.remove(&hash);
+            }
+        }
+        let gone: Vec<_> = known.into_keys().filter(|hash| !present.contains(hash)).collect();
+        index.forget(&gone)?;
+        let cache = Self {
+            policy: RwLock::new(Arc::new(policy_of(&config, &[], &[]))),
+            config,
+            contents,
+            index,
+            client: upstream::client()?,
+            flights: Mutex::default(),
+            next_partial: AtomicU64::new(0),
+            stored: AtomicU64::new(stored),
+            room: tokio::sync::Mutex::default(),
+            hot: Mutex::new(lru::LruCache::new(HOT_ENTRIES)),
+            uses: Mutex::default(),
+            upstream_lost_ms: AtomicU64::new(0),
+            savings: Savings::default(),
+            meters: Meters::new(registry),
+        };
+        cache.meters.stored.set(i64::try_from(stored).unwrap_or(i64::MAX));
+        Ok(Arc::new(cache))
+    }
+
+    /// Takes over what the console allows, on top of the local configuration.
+    pub fn allow(&self, hosts: &[String], remaps: &[String]) {
+        let policy = Arc::new(policy_of(&self.config, hosts, remaps));
+        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = policy;
+    }
+
+    /// Since when upstreams have been out of reach, Unix milliseconds.
+    #[must_use]
+    pub fn upstream_lost_since_ms(&self) -> Option<u64> {
+        match self.upstream_lost_ms.load(Ordering::Relaxed) {
+            0 => None,
+            at => Some(at),
+        }
+    }
+
+    /// Bytes of bodies kept.
+    #[must_use]
+    pub fn stored_bytes(&self) -> u64 {
+        self.stored.load(Ordering::Relaxed)
+    }
+
+    /// Writes gathered uses and savings to the index.
+    ///
+    /// # Errors
+    /// When the index fails; what was gathered is gathered again.
+    pub fn flush(&self) -> Result<(), index::IndexError> {
+        let uses: Vec<_> = {
+            let mut uses = self.uses.lock().unwrap_or_else(PoisonError::into_inner);
+            uses.drain().map(|(hash, (times, at))| (hash, times, at)).collect()
+        };
+        let savings = self.savings.take(self.now_ms());
+        if uses.is_empty() && savings.is_empty() {
+            return Ok(());
+        }
+        self.index.note(&uses, &savings)
+    }
+
+    /// Savings by day and repository, what is not yet written included.
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn saved(&self) -> Result<Vec<(String, String, index::Saving)>, index::IndexError> {
+        self.flush()?;
+        self.index.savings()
+    }
+
+    fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    #[expect(clippy::unused_self, reason = "the cache's clock, in one place")]
+    fn now_ms(&self) -> u64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn used(&self, hash: content::Hash) {
+        let now_ms = self.now_ms();
+        let mut uses = self.uses.lock().unwrap_or_else(PoisonError::into_inner);
+        let slot = uses.entry(hash).or_insert((0, now_ms));
+        *slot = (slot.0.saturating_add(1), now_ms);
+    }
+
+    /// Gives a received body its name and its entry.
+    fn keep(
+        &self,
+        resource: &Resource,
+        sealed: content::Sealed,
+        entry: &Entry,
+        cost_ms: u32,
+    ) -> Result<(), CacheError> {
+        let folder = || self.config.folder.clone();
+        let digests = self.contents.keep(sealed).map_err(|e| CacheError::Folder(folder(), e))?;
+        let new = self.index.content(&digests.blake3)?.is_none();
+        let content = Content {
+            size: digests.size,
+            sha256: digests.sha256,
+            used_ms: self.now_ms(),
+            uses: 0,
+            cost_ms,
+            pinned_ms: 0,
+        };
+        self.index.keep(resource, entry, &content)?;
+        if new {
+            let stored = self.stored.fetch_add(digests.size, Ordering::Relaxed) + digests.size;
+            self.meters.stored.set(i64::try_from(stored).unwrap_or(i64::MAX));
+        }
+        self.learn(resource, entry);
+        Ok(())
+    }
+
+    /// Reads the body just kept when it is an index, and remembers what it says.
+    fn learn(&self, resource: &Resource, entry: &Entry) {
+        let Some(kind) =
+            facts::IndexKind::of(&resource.path).or_else(|| self.by_hash_kind(resource, entry))
+        else {
+            return;
+        };
+        if entry.size > facts::MAX_INDEX {
+            return;
+        }
+        let path = self.plain_path(resource, entry);
+        for fact in self.learn_body(kind, resource, &path, &entry.content) {
+            // A release may go back to an index that is known already and was
+            // overruled since: what it says holds again.
+            let sibling = facts::IndexKind::of(&fact.path).filter(|_| kind.names_indexes());
+            let known = self.index.by_sha256(&fact.sha256).ok().flatten();
+            if let (Some(kind), Some(content)) = (sibling, known) {
+                self.learn_body(kind, resource, &fact.path, &content);
+            }
+        }
+        // Small bodies in memory may be of the index before this one.
+        self.hot.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Remembers what one stored index says.
+    fn learn_body(
+        &self,
+        kind: facts::IndexKind,
+        resource: &Resource,
+        path: &str,
+        content: &content::Hash,
+    ) -> Vec<facts::Fact> {
+        let body = self.contents.get(content).map(|body| body.read_all());
+        let Some(Ok(body)) = body else { return Vec::new() };
+        let facts = match facts::read(kind, path, &body) {
+            Ok(facts) => facts,
+            Err(error) => {
+                tracing::info!(path, %error, "A repository's index could not be read.");
+                return Vec::new();
+            }
+        };
+        if let Err(error) = self.index.learn(&resource.repository, &facts) {
+            tracing::warn!(%error, "What a repository's index says could not be remembered.");
+        }
+        facts
+    }
+
+    /// apt fetches indexes by hash; the name that `Release` gave the same hash
+    /// tells what it is.
+    fn by_hash_kind(&self, resource: &Resource, entry: &Entry) -> Option<facts::IndexKind> {
+        resource.path.contains("/by-hash/").then_some(())?;
+        facts::IndexKind::of(&self.plain_path(resource, entry))
+    }
+
+    fn plain_path(&self, resource: &Resource, entry: &Entry) -> String {
+        if !resource.path.contains("/by-hash/") {
+            return resource.path.clone();
+        }
+        let sha256 = self.index.content(&entry.content).ok().flatten().map(|c| c.sha256);
+        sha256
+            .and_then(|sha256| {
+                self.index.name_of(&resource.repository, &resource.path, &sha256).ok()
+            })
+            .flatten()
+            .unwrap_or_else(|| resource.path.clone())
+    }
+}
+
+fn policy_of(config: &CacheConfig, hosts: &[String], remaps: &[String]) -> Policy {
+    let (policy, rejected) =
+        Policy::new(&[&config.hosts, hosts].concat(), &[&config.remaps, remaps].concat());
+    for entry in rejected {
+        tracing::warn!(
+            entry,
+            "A host or remap of the package cache cannot be read and is ignored."
+        );
+    }
+    policy
+}

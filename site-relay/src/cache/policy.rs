@@ -1,0 +1,239 @@
+//! Which upstream a request means, and whether the site allows it.
+//!
+//! Three spellings reach the cache: as a forward proxy (`GET http://host/path`),
+//! as a mirror (`GET /host/path`), and by a named remap (`GET /remap/pypi/…`),
+//! which is how repositories that exist only over HTTPS are cached. What no
+//! policy names is refused: the cache is no open proxy.
+
+use std::collections::BTreeMap;
+use thiserror::Error;
+
+/// Longest URL that is handled, in bytes.
+const MAX_URL: usize = 4096;
+
+/// Where a body lives: the repository it belongs to and its path therein.
+/// Together they are its name in the index.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Resource {
+    /// Host, or the name of a remap.
+    pub repository: String,
+    /// Path and query, with its leading slash.
+    pub path: String,
+    /// Where to fetch it.
+    pub url: String,
+}
+
+/// Why a request is not served.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Refusal {
+    /// The host is not on the site's list.
+    #[error(
+        "This site's package cache does not serve {0}. A technician can allow it in the console: Sites > (this site) > Settings > Package cache."
+    )]
+    HostNotAllowed(String),
+    /// There is no such remap.
+    #[error(
+        "This site's package cache has no remap named {0}. A technician can add it in the console: Sites > (this site) > Settings > Package cache."
+    )]
+    NoSuchRemap(String),
+    /// Not something that a package client asks.
+    #[error("This is a package cache; the request is not one that it understands: {0}.")]
+    NotUnderstood(&'static str),
+}
+
+/// What the site allows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Policy {
+    hosts: Vec<String>,
+    remaps: BTreeMap<String, String>,
+}
+
+impl Policy {
+    /// Builds a policy from allowed hosts (`deb.debian.org`, `*.ubuntu.com`,
+    /// with `:port` where it is not the scheme's own) and remaps (`name=url`).
+    /// Entries that cannot be read are returned for the log.
+    #[must_use]
+    pub fn new(hosts: &[String], remaps: &[String]) -> (Self, Vec<String>) {
+        let mut rejected = Vec::new();
+        let mut policy = Self::default();
+        for host in hosts {
+            let host = host.trim().to_ascii_lowercase();
+            let bare = host.strip_prefix("*.").unwrap_or(&host);
+            if valid_authority(bare) {
+                policy.hosts.push(host);
+            } else {
+                rejected.push(host);
+            }
+        }
+        for remap in remaps {
+            match remap.split_once('=') {
+                Some((name, url)) if valid_name(name) && valid_base(url) => {
+                    policy.remaps.insert(name.into(), url.trim_end_matches('/').into());
+                }
+                _ => rejected.push(remap.clone()),
+            }
+        }
+        (policy, rejected)
+    }
+
+    /// The remaps by name.
+    #[must_use]
+    pub fn remaps(&self) -> &BTreeMap<String, String> {
+        &self.remaps
+    }
+
+    /// Finds the resource that a request's target names.
+    ///
+    /// # Errors
+    /// The refusal to show.
+    pub fn resolve(&self, target: &str) -> Result<Resource, Refusal> {
+        if target.len() > MAX_URL || !target.bytes().all(|b| (0x21..0x7f).contains(&b)) {
+            return Err(Refusal::NotUnderstood("the address is too long or not ASCII"));
+        }
+        if let Some(rest) = strip_scheme(target, "http://") {
+            return self.by_host(rest);
+        }
+        if strip_scheme(target, "https://").is_some() {
+            return Err(Refusal::NotUnderstood("HTTPS addresses are cached through /remap/"));
+        }
+        let path = target.strip_prefix('/').ok_or(Refusal::NotUnderstood("no path"))?;
+        if let Some(rest) = path.strip_prefix("remap/") {
+            return self.by_remap(rest);
+        }
+        self.by_host(path)
+    }
+
+    fn by_host(&self, rest: &str) -> Result<Resource, Refusal> {
+        let (authority, path) = match rest.find('/') {
+            Some(at) => rest.split_at(at),
+            None => (rest, "/"),
+        };
+        let authority = authority.to_ascii_lowercase();
+        let authority = authority.strip_suffix(":80").unwrap_or(&authority);
+        if !valid_authority(authority) {
+            return Err(Refusal::NotUnderstood("the host name is not one"));
+        }
+        if !self.allows(authority) {
+            return Err(Refusal::HostNotAllowed(authority.into()));
+        }
+        let path = clean_path(path)?;
+        Ok(Resource {
+            repository: authority.into(),
+            url: format!("http://{authority}{path}"),
+            path,
+        })
+    }
+
+    fn by_remap(&self, rest: &str) -> Result<Resource, Refusal> {
+        let (name, path) = match rest.find('/') {
+            Some(at) => rest.split_at(at),
+            None => (rest, "/"),
+        };
+        let base = self.remaps.get(name).ok_or_else(|| Refusal::NoSuchRemap(name.into()))?;
+        let path = clean_path(path)?;
+        Ok(Resource { repository: name.into(), url: format!("{base}{path}"), path })
+    }
+
+    fn allows(&self, authority: &str) -> bool {
+        self.hosts.iter().any(|host| match host.strip_prefix("*.") {
+            Some(parent) => authority
+                .strip_suffix(parent)
+                .is_some_and(|sub| sub.is_empty() || sub.ends_with('.')),
+            None => host == authority,
+        })
+    }
+}
+
+fn strip_scheme<'a>(target: &'a str, scheme: &str) -> Option<&'a str> {
+    let (head, rest) = target.split_at_checked(scheme.len())?;
+    head.eq_ignore_ascii_case(scheme).then_some(rest)
+}
+
+/// Refuses paths that climb (`..`, also percent-encoded) and drops fragments:
+/// a resource has one name only.
+fn clean_path(path: &str) -> Result<String, Refusal> {
+    let path = path.split('#').next().unwrap_or(path);
+    let lower = path.to_ascii_lowercase().replace("%2e", ".");
+    let climbs = lower.split(['?']).next().unwrap_or("").split('/').any(|s| s == "..");
+    if climbs || lower.contains("%00") {
+        return Err(Refusal::NotUnderstood("the path climbs out of the repository"));
+    }
+    Ok(path.into())
+}
+
+fn valid_authority(text: &str) -> bool {
+    let host = match text.rsplit_once(':') {
+        Some((host, port)) if port.parse::<u16>().is_ok() => host,
+        Some(_) => return false,
+        None => text,
+    };
+    !host.is_empty()
+        && host.len() <= 253
+        && host.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-')
+}
+
+fn valid_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= 64
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+}
+
+fn valid_base(url: &str) -> bool {
+    let rest = strip_scheme(url, "https://").or_else(|| strip_scheme(url, "http://"));
+    rest.is_some_and(|r| valid_authority(r.split('/').next().unwrap_or("")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy() -> Policy {
+        let (policy, rejected) = Policy::new(
+            &[
+                "deb.debian.org".into(),
+                "*.ubuntu.com".into(),
+                "127.0.0.1:9999".into(),
+                "a b".into(),
+            ],
+            &["pypi=https://pypi.org".into(), "bad name=https://x.org".into()],
+        );
+        assert_eq!(rejected.len(), 2);
+        policy
+    }
+
+    #[test]
+    fn the_three_spellings_name_the_same_thing_once() {
+        let p = policy();
+        let proxy = p.resolve("http://deb.debian.org/debian/x.deb").ok();
+        assert_eq!(proxy, p.resolve("/deb.debian.org/debian/x.deb").ok());
+        assert_eq!(proxy, p.resolve("HTTP://DEB.debian.org:80/debian/x.deb").ok());
+        assert_eq!(proxy.map(|r| r.url), Some("http://deb.debian.org/debian/x.deb".into()));
+        let remap = p.resolve("/remap/pypi/simple/six/");
+        assert_eq!(remap.map(|r| r.url), Ok("https://pypi.org/simple/six/".into()));
+    }
+
+    #[test]
+    fn what_no_policy_names_is_refused() {
+        let p = policy();
+        for target in [
+            "http://evil.example/x",
+            "http://xubuntu.com/x",
+            "http://127.0.0.1/x",
+            "http://deb.debian.org@evil.example/x",
+            "/evil.example/x",
+        ] {
+            assert!(p.resolve(target).is_err(), "{target}");
+        }
+        assert!(p.resolve("http://archive.ubuntu.com/x").is_ok());
+        assert!(matches!(p.resolve("/remap/npm/x"), Err(Refusal::NoSuchRemap(_))));
+    }
+
+    #[test]
+    fn a_path_cannot_climb_out_of_its_repository() {
+        let p = policy();
+        for path in ["/../x", "/a/../../x", "/%2e%2e/x", "/a/.%2E/x", "/x%00"] {
+            assert!(p.resolve(&format!("/remap/pypi{path}")).is_err(), "{path}");
+        }
+        assert!(p.resolve("/remap/pypi/a..b/x..y").is_ok());
+    }
+}

@@ -1,0 +1,162 @@
+//! The listener: bounded connections, bounded heads, one task a client.
+
+use super::{
+    Cache,
+    request::{self, NoRequest},
+    respond::Answer,
+    transfer::Pace,
+};
+use bytes::BytesMut;
+use std::{
+    collections::HashMap,
+    io,
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// A kept-alive connection without a request is closed after this.
+const IDLE: Duration = Duration::from_secs(75);
+/// A head must be complete within this of its first byte.
+const HEAD: Duration = Duration::from_secs(15);
+/// Uses and savings are written this often.
+const FLUSH: Duration = Duration::from_secs(30);
+
+/// Serves clients until `stop`; then waits for those under way, a while.
+pub async fn serve(cache: Arc<Cache>, listener: TcpListener, stop: CancellationToken) {
+    let clients = TaskTracker::new();
+    let doors = Arc::new(Doors::default());
+    let mut flush = tokio::time::interval(FLUSH);
+    flush.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            _ = flush.tick() => flushed(&cache).await,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => match doors.enter(&cache, peer.ip()) {
+                    Some(guest) => {
+                        let (cache, stop) = (Arc::clone(&cache), stop.clone());
+                        clients.spawn(async move {
+                            let _guest = guest;
+                            tokio::select! {
+                                () = stop.cancelled() => {}
+                                () = client(&cache, stream) => {}
+                            }
+                        });
+                    }
+                    None => cache.meters.refused.inc(),
+                },
+                Err(error) => {
+                    // Out of file handles, most likely: let some be closed.
+                    tracing::warn!(%error, "The package cache cannot accept a connection.");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            },
+        }
+    }
+    clients.close();
+    let _in_time = tokio::time::timeout(Duration::from_secs(5), clients.wait()).await;
+    flushed(&cache).await;
+}
+
+async fn flushed(cache: &Arc<Cache>) {
+    let cache = Arc::clone(cache);
+    match tokio::task::spawn_blocking(move || cache.flush()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "The package cache could not note its savings."),
+        Err(error) => tracing::warn!(%error, "The package cache could not note its savings."),
+    }
+}
+
+async fn client(cache: &Arc<Cache>, mut stream: TcpStream) {
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    let mut buffer = BytesMut::with_capacity(2048);
+    let mut pace = Pace::new(cache.config.client_bytes_per_s);
+    loop {
+        // Waiting costs no buffer; a head, once begun, has to come quickly.
+        if buffer.is_empty() {
+            match tokio::time::timeout(IDLE, stream.readable()).await {
+                Ok(Ok(())) => {}
+                _ => return,
+            }
+        }
+        let request =
+            match tokio::time::timeout(HEAD, request::read(&mut stream, &mut buffer)).await {
+                Ok(Ok(request)) => request,
+                Ok(Err(NoRequest::Malformed(why))) => {
+                    tracing::debug!(why, "A client of the package cache sent no request.");
+                    let _gone = refuse(&mut stream).await;
+                    return;
+                }
+                Ok(Err(NoRequest::Broken(kind))) => {
+                    tracing::debug!(?kind, "A connection to the package cache broke.");
+                    return;
+                }
+                Ok(Err(NoRequest::Closed)) | Err(_) => return,
+            };
+        let answer =
+            Answer { cache, stream: &mut stream, request: &request, pace: &mut pace }.run().await;
+        match answer {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => {
+                tracing::debug!(%error, target = %request.target, "An answer of the package cache broke off.");
+                reset(&stream);
+                return;
+            }
+        }
+    }
+}
+
+/// Makes the client see a broken connection, not an end: what it has is a
+/// fragment.
+fn reset(stream: &TcpStream) {
+    let _best_effort = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
+}
+
+async fn refuse(stream: &mut TcpStream) -> io::Result<()> {
+    const TEXT: &str = "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: 40\r\nconnection: close\r\n\r\nThis is not a request to a package cache";
+    super::transfer::write(stream, TEXT.as_bytes()).await
+}
+
+/// Counts who is in.
+#[derive(Debug, Default)]
+struct Doors(Mutex<HashMap<IpAddr, usize>>);
+
+/// One connection's place; leaving gives it back.
+struct Guest {
+    doors: Arc<Doors>,
+    address: IpAddr,
+    cache: Arc<Cache>,
+}
+
+impl Doors {
+    fn enter(self: &Arc<Self>, cache: &Arc<Cache>, address: IpAddr) -> Option<Guest> {
+        let mut inside = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let total: usize = inside.values().sum();
+        let own = inside.get(&address).copied().unwrap_or(0);
+        if total >= cache.config.max_connections || own >= cache.config.max_connections_per_client {
+            return None;
+        }
+        inside.insert(address, own + 1);
+        cache.meters.connections.inc();
+        Some(Guest { doors: Arc::clone(self), address, cache: Arc::clone(cache) })
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        let mut inside = self.doors.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = inside.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                inside.remove(&self.address);
+            }
+        }
+        self.cache.meters.connections.dec();
+    }
+}

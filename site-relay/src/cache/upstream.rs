@@ -1,0 +1,217 @@
+//! Asking upstreams: conditional and ranged GETs, and what their answers say.
+
+use super::index::Entry;
+use reqwest::{Client, Response, StatusCode, header};
+use std::time::Duration;
+use thiserror::Error;
+
+/// No byte for this long counts as a cut.
+pub const STALL: Duration = Duration::from_secs(20);
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// Why an upstream gave nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum UpstreamError {
+    /// No connection, no answer, or an answer that broke off.
+    #[error("the upstream cannot be reached or broke off: {0}")]
+    Unreachable(String),
+    /// It answered, and not with the file.
+    #[error("the upstream answered {0}")]
+    Status(u16),
+    /// The file changed while it was being fetched.
+    #[error("the file changed at the upstream while it was being fetched")]
+    Changed,
+    /// The bytes are not those that the signed index names.
+    #[error("the upstream's bytes are not those that the repository's signed index names")]
+    Mismatch,
+    /// The site's disk refused.
+    #[error("the cache's disk refused: {0}")]
+    Disk(String),
+}
+
+/// What an answer's head says of the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// Whole length, when told.
+    pub size: Option<u64>,
+    /// Strong validator.
+    pub etag: Option<String>,
+    /// Date validator, as written.
+    pub last_modified: Option<String>,
+    /// Type, as written.
+    pub content_type: Option<String>,
+    /// Seconds that it stays fresh.
+    pub fresh_s: u32,
+}
+
+impl Head {
+    /// Reads an answer's headers; `size` of a 206 is the whole file's.
+    #[must_use]
+    pub fn of(response: &Response) -> Self {
+        let text = |name: header::HeaderName| {
+            response
+                .headers()
+                .get(name)
+                .and_then(|v| v.to_str().ok())
+                .filter(|v| v.len() <= 512)
+                .map(str::to_owned)
+        };
+        let size = if response.status() == StatusCode::PARTIAL_CONTENT {
+            text(header::CONTENT_RANGE).and_then(|r| r.rsplit_once('/')?.1.parse().ok())
+        } else {
+            text(header::CONTENT_LENGTH).and_then(|n| n.parse().ok())
+        };
+        Self {
+            size,
+            etag: text(header::ETAG).filter(|tag| !tag.starts_with("W/")),
+            last_modified: text(header::LAST_MODIFIED),
+            content_type: text(header::CONTENT_TYPE),
+            fresh_s: text(header::CACHE_CONTROL).map_or(0, |c| freshness(&c)),
+        }
+    }
+
+    /// Whether another answer is about the same bytes, as far as validators tell.
+    #[must_use]
+    pub fn same_file(&self, other: &Self) -> bool {
+        let agree = |a: &Option<String>, b: &Option<String>| match (a, b) {
+            (Some(a), Some(b)) => a == b,
+            _ => true,
+        };
+        let sizes = match (self.size, other.size) {
+            (Some(a), Some(b)) => a == b,
+            _ => true,
+        };
+        let any = (self.etag.is_some() && other.etag.is_some())
+            || (self.last_modified.is_some() && other.last_modified.is_some());
+        any && sizes
+            && agree(&self.etag, &other.etag)
+            && agree(&self.last_modified, &other.last_modified)
+    }
+
+    /// The validator to send with `If-Range`.
+    #[must_use]
+    pub fn validator(&self) -> Option<&str> {
+        self.etag.as_deref().or(self.last_modified.as_deref())
+    }
+}
+
+/// Freshness that a `Cache-Control` grants, bounded to a day: repositories
+/// change more often than their headers admit.
+fn freshness(control: &str) -> u32 {
+    let directive = |name: &str| {
+        control
+            .split(',')
+            .map(str::trim)
+            .find(|d| d.split('=').next().is_some_and(|n| n.eq_ignore_ascii_case(name)))
+    };
+    if directive("no-cache").is_some() || directive("no-store").is_some() {
+        return 0;
+    }
+    directive("s-maxage")
+        .or_else(|| directive("max-age"))
+        .and_then(|d| d.split_once('=')?.1.trim_matches('"').parse::<u32>().ok())
+        .map_or(0, |seconds| seconds.min(24 * 3600))
+}
+
+/// The client that fetches.
+///
+/// # Errors
+/// When the TLS roots cannot be loaded.
+pub fn client() -> Result<Client, reqwest::Error> {
+    Client::builder()
+        .user_agent(concat!("unifyit-relay/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(CONNECT)
+        .read_timeout(STALL)
+        .redirect(reqwest::redirect::Policy::limited(5))
+        .pool_max_idle_per_host(8)
+        .build()
+}
+
+/// What a request to the upstream adds.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Ask<'a> {
+    /// Only if it differs from this.
+    pub unless: Option<&'a Entry>,
+    /// From this byte on, if `if_range` still holds.
+    pub from: u64,
+    /// Up to this byte (not included).
+    pub until: Option<u64>,
+    /// Validator of the bytes already had.
+    pub if_range: Option<&'a str>,
+    /// The client's `Accept`, because some repositories negotiate.
+    pub accept: Option<&'a str>,
+}
+
+/// Asks the upstream; answers of 400 and above come back as they are.
+///
+/// # Errors
+/// [`UpstreamError::Unreachable`].
+pub async fn get(client: &Client, url: &str, ask: Ask<'_>) -> Result<Response, UpstreamError> {
+    let mut request = client.get(url).header(header::ACCEPT_ENCODING, "identity");
+    if let Some(accept) = ask.accept {
+        request = request.header(header::ACCEPT, accept);
+    }
+    if let Some(entry) = ask.unless {
+        if let Some(etag) = &entry.etag {
+            request = request.header(header::IF_NONE_MATCH, etag);
+        } else if let Some(date) = &entry.last_modified {
+            request = request.header(header::IF_MODIFIED_SINCE, date);
+        }
+    }
+    if ask.from > 0 || ask.until.is_some() {
+        let last = ask.until.map(|end| end.saturating_sub(1).to_string()).unwrap_or_default();
+        request = request.header(header::RANGE, format!("bytes={}-{last}", ask.from));
+        if let Some(validator) = ask.if_range {
+            request = request.header(header::IF_RANGE, validator);
+        }
+    }
+    // An answer's head must come in bounded time too.
+    match tokio::time::timeout(CONNECT + STALL, request.send()).await {
+        Ok(Ok(response)) => Ok(response),
+        Ok(Err(e)) => Err(UpstreamError::Unreachable(root_cause(&e))),
+        Err(_) => Err(UpstreamError::Unreachable("no answer in time".into())),
+    }
+}
+
+/// The innermost reason, which is the one that helps.
+#[must_use]
+pub fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut deepest = error;
+    while let Some(source) = deepest.source() {
+        deepest = source;
+    }
+    deepest.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(etag: Option<&str>, modified: Option<&str>, size: u64) -> Head {
+        Head {
+            size: Some(size),
+            etag: etag.map(Into::into),
+            last_modified: modified.map(Into::into),
+            content_type: None,
+            fresh_s: 0,
+        }
+    }
+
+    #[test]
+    fn a_file_is_the_same_only_where_a_validator_says_so() {
+        let a = head(Some("\"1\""), None, 5);
+        assert!(a.same_file(&head(Some("\"1\""), None, 5)));
+        assert!(!a.same_file(&head(Some("\"2\""), None, 5)));
+        assert!(!a.same_file(&head(Some("\"1\""), None, 6)));
+        assert!(!head(None, None, 5).same_file(&head(None, None, 5)));
+    }
+
+    #[test]
+    fn freshness_is_bounded_and_no_cache_wins() {
+        assert_eq!(freshness("public, max-age=600"), 600);
+        assert_eq!(freshness("max-age=99999999"), 86400);
+        assert_eq!(freshness("max-age=600, no-cache"), 0);
+        assert_eq!(freshness("s-maxage=5, max-age=600"), 5);
+        assert_eq!(freshness("private"), 0);
+    }
+}
