@@ -7,6 +7,7 @@
 //! that names it, because a misspelt setting that is silently ignored is worse
 //! than a relay that does not start.
 
+use crate::cache::CacheConfig;
 use serde::{Deserialize, Serialize};
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -65,7 +66,7 @@ pub struct Config {
     /// The durable store.
     pub store: StoreLimits,
     /// The package cache.
-    pub cache: CacheSettings,
+    pub cache: CacheConfig,
 }
 
 /// Addresses to listen on; port 0 lets the system choose (the choice is logged
@@ -154,18 +155,6 @@ pub struct StoreLimits {
     pub raw_hours: u32,
 }
 
-/// The package cache.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct CacheSettings {
-    /// Whether it runs.
-    pub enabled: bool,
-    /// Bytes that it may take.
-    pub quota_bytes: u64,
-    /// Its folder; empty means `cache` in the state folder.
-    pub folder: PathBuf,
-}
-
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -176,7 +165,7 @@ impl Default for Config {
             https: HttpsLimits::default(),
             certificates: Certificates::default(),
             store: StoreLimits::default(),
-            cache: CacheSettings::default(),
+            cache: CacheConfig::default(),
         }
     }
 }
@@ -233,12 +222,6 @@ impl Default for Certificates {
 impl Default for StoreLimits {
     fn default() -> Self {
         Self { quota_bytes: 8 << 30, keep_free_bytes: 256 << 20, raw_hours: 24 }
-    }
-}
-
-impl Default for CacheSettings {
-    fn default() -> Self {
-        Self { enabled: true, quota_bytes: 50 << 30, folder: PathBuf::new() }
     }
 }
 

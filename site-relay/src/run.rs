@@ -7,6 +7,7 @@
 
 use crate::{
     broker::{Admission, Broker},
+    cache::{self, Cache},
     config::Config,
     enroll::agents::AgentEnroller,
     http::{
@@ -23,6 +24,9 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use std::{future::Future, net::SocketAddr, sync::Arc};
 use time::OffsetDateTime;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use unifyit_protocol::config::SiteConfig;
 
 /// Name of the file that says where the relay listens.
 pub const RUNTIME_FILE: &str = "runtime.json";
@@ -73,10 +77,19 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
     .await?;
     let https = AgentHttps::bind(&config, &identity, Arc::clone(&certificate), &telemetry).await?;
 
+    let cache = match config.cache.enabled {
+        true => Some((
+            Cache::open(config.cache.clone(), &config.state, telemetry.registry())?,
+            tls::bind("package cache", config.listen.cache).await?,
+        )),
+        false => None,
+    };
+
     let runtime = Runtime {
         mqtt: Some(broker.address()?),
         https: Some(https.address()?),
         admin: Some(admin_listener.local_addr()?),
+        cache: cache.as_ref().map(|(_, listener)| listener.local_addr()).transpose()?,
         pid: std::process::id(),
         ..Runtime::default()
     };
@@ -92,6 +105,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
         &telemetry,
     ));
 
+    let store_settings = store.site_config();
     let site = SiteParts {
         store,
         broker: broker.handle(),
@@ -133,12 +147,39 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
         }
     });
 
+    if let Some((cache, listener)) = cache {
+        let (settings, cancel) = (store_settings, life.accepting());
+        life.spawn_outer("package cache", async move {
+            let follow = follow_settings(&cache, settings, &cancel);
+            tokio::join!(cache::serve(cache.clone(), listener, cancel.clone()), follow);
+            Ok(())
+        });
+    }
+
     announce(&folder, &runtime)?;
     health.set_ready(true);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     let ended = life.run(stop).await;
     health.set_ready(false);
     ended
+}
+
+/// Keeps what the console allows in force.
+async fn follow_settings(
+    cache: &Cache,
+    mut settings: watch::Receiver<SiteConfig>,
+    cancel: &CancellationToken,
+) {
+    loop {
+        {
+            let settings = settings.borrow_and_update();
+            cache.allow(&settings.cache_hosts, &settings.cache_remaps);
+        }
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            changed = settings.changed() => if changed.is_err() { return },
+        }
+    }
 }
 
 fn announce(folder: &StateFolder, runtime: &Runtime) -> anyhow::Result<()> {

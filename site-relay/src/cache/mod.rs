@@ -57,6 +57,8 @@ use tokio::sync::watch;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CacheConfig {
+    /// Whether it runs.
+    pub enabled: bool,
     /// Folder of bodies and index; empty means `cache` in the state folder.
     pub folder: PathBuf,
     /// Bytes of bodies kept at most.
@@ -83,6 +85,7 @@ impl Default for CacheConfig {
     fn default() -> Self {
         let text = |all: &[&str]| all.iter().map(|s| (*s).to_owned()).collect();
         Self {
+            enabled: true,
             folder: PathBuf::new(),
             max_bytes: 50 << 30,
             reserve_bytes: 1 << 30,
