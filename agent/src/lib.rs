@@ -1,1 +1,28 @@
-//! unifyit-agent
+//! The UnifyIT agent: the part of the product that runs on every managed
+//! computer.
+//!
+//! How data flows: [`collect`] measures and hands reports to the spool
+//! ([`link::spool`]), which the link drains to the site relay over MQTT
+//! ([`link`]). Commands come the other way: [`guard`] decides whether one may
+//! run, [`execute`] makes the intent durable in [`store`], runs it and reports.
+//! [`enroll`] gets the [`identity`] by which relay and agent trust each other.
+//! Everything that only one operating system has sits behind [`platform`].
+//!
+//! Reading order: `main`, [`cli`], [`lifecycle`], then the modules above.
+
+pub mod cli;
+pub mod clock;
+pub mod collect;
+pub mod config;
+pub mod doctor;
+pub mod enroll;
+pub mod execute;
+pub mod guard;
+pub mod identity;
+pub mod lifecycle;
+pub mod link;
+pub mod platform;
+pub mod store;
+
+/// Version of this build, as told to the relay.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,0 +1,205 @@
+//! The command line: what can be asked of the agent, and its answers.
+
+use crate::{
+    VERSION,
+    clock::now_ms,
+    collect::inventory,
+    config::{Overrides, Settings},
+    doctor, enroll, lifecycle,
+    platform::{self, HelperOrder},
+};
+use clap::{Args, Parser, Subcommand};
+use std::{ffi::OsString, io, path::PathBuf, process::ExitCode};
+use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
+
+/// The UnifyIT agent: reports how this computer fares to the site's relay and
+/// runs what your organization signed.
+///
+/// Settings come from the configuration file, then UNIFYIT_* variables, then
+/// flags; the later wins. Exit codes: 0 done, 1 failed or doctor found something,
+/// 2 wrong usage.
+#[derive(Debug, Parser)]
+#[command(name = "unifyit-agent", version = VERSION)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Args)]
+struct Global {
+    /// Configuration file [default: /etc/unifyit/agent.toml, if present]
+    #[arg(long, global = true, env = "UNIFYIT_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// State folder [default: /var/lib/unifyit-agent]
+    #[arg(long, global = true, env = "UNIFYIT_STATE", value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// What to log: error, warn, info, debug or trace; or by part, such as
+    /// info,unifyit_agent::link=debug [default: info]
+    #[arg(long, global = true, env = "UNIFYIT_LOG", value_name = "FILTER")]
+    log: Option<String>,
+    /// Log lines as text or json [default: text]
+    #[arg(long, global = true, env = "UNIFYIT_LOG_FORMAT", value_name = "FORMAT")]
+    log_format: Option<String>,
+    /// host:port of the relay's MQTT, instead of the enrolled one; may be repeated
+    #[arg(long, global = true, env = "UNIFYIT_MQTT", value_delimiter = ',', value_name = "ADDR")]
+    mqtt: Vec<String>,
+    /// host:port of the relay's HTTPS, instead of the enrolled one; may be repeated
+    #[arg(long, global = true, env = "UNIFYIT_HTTPS", value_delimiter = ',', value_name = "ADDR")]
+    https: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Join a site with an install token from the console (Sites > Install)
+    Enroll {
+        /// The install token, UIT1.…
+        #[arg(long, env = "UNIFYIT_TOKEN", hide_env_values = true)]
+        token: String,
+        /// Enrol anew although this computer is enrolled already
+        #[arg(long)]
+        force: bool,
+    },
+    /// Run the agent until it is told to stop (SIGTERM, SIGINT)
+    Run,
+    /// Check what can be wrong and say how to mend it; works beside a running agent
+    Doctor {
+        /// Print the findings as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Parts of the agent that run as processes of their own
+    #[command(hide = true, subcommand)]
+    Internal(Internal),
+}
+
+#[derive(Debug, Subcommand)]
+enum Internal {
+    /// Print what changed in the inventory
+    Inventory {
+        #[arg(long)]
+        folder: PathBuf,
+        #[arg(long)]
+        whole: bool,
+    },
+    /// Prepare this process and become a program
+    Exec {
+        #[arg(long)]
+        terminal: Option<PathBuf>,
+        #[arg(long)]
+        user: Option<String>,
+        #[arg(long)]
+        folder: Option<PathBuf>,
+        #[arg(long, allow_hyphen_values = true)]
+        name: Option<OsString>,
+        #[arg(last = true)]
+        program: Vec<OsString>,
+    },
+}
+
+/// Does what the command line asks.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            complain(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "this is the answer to the person at the terminal")]
+fn complain(sentence: &str) {
+    eprintln!("unifyit-agent: {sentence}");
+}
+
+#[expect(clippy::print_stdout, reason = "this is the answer to the person at the terminal")]
+fn say(sentence: &str) {
+    println!("{sentence}");
+}
+
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let Global { config, state, log, log_format, mqtt, https } = cli.global;
+    // The helpers run in environments that are not the agent's own.
+    if let Command::Internal(internal) = cli.command {
+        return run_internal(internal);
+    }
+    let overrides = Overrides { config, state, log, log_format, mqtt, https };
+    let settings = Settings::load(overrides)?;
+    start_logging(&settings)?;
+    match cli.command {
+        Command::Enroll { token, force } => {
+            let work = enroll::enroll(&settings.state, &token, force, now_ms());
+            let enrolled = lifecycle::runtime()?.block_on(work)?;
+            say(&format!(
+                "This computer is enrolled as device {}. Start the agent: systemctl enable --now \
+                 unifyit-agent, or unifyit-agent run.",
+                enrolled.identity.device
+            ));
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Run => {
+            lifecycle::run(&settings)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Doctor { json } => {
+            let report = lifecycle::runtime()?.block_on(doctor::examine(&settings));
+            say(&if json { report.json()? } else { report.text() });
+            Ok(if report.is_well() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Command::Internal(internal) => run_internal(internal),
+    }
+}
+
+fn run_internal(internal: Internal) -> anyhow::Result<ExitCode> {
+    match internal {
+        Internal::Inventory { folder, whole } => {
+            let out = io::BufWriter::new(io::stdout().lock());
+            inventory::tell_changes(&folder, whole, out)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Internal::Exec { terminal, user, folder, name, program } => {
+            let order = HelperOrder { terminal, user, folder, name, program };
+            match platform::become_program(&order)? {}
+        }
+    }
+}
+
+fn start_logging(settings: &Settings) -> anyhow::Result<()> {
+    let filter: Targets = settings
+        .log
+        .parse()
+        .map_err(|e| anyhow::anyhow!("The log filter {} is not right: {e}.", settings.log))?;
+    let registry = tracing_subscriber::registry().with(filter);
+    // Standard output is for answers; the journal takes both.
+    let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    if settings.log_json {
+        registry.with(layer.json()).try_init()?;
+    } else {
+        registry.with(layer.with_ansi(false)).try_init()?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn global_flags_may_stand_before_and_after_the_command() {
+        for words in [["a", "--state", "/s", "run"], ["a", "run", "--state", "/s"]] {
+            let cli = Cli::try_parse_from(words).unwrap();
+            assert_eq!(cli.global.state.unwrap(), PathBuf::from("/s"));
+        }
+    }
+}

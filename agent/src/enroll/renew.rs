@@ -1,0 +1,87 @@
+//! Renewal of the agent's certificate, well before it ends.
+//!
+//! The same key is certified again over HTTPS, shown with the present
+//! certificate. An expired one is shown all the same: the relay may allow a
+//! grace for computers that were switched off for long.
+
+use super::{
+    EnrollError, ask_each, request_for,
+    tls::{Moment, Trusting, fingerprint, validity},
+};
+use crate::identity::{Identity, PrivateKey};
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use std::{path::Path, sync::Arc};
+use unifyit_protocol::{
+    codec,
+    enroll::{RENEW_PATH, RenewAgent},
+};
+
+/// How a certificate stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Renewal {
+    /// Nothing to do before this moment, Unix milliseconds.
+    NotBefore(u64),
+    /// Two thirds of its life are over.
+    Due,
+    /// It has ended.
+    Overdue,
+}
+
+/// How a certificate stands at a moment.
+#[must_use]
+pub fn renewal_due(certificate: &[u8], now_ms: u64) -> Renewal {
+    let Some((from, to)) = validity(certificate) else { return Renewal::Overdue };
+    let ms = |seconds: i64| u64::try_from(seconds).unwrap_or(0).saturating_mul(1000);
+    let (from, to) = (ms(from), ms(to));
+    let due = from + (to.saturating_sub(from)) / 3 * 2;
+    if now_ms >= to {
+        Renewal::Overdue
+    } else if now_ms >= due {
+        Renewal::Due
+    } else {
+        Renewal::NotBefore(due)
+    }
+}
+
+/// Gets a fresh certificate and keeps it.
+///
+/// # Errors
+/// [`EnrollError`]; the present certificate stays in force.
+pub async fn renew(
+    state: &Path,
+    identity: &Identity,
+    key: &PrivateKey,
+    addresses: &[String],
+) -> Result<Identity, EnrollError> {
+    let inside = |e: String| EnrollError::Inside(e);
+    let pair = KeyPair::from_pkcs8_der_and_sign_algo(
+        &PrivatePkcs8KeyDer::from(key.as_slice()),
+        &PKCS_ECDSA_P256_SHA256,
+    )
+    .map_err(|e| inside(e.to_string()))?;
+    let ask = codec::encode(&RenewAgent { csr: request_for(&pair)? })
+        .map_err(|e| inside(e.to_string()))?;
+    let ca_fingerprint = fingerprint(&identity.ca);
+    let trusting = Trusting {
+        ca_fingerprint,
+        ca: Some(&identity.ca),
+        client: Some((&identity.certificate, key)),
+        moment: Moment::Present,
+    };
+    let tls = Arc::new(trusting.config().map_err(|e| inside(e.to_string()))?);
+    let answer = ask_each(addresses, &tls, RENEW_PATH, &ask).await?;
+    let same_place = answer.device == identity.device
+        && answer.organization == identity.organization
+        && answer.site == identity.site;
+    if !same_place || fingerprint(&answer.ca) != ca_fingerprint {
+        return Err(EnrollError::Untrusted("the renewed certificate is for somebody else"));
+    }
+    let mut renewed = identity.clone();
+    renewed.certificate = answer.certificate;
+    if !answer.mqtt.is_empty() {
+        renewed.mqtt = answer.mqtt;
+    }
+    renewed.save_public(state)?;
+    Ok(renewed)
+}

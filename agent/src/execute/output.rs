@@ -1,0 +1,165 @@
+//! A command's output on its way: at once to whoever looks, and durably to the
+//! spool. Cut visibly at its limit, whatever the process goes on to write.
+
+use crate::{
+    clock::now_ms,
+    link::{live::LiveQueue, spool},
+    store::Store,
+};
+use std::{sync::Arc, time::Duration};
+use tokio::time::Instant;
+use unifyit_protocol::{
+    ids::CommandId,
+    lane::Lane,
+    live::MAX_LIVE,
+    outcome::{OutputChunk, Stream},
+    report::{Gap, Report},
+};
+
+/// Limit when the command names none.
+const DEFAULT_LIMIT: u64 = 1 << 20;
+/// Largest limit honoured: a good part of the output lane's place on disk.
+const MAX_LIMIT: u64 = 16 << 20;
+const FLUSH_BYTES: usize = 32 * 1024;
+const FLUSH_AFTER: Duration = Duration::from_secs(1);
+/// Bytes kept in memory while the disk refuses them.
+const MAX_PENDING: usize = 256 * 1024;
+
+/// Output of one command.
+pub(super) struct Output {
+    command: CommandId,
+    live: Arc<LiveQueue>,
+    store: Store,
+    limit: u64,
+    offset: u64,
+    cut: u64,
+    pending: Vec<OutputChunk>,
+    pending_bytes: usize,
+    pending_since: Option<Instant>,
+    lost: Option<Gap>,
+}
+
+impl Output {
+    /// Output of a command; a limit of 0 means the default.
+    #[must_use]
+    pub(super) fn new(command: CommandId, limit: u32, live: Arc<LiveQueue>, store: Store) -> Self {
+        let limit = match limit {
+            0 => DEFAULT_LIMIT,
+            wanted => u64::from(wanted).min(MAX_LIMIT),
+        };
+        Self {
+            command,
+            live,
+            store,
+            limit,
+            offset: 0,
+            cut: 0,
+            pending: Vec::new(),
+            pending_bytes: 0,
+            pending_since: None,
+            lost: None,
+        }
+    }
+
+    /// Bytes kept and bytes cut.
+    #[must_use]
+    pub(super) fn lengths(&self) -> (u64, u64) {
+        (self.offset, self.cut)
+    }
+
+    /// When what waits must go to disk.
+    #[must_use]
+    pub(super) fn flush_at(&self) -> Option<Instant> {
+        self.pending_since.map(|since| since + FLUSH_AFTER)
+    }
+
+    /// Takes what the process wrote.
+    pub(super) async fn take(&mut self, stream: Stream, data: &[u8]) {
+        let room = usize::try_from(self.limit.saturating_sub(self.offset)).unwrap_or(usize::MAX);
+        let (keep, cut) = data.split_at(data.len().min(room));
+        self.cut += cut.len() as u64;
+        self.keep(stream, keep);
+        if self.pending_bytes >= FLUSH_BYTES {
+            self.flush().await;
+        }
+    }
+
+    fn keep(&mut self, stream: Stream, data: &[u8]) {
+        for part in data.chunks(MAX_LIVE) {
+            let chunk = OutputChunk {
+                command: self.command,
+                offset: self.offset,
+                stream,
+                data: part.to_vec(),
+            };
+            self.offset += part.len() as u64;
+            self.pending_bytes += part.len();
+            self.pending_since.get_or_insert_with(Instant::now);
+            self.live.offer(chunk.clone());
+            match self.pending.last_mut() {
+                Some(last) if last.stream == stream && last.data.len() < FLUSH_BYTES => {
+                    last.data.extend_from_slice(part);
+                }
+                _ => self.pending.push(chunk),
+            }
+        }
+    }
+
+    /// Ends the output: says what was cut, and puts everything on disk.
+    pub(super) async fn finish(&mut self) {
+        if self.cut > 0 {
+            let notice = format!("\n[output cut: {} more bytes were not kept]\n", self.cut);
+            self.keep(Stream::Stdout, notice.as_bytes());
+        }
+        self.flush().await;
+    }
+
+    /// Puts what waits on disk.
+    pub(super) async fn flush(&mut self) {
+        self.pending_since = None;
+        if self.pending.is_empty() && self.lost.is_none() {
+            return;
+        }
+        let chunks = self.pending.clone();
+        let lost = self.lost.clone();
+        let at_ms = now_ms();
+        let written = self.store.write(move |txn| {
+            if let Some(gap) = lost {
+                spool::append(txn, Lane::Output, at_ms, &Report::Gap(gap))?;
+            }
+            for chunk in chunks {
+                spool::append(txn, Lane::Output, at_ms, &Report::Output(chunk))?;
+            }
+            Ok(())
+        });
+        match written.await {
+            Ok(()) => {
+                self.pending.clear();
+                self.pending_bytes = 0;
+                self.lost = None;
+            }
+            Err(error) => {
+                tracing::error!(command = %self.command, %error, "output cannot be stored");
+                self.pending_since = Some(Instant::now());
+                if self.pending_bytes > MAX_PENDING {
+                    self.give_up(at_ms);
+                }
+            }
+        }
+    }
+
+    /// Forgets what the disk does not take, and remembers that it did (G6).
+    fn give_up(&mut self, at_ms: u64) {
+        let gap = self.lost.get_or_insert_with(|| Gap {
+            lane: Lane::Output,
+            count: 0,
+            from_ms: at_ms,
+            to_ms: at_ms,
+            reason: "The computer's disk did not take the output.".into(),
+        });
+        gap.count += self.pending.len() as u64;
+        gap.to_ms = at_ms;
+        self.pending.clear();
+        self.pending_bytes = 0;
+    }
+}

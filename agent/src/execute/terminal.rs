@@ -1,0 +1,268 @@
+//! Terminals: a login shell on a real pseudo-terminal, its bytes as live frames.
+//!
+//! Output flows under the viewer's credit, so that a flood in the terminal
+//! neither piles up in memory nor delays anything else. A frame goes up as soon
+//! as bytes are there: an echo waits for nothing. A terminal ends with its
+//! shell, with its viewer, or when the link is away for a minute.
+
+use super::{Context, script::environment};
+use crate::platform::{self, Account, Blow, Pty};
+use std::{
+    collections::{HashMap, VecDeque},
+    ffi::OsString,
+    path::Path,
+    process::Stdio,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    process::{Child, Command},
+    sync::mpsc,
+    time::{sleep, timeout},
+};
+use unifyit_protocol::{
+    command::Terminal,
+    ids::{CommandId, TunnelId},
+    live::{LiveDown, LiveUp, MAX_LIVE, TERMINAL_WINDOW, TunnelClosed, TunnelCredit, TunnelData},
+};
+
+/// How long a terminal outlives its link.
+const LINK_PATIENCE: Duration = Duration::from_secs(60);
+/// From hanging up to ending by force.
+const GRACE: Duration = Duration::from_secs(2);
+/// Keystrokes that wait for the terminal to take them.
+const MAX_TYPED: usize = 256 * 1024;
+/// Frames that wait for the terminal's task.
+const MAX_FRAMES: usize = 256;
+/// Keystrokes taken before the viewer is told.
+const CREDIT_STEP: u32 = 16 * 1024;
+const READ_BYTES: usize = 16 * 1024;
+
+type Open = Arc<Mutex<HashMap<TunnelId, mpsc::Sender<LiveDown>>>>;
+
+/// All open terminals.
+#[derive(Clone)]
+pub struct Terminals {
+    context: Context,
+    open: Open,
+    max: usize,
+}
+
+fn lock(open: &Open) -> MutexGuard<'_, HashMap<TunnelId, mpsc::Sender<LiveDown>>> {
+    open.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Terminals {
+    /// No terminal yet, and never more than `max`.
+    #[must_use]
+    pub fn new(context: Context, max: usize) -> Self {
+        Self { context, open: Open::default(), max }
+    }
+
+    /// Hands a live frame to its terminal. A terminal that cannot keep up with
+    /// its keystrokes is closed: dropping some would be worse.
+    pub fn take(&self, message: LiveDown) {
+        let tunnel = match &message {
+            LiveDown::Data(data) => data.tunnel,
+            LiveDown::Close(closed) => closed.tunnel,
+            LiveDown::Resize(resize) => resize.tunnel,
+            LiveDown::Credit(credit) => credit.tunnel,
+        };
+        let Some(inbox) = lock(&self.open).get(&tunnel).cloned() else {
+            if !matches!(message, LiveDown::Close(_)) {
+                let reason = "The terminal is no longer open.".into();
+                self.context.live.offer(TunnelClosed { tunnel, reason });
+            }
+            return;
+        };
+        if inbox.try_send(message).is_err() {
+            lock(&self.open).remove(&tunnel);
+        }
+    }
+
+    /// Opens a terminal.
+    ///
+    /// # Errors
+    /// Why not, in a sentence for the technician.
+    pub fn open(&self, command: CommandId, order: &Terminal) -> Result<(), String> {
+        let mut open = lock(&self.open);
+        if open.contains_key(&order.tunnel) {
+            return Err("The terminal is open already.".into());
+        }
+        if open.len() >= self.max {
+            return Err(format!(
+                "This computer already has {} terminals open. Close one and try again.",
+                self.max
+            ));
+        }
+        let shell = Shell::start(&self.context, command, order)?;
+        let (sender, inbox) = mpsc::channel(MAX_FRAMES);
+        open.insert(order.tunnel, sender);
+        drop(open);
+        let (context, open, tunnel) = (self.context.clone(), Arc::clone(&self.open), order.tunnel);
+        tokio::spawn(async move {
+            let reason = shell.serve(&context, tunnel, inbox).await;
+            lock(&open).remove(&tunnel);
+            context.live.offer(TunnelClosed { tunnel, reason });
+        });
+        Ok(())
+    }
+}
+
+struct Shell {
+    pty: Pty,
+    child: Child,
+    leader: u32,
+    mark: String,
+}
+
+impl Shell {
+    fn start(context: &Context, command: CommandId, order: &Terminal) -> Result<Self, String> {
+        let own = platform::agent_account();
+        let account = match &order.user {
+            Some(name) => platform::account(name)
+                .ok_or_else(|| format!("This computer has no user named {name}."))?,
+            None => own.clone(),
+        };
+        if account.uid != own.uid && !platform::is_administrator() {
+            return Err(format!(
+                "The agent does not run as root, so it cannot open a terminal as {}.",
+                account.name
+            ));
+        }
+        let failed = |e: std::io::Error| format!("The terminal could not be opened: {e}.");
+        let (pty, path, stdio) = platform::open_pty(order.cols, order.rows).map_err(failed)?;
+        let mut shell = login_shell(context, &account, &path, account.uid != own.uid);
+        environment(&mut shell, &account, command);
+        shell.env("TERM", "xterm-256color").env("COLORTERM", "truecolor");
+        let [stdin, stdout, stderr]: [Stdio; 3] = stdio;
+        shell.stdin(stdin).stdout(stdout).stderr(stderr).kill_on_drop(true);
+        let child = shell.spawn().map_err(failed)?;
+        // The command still holds the other side; the end of the shell would go
+        // unnoticed while it does.
+        drop(shell);
+        let leader = child.id().unwrap_or(0);
+        Ok(Self { pty, child, leader, mark: command.to_string() })
+    }
+
+    /// Serves until the end and says why it ended.
+    async fn serve(
+        self,
+        context: &Context,
+        tunnel: TunnelId,
+        mut inbox: mpsc::Receiver<LiveDown>,
+    ) -> String {
+        let live = &context.live;
+        let mut buffer = vec![0; READ_BYTES.min(MAX_LIVE)];
+        let mut typed: VecDeque<u8> = VecDeque::new();
+        let (mut credit, mut taken, mut seq) = (TERMINAL_WINDOW, 0u32, 0u64);
+        let mut waiting: Option<LiveUp> = None;
+        let reason = loop {
+            let room = buffer.len().min(usize::try_from(credit).unwrap_or(usize::MAX));
+            tokio::select! {
+                biased;
+                message = inbox.recv() => match message {
+                    None => break "The viewer sent more than the terminal could take.",
+                    Some(LiveDown::Close(_)) => break "The viewer left.",
+                    Some(LiveDown::Resize(size)) => {
+                        if let Err(error) = self.pty.resize(size.cols, size.rows) {
+                            tracing::debug!(%error, "a terminal could not be resized");
+                        }
+                    }
+                    Some(LiveDown::Credit(more)) => {
+                        credit = credit.saturating_add(more.bytes).min(TERMINAL_WINDOW);
+                    }
+                    Some(LiveDown::Data(data)) => {
+                        if typed.len() + data.data.len() > MAX_TYPED {
+                            break "The viewer sent more than the terminal could take.";
+                        }
+                        typed.extend(data.data);
+                    }
+                },
+                written = self.pty.write(typed.as_slices().0), if !typed.is_empty() => {
+                    let Ok(n) = written else { break "The shell ended." };
+                    typed.drain(..n);
+                    taken = taken.saturating_add(u32::try_from(n).unwrap_or(u32::MAX));
+                    if taken >= CREDIT_STEP && live.offer(TunnelCredit { tunnel, bytes: taken }) {
+                        taken = 0;
+                    }
+                }
+                () = live.room(), if waiting.is_some() => {
+                    if let Some(frame) = waiting.take()
+                        && !live.offer(frame.clone())
+                    {
+                        waiting = Some(frame);
+                    }
+                }
+                read = self.pty.read(&mut buffer[..room]), if waiting.is_none() && room > 0 => {
+                    let n = read.unwrap_or(0);
+                    if n == 0 {
+                        break "The shell ended.";
+                    }
+                    credit = credit.saturating_sub(u32::try_from(n).unwrap_or(u32::MAX));
+                    seq += 1;
+                    let frame = TunnelData { tunnel, seq, data: buffer[..n].to_vec() };
+                    let frame = LiveUp::Data(frame);
+                    if !live.offer(frame.clone()) {
+                        waiting = Some(frame);
+                    }
+                }
+                () = lost_for_long(context) => break "The connection was away for a minute.",
+                () = context.stop.cancelled() => break "The agent is being stopped.",
+            }
+        };
+        self.end().await;
+        reason.to_owned()
+    }
+
+    /// Hangs up, then ends by force what stays.
+    async fn end(mut self) {
+        platform::signal_group(self.leader, Blow::HangUp);
+        drop(self.pty);
+        if timeout(GRACE, self.child.wait()).await.is_err() {
+            platform::signal_group(self.leader, Blow::Kill);
+            platform::kill_marked(&self.mark, Blow::Kill);
+            drop(self.child.wait().await);
+        }
+    }
+}
+
+async fn lost_for_long(context: &Context) {
+    loop {
+        context.live.link(false).await;
+        tokio::select! {
+            () = sleep(LINK_PATIENCE) => return,
+            () = context.live.link(true) => {}
+        }
+    }
+}
+
+/// The user's shell as a login shell, on its own terminal, through the helper.
+fn login_shell(context: &Context, account: &Account, terminal: &Path, switch: bool) -> Command {
+    let refused = ["nologin", "false"];
+    let usable = account.shell.is_file()
+        && account.shell.file_name().is_none_or(|n| refused.iter().all(|r| n != *r));
+    let shell = if usable {
+        account.shell.clone()
+    } else {
+        ["/bin/bash", "/bin/sh"]
+            .map(Path::new)
+            .into_iter()
+            .find(|p| p.is_file())
+            .map_or_else(|| Path::new("/bin/sh").to_owned(), Path::to_path_buf)
+    };
+    let mut name = OsString::from("-");
+    name.push(shell.file_name().unwrap_or(shell.as_os_str()));
+    let mut command = platform::helper_command(&context.helper, true);
+    command.arg("--terminal").arg(terminal);
+    if switch {
+        command.arg("--user").arg(&account.name);
+    }
+    if account.home.is_dir() {
+        command.arg("--folder").arg(&account.home);
+    }
+    let mut name_flag = OsString::from("--name=");
+    name_flag.push(name);
+    command.arg(name_flag).arg("--").arg(shell);
+    command
+}

@@ -1,0 +1,204 @@
+//! The guard: nothing runs that it did not let pass (G7).
+//!
+//! A command passes only when a signature chain leads from the organization's
+//! authority to it, it is for this organization and this device, its time has
+//! come and is not over, and it was never seen before. The decision is pure: the
+//! clock and the memory of commands seen are arguments. Relay and broker are
+//! couriers and are trusted with nothing here.
+
+#[cfg(test)]
+mod tests;
+
+use crate::store::StoreError;
+use thiserror::Error;
+use unifyit_protocol::{
+    command::{Action, Command, MAX_NAMED_TARGETS, MAX_SCRIPT, MAX_VALIDITY_MS, Targets},
+    grant::{Scope, Trust, authorize},
+    ids::{CommandId, DeviceId, OrganizationId, SiteId, TunnelId},
+    outcome::CommandEvent,
+    signing::{PublicKey, Signed},
+};
+
+/// Longest arguments and environment together, in bytes: the system has a bound
+/// of its own, and a sentence is better than its error.
+const MAX_ARGUMENTS: usize = 96 * 1024;
+
+/// What is known of a command that was seen before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// What became of it; `None` while it runs.
+    pub outcome: Option<CommandEvent>,
+}
+
+/// The durable memory of commands.
+pub trait Memory {
+    /// What is known of a command.
+    ///
+    /// # Errors
+    /// When the memory cannot be read: then nothing may pass.
+    fn seen(&self, id: CommandId) -> Result<Option<Seen>, StoreError>;
+
+    /// Highest expiry of any command that was forgotten. What expires no later
+    /// may be one of those, so it does not pass, whatever the clock says.
+    ///
+    /// # Errors
+    /// When the memory cannot be read.
+    fn floor_ms(&self) -> Result<u64, StoreError>;
+}
+
+/// Why a command does not pass; the texts are shown to the technician.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Reason {
+    /// No chain of signatures from the authority.
+    #[error("The command is not signed by the organization's authority: {0}.")]
+    Unsigned(String),
+    /// For another organization.
+    #[error("The command is for another organization.")]
+    WrongOrganization,
+    /// For other devices.
+    #[error("The command is for other computers.")]
+    WrongTarget,
+    /// Valid for longer than a seen command is remembered.
+    #[error(
+        "The command is valid for longer than 31 days from this computer's time. Check the \
+         computer's clock with unifyit-agent doctor."
+    )]
+    TooLong,
+    /// So old that it may have been seen and forgotten.
+    #[error("The command is so old that it may have run before.")]
+    Replayed,
+    /// Not acceptable in itself.
+    #[error("The command is not acceptable: {0}.")]
+    Invalid(&'static str),
+}
+
+/// What the guard decided.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Verdict {
+    /// It may run now, once its intent is durable.
+    Pass(Box<Command>),
+    /// It may run from then on, Unix milliseconds.
+    Hold(Box<Command>, u64),
+    /// It was seen before; never again.
+    Known(CommandId, Seen),
+    /// It is genuine and its time is over.
+    Expired(Box<Command>),
+    /// It does not pass.
+    Refused(Refusal),
+}
+
+/// A refusal and what it refers to, as far as the command itself says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Refusal {
+    /// The command's own claim of its identity.
+    pub command: Option<CommandId>,
+    /// The tunnel that a terminal would have had.
+    pub tunnel: Option<TunnelId>,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// Whom this device belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Guard {
+    /// The device.
+    pub device: DeviceId,
+    /// Its organization.
+    pub organization: OrganizationId,
+    /// Its site.
+    pub site: SiteId,
+    /// The organization's authority, pinned at enrolment.
+    pub authority: PublicKey,
+}
+
+impl Guard {
+    /// Judges a delivered command.
+    ///
+    /// # Errors
+    /// When the memory cannot be read; the command then must not run.
+    pub fn judge(
+        &self,
+        signed: &Signed<Command>,
+        now_ms: u64,
+        memory: &impl Memory,
+    ) -> Result<Verdict, StoreError> {
+        let claimed = signed.peek().ok();
+        let refused = |reason| {
+            let tunnel = claimed.as_ref().and_then(|c| match &c.action {
+                Action::Terminal(terminal) => Some(terminal.tunnel),
+                _ => None,
+            });
+            let command = claimed.as_ref().map(|c| c.id);
+            Ok(Verdict::Refused(Refusal { command, tunnel, reason }))
+        };
+        let Some(claim) = &claimed else {
+            return refused(Reason::Unsigned("it cannot be read".into()));
+        };
+        let scope = match claim.action {
+            Action::Script(_) | Action::Cancel { .. } => Scope::Execute,
+            Action::Terminal(_) => Scope::Terminal,
+        };
+        let trust = Trust {
+            authority: &self.authority,
+            organization: self.organization,
+            site: self.site,
+            now_ms,
+        };
+        let command = match authorize(signed, trust, scope) {
+            Ok(command) => Box::new(command),
+            Err(error) => return refused(Reason::Unsigned(error.to_string())),
+        };
+        if let Some(reason) = self.unfit(&command, now_ms) {
+            return refused(reason);
+        }
+        // Asked before the expiry: a command that ran is answered with its outcome
+        // also after its time.
+        if let Some(seen) = memory.seen(command.id)? {
+            return Ok(Verdict::Known(command.id, seen));
+        }
+        if command.expires_ms <= memory.floor_ms()? {
+            return refused(Reason::Replayed);
+        }
+        if now_ms >= command.expires_ms {
+            return Ok(Verdict::Expired(command));
+        }
+        if now_ms < command.not_before_ms {
+            let from = command.not_before_ms;
+            return Ok(Verdict::Hold(command, from));
+        }
+        Ok(Verdict::Pass(command))
+    }
+
+    fn unfit(&self, command: &Command, now_ms: u64) -> Option<Reason> {
+        if command.organization != self.organization {
+            return Some(Reason::WrongOrganization);
+        }
+        if matches!(&command.targets, Targets::Devices(ids) if ids.len() > MAX_NAMED_TARGETS) {
+            return Some(Reason::Invalid("it names too many computers"));
+        }
+        if !command.targets.include(self.device, self.site) {
+            return Some(Reason::WrongTarget);
+        }
+        if command.expires_ms > now_ms.saturating_add(MAX_VALIDITY_MS) {
+            return Some(Reason::TooLong);
+        }
+        let Action::Script(script) = &command.action else { return None };
+        if script.body.len() > MAX_SCRIPT {
+            return Some(Reason::Invalid("the script is longer than 128 KiB"));
+        }
+        let arguments = script.args.iter().map(|a| a.len() + 1).sum::<usize>();
+        let variables = script.env.iter().map(|(k, v)| k.len() + v.len() + 2).sum::<usize>();
+        if arguments + variables > MAX_ARGUMENTS {
+            return Some(Reason::Invalid("its arguments are longer than 96 KiB together"));
+        }
+        let zero = |text: &String| text.contains('\0');
+        let bad_name = |name: &String| name.is_empty() || name.contains(['=', '\0']);
+        if script.args.iter().any(zero)
+            || script.env.iter().any(|(k, v)| bad_name(k) || zero(v))
+            || script.user.iter().chain(&script.folder).any(zero)
+        {
+            return Some(Reason::Invalid("an argument or a variable is malformed"));
+        }
+        None
+    }
+}

@@ -1,0 +1,224 @@
+//! Who this agent is: what enrolment gave it, kept in the state folder.
+//!
+//! `identity.cbor` holds what is public, `device.key` the private key, sealed
+//! under the machine's secret so that a copied folder is worth nothing on another
+//! computer. Both are written whole and readable by the agent only.
+
+use crate::platform;
+use serde::{Deserialize, Serialize};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+use thiserror::Error;
+use unifyit_protocol::{
+    codec,
+    ids::{DeviceId, OrganizationId, SiteId},
+    seal,
+    signing::PublicKey,
+};
+use zeroize::Zeroizing;
+
+const IDENTITY: &str = "identity.cbor";
+const KEY: &str = "device.key";
+const MACHINE_SECRET: &str = "machine.secret";
+const SEALED_AS: &str = "device key";
+
+/// What enrolment gave.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The device.
+    pub device: DeviceId,
+    /// Its organization.
+    pub organization: OrganizationId,
+    /// Its site.
+    pub site: SiteId,
+    /// The organization's authority: the only key whose word makes anything run.
+    pub authority: PublicKey,
+    /// Client certificate in DER.
+    #[serde(with = "serde_bytes")]
+    pub certificate: Vec<u8>,
+    /// The site CA's certificate in DER.
+    #[serde(with = "serde_bytes")]
+    pub ca: Vec<u8>,
+    /// `host:port` of the relay's MQTT front, in order of preference.
+    pub mqtt: Vec<String>,
+    /// `host:port` of the relay's HTTPS, in order of preference.
+    pub https: Vec<String>,
+    /// When the device enrolled, Unix milliseconds.
+    pub enrolled_ms: u64,
+}
+
+/// Why the identity cannot be read or kept.
+#[derive(Debug, Error)]
+pub enum IdentityError {
+    /// Never enrolled.
+    #[error(
+        "This computer is not enrolled. Run: unifyit-agent enroll --token TOKEN, with an install \
+         token from the console (Sites > Install)."
+    )]
+    Absent,
+    /// The files are damaged.
+    #[error("The agent's identity in {0} is damaged: {1}. Enrol again with --force and a token.")]
+    Damaged(PathBuf, String),
+    /// The key was sealed on another computer.
+    #[error(
+        "The agent's key in {0} does not open on this computer: the state folder was copied from \
+         another one, or /etc/machine-id changed. Enrol again with --force and a token."
+    )]
+    OtherMachine(PathBuf),
+    /// The folder cannot be used.
+    #[error("The state folder {0} cannot be used: {1}. Run as root, or name another with --state.")]
+    Io(PathBuf, io::Error),
+}
+
+/// The private key in PKCS#8 DER, wiped when dropped.
+pub type PrivateKey = Zeroizing<Vec<u8>>;
+
+impl Identity {
+    /// Whether a folder holds an identity.
+    #[must_use]
+    pub fn exists(state: &Path) -> bool {
+        state.join(IDENTITY).exists()
+    }
+
+    /// Reads the identity and opens its key.
+    ///
+    /// # Errors
+    /// [`IdentityError`] with what to do about it.
+    pub fn load(state: &Path) -> Result<(Self, PrivateKey), IdentityError> {
+        let path = state.join(IDENTITY);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(IdentityError::Absent),
+            Err(e) => return Err(IdentityError::Io(state.into(), e)),
+        };
+        let identity: Self =
+            codec::decode(&bytes).map_err(|e| IdentityError::Damaged(path, e.to_string()))?;
+        let key_path = state.join(KEY);
+        let sealed = fs::read(&key_path).map_err(|e| IdentityError::Io(key_path.clone(), e))?;
+        let secret = machine_secret(state)?;
+        let key = seal::open(&secret, SEALED_AS, &sealed)
+            .map_err(|_| IdentityError::OtherMachine(key_path))?;
+        Ok((identity, key))
+    }
+
+    /// Keeps the identity and its key.
+    ///
+    /// # Errors
+    /// [`IdentityError::Io`] when the folder cannot be written.
+    pub fn save(&self, state: &Path, key: &PrivateKey) -> Result<(), IdentityError> {
+        let failed = |e| IdentityError::Io(state.into(), e);
+        let other = |e: unifyit_protocol::ProtocolError| failed(io::Error::other(e.to_string()));
+        platform::create_private_dir(state).map_err(failed)?;
+        let secret = machine_secret(state)?;
+        let sealed = seal::seal(&secret, SEALED_AS, key).map_err(other)?;
+        platform::write_private(&state.join(KEY), &sealed).map_err(failed)?;
+        self.save_public(state)
+    }
+
+    /// Keeps what is public, after a renewal with the same key.
+    ///
+    /// # Errors
+    /// [`IdentityError::Io`] when the folder cannot be written.
+    pub fn save_public(&self, state: &Path) -> Result<(), IdentityError> {
+        let failed = |e| IdentityError::Io(state.into(), e);
+        let bytes = codec::encode(self).map_err(|e| failed(io::Error::other(e.to_string())))?;
+        platform::write_private(&state.join(IDENTITY), &bytes).map_err(failed)
+    }
+}
+
+/// The secret under which files are sealed: the machine's own, or one made once
+/// where the machine has none.
+fn machine_secret(state: &Path) -> Result<Zeroizing<Vec<u8>>, IdentityError> {
+    if let Some(secret) = platform::machine_secret() {
+        return Ok(secret);
+    }
+    let path = state.join(MACHINE_SECRET);
+    let failed = |e| IdentityError::Io(path.clone(), e);
+    match fs::read(&path) {
+        Ok(secret) if secret.len() == 32 => Ok(Zeroizing::new(secret)),
+        Ok(_) => Err(IdentityError::Damaged(path, "it is not 32 bytes long".into())),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            let mut secret = Zeroizing::new(vec![0; 32]);
+            aws_lc_rs::rand::fill(&mut secret)
+                .map_err(|_| failed(io::Error::other("the system gives no randomness")))?;
+            platform::write_private(&path, &secret).map_err(failed)?;
+            Ok(secret)
+        }
+        Err(e) => Err(failed(e)),
+    }
+}
+
+/// Identifies this installation to the relay, so that a reinstalled computer is
+/// recognised: a hash, so that the machine's secret does not leave it. The state
+/// folder is mixed in, so that agents side by side are told apart.
+#[must_use]
+pub fn machine_name(state: &Path) -> String {
+    let Some(secret) = platform::machine_secret() else { return String::new() };
+    let folder = fs::canonicalize(state).unwrap_or_else(|_| state.to_owned());
+    let material =
+        Zeroizing::new([secret.as_slice(), b"\0", folder.as_os_str().as_encoded_bytes()].concat());
+    let name = blake3::derive_key("unifyit machine name v1", &material);
+    blake3::Hash::from_bytes(name).to_hex().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn identity() -> Identity {
+        Identity {
+            device: DeviceId::generate(),
+            organization: OrganizationId::generate(),
+            site: SiteId::generate(),
+            authority: PublicKey([7; 32]),
+            certificate: vec![1],
+            ca: vec![2],
+            mqtt: vec!["relay:8883".into()],
+            https: vec!["relay:8443".into()],
+            enrolled_ms: 5,
+        }
+    }
+
+    #[test]
+    fn what_was_saved_is_loaded_and_only_the_agent_may_read_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("state");
+        let saved = identity();
+        saved.save(&state, &Zeroizing::new(b"secret".to_vec())).unwrap();
+        let (loaded, key) = Identity::load(&state).unwrap();
+        assert_eq!(loaded, saved);
+        assert_eq!(key.as_slice(), b"secret");
+        for file in [IDENTITY, KEY] {
+            assert_eq!(platform::exposed(&state.join(file)).unwrap(), None);
+        }
+        let sealed = fs::read(state.join(KEY)).unwrap();
+        assert!(!sealed.windows(6).any(|w| w == b"secret"));
+    }
+
+    #[test]
+    fn an_absent_identity_says_how_to_enrol() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = Identity::load(dir.path()).unwrap_err();
+        assert!(error.to_string().contains("unifyit-agent enroll --token"));
+    }
+
+    #[test]
+    fn a_key_sealed_elsewhere_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        identity().save(dir.path(), &Zeroizing::new(b"secret".to_vec())).unwrap();
+        let foreign = seal::seal(b"another machine", SEALED_AS, b"secret").unwrap();
+        fs::write(dir.path().join(KEY), foreign).unwrap();
+        assert!(matches!(Identity::load(dir.path()), Err(IdentityError::OtherMachine(_))));
+    }
+
+    #[test]
+    fn two_state_folders_on_one_computer_have_two_names() {
+        let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        if platform::machine_secret().is_some() {
+            assert_ne!(machine_name(a.path()), machine_name(b.path()));
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! The daemon's life: start, work, drain.
+//!
+//! One thread runs everything but the database's writer. This module builds the
+//! parts, connects them, waits for the signal and ends them in order: scripts are
+//! ended and their outcomes made durable, then the spool is written down and what
+//! can still be sent is sent, then the connection is closed.
+
+mod parts;
+mod tasks;
+
+use crate::{
+    clock::now_ms,
+    config::Settings,
+    execute::{self, Context, Executor, RunningSet, Terminals},
+    guard::Guard,
+    identity::Identity,
+    link::{
+        live::LiveQueue,
+        session::Link,
+        spool::{Quotas, Spool},
+    },
+    platform,
+    store::{Store, StoreError},
+};
+use parts::Router;
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    sync::{Notify, mpsc, watch},
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+/// Commands that wait for the executor.
+const MAX_ORDERS: usize = 1024;
+/// How long scripts are given to end when the agent is stopped.
+const SCRIPTS_END: Duration = Duration::from_secs(10);
+/// How long the agent waits for the relay to acknowledge the last reports.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// The one-threaded runtime of every command.
+///
+/// # Errors
+/// When the system gives no event queue.
+pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // Only name look-ups use them, one at a time.
+        .max_blocking_threads(2)
+        .thread_stack_size(256 * 1024)
+        .thread_keep_alive(Duration::from_secs(2))
+        .build()?)
+}
+
+/// Runs the agent until it is told to stop.
+///
+/// # Errors
+/// A sentence for whoever reads the journal.
+pub fn run(settings: &Settings) -> anyhow::Result<()> {
+    runtime()?.block_on(serve(settings))
+}
+
+async fn serve(settings: &Settings) -> anyhow::Result<()> {
+    let (identity, key) = Identity::load(&settings.state)?;
+    let store = Store::open(&settings.state, Quotas::share(settings.spool_bytes), now_ms())?;
+    let work = settings.state.join("work");
+    let left = execute::recover(&store, &work, now_ms()).await?;
+    let identity = Arc::new(identity);
+    tracing::info!(
+        version = crate::VERSION, device = %identity.device, indeterminate = left,
+        "the agent starts"
+    );
+
+    let (draining, stop) = (CancellationToken::new(), CancellationToken::new());
+    let context = Context {
+        store: store.clone(),
+        live: Arc::new(LiveQueue::default()),
+        work,
+        helper: platform::agent_program(),
+        stop: draining.clone(),
+        running: Arc::new(RunningSet::default()),
+    };
+    let terminals = Terminals::new(context.clone(), settings.max_terminals);
+    let guard = Guard {
+        device: identity.device,
+        organization: identity.organization,
+        site: identity.site,
+        authority: identity.authority,
+    };
+    let (orders, order_inbox) = mpsc::channel(MAX_ORDERS);
+    let executor = Executor::new(
+        guard,
+        context.clone(),
+        terminals.clone(),
+        settings.max_scripts,
+        orders.clone(),
+    );
+    let config = tasks::load_config(&store);
+    let (config_sender, config) = watch::channel(config);
+    let (identity_sender, identity_now) = watch::channel(identity);
+    let router = Arc::new(Router {
+        orders,
+        terminals,
+        config: config_sender,
+        renew: Notify::new(),
+        tell_table: Notify::new(),
+        tell_inventory: Notify::new(),
+    });
+    let spool = Spool::new(store.clone());
+    let link = Link {
+        identity: identity_now.clone(),
+        key: Arc::new(key),
+        addresses: settings.mqtt.clone(),
+        spool: spool.clone(),
+        live: Arc::clone(&context.live),
+        inbox: Arc::clone(&router),
+        running: Arc::clone(&context.running),
+        stop: stop.clone(),
+    };
+    let key = Arc::clone(&link.key);
+
+    let executor = tokio::spawn(executor.run(order_inbox));
+    let link = tokio::spawn(link.run());
+    let background = [
+        tokio::spawn(tasks::sample(spool.clone(), config.clone(), Arc::clone(&router))),
+        tokio::spawn(tasks::inventory(
+            store.clone(),
+            settings.state.clone(),
+            config.clone(),
+            Arc::clone(&router),
+        )),
+        tokio::spawn(tasks::keep_config(store.clone(), config)),
+        tokio::spawn(tasks::renewal(
+            settings.clone(),
+            identity_sender,
+            identity_now,
+            key,
+            Arc::clone(&router),
+        )),
+        tokio::spawn(tasks::settle(spool.clone(), settings.state.clone())),
+    ];
+    platform::notify("READY=1");
+    let signal = platform::terminate_signal().await?;
+    tracing::info!(signal, "the agent is being stopped");
+    platform::notify("STOPPING=1");
+    for task in &background {
+        task.abort();
+    }
+    draining.cancel();
+    if timeout(SCRIPTS_END, executor).await.is_err() {
+        tracing::warn!("scripts did not end in time; they will be reported as indeterminate");
+    }
+    settle_all(&spool).await;
+    let drained = async {
+        while !spool.is_drained() && context.live.is_up() {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    drop(timeout(LAST_WORDS, drained).await);
+    stop.cancel();
+    drop(timeout(LAST_WORDS, link).await);
+    tracing::info!("the agent has stopped");
+    Ok(())
+}
+
+async fn settle_all(spool: &Spool) {
+    match spool.settle(u64::MAX).await {
+        Ok(()) | Err(StoreError::Closed) => {}
+        Err(error) => tracing::error!(%error, "samples could not be written at the end"),
+    }
+}

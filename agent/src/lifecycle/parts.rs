@@ -1,0 +1,66 @@
+//! Hands what the relay sends to the part that is responsible. None of the calls
+//! blocks: they come from the task that keeps the connection alive.
+
+use crate::{
+    clock::now_ms,
+    execute::{Order, Terminals},
+    link::Inbox,
+};
+use tokio::sync::{Notify, mpsc, watch};
+use unifyit_protocol::{command::Command, config::DeviceConfig, live::LiveDown, signing::Signed};
+
+/// A clock that differs by more than this is worth a warning.
+const CLOCK_WARNING_MS: u64 = 60_000;
+
+pub(super) struct Router {
+    pub(super) orders: mpsc::Sender<Order>,
+    pub(super) terminals: Terminals,
+    pub(super) config: watch::Sender<DeviceConfig>,
+    pub(super) renew: Notify,
+    pub(super) tell_table: Notify,
+    pub(super) tell_inventory: Notify,
+}
+
+impl Inbox for Router {
+    fn command(&self, signed: Signed<Command>) {
+        if self.orders.try_send(Order::Deliver(Box::new(signed))).is_err() {
+            tracing::warn!("too many commands at once; the relay delivers this one again");
+        }
+    }
+
+    fn live(&self, message: LiveDown) {
+        self.terminals.take(message);
+    }
+
+    fn config(&self, config: DeviceConfig) {
+        let bounded = DeviceConfig {
+            collect_every_s: config.collect_every_s.clamp(1, 3600),
+            inventory_every_s: config.inventory_every_s.clamp(60, 86_400),
+            ..config
+        };
+        self.config.send_if_modified(|present| {
+            let changed = *present != bounded;
+            *present = bounded;
+            changed
+        });
+    }
+
+    fn renew(&self) {
+        self.renew.notify_one();
+    }
+
+    fn tell_all_again(&self) {
+        self.tell_table.notify_one();
+        self.tell_inventory.notify_one();
+    }
+
+    fn relay_time(&self, relay_ms: u64) {
+        let here = now_ms();
+        if here.abs_diff(relay_ms) > CLOCK_WARNING_MS {
+            tracing::warn!(
+                seconds = here.abs_diff(relay_ms) / 1000,
+                "this computer's clock differs from the relay's; run unifyit-agent doctor"
+            );
+        }
+    }
+}

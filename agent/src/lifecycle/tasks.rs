@@ -1,0 +1,246 @@
+//! What the daemon does by itself, each in a loop of its own.
+
+use super::parts::Router;
+use crate::{
+    clock::{jitter, now_ms},
+    collect::{inventory, metrics::Sampler},
+    config::Settings,
+    enroll::{Renewal, renew, renewal_due},
+    identity::{Identity, PrivateKey},
+    link::spool::{self, MAX_REPORT, Spool},
+    platform::{self, Probe},
+    store::{META, Store},
+};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::{
+    io::{AsyncReadExt, BufReader},
+    process::Command,
+    sync::watch,
+    time::{MissedTickBehavior, interval, sleep, timeout},
+};
+use unifyit_protocol::{codec, config::DeviceConfig, lane::Lane, report::Report};
+
+const CONFIG: &str = "device config";
+/// Longest that reading the inventory may take.
+const INVENTORY_LIMIT: Duration = Duration::from_secs(600);
+/// Most bytes of reports of one reading.
+const INVENTORY_BYTES: usize = 32 << 20;
+/// The first inventory waits for the first samples: they are looked at first.
+const INVENTORY_START: Duration = Duration::from_secs(2);
+/// Samples unacknowledged for this long go to disk, at most once a minute.
+const SETTLE_EVERY: Duration = Duration::from_secs(60);
+const SETTLE_AGE_MS: u64 = 20_000;
+/// Below this much free space samples stay in memory: what is left of the disk
+/// is for commands and their outcomes (G6).
+const LOW_SPACE: u64 = 32 << 20;
+const RENEW_LOOK: Duration = Duration::from_secs(3600);
+const RENEW_RETRY: Duration = Duration::from_secs(300);
+
+/// Measures at the pace that the cloud wishes.
+pub(super) async fn sample(
+    spool: Spool,
+    mut config: watch::Receiver<DeviceConfig>,
+    router: Arc<Router>,
+) {
+    let (mut probe, mut sampler) = (Probe::default(), Sampler::default());
+    loop {
+        let every = Duration::from_secs(config.borrow_and_update().collect_every_s.into());
+        let mut tick = interval(every);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = tick.tick() => {
+                    let at_ms = now_ms();
+                    let sampled = sampler.sample(probe.read(), Instant::now(), at_ms);
+                    if let Some(table) = sampled.table {
+                        spool.push_metric(at_ms, &Report::Series(table));
+                    }
+                    spool.push_metric(at_ms, &Report::Sample(sampled.sample));
+                }
+                () = router.tell_table.notified() => sampler.tell_table(),
+                changed = config.changed() => match changed {
+                    Ok(()) => break,
+                    Err(_) => return,
+                },
+            }
+        }
+    }
+}
+
+/// Looks for changes of the inventory at the pace that the cloud wishes.
+pub(super) async fn inventory(
+    store: Store,
+    state: PathBuf,
+    mut config: watch::Receiver<DeviceConfig>,
+    router: Arc<Router>,
+) {
+    let mut pause = INVENTORY_START;
+    loop {
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = router.tell_inventory.notified() => {}
+            changed = config.changed() => match changed {
+                // Not a reason to look at once: wait anew, at the new pace.
+                Ok(()) => {}
+                Err(_) => return,
+            }
+        }
+        if let Err(error) = tell_inventory(&store, &state).await {
+            tracing::warn!(%error, "the inventory could not be told");
+        }
+        let every = u64::from(config.borrow_and_update().inventory_every_s);
+        // Spread, so that a site's computers do not all look at once.
+        pause = Duration::from_secs(every - every / 10 + jitter(every / 5 + 1));
+    }
+}
+
+async fn tell_inventory(store: &Store, state: &Path) -> anyhow::Result<()> {
+    let folder = inventory::folder(state);
+    let whole = Spool::new(store.clone()).state_was_lost();
+    let mut command = Command::new(platform::agent_program());
+    command.args(["internal", "inventory", "--folder"]).arg(&folder);
+    if whole {
+        command.arg("--whole");
+    }
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
+    let out = child.stdout.take().ok_or_else(|| io::Error::from(io::ErrorKind::BrokenPipe))?;
+    let read = async {
+        let reports = read_reports(out).await?;
+        anyhow::ensure!(child.wait().await?.success(), "the reader ended with a failure");
+        Ok(reports)
+    };
+    let reports = timeout(INVENTORY_LIMIT, read).await??;
+    if reports.is_empty() && !whole {
+        return Ok(());
+    }
+    tracing::debug!(reports = reports.len(), whole, "the inventory changed");
+    let at_ms = now_ms();
+    store
+        .write(move |txn| {
+            if whole {
+                txn.book.set_state_lost(false);
+            }
+            for body in reports {
+                spool::append_encoded(txn, Lane::State, at_ms, &body)?;
+            }
+            Ok(())
+        })
+        .await?;
+    Ok(inventory::accept_snapshots(&folder)?)
+}
+
+async fn read_reports(out: impl tokio::io::AsyncRead + Unpin) -> anyhow::Result<Vec<Vec<u8>>> {
+    let mut out = BufReader::new(out);
+    let (mut reports, mut bytes) = (Vec::new(), 0);
+    loop {
+        let length = match out.read_u32().await {
+            Ok(length) => usize::try_from(length)?,
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(reports),
+            Err(e) => return Err(e.into()),
+        };
+        bytes += length;
+        anyhow::ensure!(length <= MAX_REPORT && bytes <= INVENTORY_BYTES, "it is too long");
+        let mut body = vec![0; length];
+        out.read_exact(&mut body).await?;
+        reports.push(body);
+    }
+}
+
+/// The settings that the cloud pushed last.
+pub(super) fn load_config(store: &Store) -> DeviceConfig {
+    store
+        .read(|tables| {
+            let table = tables.open_table(META)?;
+            let saved = table.get(CONFIG)?;
+            Ok(saved.map(|bytes| codec::decode(bytes.value())).transpose()?)
+        })
+        .unwrap_or_else(|error| {
+            tracing::warn!(%error, "the last settings cannot be read; the usual ones hold");
+            None
+        })
+        .unwrap_or_default()
+}
+
+/// Keeps pushed settings for the next start.
+pub(super) async fn keep_config(store: Store, mut config: watch::Receiver<DeviceConfig>) {
+    while config.changed().await.is_ok() {
+        let present = config.borrow_and_update().clone();
+        let kept = store.write(move |txn| {
+            let bytes = codec::encode(&present)?;
+            txn.tables.open_table(META)?.insert(CONFIG, bytes.as_slice())?;
+            Ok(())
+        });
+        if let Err(error) = kept.await {
+            tracing::warn!(%error, "settings could not be kept");
+        }
+    }
+}
+
+/// Renews the certificate in time, or when the relay asks.
+pub(super) async fn renewal(
+    settings: Settings,
+    sender: watch::Sender<Arc<Identity>>,
+    identity: watch::Receiver<Arc<Identity>>,
+    key: Arc<PrivateKey>,
+    router: Arc<Router>,
+) {
+    let mut asked = false;
+    loop {
+        let present = Arc::clone(&identity.borrow());
+        let pause = match renewal_due(&present.certificate, now_ms()) {
+            Renewal::NotBefore(_) if !asked => RENEW_LOOK,
+            state => {
+                let addresses =
+                    if settings.https.is_empty() { &present.https } else { &settings.https };
+                match renew(&settings.state, &present, &key, addresses).await {
+                    Ok(renewed) => {
+                        tracing::info!("the agent's certificate was renewed");
+                        asked = false;
+                        sender.send_replace(Arc::new(renewed));
+                        RENEW_LOOK
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, ?state, "the certificate could not be renewed");
+                        RENEW_RETRY
+                    }
+                }
+            }
+        };
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = router.renew.notified() => asked = true,
+        }
+    }
+}
+
+/// Once a minute: samples to disk that the relay did not take; a sign of life to
+/// the service manager as often as it wants.
+pub(super) async fn settle(spool: Spool, state: PathBuf) {
+    let mut tick = interval(SETTLE_EVERY);
+    let watchdog = platform::watchdog_interval();
+    let mut life = interval(watchdog.unwrap_or(Duration::from_secs(3600)));
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {
+                if platform::free_space(&state).is_ok_and(|(free, _)| free < LOW_SPACE) {
+                    tracing::warn!("the disk is nearly full; samples are kept in memory only");
+                    continue;
+                }
+                let old = now_ms().saturating_sub(SETTLE_AGE_MS);
+                if let Err(error) = spool.settle(old).await {
+                    tracing::error!(%error, "samples cannot be written; they stay in memory");
+                }
+            }
+            _ = life.tick() => if watchdog.is_some() {
+                platform::notify("WATCHDOG=1");
+            },
+        }
+    }
+}

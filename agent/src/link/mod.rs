@@ -1,0 +1,29 @@
+//! The link to the site relay: MQTT 3.1.1 over mutual TLS.
+//!
+//! [`session`] keeps one connection alive and decides when it is up, [`mqtt`]
+//! wraps the client library, [`spool`] is what must arrive, [`live`] what only
+//! matters while somebody looks. What comes down is handed to an [`Inbox`].
+
+pub mod live;
+pub mod mqtt;
+pub mod session;
+pub mod spool;
+
+use unifyit_protocol::{command::Command, config::DeviceConfig, live::LiveDown, signing::Signed};
+
+/// Who takes what the relay sends. The calls must not block: they come from the
+/// task that keeps the connection alive.
+pub trait Inbox: Send + Sync + 'static {
+    /// A command, not yet judged.
+    fn command(&self, signed: Signed<Command>);
+    /// Keystrokes and the like.
+    fn live(&self, message: LiveDown);
+    /// Settings that hold from now on.
+    fn config(&self, config: DeviceConfig);
+    /// The certificate is to be renewed.
+    fn renew(&self);
+    /// The relay's memory was lost: series and inventory must be told again.
+    fn tell_all_again(&self);
+    /// The relay's clock, Unix milliseconds.
+    fn relay_time(&self, now_ms: u64);
+}

@@ -1,0 +1,78 @@
+//! `unifyit-agent internal exec`: prepares a process and becomes the program.
+//!
+//! Between fork and exec only a few calls are safe, and none of them can be made
+//! from safe Rust. So the preparation happens in a fresh process of this very
+//! program, which is single-threaded and may do anything, and whose pid is the
+//! one that the program then has.
+
+use super::machine;
+use anyhow::{Context, bail};
+use nix::unistd::{Gid, Uid, chdir, initgroups, setgid, setsid, setuid};
+use std::{
+    ffi::{CString, OsString},
+    fs::OpenOptions,
+    os::unix::process::CommandExt,
+    path::PathBuf,
+    process::Command,
+};
+
+/// What to prepare.
+#[derive(Debug, Clone)]
+pub struct HelperOrder {
+    /// Terminal to take as the controlling one, in a session of its own.
+    pub terminal: Option<PathBuf>,
+    /// User to become, with all of its groups.
+    pub user: Option<String>,
+    /// Folder to work in.
+    pub folder: Option<PathBuf>,
+    /// What the program shall see as its own name, `-bash` for a login shell.
+    pub name: Option<OsString>,
+    /// Program and arguments.
+    pub program: Vec<OsString>,
+}
+
+/// Prepares this process and replaces it by the program. Returns only on failure.
+///
+/// # Errors
+/// Why the program could not be started, in a sentence for the technician.
+pub fn become_program(order: &HelperOrder) -> anyhow::Result<std::convert::Infallible> {
+    let Some((program, arguments)) = order.program.split_first() else {
+        bail!("there is no program to start")
+    };
+    if let Some(terminal) = &order.terminal {
+        setsid().context("a session of its own could not be started")?;
+        // The first terminal that a session leader opens becomes its own.
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(terminal)
+            .context("the terminal could not be opened")?;
+    }
+    if let Some(user) = &order.user {
+        switch_to(user)?;
+    }
+    if let Some(folder) = &order.folder {
+        chdir(folder.as_path())
+            .with_context(|| format!("the folder {} could not be entered", folder.display()))?;
+    }
+    let mut command = Command::new(program);
+    command.args(arguments);
+    if let Some(name) = &order.name {
+        command.arg0(name);
+    }
+    Err(command.exec()).with_context(|| format!("{} could not be started", program.display()))
+}
+
+fn switch_to(user: &str) -> anyhow::Result<()> {
+    let account = machine::account(user)
+        .with_context(|| format!("this computer has no user named {user}"))?;
+    if Uid::effective().as_raw() == account.uid {
+        return Ok(());
+    }
+    let name = CString::new(user).context("the user's name holds a zero byte")?;
+    let gid = Gid::from_raw(account.gid);
+    let refused = || format!("the agent may not switch to the user {user}; it must run as root");
+    initgroups(&name, gid).with_context(refused)?;
+    setgid(gid).with_context(refused)?;
+    setuid(Uid::from_raw(account.uid)).with_context(refused)
+}
