@@ -89,8 +89,9 @@ soak: install-deps build ## The fault tests at full length (about an hour)
 .PHONY: bench
 bench: install-deps web ## Print the figures beside their goals
 	cargo build --locked --release --bins -p unifyit-relay -p unifyit-cloud -p unifyit-tests
+	cargo build --locked --release --examples -p unifyit-protocol
 	cargo build --locked --profile agent --bin unifyit-agent -p unifyit-agent
-	@exec $(CARGO_TARGET_DIR)/release/unifyit-bench
+	@UNIFYIT_BIN_DIR=$(CARGO_TARGET_DIR)/agent exec $(CARGO_TARGET_DIR)/release/unifyit-bench
 
 .PHONY: fuzz
 fuzz: ## Fuzz every decoder for a minute each (needs cargo-fuzz and a nightly toolchain)

@@ -2,7 +2,7 @@
 //! comes back by itself when the connection is lost.
 
 use super::{
-    Fleet,
+    Fleet, Moment,
     enroll::Identity,
     execute::{Guard, Plan, Verdict, chunks, event},
     inventory,
@@ -236,6 +236,9 @@ impl Device {
             DownControl::Ack(ack) => {
                 let covered = self.spool.acknowledged(ack);
                 self.fleet.stats.acked.add(covered);
+                if ack.lane == Lane::Urgent && covered > 0 && self.spool.is_settled(Lane::Urgent) {
+                    self.fleet.observe(self.identity.device, Moment::Settled);
+                }
             }
             DownControl::Config(config) => self.config = config,
             // A simulated fleet does not live as long as its certificates.
@@ -252,7 +255,7 @@ impl Device {
         match self.guard.judge(&signed, &self.identity, now_ms(), &mut self.rng) {
             Verdict::Run(id, plan) => {
                 stats.started.add(1);
-                self.fleet.observe(self.identity.device, id);
+                self.fleet.observe(self.identity.device, Moment::Started(id));
                 self.push(Lane::Urgent, Report::Command(event(id, Status::Running, now_ms())))?;
                 let end = Instant::now() + Duration::from_millis(plan.runs_ms);
                 self.running.insert((end, id), plan);

@@ -97,8 +97,17 @@ pub struct Stats {
     pub refused: Count,
 }
 
-/// Told of each command that a device starts, with the moment of its arrival.
-pub type Observer = Box<dyn Fn(DeviceId, CommandId, Instant) + Send + Sync>;
+/// What an observer is told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// A command reached a device and was started.
+    Started(CommandId),
+    /// Everything urgent that the device had to say is durable at the relay.
+    Settled,
+}
+
+/// Told of moments in the lives of devices, as they happen.
+pub type Observer = Box<dyn Fn(DeviceId, Moment, Instant) + Send + Sync>;
 
 /// What all devices share.
 pub struct Fleet {
@@ -138,10 +147,10 @@ impl Fleet {
         Online(Arc::clone(self))
     }
 
-    fn observe(&self, device: DeviceId, command: CommandId) {
+    fn observe(&self, device: DeviceId, moment: Moment) {
         let observer = self.observer.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(observer) = observer {
-            observer(device, command, Instant::now());
+            observer(device, moment, Instant::now());
         }
     }
 }
@@ -170,7 +179,7 @@ impl Running {
         &self.fleet.stats
     }
 
-    /// Whom to tell of started commands.
+    /// Whom to tell.
     pub fn observe(&self, observer: Option<Observer>) {
         *self.fleet.observer.lock().unwrap_or_else(PoisonError::into_inner) =
             observer.map(Arc::new);

@@ -44,13 +44,27 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Connects, introduces itself and subscribes to what is for this device.
+    /// Connects a device, introduces it and subscribes to what is for it.
     ///
     /// # Errors
     /// When any step is refused or takes too long.
     pub async fn open(identity: &Identity, tls: Arc<ClientConfig>) -> Result<Self> {
         let address = identity.mqtt.first().context("the enrolment named no MQTT address")?;
-        let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);
+        let filter = topics::down_filter(identity.device);
+        Self::subscribe(address, &identity.device.to_string(), &filter, tls).await
+    }
+
+    /// Connects to any broker under `id` and subscribes to `filter`.
+    ///
+    /// # Errors
+    /// When any step is refused or takes too long.
+    pub async fn subscribe(
+        address: &str,
+        id: &str,
+        filter: &str,
+        tls: Arc<ClientConfig>,
+    ) -> Result<Self> {
+        let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let name = ServerName::try_from(host.to_owned())?;
         let tcp = timeout(STEP, TcpStream::connect(address)).await??;
@@ -58,7 +72,6 @@ impl Connection {
         let tls = timeout(STEP, TlsConnector::from(tls).connect(name, tcp)).await??;
         let mut connection = Self { tls, inbox: BytesMut::new(), outbox: BytesMut::new() };
 
-        let id = identity.device.to_string();
         let mut connect = Connect::new(id);
         connect.keep_alive = KEEP_ALIVE_S;
         connect.clean_session = true;
@@ -67,7 +80,6 @@ impl Connection {
             Packet::ConnAck(ConnAck { code: ConnectReturnCode::Success, .. }) => {}
             other => bail!("the front did not welcome us: {other:?}"),
         }
-        let filter = topics::down_filter(identity.device);
         let mut subscribe = Subscribe::new(filter, QoS::AtMostOnce);
         subscribe.pkid = 1;
         connection.send(&Packet::Subscribe(subscribe)).await?;

@@ -118,6 +118,12 @@ impl Spool {
         None
     }
 
+    /// Whether everything of a lane is acknowledged.
+    #[must_use]
+    pub fn is_settled(&self, lane: Lane) -> bool {
+        self.lanes[lane.index()].waiting.is_empty()
+    }
+
     /// Reports that wait, in all lanes.
     #[must_use]
     pub fn waiting(&self) -> usize {

@@ -1,0 +1,63 @@
+//! How long a technician waits: for the first byte of a script's output, and for
+//! the echo of a key.
+
+use crate::report::{Report, ms, quantile};
+use anyhow::Result;
+use std::time::{Duration, Instant};
+use unifyit_tests::{
+    api::live::{Events, Terminal},
+    stack::Stack,
+    wait::secs,
+};
+
+const COMMANDS: usize = 200;
+const KEYS: usize = 1000;
+
+pub(crate) async fn commands(stack: &Stack, device: &str, report: &mut Report) -> Result<()> {
+    println!("command round trip ({COMMANDS} scripts)");
+    let mut events = Events::open(&stack.api).await?;
+    let mut times = Vec::with_capacity(COMMANDS);
+    for _ in 0..COMMANDS {
+        let began = Instant::now();
+        let task = stack.api.run_script(device, "echo x").await?;
+        events.watch(&[], &[&task]).await?;
+        events
+            .find("output", secs(20), |event| {
+                // Output that came before the watch shows in the target's length.
+                let output = event.kind == "task.output"
+                    || (event.kind == "task.target"
+                        && event.data["output_len"].as_u64().unwrap_or(0) > 0);
+                (output && event.data["task_id"] == task.as_str()).then_some(())
+            })
+            .await?;
+        times.push(began.elapsed());
+        stack.api.finished(&task, secs(20)).await?;
+    }
+    let (p50, p99) = (quantile(&mut times, 0.5), quantile(&mut times, 0.99));
+    let met = p50 <= Duration::from_millis(5);
+    report.goal("command to first output byte, p50", ms(p50), "≤ 5 ms (MeshCentral 5.3)", met);
+    report.note("command to first output byte, p99", ms(p99), "");
+    Ok(())
+}
+
+pub(crate) async fn keystrokes(stack: &Stack, device: &str, report: &mut Report) -> Result<()> {
+    println!("keystroke echo ({KEYS} keys)");
+    let mut terminal = Terminal::open(&stack.api, device, 80, 24).await?;
+    // The kernel's line discipline echoes; no shell redraws its line.
+    terminal.send(b"stty -icanon; echo ready$((1+1)); cat > /dev/null\r").await?;
+    terminal.expect("ready2", secs(15)).await?;
+    let mut times = Vec::with_capacity(KEYS);
+    for number in 0..KEYS {
+        let key = b'a' + u8::try_from(number % 26)?;
+        let began = Instant::now();
+        terminal.send(&[key]).await?;
+        terminal.expect(char::from(key).encode_utf8(&mut [0; 4]), secs(10)).await?;
+        times.push(began.elapsed());
+    }
+    let (p50, p99) = (quantile(&mut times, 0.5), quantile(&mut times, 0.99));
+    let goal = Duration::from_micros(1100);
+    report.goal("keystroke echo, p50", ms(p50), "≤ 1.1 ms (MeshCentral 1.10)", p50 <= goal);
+    let goal = Duration::from_millis(4);
+    report.goal("keystroke echo, p99", ms(p99), "≤ 4 ms (MeshCentral 3.9)", p99 <= goal);
+    Ok(())
+}

@@ -1,0 +1,58 @@
+//! `make bench`: the product's figures beside their goals, measured on real
+//! processes over loopback; Mosquitto stands beside us in the same run.
+//!
+//! `unifyit-bench [WORD…]` measures only those parts whose name contains a word.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a report for people")]
+
+mod acks;
+mod fanout;
+mod idle;
+mod latency;
+mod mosquitto;
+mod report;
+mod wire;
+
+use anyhow::Result;
+use report::Report;
+use unifyit_tests::stack::Stack;
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let wanted = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word));
+    let mut report = Report::default();
+    println!("{}", report::machine());
+
+    if wanted("idle") || wanted("latency") {
+        let mut stack = Box::pin(Stack::for_test(1)).await?;
+        let device = stack.first_device().await?;
+        if wanted("idle") {
+            let outcome = idle::agent(&mut stack, &mut report).await;
+            report.part("agent at rest", outcome);
+        }
+        if wanted("latency") {
+            let outcome = latency::commands(&stack, &device, &mut report).await;
+            report.part("command round trip", outcome);
+            let outcome = latency::keystrokes(&stack, &device, &mut report).await;
+            report.part("keystroke echo", outcome);
+        }
+    }
+    if wanted("fleet") || wanted("acks") {
+        let mut stack = Box::pin(Stack::for_test(0)).await?;
+        if wanted("acks") {
+            let outcome = acks::measure(&stack, &mut report).await;
+            report.part("durable acks", outcome);
+        }
+        if wanted("fleet") {
+            let outcome = fanout::measure(&mut stack, &mut report).await;
+            report.part("fan-out", outcome);
+        }
+    }
+    if wanted("wire") {
+        let outcome = wire::measure(&mut report);
+        report.part("bytes a sample", outcome);
+    }
+    report.print();
+    Ok(())
+}
