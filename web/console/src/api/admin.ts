@@ -1,0 +1,38 @@
+/** API keys, the audit log, users and the overview. */
+import { keepPreviousData, useInfiniteQuery, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { call, get } from "./http";
+import { keys, type ScopeFilter } from "./keys";
+import { first, next } from "./paging";
+import type { ApiKey, AuditItem, Overview, Page, UserItem } from "./types";
+
+export const useOverview = (scope: ScopeFilter) =>
+  useQuery({ queryKey: keys.overview(scope), queryFn: ({ signal }) => get<Overview>("/overview", { ...scope }, signal), refetchInterval: 60_000 });
+
+export const useApiKeys = () => useQuery({ queryKey: keys.apiKeys, queryFn: ({ signal }) => get<Page<ApiKey>>("/api-keys", { limit: 500 }, signal) });
+
+export function useCreateApiKey() {
+  const client = useQueryClient();
+  return useMutation({
+    mutationFn: (body: { name: string; expires_in_s?: number }) => call<ApiKey>("POST", "/api-keys", { body }),
+    onSuccess: () => client.invalidateQueries({ queryKey: keys.apiKeys }),
+  });
+}
+
+export function useRevokeApiKey() {
+  const client = useQueryClient();
+  return useMutation({
+    mutationFn: (id: string) => call<void>("DELETE", `/api-keys/${id}`),
+    onSuccess: () => client.invalidateQueries({ queryKey: keys.apiKeys }),
+  });
+}
+
+export const useAudit = (q: string, actor: string) =>
+  useInfiniteQuery({
+    queryKey: keys.audit(q, actor),
+    queryFn: ({ pageParam, signal }) => get<Page<AuditItem>>("/audit", { q, actor, limit: 100, cursor: pageParam }, signal),
+    initialPageParam: first,
+    getNextPageParam: next,
+    placeholderData: keepPreviousData,
+  });
+
+export const useUsers = () => useQuery({ queryKey: keys.users, queryFn: ({ signal }) => get<Page<UserItem>>("/users", { limit: 500 }, signal) });

@@ -1,0 +1,121 @@
+/** Devices: lists, facets, one device with everything known of it, metrics and live samples. */
+import { infiniteQueryOptions, keepPreviousData, queryOptions, useInfiniteQuery, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { call, get } from "./http";
+import { useWatch } from "./events/live";
+import type { LiveSamples } from "./events/samples";
+import { keys, type DeviceFilters } from "./keys";
+import { first, next } from "./paging";
+import type { AuditItem, Device, DeviceDetail, Facets, Inventory, InventorySection, Metrics, Page, SoftwareItem, TimelineItem } from "./types";
+
+/** Rows fetched at once. */
+const PAGE = 200;
+
+export const devicesQuery = (filters: DeviceFilters) =>
+  infiniteQueryOptions({
+    queryKey: keys.devices(filters),
+    queryFn: ({ pageParam, signal }) => get<Page<Device>>("/devices", { ...filters, limit: PAGE, cursor: pageParam }, signal),
+    initialPageParam: first,
+    getNextPageParam: next,
+    placeholderData: keepPreviousData,
+  });
+
+export const useDevices = (filters: DeviceFilters, enabled = true) => useInfiniteQuery({ ...devicesQuery(filters), enabled });
+
+export const useFacets = (filters: DeviceFilters) =>
+  useQuery({
+    queryKey: keys.facets(filters),
+    queryFn: ({ signal }) => get<Facets>("/devices/facets", { ...filters }, signal),
+    placeholderData: keepPreviousData,
+  });
+
+/** Every device that matches, for an export or a run on all of them. */
+export async function allDevices(filters: DeviceFilters, onProgress?: (loaded: number) => void): Promise<Device[]> {
+  const items: Device[] = [];
+  let cursor: string | null = null;
+  do {
+    const page: Page<Device> = await get<Page<Device>>("/devices", { ...filters, limit: 500, cursor });
+    items.push(...page.items);
+    onProgress?.(items.length);
+    cursor = page.next_cursor;
+  } while (cursor !== null);
+  return items;
+}
+
+/** A few devices by text, for pickers and the palette. */
+export const useDeviceSearch = (q: string, filters: DeviceFilters = {}, enabled = true) =>
+  useQuery({
+    queryKey: ["devices", "search", q, filters],
+    queryFn: ({ signal }) => get<Page<Device>>("/devices", { ...filters, q, limit: 12 }, signal),
+    enabled,
+    placeholderData: keepPreviousData,
+    staleTime: 10_000,
+  });
+
+export const deviceQuery = (id: string) =>
+  queryOptions({ queryKey: keys.device(id), queryFn: ({ signal }) => get<DeviceDetail>(`/devices/${id}`, undefined, signal) });
+
+export const useDevice = (id: string) => useQuery(deviceQuery(id));
+
+/** Live samples of a device, watched while the component is mounted. */
+export function useLiveSamples(id: string): LiveSamples | undefined {
+  useWatch("devices", id);
+  return useQuery<LiveSamples>({ queryKey: keys.live(id), queryFn: () => ({ latest: new Map(), tail: [] }), staleTime: Number.POSITIVE_INFINITY }).data;
+}
+
+/** A stretch of a device's metrics. `refetchMs` keeps an open end current, never faster than every 30 s. */
+export const useMetrics = (id: string, names: string, from: number, to: number, step: number, refetchMs: number | false) =>
+  useQuery({
+    queryKey: keys.deviceMetrics(id, names, from, to, step),
+    queryFn: ({ signal }) => get<Metrics>(`/devices/${id}/metrics`, { names, from, to, step }, signal),
+    placeholderData: keepPreviousData,
+    staleTime: refetchMs === false ? 300_000 : 25_000,
+  });
+
+export const useInventory = (id: string, section: InventorySection) =>
+  useQuery({
+    queryKey: keys.inventory(id, section),
+    queryFn: ({ signal }) => get<Inventory>(`/devices/${id}/inventory/${section}`, undefined, signal),
+    staleTime: 60_000,
+  });
+
+export const useSoftware = (id: string, q: string) =>
+  useInfiniteQuery({
+    queryKey: keys.software(id, q),
+    queryFn: ({ pageParam, signal }) => get<Page<SoftwareItem>>(`/devices/${id}/software`, { q, limit: PAGE, cursor: pageParam }, signal),
+    initialPageParam: first,
+    getNextPageParam: next,
+    placeholderData: keepPreviousData,
+    staleTime: 60_000,
+  });
+
+export const useTimeline = (id: string) =>
+  useInfiniteQuery({
+    queryKey: keys.timeline(id),
+    queryFn: ({ pageParam, signal }) => get<Page<TimelineItem>>(`/devices/${id}/timeline`, { limit: 100, cursor: pageParam }, signal),
+    initialPageParam: first,
+    getNextPageParam: next,
+  });
+
+export const useDeviceAudit = (id: string) =>
+  useInfiniteQuery({
+    queryKey: keys.deviceAudit(id),
+    queryFn: ({ pageParam, signal }) => get<Page<AuditItem>>(`/devices/${id}/audit`, { limit: 100, cursor: pageParam }, signal),
+    initialPageParam: first,
+    getNextPageParam: next,
+  });
+
+export function useUpdateDevice(id: string) {
+  const client = useQueryClient();
+  return useMutation({
+    mutationFn: (body: { name?: string; tags?: string[] }) => call<unknown>("PATCH", `/devices/${id}`, { body }),
+    onSuccess: () => Promise.all([client.invalidateQueries({ queryKey: keys.device(id) }), client.invalidateQueries({ queryKey: ["devices"] })]),
+  });
+}
+
+export function useRevokeDevice() {
+  const client = useQueryClient();
+  return useMutation({
+    mutationFn: (id: string) => call<void>("DELETE", `/devices/${id}`),
+    onSuccess: (_, id) => Promise.all([client.invalidateQueries({ queryKey: keys.device(id) }), client.invalidateQueries({ queryKey: ["devices"] })]),
+  });
+}

@@ -1,0 +1,36 @@
+/** A task's output on one device: bytes so far, joined from the stored part and live pieces by their offsets. */
+
+/** Bytes in the order the agent read them. */
+export interface Output {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+}
+
+/** Most bytes kept in the browser; the download has all. */
+export const MAX_OUTPUT = 2 * 1024 * 1024;
+
+/** Adds a piece at its offset. Pieces seen before change nothing; null means that something before it is missing. */
+export function appendChunk(output: Output, offset: number, data: Uint8Array): Output | null {
+  const have = output.bytes.length;
+  if (offset > have) return null;
+  const fresh = data.subarray(have - offset);
+  if (fresh.length === 0 || have >= MAX_OUTPUT) return output;
+  const kept = fresh.subarray(0, MAX_OUTPUT - have);
+  const bytes = new Uint8Array(have + kept.length);
+  bytes.set(output.bytes);
+  bytes.set(kept, have);
+  return { bytes };
+}
+
+/** Bytes of base64 text; nothing when it is malformed. */
+export function decodeBase64(text: string): Uint8Array {
+  try {
+    return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+  } catch {
+    return new Uint8Array();
+  }
+}
+
+/** Output as text; bytes that are no UTF-8 become the replacement character. */
+export function asText(bytes: Uint8Array): string {
+  return new TextDecoder("utf-8", { fatal: false }).decode(bytes);
+}

@@ -1,0 +1,66 @@
+/** Who is signed in: the session query, sign-in, sign-out and password. */
+import { queryOptions, useMutation, useQueryClient, useSuspenseQuery, type QueryClient } from "@tanstack/react-query";
+import { ApiError, call, get, setCsrf, whenSignedOut } from "./http";
+import { keys } from "./keys";
+import type { Session } from "./types";
+
+async function load(signal: AbortSignal): Promise<Session | null> {
+  try {
+    const session = await get<Session>("/auth/session", undefined, signal);
+    setCsrf(session.csrf_token);
+    return session;
+  } catch (error) {
+    if (error instanceof ApiError && error.status === 401) return null;
+    throw error;
+  }
+}
+
+/** The session, or null when nobody is signed in. */
+export const sessionQuery = queryOptions({
+  queryKey: keys.session,
+  queryFn: ({ signal }) => load(signal),
+  staleTime: Number.POSITIVE_INFINITY,
+});
+
+/** Clears everything a person saw when their session ends elsewhere. */
+export function bindSession(client: QueryClient): void {
+  whenSignedOut(() => {
+    if (client.getQueryData(keys.session) == null) return;
+    setCsrf(null);
+    client.setQueryData(keys.session, null);
+  });
+}
+
+/** The signed-in person. Only below the shell, which guarantees one. */
+export function useUser() {
+  const { data } = useSuspenseQuery(sessionQuery);
+  if (!data) throw new Error("useUser outside of a session");
+  return data.user;
+}
+
+export function useSignIn() {
+  const client = useQueryClient();
+  return useMutation({
+    mutationFn: (body: { email: string; password: string }) => call<Session>("POST", "/auth/login", { body }),
+    onSuccess: (session) => {
+      setCsrf(session.csrf_token);
+      client.setQueryData(keys.session, session);
+    },
+  });
+}
+
+export function useSignOut() {
+  const client = useQueryClient();
+  return useMutation({
+    mutationFn: () => call<void>("POST", "/auth/logout"),
+    onSettled: () => {
+      setCsrf(null);
+      client.clear();
+      client.setQueryData(keys.session, null);
+    },
+  });
+}
+
+export function useChangePassword() {
+  return useMutation({ mutationFn: (body: { current: string; new: string }) => call<void>("POST", "/auth/password", { body }) });
+}

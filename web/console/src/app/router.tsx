@@ -1,0 +1,155 @@
+/** The table of contents: every address of the console, what it loads and what its URL may say. */
+import type { QueryClient } from "@tanstack/react-query";
+import { createRootRouteWithContext, createRoute, createRouter, lazyRouteComponent, Outlet, redirect, retainSearchParams } from "@tanstack/react-router";
+import { sessionQuery } from "@/api/session";
+import { recall } from "@/lib/storage";
+import { SignInPage } from "@/features/auth/SignInPage";
+import { NotFound, RouteFailure } from "./fallbacks";
+import * as search from "./search";
+import { Shell } from "./shell/Shell";
+
+const root = createRootRouteWithContext<{ client: QueryClient }>()({ component: Outlet });
+
+const signIn = createRoute({
+  getParentRoute: () => root,
+  path: "/sign-in",
+  validateSearch: search.signIn,
+  beforeLoad: async ({ context, search: { next } }) => {
+    const session = await context.client.ensureQueryData(sessionQuery).catch(() => null);
+    if (session) throw redirect({ href: next ?? "/" });
+  },
+  component: SignInPage,
+});
+
+const shell = createRoute({
+  getParentRoute: () => root,
+  id: "shell",
+  validateSearch: search.shell,
+  search: { middlewares: [retainSearchParams(["scope"])] },
+  beforeLoad: async ({ context, location }) => {
+    const session = await context.client.ensureQueryData(sessionQuery);
+    if (!session) throw redirect({ to: "/sign-in", search: { next: location.href } });
+  },
+  component: Shell,
+  errorComponent: RouteFailure,
+});
+
+const overview = createRoute({
+  getParentRoute: () => shell,
+  path: "/",
+  component: lazyRouteComponent(() => import("@/features/overview/OverviewPage"), "OverviewPage"),
+});
+
+const devices = createRoute({
+  getParentRoute: () => shell,
+  path: "/devices",
+  validateSearch: search.devices,
+  component: lazyRouteComponent(() => import("@/features/devices/DevicesPage"), "DevicesPage"),
+});
+
+const device = createRoute({
+  getParentRoute: () => shell,
+  path: "/devices/$deviceId",
+  validateSearch: search.device,
+  component: lazyRouteComponent(() => import("./routes/device"), "DeviceRoute"),
+});
+
+const tasks = createRoute({
+  getParentRoute: () => shell,
+  path: "/tasks",
+  component: lazyRouteComponent(() => import("@/features/tasks/TasksPage"), "TasksPage"),
+});
+
+const newTask = createRoute({
+  getParentRoute: () => shell,
+  path: "/tasks/new",
+  validateSearch: search.newTask,
+  component: lazyRouteComponent(() => import("@/features/tasks/NewTaskPage"), "NewTaskPage"),
+});
+
+const task = createRoute({
+  getParentRoute: () => shell,
+  path: "/tasks/$taskId",
+  validateSearch: search.task,
+  component: lazyRouteComponent(() => import("@/features/tasks/TaskPage"), "TaskPage"),
+});
+
+const terminal = createRoute({
+  getParentRoute: () => shell,
+  path: "/terminal",
+  validateSearch: search.terminal,
+  component: lazyRouteComponent(() => import("@/features/terminal/TerminalPage"), "TerminalPage"),
+});
+
+const sites = createRoute({
+  getParentRoute: () => shell,
+  path: "/sites",
+  component: lazyRouteComponent(() => import("@/features/sites/SitesPage"), "SitesPage"),
+});
+
+const setup = createRoute({
+  getParentRoute: () => shell,
+  path: "/sites/setup",
+  validateSearch: search.setup,
+  component: lazyRouteComponent(() => import("@/features/sites/SetupPage"), "SetupPage"),
+});
+
+const site = createRoute({
+  getParentRoute: () => shell,
+  path: "/sites/$siteId",
+  validateSearch: search.site,
+  component: lazyRouteComponent(() => import("@/features/sites/SitePage"), "SitePage"),
+});
+
+const audit = createRoute({
+  getParentRoute: () => shell,
+  path: "/audit",
+  validateSearch: search.audit,
+  component: lazyRouteComponent(() => import("@/features/audit/AuditPage"), "AuditPage"),
+});
+
+const apiKeys = createRoute({
+  getParentRoute: () => shell,
+  path: "/admin/api-keys",
+  component: lazyRouteComponent(() => import("@/features/admin/ApiKeysPage"), "ApiKeysPage"),
+});
+
+const users = createRoute({
+  getParentRoute: () => shell,
+  path: "/admin/users",
+  component: lazyRouteComponent(() => import("@/features/admin/UsersPage"), "UsersPage"),
+});
+
+const tree = root.addChildren([
+  signIn,
+  shell.addChildren([overview, devices, device, tasks, newTask, task, terminal, sites, setup, site, audit, apiKeys, users]),
+]);
+
+/** Puts the remembered scope into the first address when it names none. */
+function restoreScope(): void {
+  const scope = recall<string | null>("scope", null);
+  const url = new URL(location.href);
+  if (scope === null || url.searchParams.has("scope") || url.pathname === "/sign-in") return;
+  url.searchParams.set("scope", scope);
+  history.replaceState(history.state, "", url);
+}
+
+export function createConsoleRouter(client: QueryClient) {
+  restoreScope();
+  return createRouter({
+    routeTree: tree,
+    context: { client },
+    defaultPreload: "intent",
+    defaultPreloadStaleTime: 0,
+    scrollRestoration: true,
+    defaultNotFoundComponent: NotFound,
+    defaultErrorComponent: RouteFailure,
+    defaultPendingMinMs: 0,
+  });
+}
+
+declare module "@tanstack/react-router" {
+  interface Register {
+    router: ReturnType<typeof createConsoleRouter>;
+  }
+}

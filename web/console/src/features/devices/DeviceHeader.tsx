@@ -1,0 +1,106 @@
+/** Who is it, is it healthy, what can I do. */
+import { Button, buttonClass, Dialog, Field, IconButton, Input, Menu, MenuItem, PageHeader, toast } from "@unifyit/ui";
+import { Link, useNavigate } from "@tanstack/react-router";
+import { Ellipsis, Pencil, Play, SquareTerminal, Trash2 } from "lucide-react";
+import { useState } from "react";
+import { useRevokeDevice, useUpdateDevice } from "@/api/devices";
+import type { DeviceDetail } from "@/api/types";
+import { Age } from "@/components/age";
+import { Confirm } from "@/components/confirm";
+import { sentence, toastFailure } from "@/components/failure";
+import { DeviceStateBadge } from "@/components/states";
+import { t } from "@/strings";
+
+export function DeviceHeader({ device }: { device: DeviceDetail }) {
+  const [editing, setEditing] = useState(false);
+  const [removing, setRemoving] = useState(false);
+  const gone = device.state === "revoked";
+  const users = device.machine.users;
+  return (
+    <PageHeader
+      title={<bdi title={device.name.slice(0, 500)}>{device.name.slice(0, 400)}</bdi>}
+      actions={
+        <>
+          {device.state === "online" && <Link to="/terminal" search={{ device: device.id }} className={buttonClass("primary")}><SquareTerminal className="size-4" aria-hidden />{t.devices.actions.terminal}</Link>}
+          {!gone && <Link to="/tasks/new" search={{ devices: device.id }} className={buttonClass()}><Play className="size-4" aria-hidden />{t.devices.actions.run}</Link>}
+          <Menu label={t.more} trigger={<IconButton label={t.more}><Ellipsis className="size-4" aria-hidden /></IconButton>}>
+            <MenuItem icon={<Pencil className="size-4 text-faint" aria-hidden />} onSelect={() => setEditing(true)}>{t.devices.actions.rename}</MenuItem>
+            {!gone && <MenuItem danger icon={<Trash2 className="size-4" aria-hidden />} onSelect={() => setRemoving(true)}>{t.devices.actions.remove}</MenuItem>}
+          </Menu>
+        </>
+      }
+    >
+      <span className="flex flex-wrap items-center gap-x-4 gap-y-1">
+        <DeviceStateBadge state={device.state} />
+        <Age at={device.last_seen} none={t.devices.neverSeen} />
+        {device.os_name && <bdi className="clip max-w-72">{device.os_name}</bdi>}
+        {device.address && <bdi className="clip max-w-56 font-mono text-xs">{device.address}</bdi>}
+        <Link to="/sites/$siteId" params={{ siteId: device.site_id }} className="clip max-w-56 hover:underline"><bdi>{device.site_name}</bdi></Link>
+        {users && <span className="clip max-w-56">{t.devices.users}: <bdi>{users}</bdi></span>}
+        {device.agent_version && <span className="text-faint">{t.devices.columns.agent} <bdi>{device.agent_version.slice(0, 40)}</bdi></span>}
+      </span>
+      {editing && <EditDialog device={device} onClose={() => setEditing(false)} />}
+      <RemoveDialog device={device} open={removing} onOpenChange={setRemoving} />
+    </PageHeader>
+  );
+}
+
+function EditDialog({ device, onClose }: { device: DeviceDetail; onClose: () => void }) {
+  const update = useUpdateDevice(device.id);
+  const [name, setName] = useState(device.name);
+  const [tags, setTags] = useState(device.tags.join(", "));
+  const list = [...new Set(tags.split(",").map((tag) => tag.trim()).filter(Boolean))];
+  return (
+    <Dialog
+      open
+      onOpenChange={(open) => !open && onClose()}
+      title={t.devices.editTitle}
+      closeLabel={t.close}
+      footer={
+        <>
+          <Button onClick={onClose}>{t.cancel}</Button>
+          <Button variant="primary" type="submit" form="device-edit" busy={update.isPending} disabled={name.trim() === ""}>{t.save}</Button>
+        </>
+      }
+    >
+      <form
+        id="device-edit"
+        className="flex flex-col gap-3"
+        onSubmit={(event) => {
+          event.preventDefault();
+          update.mutate({ name: name.trim(), tags: list }, { onSuccess: () => (toast.success(t.saved), onClose()) });
+        }}
+      >
+        <Field label={t.devices.name} error={update.isError ? sentence(update.error) : null}>{(control) => <Input {...control} autoFocus maxLength={200} value={name} onChange={(event) => setName(event.target.value)} />}</Field>
+        <Field label={t.devices.tags} hint={t.devices.tagsHint}>{(control) => <Input {...control} value={tags} onChange={(event) => setTags(event.target.value)} />}</Field>
+      </form>
+    </Dialog>
+  );
+}
+
+function RemoveDialog({ device, open, onOpenChange }: { device: DeviceDetail; open: boolean; onOpenChange: (open: boolean) => void }) {
+  const revoke = useRevokeDevice();
+  const navigate = useNavigate();
+  return (
+    <Confirm
+      open={open}
+      onOpenChange={onOpenChange}
+      title={t.devices.removeTitle(device.name.slice(0, 80))}
+      action={t.devices.actions.remove}
+      danger
+      busy={revoke.isPending}
+      onConfirm={() =>
+        revoke.mutate(device.id, {
+          onSuccess: () => {
+            onOpenChange(false);
+            toast.success(t.devices.removed);
+            void navigate({ to: "/devices" });
+          },
+          onError: toastFailure,
+        })
+      }
+    >
+      {t.devices.removeDetail}
+    </Confirm>
+  );
+}

@@ -1,0 +1,135 @@
+/** Search and filter chips, made of the values that exist, with their counts. */
+import { Button, Input, Popover, toneText, type Tone } from "@unifyit/ui";
+import clsx from "clsx";
+import { Command } from "cmdk";
+import { Check, ChevronDown, Search, X } from "lucide-react";
+import { useEffect, useRef, useState, type Ref } from "react";
+import { useFacets } from "@/api/devices";
+import { useSites } from "@/api/tenants";
+import type { DeviceState } from "@/api/types";
+import { useKeys } from "@/lib/keys";
+import { count } from "@/lib/format";
+import { t } from "@/strings";
+import type { DeviceList } from "./useDeviceList";
+
+/** Typing is sent to the server after this pause. */
+const PAUSE_MS = 120;
+
+const chip = "inline-flex h-7 max-w-56 items-center gap-1.5 rounded-full border px-2.5 text-xs transition-colors duration-100";
+const chipOff = "border-line-strong bg-surface text-muted hover:bg-hover hover:text-text";
+const chipOn = "border-accent bg-accent-soft text-accent font-medium";
+
+const stateTones: readonly (readonly [DeviceState, Tone])[] = [["online", "ok"], ["offline", "off"], ["unreachable", "warn"], ["revoked", "bad"]];
+
+function SearchBox({ value, onChange, ref }: { value: string; onChange: (text: string) => void; ref: Ref<HTMLInputElement> }) {
+  const [text, setText] = useState(value);
+  const sent = useRef(value);
+  useEffect(() => {
+    if (value !== sent.current) setText(value);
+    sent.current = value;
+  }, [value]);
+  useEffect(() => {
+    if (text === sent.current) return;
+    const timer = setTimeout(() => {
+      sent.current = text;
+      onChange(text);
+    }, PAUSE_MS);
+    return () => clearTimeout(timer);
+  }, [text, onChange]);
+  return (
+    <div className="relative w-full sm:w-64">
+      <Search className="pointer-events-none absolute top-2 left-2.5 size-4 text-faint" aria-hidden />
+      <Input
+        ref={ref}
+        type="search"
+        aria-label={t.devices.search}
+        placeholder={t.devices.searchHint}
+        className="pl-8"
+        value={text}
+        onChange={(event) => setText(event.target.value)}
+        onKeyDown={(event) => {
+          if (event.key === "Escape" || event.key === "Enter") event.currentTarget.blur();
+        }}
+      />
+    </div>
+  );
+}
+
+function FacetMenu({ label, values, value, nameOf, onChange }: { label: string; values: Record<string, number>; value: string | undefined; nameOf: (key: string) => string; onChange: (value: string | undefined) => void }) {
+  const [open, setOpen] = useState(false);
+  const entries = Object.entries(values).sort((a, b) => b[1] - a[1]);
+  if (entries.length < 2 && !value) return null;
+  const choose = (next: string | undefined) => {
+    onChange(next);
+    setOpen(false);
+  };
+  return (
+    <span className="inline-flex items-center">
+      <Popover
+        open={open}
+        onOpenChange={setOpen}
+        className="w-64 !p-0"
+        trigger={
+          <button type="button" className={clsx(chip, value ? chipOn : chipOff)}>
+            <bdi className="clip">{value ? `${label}: ${nameOf(value)}` : label}</bdi>
+            <ChevronDown className="size-3.5 shrink-0" aria-hidden />
+          </button>
+        }
+      >
+        <Command label={label} loop>
+          {entries.length > 8 && <Command.Input autoFocus placeholder={t.search} className="h-9 w-full border-b border-line bg-transparent px-3 text-13 outline-none placeholder:text-faint" />}
+          <Command.List className="max-h-72 overflow-y-auto p-1">
+            <Command.Empty className="py-4 text-center text-13 text-faint">{t.palette.nothing}</Command.Empty>
+            {value && <Command.Item value="clear" onSelect={() => choose(undefined)} className="flex h-8 items-center gap-2 rounded px-2 text-13 text-muted data-[selected=true]:bg-hover"><X className="size-4" aria-hidden />{t.clear}</Command.Item>}
+            {entries.map(([key, number]) => (
+              <Command.Item key={key} value={`${nameOf(key)} ${key}`} onSelect={() => choose(key)} className="flex h-8 items-center gap-2 rounded px-2 text-13 data-[selected=true]:bg-hover">
+                <bdi className="clip flex-1">{nameOf(key)}</bdi>
+                {value === key && <Check className="size-4 text-accent" aria-hidden />}
+                <span className="text-xs text-faint tnum">{count(number)}</span>
+              </Command.Item>
+            ))}
+          </Command.List>
+        </Command>
+      </Popover>
+    </span>
+  );
+}
+
+export function Filters({ list }: { list: DeviceList }) {
+  const { search, change } = list;
+  const input = useRef<HTMLInputElement>(null);
+  const facets = useFacets(list.filters);
+  const sites = useSites();
+  useKeys({
+    "/": (event) => {
+      event.preventDefault();
+      input.current?.focus();
+      input.current?.select();
+    },
+  });
+  const setText = useRef((text: string) => change({ q: text || undefined, peek: undefined }, true)).current;
+  const siteName = (id: string) => sites.data?.find((site) => site.id === id)?.name ?? id;
+  const filtered = Boolean(search.q ?? search.state ?? search.os ?? search.site ?? search.tag);
+  const states = facets.data?.state ?? {};
+  return (
+    <div className="flex flex-wrap items-center gap-2" role="search">
+      <SearchBox ref={input} value={search.q ?? ""} onChange={setText} />
+      {stateTones.filter(([state]) => (states[state] ?? 0) > 0 || search.state === state).map(([state, tone]) => (
+        <button key={state} type="button" aria-pressed={search.state === state} title={t.devices.stateHint[state]} className={clsx(chip, search.state === state ? chipOn : chipOff)} onClick={() => change({ state: search.state === state ? undefined : state })}>
+          <span className={clsx("size-1.5 rounded-full bg-current", toneText[tone])} aria-hidden />
+          {t.devices.states[state]}
+          <span className="tnum opacity-80">{count(states[state] ?? 0)}</span>
+        </button>
+      ))}
+      <FacetMenu label={t.devices.filterOs} values={facets.data?.os ?? {}} value={search.os} nameOf={(key) => key} onChange={(os) => change({ os })} />
+      <FacetMenu label={t.devices.filterSite} values={facets.data?.site ?? {}} value={search.site} nameOf={siteName} onChange={(site) => change({ site })} />
+      {search.tag && (
+        <button type="button" className={clsx(chip, chipOn)} onClick={() => change({ tag: undefined })}>
+          <bdi className="clip">{`${t.devices.filterTag}: ${search.tag}`}</bdi>
+          <X className="size-3.5 shrink-0" aria-hidden />
+        </button>
+      )}
+      {filtered && <Button variant="ghost" size="sm" onClick={() => change({ q: undefined, state: undefined, os: undefined, site: undefined, tag: undefined })}>{t.devices.clearFilters}</Button>}
+    </div>
+  );
+}

@@ -1,0 +1,190 @@
+/** The list itself: virtual rows on a grid, one active row, selection by keys and ranges. Draws only what is in view, whatever the number of devices. */
+import { useTable, type Row } from "@tanstack/react-table";
+import { useVirtualizer } from "@tanstack/react-virtual";
+import { Checkbox, DeviceText, Skeleton } from "@unifyit/ui";
+import clsx from "clsx";
+import { ArrowDown, ArrowUp } from "lucide-react";
+import { memo, useEffect, useMemo, useRef } from "react";
+import type { Device } from "@/api/types";
+import { Age } from "@/components/age";
+import { DeviceStateBadge } from "@/components/states";
+import { useNarrow } from "@/lib/media";
+import { everything, isSelected, nothing, selectedCount } from "@/lib/selection";
+import { t } from "@/strings";
+import { columnOf, columns, features, tableColumns, type ColumnId } from "./columns";
+import type { DeviceList } from "./useDeviceList";
+
+const ROW = 36;
+const TALL_ROW = 56;
+/** The next page is fetched when this many rows are left below. */
+const AHEAD = 40;
+
+export interface GridProps {
+  list: DeviceList;
+  activeId: string | null;
+  onActivate: (id: string) => void;
+  onOpen: (id: string) => void;
+  onToggle: (id: string, range: boolean) => void;
+}
+
+function HeaderCell({ id, sort, onSort }: { id: ColumnId; sort: string; onSort: (sort: string) => void }) {
+  const by = columnOf(id)?.sort;
+  const label = t.devices.columns[id];
+  if (!by) return <div role="columnheader" className="clip flex items-center px-3">{label}</div>;
+  const ascending = sort === by;
+  const descending = sort === `-${by}`;
+  return (
+    <div role="columnheader" aria-sort={ascending ? "ascending" : descending ? "descending" : "none"} className="min-w-0">
+      <button type="button" className="flex h-full w-full items-center gap-1 px-3 hover:text-text" title={t.devices.sortBy(label)} onClick={() => onSort(ascending ? `-${by}` : by)}>
+        <span className="clip">{label}</span>
+        {ascending && <ArrowUp className="size-3.5 shrink-0" aria-hidden />}
+        {descending && <ArrowDown className="size-3.5 shrink-0" aria-hidden />}
+      </button>
+    </div>
+  );
+}
+
+interface RowProps {
+  row: Row<typeof features, Device>;
+  index: number;
+  top: number;
+  template: string;
+  shownKey: string;
+  active: boolean;
+  selected: boolean;
+  narrow: boolean;
+  onOpen: (id: string) => void;
+  onToggle: (id: string, range: boolean) => void;
+}
+
+const GridRow = memo(function GridRow({ row, index, top, template, active, selected, narrow, onOpen, onToggle }: RowProps) {
+  const device = row.original;
+  return (
+    <div
+      role="row"
+      id={`device-${device.id}`}
+      aria-rowindex={index + 2}
+      aria-selected={selected}
+      data-active={active || undefined}
+      className={clsx(
+        "absolute inset-x-0 grid cursor-default items-center border-b border-line/60 text-13",
+        selected ? "bg-accent-soft" : "hover:bg-hover",
+        active && "shadow-[inset_2px_0_0_var(--accent)]",
+        active && !selected && "bg-hover",
+      )}
+      style={{ transform: `translateY(${top}px)`, height: narrow ? TALL_ROW : ROW, gridTemplateColumns: template }}
+      onClick={() => onOpen(device.id)}
+    >
+      <div
+        role="gridcell"
+        className="flex h-full items-center justify-center"
+        onClick={(event) => {
+          event.stopPropagation();
+          onToggle(device.id, event.shiftKey);
+        }}
+      >
+        <Checkbox tabIndex={-1} checked={selected} label={t.devices.selectRow(device.name)} />
+      </div>
+      {narrow ? (
+        <div role="gridcell" className="grid min-w-0 grid-cols-[minmax(0,1fr)_auto] gap-x-3 pr-3">
+          <DeviceText className="font-medium">{device.name}</DeviceText>
+          <DeviceStateBadge state={device.state} />
+          <DeviceText className="text-xs text-faint">{`${device.site_name} · ${device.os_name ?? t.unknown}`}</DeviceText>
+          <Age at={device.last_seen} className="text-right text-xs text-faint" none={t.devices.neverSeen} />
+        </div>
+      ) : (
+        row.getVisibleCells().map((cell) => <div key={cell.id} role="gridcell" className="min-w-0 overflow-hidden px-3">{columnOf(cell.column.id)?.cell(device)}</div>)
+      )}
+    </div>
+  );
+});
+
+export function Grid({ list, activeId, onActivate, onOpen, onToggle }: GridProps) {
+  const narrow = useNarrow();
+  const scroller = useRef<HTMLDivElement>(null);
+  const { rows: data, visible, query, selection } = list;
+  const columnVisibility = useMemo(() => Object.fromEntries(columns.map((column) => [column.id, visible.includes(column.id)])), [visible]);
+  const table = useTable({ features, columns: tableColumns, data, getRowId: (device) => device.id, state: { columnVisibility, columnOrder: visible } });
+  const rows = table.getRowModel().rows;
+  const height = narrow ? TALL_ROW : ROW;
+  const virtual = useVirtualizer({ count: rows.length, getScrollElement: () => scroller.current, estimateSize: () => height, overscan: 12, getItemKey: (index) => rows[index]?.id ?? index });
+  useEffect(() => virtual.measure(), [height, virtual]);
+  const items = virtual.getVirtualItems();
+  const lastShown = items.at(-1)?.index ?? 0;
+  const { hasNextPage, isFetchingNextPage, fetchNextPage } = query;
+  useEffect(() => {
+    if (hasNextPage && !isFetchingNextPage && lastShown >= rows.length - AHEAD) void fetchNextPage();
+  }, [hasNextPage, isFetchingNextPage, fetchNextPage, lastShown, rows.length]);
+  const activeIndex = activeId === null ? -1 : rows.findIndex((row) => row.id === activeId);
+  useEffect(() => {
+    if (activeIndex >= 0) virtual.scrollToIndex(activeIndex, { align: "auto" });
+  }, [activeIndex, virtual]);
+  const template = narrow ? "2.75rem minmax(0,1fr)" : `2.75rem ${visible.map((id) => columnOf(id)?.width ?? "1fr").join(" ")}`;
+  const count = selectedCount(selection, list.total);
+  const everySelected = selection.mode === "all" && selection.ids.size === 0;
+  const step = (by: number) => {
+    const next = rows[Math.min(rows.length - 1, Math.max(0, activeIndex + by))];
+    if (next) onActivate(next.id);
+  };
+  return (
+    <div
+      ref={scroller}
+      role="grid"
+      tabIndex={0}
+      aria-label={t.devices.title}
+      aria-rowcount={list.total + 1}
+      aria-multiselectable
+      aria-busy={query.isPlaceholderData || undefined}
+      {...(activeId !== null && activeIndex >= 0 && { "aria-activedescendant": `device-${activeId}` })}
+      className={clsx("min-h-0 flex-1 overflow-auto bg-surface outline-offset-[-2px]", query.isPlaceholderData && "opacity-70")}
+      onKeyDown={(event) => {
+        if (event.target !== event.currentTarget) return;
+        if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+          event.preventDefault();
+          step(event.key === "ArrowDown" ? 1 : -1);
+        }
+        if (event.key === " " && activeId) {
+          event.preventDefault();
+          onToggle(activeId, event.shiftKey);
+        }
+      }}
+    >
+      <div className={clsx(!narrow && "min-w-fit")}>
+        <div role="row" aria-rowindex={1} className="sticky top-0 z-10 grid h-8 border-b border-line bg-surface text-xs text-faint" style={{ gridTemplateColumns: template }}>
+          <div role="columnheader" className="flex items-center justify-center">
+            <Checkbox
+              label={t.devices.selectLoaded}
+              checked={count === 0 ? false : everySelected ? true : "indeterminate"}
+              onCheckedChange={() => list.setSelection(count === 0 ? everything() : nothing)}
+            />
+          </div>
+          {narrow ? <HeaderCell id="name" sort={list.filters.sort ?? ""} onSort={(sort) => list.change({ sort })} /> : visible.map((id) => <HeaderCell key={id} id={id} sort={list.filters.sort ?? ""} onSort={(sort) => list.change({ sort })} />)}
+        </div>
+        <div role="rowgroup" className="relative" style={{ height: virtual.getTotalSize() }}>
+          {items.map((item) => {
+            const row = rows[item.index];
+            if (!row) return null;
+            return (
+              <GridRow key={row.id} row={row} index={item.index} top={item.start} template={template} shownKey={visible.join()} active={row.id === activeId} selected={isSelected(selection, row.id)} narrow={narrow} onOpen={onOpen} onToggle={onToggle} />
+            );
+          })}
+        </div>
+        {query.isPending && <GridSkeleton height={height} />}
+      </div>
+    </div>
+  );
+}
+
+function GridSkeleton({ height }: { height: number }) {
+  return (
+    <div role="status" aria-label={t.loading}>
+      {Array.from({ length: 12 }, (_, index) => (
+        <div key={index} className="flex items-center gap-6 border-b border-line/60 px-11" style={{ height }}>
+          <Skeleton className="h-3.5 w-40" />
+          <Skeleton className="h-3.5 w-20" />
+          <Skeleton className="hidden h-3.5 flex-1 md:block" />
+        </div>
+      ))}
+    </div>
+  );
+}

@@ -1,0 +1,16 @@
+/** A band that says since when what is shown is only what was last known. */
+import { Band } from "@unifyit/ui";
+import type { Device } from "@/api/types";
+import { useNow } from "@/lib/clock";
+import { shortTime, toMs } from "@/lib/time";
+import { t } from "@/strings";
+
+export function StateBand({ device }: { device: Pick<Device, "state" | "state_since" | "last_seen"> }) {
+  const now = useNow(60_000);
+  const since = toMs(device.state_since) ?? toMs(device.last_seen);
+  const words = since === null ? t.unknown : shortTime(since, now);
+  if (device.state === "unreachable") return <Band tone="warn">{t.devices.unreachableBand(words)}</Band>;
+  if (device.state === "offline") return <Band tone="off">{t.devices.offlineBand(words)}</Band>;
+  if (device.state === "revoked") return <Band tone="bad">{t.devices.revokedBand}</Band>;
+  return null;
+}

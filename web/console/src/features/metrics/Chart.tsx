@@ -1,0 +1,176 @@
+/** One chart on uPlot: average line in a min-max band, gaps as gaps, dropped data hatched with its reason, shared crosshair, drag to zoom. Loaded when used. */
+import "uplot/dist/uPlot.min.css";
+import { useTheme } from "@unifyit/ui";
+import { useEffect, useMemo, useRef, useState } from "react";
+import uPlot from "uplot";
+import { metric } from "@/lib/format";
+import { timeOfDay, shortTime } from "@/lib/time";
+import { now } from "@/lib/clock";
+import { t } from "@/strings";
+import { latest, type ChartData, type Line } from "./series";
+
+const HEIGHT = 168;
+const MOST_LINES = 6;
+const PALETTE = 6;
+
+export interface ChartProps {
+  title: string;
+  data: ChartData;
+  /** A fixed upper end, such as 100 for percentages. */
+  max?: number;
+  from: number;
+  to: number;
+  onZoom: (from: number, to: number) => void;
+}
+
+/** What the lines are called in the legend. */
+export function lineName(line: Line, lines: readonly Line[]): string {
+  const name = t.metrics.names[line.name] ?? line.name;
+  const manyNames = lines.some((other) => other.name !== line.name);
+  if (line.label === "") return name;
+  return manyNames && name !== "" ? `${line.label} ${name}` : line.label;
+}
+
+function token(name: string): string {
+  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+}
+
+function hatch(context: CanvasRenderingContext2D): CanvasPattern | string {
+  const tile = document.createElement("canvas");
+  tile.width = tile.height = 8;
+  const draw = tile.getContext("2d");
+  if (!draw) return "transparent";
+  draw.strokeStyle = token("--line-strong");
+  draw.beginPath();
+  draw.moveTo(0, 8);
+  draw.lineTo(8, 0);
+  draw.stroke();
+  return context.createPattern(tile, "repeat") ?? "transparent";
+}
+
+function drawGaps(plot: uPlot, gaps: ChartData["gaps"]): void {
+  const { ctx, bbox } = plot;
+  ctx.save();
+  ctx.fillStyle = hatch(ctx);
+  for (const gap of gaps) {
+    const left = Math.max(bbox.left, plot.valToPos(gap.from, "x", true));
+    const right = Math.min(bbox.left + bbox.width, plot.valToPos(gap.to, "x", true));
+    if (right > left) ctx.fillRect(left, bbox.top, right - left, bbox.height);
+  }
+  ctx.restore();
+}
+
+/** Columns in uPlot's order: time, then for each line its maximum, minimum and average. */
+function columns(data: ChartData, lines: readonly Line[]): uPlot.AlignedData {
+  return [data.times, ...lines.flatMap((line) => (lines.length === 1 ? [line.max, line.min, line.avg] : [line.avg]))] as uPlot.AlignedData;
+}
+
+export function Chart({ title, data, max, from, to, onZoom }: ChartProps) {
+  const host = useRef<HTMLDivElement>(null);
+  const plot = useRef<uPlot | null>(null);
+  const { resolved } = useTheme();
+  const [cursor, setCursor] = useState<number | null>(null);
+  const lines = useMemo(() => data.lines.slice(0, MOST_LINES), [data.lines]);
+  const shape = lines.map((line) => line.key).join("|");
+  const unit = lines[0]?.unit ?? "";
+  const latestProps = useRef({ data, lines, from, to, onZoom });
+  useEffect(() => {
+    latestProps.current = { data, lines, from, to, onZoom };
+  });
+
+  useEffect(() => {
+    const element = host.current;
+    if (!element) return;
+    const { lines: shown } = latestProps.current;
+    const axis: uPlot.Axis = { stroke: token("--faint"), font: "11px 'Inter Variable', sans-serif", grid: { stroke: token("--line"), width: 1 }, ticks: { show: false } };
+    const invisible: uPlot.Series = { stroke: "transparent", width: 0, points: { show: false } };
+    const series: uPlot.Series[] = [{}];
+    shown.forEach((_, index) => {
+      const stroke = token(`--chart-${(index % PALETTE) + 1}`);
+      if (shown.length === 1) series.push(invisible, invisible);
+      series.push({ stroke, width: 1.5, spanGaps: false, points: { show: false } });
+    });
+    const chart = new uPlot(
+      {
+        width: Math.max(160, element.clientWidth),
+        height: HEIGHT,
+        legend: { show: false },
+        padding: [8, 4, 0, 0],
+        cursor: { sync: { key: "device-metrics", setSeries: false }, drag: { x: true, y: false, setScale: false }, points: { size: 6 }, y: false },
+        scales: { x: { time: true, range: () => [latestProps.current.from / 1000, latestProps.current.to / 1000] }, y: { range: (_, low, high) => [Math.min(0, low ?? 0), max ?? Math.max((high ?? 1) * 1.1, 1e-3)] } },
+        axes: [{ ...axis, space: 64, size: 26 }, { ...axis, size: 62, space: 34, values: (_, splits) => splits.map((value) => metric(value, unit)) }],
+        series,
+        ...(shown.length === 1 && { bands: [{ series: [1, 2] as [number, number], fill: `color-mix(in srgb, ${token("--chart-1")} 20%, transparent)` }] }),
+        hooks: {
+          drawClear: [(self) => drawGaps(self, latestProps.current.data.gaps)],
+          setCursor: [(self) => setCursor(self.cursor.idx ?? null)],
+          setSelect: [
+            (self) => {
+              const { left, width } = self.select;
+              if (width < 6) return;
+              const start = self.posToVal(left, "x") * 1000;
+              const end = self.posToVal(left + width, "x") * 1000;
+              self.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+              latestProps.current.onZoom(Math.round(start), Math.round(end));
+            },
+          ],
+        },
+      },
+      columns(latestProps.current.data, shown),
+      element,
+    );
+    plot.current = chart;
+    const observer = new ResizeObserver(() => chart.setSize({ width: Math.max(160, element.clientWidth), height: HEIGHT }));
+    observer.observe(element);
+    return () => {
+      observer.disconnect();
+      chart.destroy();
+      plot.current = null;
+    };
+  }, [shape, resolved, max, unit]);
+
+  useEffect(() => {
+    plot.current?.setData(columns(data, lines), true);
+  }, [data, lines, from, to]);
+
+  const newest = lines.map((line) => latest(line.avg)).map((value) => (value === null ? t.metrics.noData : metric(value, unit))).join(", ");
+  return (
+    <figure className="min-w-0">
+      <figcaption className="flex min-h-6 flex-wrap items-baseline gap-x-4 px-1">
+        <span className="text-13 font-medium">{title}</span>
+        <Legend data={data} lines={lines} unit={unit} cursor={cursor} />
+      </figcaption>
+      <div ref={host} role="img" aria-label={t.metrics.chartLabel(title, newest)} style={{ height: HEIGHT }} className="overflow-hidden" />
+    </figure>
+  );
+}
+
+function Legend({ data, lines, unit, cursor }: { data: ChartData; lines: readonly Line[]; unit: string; cursor: number | null }) {
+  const at = cursor === null ? null : data.times[cursor];
+  const gap = at == null ? undefined : data.gaps.find((each) => at >= each.from && at <= each.to);
+  return (
+    <span className="flex min-w-0 flex-1 flex-wrap items-baseline gap-x-3 text-xs text-muted">
+      {lines.map((line, index) => {
+        const value = cursor === null ? latest(line.avg) : (line.avg[cursor] ?? null);
+        const low = cursor === null ? null : line.min[cursor];
+        const high = cursor === null ? null : line.max[cursor];
+        const name = lineName(line, lines);
+        return (
+          <span key={line.key} className="inline-flex min-w-0 items-baseline gap-1.5">
+            <span className="size-2 shrink-0 self-center rounded-sm" style={{ background: `var(--chart-${(index % PALETTE) + 1})` }} aria-hidden />
+            {name && <bdi className="clip max-w-40">{name}</bdi>}
+            <span className="text-text tnum">{value === null ? t.metrics.noData : metric(value, unit)}</span>
+            {lines.length === 1 && low != null && high != null && low !== high && <span className="text-faint tnum">{metric(low, unit)} – {metric(high, unit)}</span>}
+          </span>
+        );
+      })}
+      {data.lines.length > lines.length && <span className="text-faint">+{data.lines.length - lines.length}</span>}
+      <span className="ml-auto text-faint tnum">{gap ? (t.metrics.reasons[gap.reason] ?? gap.reason) : at != null ? timeOrDay(at * 1000) : ""}</span>
+    </span>
+  );
+}
+
+function timeOrDay(ms: number): string {
+  const present = now();
+  return present - ms < 12 * 3_600_000 ? timeOfDay(ms) : shortTime(ms, present);
+}

@@ -1,0 +1,115 @@
+/** Turns what the API and the live socket give into columns that the chart draws: gaps as nulls, the live tail appended. Pure. */
+import { seriesKey, type LiveSamples } from "@/api/events/samples";
+import type { MetricGap, Metrics } from "@/api/types";
+import { toMs } from "@/lib/time";
+
+type Column = (number | null)[];
+
+/** One line with its band. */
+export interface Line {
+  key: string;
+  name: string;
+  label: string;
+  unit: string;
+  avg: Column;
+  min: Column;
+  max: Column;
+}
+
+/** What a chart draws; times in seconds, as uPlot wants them. */
+export interface ChartData {
+  times: number[];
+  lines: Line[];
+  gaps: { from: number; to: number; reason: string }[];
+}
+
+/** A hole in time longer than this many steps is drawn as a gap. */
+const GAP_STEPS = 1.75;
+
+/** Where a null must be inserted: before these indexes time jumps. */
+export function holes(times: readonly number[], stepMs: number): Set<number> {
+  const found = new Set<number>();
+  for (let index = 1; index < times.length; index += 1) {
+    const before = times[index - 1];
+    const here = times[index];
+    if (before !== undefined && here !== undefined && here - before > stepMs * GAP_STEPS) found.add(index);
+  }
+  return found;
+}
+
+function spread<T>(values: readonly T[], at: ReadonlySet<number>, filler: (index: number) => T): T[] {
+  if (at.size === 0) return values.slice();
+  const result: T[] = [];
+  values.forEach((value, index) => {
+    if (at.has(index)) result.push(filler(index));
+    result.push(value);
+  });
+  return result;
+}
+
+/** Builds the columns for the series whose names are asked for. */
+export function chartData(metrics: Metrics, names: readonly string[], live?: LiveSamples): ChartData {
+  const stepMs = metrics.step_s * 1000;
+  const at = holes(metrics.times, stepMs);
+  const times = spread(metrics.times, at, (index) => (metrics.times[index - 1] ?? 0) + stepMs);
+  const nothing = () => null;
+  const lines = metrics.series
+    .filter((series) => names.includes(series.name))
+    .sort((a, b) => names.indexOf(a.name) - names.indexOf(b.name) || a.label.localeCompare(b.label))
+    .map((series) => ({
+      key: seriesKey(series.name, series.label), name: series.name, label: series.label, unit: series.unit,
+      avg: spread(series.avg, at, nothing), min: spread(series.min, at, nothing), max: spread(series.max, at, nothing),
+    }));
+  if (live) appendLive(times, lines, live, stepMs);
+  return { times: times.map((ms) => ms / 1000), lines, gaps: gapBands(metrics.gaps) };
+}
+
+function appendLive(times: number[], lines: Line[], live: LiveSamples, stepMs: number): void {
+  const last = times.at(-1) ?? 0;
+  const fresh = live.tail.filter((sample) => sample.at > last && lines.some((line) => sample.values.has(line.key)));
+  const first = fresh[0];
+  if (!first) return;
+  if (last > 0 && first.at - last > Math.max(stepMs * GAP_STEPS, 120_000)) {
+    times.push(last + stepMs);
+    for (const line of lines) for (const column of [line.avg, line.min, line.max]) column.push(null);
+  }
+  for (const sample of fresh) {
+    times.push(sample.at);
+    for (const line of lines) {
+      const value = sample.values.get(line.key) ?? null;
+      line.avg.push(value);
+      line.min.push(value);
+      line.max.push(value);
+    }
+  }
+}
+
+function gapBands(gaps: readonly MetricGap[]): ChartData["gaps"] {
+  return gaps.flatMap((gap) => {
+    const from = toMs(gap.from);
+    const to = toMs(gap.to);
+    return from === null || to === null || to <= from ? [] : [{ from: from / 1000, to: to / 1000, reason: gap.reason }];
+  });
+}
+
+/** The newest value of a column. */
+export function latest(column: Column): number | null {
+  for (let index = column.length - 1; index >= 0; index -= 1) {
+    const value = column[index];
+    if (value !== null && value !== undefined) return value;
+  }
+  return null;
+}
+
+/** A range of the address as a window with a step that gives a few hundred points. */
+export function window(rangeMs: number, nowMs: number): { from: number; to: number; step: number } {
+  const step = stepFor(rangeMs);
+  const to = Math.ceil(nowMs / (step * 1000)) * step * 1000;
+  return { from: to - Math.ceil(rangeMs / (step * 1000)) * step * 1000, to, step };
+}
+
+/** Seconds between points for a range. */
+export function stepFor(rangeMs: number): number {
+  const goal = rangeMs / 1000 / 400;
+  return [60, 300, 900, 1800, 3600, 7200, 21_600].find((step) => step >= goal) ?? 86_400;
+}

@@ -1,0 +1,37 @@
+/** Audit, API keys, users. */
+export const admin = {
+  audit: {
+    title: "Audit",
+    intro: "Who did what, in the order it happened. Entries cannot be changed.",
+    search: "Search the audit log",
+    actor: "By",
+    actorHint: "Email or key name",
+    columns: { at: "When", actor: "Who", action: "What", target: "On", detail: "Detail", request: "Request" },
+    emptyTitle: "Nothing has been done yet",
+    noMatch: "No entry matches",
+    system: "system",
+  },
+  apiKeys: {
+    title: "API keys",
+    intro: "A key acts with your rights. Send it as “Authorization: Bearer …”.",
+    reference: "API reference",
+    create: "Create key",
+    name: "Name", nameHint: "What will use it.",
+    expires: "Expires", never: "Never", days: (n: number) => `In ${n} days`,
+    columns: { name: "Name", created: "Created", used: "Last used", expires: "Expires" },
+    emptyTitle: "No API keys",
+    emptyDetail: "Scripts and other programs use the same API as this console.",
+    once: "This key is shown once. Copy it before you close this.",
+    made: "Key created",
+    revoke: "Revoke",
+    revokeTitle: (name: string) => `Revoke ${name}?`,
+    revokeDetail: "Programs that use it are refused from then on.",
+    revoked: "Key revoked",
+  },
+  users: {
+    title: "Users",
+    columns: { name: "Name", email: "Email", role: "Role", scope: "Scope", signedIn: "Last sign-in" },
+    emptyTitle: "No users",
+    scopes: { platform: "Platform", partner: "Partner", organization: "Organization", site: "Site" } as Record<string, string>,
+  },
+} as const;

@@ -1,0 +1,47 @@
+import { count } from "@/lib/format";
+
+/** Words that belong to no domain. */
+export const common = {
+  product: "UnifyIT",
+  close: "Close",
+  cancel: "Cancel",
+  save: "Save",
+  saved: "Saved",
+  copy: "Copy",
+  copied: "Copied",
+  search: "Search",
+  clear: "Clear",
+  refresh: "Refresh",
+  delete: "Delete",
+  more: "More",
+  all: "All",
+  none: "None",
+  yes: "Yes",
+  no: "No",
+  unknown: "unknown",
+  never: "never",
+  loadMore: "Load more",
+  loading: "Loading",
+  download: "Download",
+  export: "Export",
+  open: "Open",
+  errors: {
+    retry: "Try again",
+    request: "Request",
+    copyRequest: "Copy request id",
+    notFound: "This page does not exist",
+    notFoundDetail: "It may have been removed, or you may not have access to it.",
+    broken: "This page failed to draw",
+    brokenDetail: "Reload it; if it fails again, report what you did with the text below.",
+    actionFailed: (title: string) => title,
+  },
+  age: {
+    at: (full: string) => full,
+    asOf: (time: string) => `as of ${time}`,
+    stale: (words: string, full: string) => `${words}, ${full}`,
+  },
+  confirm: {
+    typeCount: (n: number) => `Type ${count(n)} to confirm`,
+    typeName: (name: string) => `Type “${name}” to confirm`,
+  },
+} as const;

@@ -1,0 +1,11 @@
+/** Every word the console says, in one catalogue, by domain. Sentences with values are functions. */
+import { admin } from "./admin";
+import { common } from "./common";
+import { devices } from "./devices";
+import { metrics } from "./metrics";
+import { shell } from "./shell";
+import { sites } from "./sites";
+import { tasks } from "./tasks";
+import { terminal } from "./terminal";
+
+export const t = { ...common, ...shell, devices, metrics, sites, tasks, terminal, ...admin } as const;

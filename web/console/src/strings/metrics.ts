@@ -1,0 +1,34 @@
+/** Charts. */
+export const metrics = {
+  range: "Range",
+  ranges: { "15m": "15 min", "1h": "1 h", "6h": "6 h", "24h": "24 h", "7d": "7 d", "30d": "30 d" },
+  custom: (from: string, to: string) => `${from} – ${to}`,
+  back: "Back to live",
+  zoomHint: "Drag across a chart to zoom.",
+  none: "No metrics yet",
+  noneDetail: "The first values arrive about a minute after the agent has joined.",
+  noneInRange: "No values in this range",
+  noneInRangeDetail: "Choose a longer range, or an earlier one.",
+  noData: "no data",
+  chartLabel: (title: string, latest: string) => `Chart of ${title}. Latest: ${latest}`,
+  reasons: {
+    quota: "dropped: the relay's disk quota was reached",
+    offline: "the device was offline",
+    unreachable: "the site was unreachable",
+    agent_stopped: "the agent was not running",
+    clock: "the device's clock was wrong",
+  } as Record<string, string>,
+  charts: {
+    cpu: "CPU", cpuSplit: "CPU by kind", load: "Load", memory: "Memory in use", memoryBytes: "Memory", swap: "Swap",
+    disk: "Disk space in use", diskBytes: "Disk throughput", diskOps: "Disk operations", network: "Network", networkErrors: "Network errors",
+    processes: "Processes", temperature: "Temperature",
+  },
+  names: {
+    "cpu.busy": "busy", "cpu.user": "user", "cpu.system": "system", "cpu.iowait": "waiting for disk", "cpu.steal": "stolen",
+    "load.1": "1 min", "load.5": "5 min", "load.15": "15 min",
+    "memory.used_pct": "in use", "memory.used": "used", "memory.cached": "cached", "memory.available": "available",
+    "swap.used": "used", "disk.used_pct": "in use", "disk.read": "read", "disk.write": "write", "disk.read_ops": "read", "disk.write_ops": "write",
+    "net.rx": "in", "net.tx": "out", "net.rx_errors": "in", "net.tx_errors": "out",
+    "process.count": "all", "process.running": "running", temperature: "",
+  } as Record<string, string>,
+} as const;
