@@ -2,12 +2,12 @@
 //! peers, enrolment.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-//ABUSE
+mod abuse;
 mod client;
-//ENROL
-//FOREIGN
-//FUZZ
-//IDLE
+mod enrolment;
+mod foreign;
+mod fuzz;
+mod idle;
 mod rights;
 mod sessions;
 mod site;
