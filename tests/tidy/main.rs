@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod licences;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -179,8 +181,8 @@ fn the_agent_calls_the_system_only_in_its_platform_folder() {
 
 #[test]
 fn the_spine_of_the_cloud_never_imports_a_feature() {
-    // The table of contents, and what only tests use.
-    let may = ["cloud/src/app.rs", "cloud/src/lib.rs", "cloud/src/main.rs"];
+    // The table of contents, and the command line beside it.
+    let may = ["cloud/src/app.rs", "cloud/src/cli.rs", "cloud/src/lib.rs", "cloud/src/main.rs"];
     let mut offences = Vec::new();
     for (path, text) in sources("cloud/src") {
         let test_only = path.ends_with("testing.rs") || path.ends_with("tests.rs");
@@ -206,7 +208,10 @@ fn features_do_not_reach_into_each_others_sql() {
                 let mut parts = rest.split("::");
                 let other = parts.next().unwrap_or_default();
                 let inner = parts.next().unwrap_or_default();
-                if other != own && inner.starts_with("store") {
+                // A type of another's store is a proof of permission; a function is SQL.
+                let item = parts.next().unwrap_or_default();
+                let function = item.starts_with(|c: char| c.is_lowercase() || c == '{');
+                if other != own && inner.starts_with("store") && function {
                     offences.push(format!("{path}:{}: {}", number + 1, line.trim()));
                 }
             }
