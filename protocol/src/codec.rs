@@ -4,7 +4,12 @@
 //! default the missing ones, so that two versions can talk.
 
 use crate::ProtocolError;
+use cbor4ii::{
+    core::{dec::Read, utils::SliceReader},
+    serde::Deserializer,
+};
 use serde::{Serialize, de::DeserializeOwned};
+use std::collections::BTreeMap;
 
 /// Largest message on any wire, in bytes. libp2p's request-response codec
 /// fails opaquely above 1 MiB, so everything stays well under.
@@ -36,7 +41,71 @@ pub fn decode_within<T: DeserializeOwned>(bytes: &[u8], limit: usize) -> Result<
     if bytes.len() > limit {
         return Err(ProtocolError::TooLarge { actual: bytes.len(), limit });
     }
-    cbor4ii::serde::from_slice(bytes).map_err(|e| ProtocolError::Malformed(e.to_string()))
+    let malformed = |e: &dyn std::fmt::Display| ProtocolError::Malformed(e.to_string());
+    let mut reader = Deserializer::new(SliceReader::new(bytes));
+    let value = T::deserialize(&mut reader).map_err(|e| malformed(&e))?;
+    match reader.into_inner().fill(1) {
+        Ok(rest) if rest.as_ref().is_empty() => Ok(value),
+        _ => Err(malformed(&"bytes follow the message")),
+    }
+}
+
+/// Reads a list of at most `N` items, for `#[serde(deserialize_with = …)]`: a
+/// list of one-byte items would otherwise unfold to many times its message.
+pub(crate) fn at_most<'de, const N: usize, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    T: serde::Deserialize<'de>,
+    D: serde::Deserializer<'de>,
+{
+    struct Items<const N: usize, T>(std::marker::PhantomData<T>);
+    impl<'de, const N: usize, T: serde::Deserialize<'de>> serde::de::Visitor<'de> for Items<N, T> {
+        type Value = Vec<T>;
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            write!(f, "a list of at most {N} items")
+        }
+        fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<T>, A::Error> {
+            let mut items = Vec::with_capacity(seq.size_hint().unwrap_or(0).min(N).min(1024));
+            while let Some(item) = seq.next_element()? {
+                if items.len() == N {
+                    return Err(serde::de::Error::invalid_length(N + 1, &self));
+                }
+                items.push(item);
+            }
+            Ok(items)
+        }
+    }
+    deserializer.deserialize_seq(Items::<N, T>(std::marker::PhantomData))
+}
+
+/// Reads a map of at most `N` entries, as [`at_most`].
+pub(crate) fn at_most_map<'de, const N: usize, V, D>(
+    deserializer: D,
+) -> Result<BTreeMap<String, V>, D::Error>
+where
+    V: serde::Deserialize<'de>,
+    D: serde::Deserializer<'de>,
+{
+    struct Entries<const N: usize, V>(std::marker::PhantomData<V>);
+    impl<'de, const N: usize, V: serde::Deserialize<'de>> serde::de::Visitor<'de> for Entries<N, V> {
+        type Value = BTreeMap<String, V>;
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            write!(f, "a map of at most {N} entries")
+        }
+        fn visit_map<A: serde::de::MapAccess<'de>>(
+            self,
+            mut map: A,
+        ) -> Result<Self::Value, A::Error> {
+            let mut entries = BTreeMap::new();
+            while let Some((key, value)) = map.next_entry()? {
+                if entries.len() == N {
+                    return Err(serde::de::Error::invalid_length(N + 1, &self));
+                }
+                entries.insert(key, value);
+            }
+            Ok(entries)
+        }
+    }
+    deserializer.deserialize_map(Entries::<N, V>(std::marker::PhantomData))
 }
 
 /// Variable-length integers: seven bits a byte, least significant first.

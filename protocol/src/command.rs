@@ -42,7 +42,10 @@ impl Signable for Command {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Targets {
     /// The named devices, at most [`MAX_NAMED_TARGETS`].
-    Devices(Vec<DeviceId>),
+    Devices(
+        #[serde(deserialize_with = "crate::codec::at_most::<MAX_NAMED_TARGETS, _, _>")]
+        Vec<DeviceId>,
+    ),
     /// Every device of the site.
     Site(SiteId),
 }
@@ -80,11 +83,13 @@ pub struct Script {
     /// The script, at most [`MAX_SCRIPT`] bytes. Handed over as a file, never
     /// pasted into a command line.
     pub body: String,
-    /// Arguments after the script, as they are.
+    /// Arguments after the script, as they are; at most 4096.
     #[serde(default)]
+    #[serde(deserialize_with = "crate::codec::at_most::<4096, _, _>")]
     pub args: Vec<String>,
-    /// Environment in addition to the agent's minimal one.
+    /// Environment in addition to the agent's minimal one; at most 4096.
     #[serde(default)]
+    #[serde(deserialize_with = "crate::codec::at_most::<4096, _, _>")]
     pub env: Vec<(String, String)>,
     /// Whole process group is killed after this many seconds; 0 means 3600.
     #[serde(default)]

@@ -4,7 +4,7 @@
 use crate::{
     ProtocolError,
     ids::{GrantId, OrganizationId, SiteId},
-    signing::{PublicKey, Purpose, Signable, Signed},
+    signing::{MAX_SIGNATURES, PublicKey, Purpose, Signable, Signed},
 };
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +35,7 @@ pub struct Grant {
     /// The only site for which it holds.
     pub site: SiteId,
     /// What may be signed.
+    #[serde(deserialize_with = "crate::codec::at_most::<64, _, _>")]
     pub scopes: Vec<Scope>,
     /// Not valid before, Unix milliseconds.
     pub not_before_ms: u64,
@@ -88,7 +89,7 @@ pub fn authorize<T: Signable>(
     trust: Trust<'_>,
     scope: Scope,
 ) -> Result<T, ProtocolError> {
-    if signed.signatures.is_empty() || signed.signatures.len() > 8 {
+    if signed.signatures.is_empty() || signed.signatures.len() > MAX_SIGNATURES {
         return Err(ProtocolError::Signature("it carries no signature, or more than eight"));
     }
     let mut authorized = false;

@@ -39,9 +39,11 @@ pub struct InventoryReport {
     /// Whether `set` is the whole section; otherwise it is applied to the last.
     pub whole: bool,
     /// Entries added or changed, by key.
+    #[serde(deserialize_with = "crate::codec::at_most_map::<MAX_ENTRIES, _, _>")]
     pub set: BTreeMap<String, Entry>,
     /// Keys gone. Empty when `whole`.
     #[serde(default)]
+    #[serde(deserialize_with = "crate::codec::at_most::<MAX_ENTRIES, _, _>")]
     pub gone: Vec<String>,
     /// Entries beyond [`MAX_ENTRIES`], left out.
     #[serde(default)]

@@ -49,8 +49,9 @@ pub struct Hello {
     pub hostname: String,
     /// Clock of the device, Unix milliseconds, to see a wrong one.
     pub now_ms: u64,
-    /// Commands with a durable intent and no outcome yet, bounded.
+    /// Commands with a durable intent and no outcome yet, at most 4096.
     #[serde(default)]
+    #[serde(deserialize_with = "crate::codec::at_most::<4096, _, _>")]
     pub running: Vec<CommandId>,
 }
 

@@ -19,6 +19,9 @@ pub mod config;
 pub mod enroll;
 pub mod envelope;
 pub mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+#[allow(clippy::panic, reason = "properties fail by panicking")]
+pub mod fuzzing;
 pub mod grant;
 pub mod ids;
 pub mod inventory;
@@ -36,3 +39,6 @@ pub mod topics;
 pub mod tunnel;
 
 pub use error::ProtocolError;
+
+#[cfg(test)]
+mod tests;

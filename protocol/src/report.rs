@@ -29,6 +29,7 @@ pub struct ReportBatch {
     /// start of an epoch.
     pub prev: u64,
     /// The reports, each an encoded [`Report`], with its sequence number.
+    #[serde(deserialize_with = "crate::codec::at_most::<MAX_BATCH, _, _>")]
     pub reports: Vec<Sequenced>,
 }
 

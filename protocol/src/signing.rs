@@ -11,6 +11,9 @@ use ed25519_dalek::{Signature as DalekSignature, Signer, SigningKey, VerifyingKe
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::fmt;
 
+/// Most signatures over one value.
+pub const MAX_SIGNATURES: usize = 8;
+
 /// What a signature is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
@@ -66,7 +69,8 @@ pub struct Signed<T> {
     /// The very bytes that were signed: CBOR of `T`.
     #[serde(with = "serde_bytes")]
     pub payload: Vec<u8>,
-    /// At least one.
+    /// At least one, at most [`MAX_SIGNATURES`].
+    #[serde(deserialize_with = "crate::codec::at_most::<MAX_SIGNATURES, _, _>")]
     pub signatures: Vec<SignatureBy>,
     #[serde(skip)]
     kind: std::marker::PhantomData<fn() -> T>,

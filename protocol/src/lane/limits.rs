@@ -6,6 +6,9 @@ use crate::codec::MAX_MESSAGE;
 /// Longest record, in bytes: one record and its frame always fit one message.
 pub const MAX_RECORD: usize = MAX_MESSAGE - 4096;
 
+/// Most records that a reader accepts in one frame.
+pub const MAX_FRAME_RECORDS: usize = 8192;
+
 /// Bytes that a record costs in a frame beside its content.
 pub(super) const RECORD_OVERHEAD: usize = 5;
 
@@ -15,7 +18,7 @@ pub struct LaneLimit {
     /// A frame is closed at this many bytes of records. One longer record still
     /// travels, in a frame of its own.
     pub frame_bytes: usize,
-    /// A frame is closed at this many records.
+    /// A frame is closed at this many records, at most [`MAX_FRAME_RECORDS`].
     pub frame_records: usize,
     /// Frames sent and not acknowledged.
     pub frames_in_flight: usize,

@@ -36,7 +36,7 @@ mod receiver;
 mod sender;
 mod window;
 
-pub use limits::{LaneLimit, LaneLimits, MAX_RECORD};
+pub use limits::{LaneLimit, LaneLimits, MAX_FRAME_RECORDS, MAX_RECORD};
 pub use receiver::{Apply, Receiver, Verdict};
 pub use sender::{Fetch, Forgotten, InFlight, Opened, Sender, SenderPosition, Trim};
 
@@ -81,6 +81,7 @@ pub struct Data {
     #[serde(default, skip_serializing_if = "is_zero")]
     pub skipped: u64,
     /// Consecutive records from `prev + skipped + 1` on, each an encoded message.
+    #[serde(deserialize_with = "crate::codec::at_most::<MAX_FRAME_RECORDS, _, _>")]
     pub records: Vec<serde_bytes::ByteBuf>,
 }
 
@@ -124,6 +125,7 @@ pub struct Ack {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Resume {
     /// A position a lane.
+    #[serde(deserialize_with = "crate::codec::at_most::<16, _, _>")]
     pub positions: Vec<Ack>,
 }
 

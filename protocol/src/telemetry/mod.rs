@@ -42,6 +42,7 @@ pub struct Series {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct SeriesTable {
     /// At most [`MAX_SERIES`].
+    #[serde(deserialize_with = "crate::codec::at_most::<MAX_SERIES, _, _>")]
     pub series: Vec<Series>,
 }
 
@@ -70,6 +71,7 @@ pub struct Sample {
     /// [`SeriesTable::hash`] of the table that names the columns.
     pub table: u32,
     /// One scaled integer a column; `None` where nothing was measured.
+    #[serde(deserialize_with = "crate::codec::at_most::<MAX_SERIES, _, _>")]
     pub values: Vec<Option<i64>>,
 }
 

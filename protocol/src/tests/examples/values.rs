@@ -1,0 +1,200 @@
+//! Fixed values of the types that stand within messages.
+
+use crate::{
+    command::{Action, Command, Interpreter, Script, Targets, Terminal},
+    config::{DeviceConfig, SiteConfig},
+    grant::{Grant, Scope, SiteCertificate},
+    ids::DeviceId,
+    inventory::{InventoryReport, Section},
+    lane::Lane,
+    link::RelayStatus,
+    outcome::{CommandEvent, OutputChunk, Status, Stream},
+    report::Gap,
+    signing::Signer25519,
+    telemetry::{Aggregate, Rollup, Series, SeriesTable},
+    token::{InstallToken, TokenKind},
+};
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+/// An id by its number.
+pub(in crate::tests) fn id<T: From<Uuid>>(n: u128) -> T {
+    Uuid::from_u128(n << 64 | 0x4000_8000_0000_0000_0000 | n).into()
+}
+
+pub(in crate::tests) fn device() -> DeviceId {
+    id(1)
+}
+
+pub(in crate::tests) fn authority() -> Signer25519 {
+    Signer25519::from_seed(&[1; 32])
+}
+
+pub(in crate::tests) fn relay() -> Signer25519 {
+    Signer25519::from_seed(&[2; 32])
+}
+
+pub(in crate::tests) fn grant() -> Grant {
+    Grant {
+        id: id(7),
+        organization: id(2),
+        relay_key: relay().public(),
+        site: id(3),
+        scopes: vec![Scope::Execute, Scope::Terminal],
+        not_before_ms: 1000,
+        expires_ms: 9000,
+    }
+}
+
+pub(in crate::tests) fn site_certificate() -> SiteCertificate {
+    SiteCertificate { organization: id(2), site: id(3), ca_fingerprint: [4; 32], issued_ms: 1000 }
+}
+
+pub(in crate::tests) fn token() -> InstallToken {
+    InstallToken {
+        id: id(8),
+        organization: id(2),
+        site: id(3),
+        authority: authority().public(),
+        kind: TokenKind::Agent {
+            relay_https: vec!["10.0.0.2:8443".into()],
+            ca_fingerprint: [4; 32],
+        },
+        expires_ms: 9000,
+        uses: 5,
+    }
+}
+
+pub(in crate::tests) fn relay_token() -> InstallToken {
+    let kind = TokenKind::Relay {
+        cloud_addresses: vec!["/dns4/cloud.example.org/tcp/4001".into()],
+        cloud_peer: "12D3KooWexample".into(),
+    };
+    InstallToken { kind, ..token() }
+}
+
+fn of(action: Action, targets: Targets) -> Command {
+    Command {
+        id: id(9),
+        organization: id(2),
+        targets,
+        action,
+        not_before_ms: 1000,
+        expires_ms: 9000,
+        counter: 42,
+    }
+}
+
+pub(in crate::tests) fn command() -> Command {
+    let script = Script {
+        interpreter: Interpreter::Bash,
+        body: "echo hi".into(),
+        args: vec!["-v".into()],
+        env: vec![("A".into(), "b".into())],
+        timeout_s: 60,
+        output_limit: 1024,
+        user: Some("nobody".into()),
+        folder: None,
+    };
+    of(Action::Script(script), Targets::Devices(vec![device()]))
+}
+
+pub(in crate::tests) fn cancel() -> Command {
+    of(Action::Cancel { command: id(9) }, Targets::Site(id(3)))
+}
+
+pub(in crate::tests) fn terminal() -> Command {
+    let terminal = Terminal { tunnel: id(10), cols: 80, rows: 24, user: None };
+    of(Action::Terminal(terminal), Targets::Devices(vec![device()]))
+}
+
+pub(in crate::tests) fn event() -> CommandEvent {
+    CommandEvent {
+        command: id(9),
+        status: Status::Failed,
+        at_ms: 5000,
+        exit_code: Some(3),
+        reason: Some("It ended with 3.".into()),
+        output_len: 18,
+        output_cut: 2,
+    }
+}
+
+pub(in crate::tests) fn chunk() -> OutputChunk {
+    OutputChunk { command: id(9), offset: 6, stream: Stream::Stderr, data: b"line\xff\n".to_vec() }
+}
+
+pub(in crate::tests) fn table() -> SeriesTable {
+    let series = |name: &str, label: &str, unit: &str, scale| Series {
+        name: name.into(),
+        label: label.into(),
+        unit: unit.into(),
+        scale,
+    };
+    SeriesTable {
+        series: vec![series("cpu.busy", "", "percent", 1), series("disk.used", "/", "bytes", 0)],
+    }
+}
+
+pub(in crate::tests) fn rollups(rows: u64) -> Vec<Rollup> {
+    (0..rows)
+        .map(|n| {
+            let busy = 20 + (n as i64 * 7) % 11;
+            let used = 4096 * (1000 + n as i64 / 3);
+            Rollup {
+                minute: 29_000_000 + n,
+                count: 6,
+                values: vec![
+                    Some(Aggregate { min: busy - 5, max: busy + 9, avg: busy, last: busy + 1 }),
+                    (n % 5 > 0).then_some(Aggregate {
+                        min: used,
+                        max: used,
+                        avg: used,
+                        last: used,
+                    }),
+                ],
+            }
+        })
+        .collect()
+}
+
+pub(in crate::tests) fn gap() -> Gap {
+    Gap {
+        lane: Lane::Metrics,
+        count: 12,
+        from_ms: 1000,
+        to_ms: 2000,
+        reason: "The disk was full.".into(),
+    }
+}
+
+pub(in crate::tests) fn inventory() -> InventoryReport {
+    let entry = BTreeMap::from([("version".to_owned(), "5.2-2".to_owned())]);
+    InventoryReport {
+        section: Section::Packages,
+        at_ms: 5000,
+        whole: false,
+        set: BTreeMap::from([("dpkg/bash".to_owned(), entry)]),
+        gone: vec!["dpkg/dash".into()],
+        cut: 0,
+    }
+}
+
+pub(in crate::tests) fn device_config() -> DeviceConfig {
+    DeviceConfig { revision: 2, collect_every_s: 10, inventory_every_s: 900 }
+}
+
+pub(in crate::tests) fn site_config() -> SiteConfig {
+    SiteConfig {
+        revision: 3,
+        organization_name: "Example".into(),
+        site_name: "Office".into(),
+        device: device_config(),
+        revoked_tokens: vec![id(8)],
+        ..SiteConfig::default()
+    }
+}
+
+pub(in crate::tests) fn relay_status() -> RelayStatus {
+    RelayStatus { at_ms: 5000, version: "0.1.0".into(), uptime_s: 60, ..RelayStatus::default() }
+}
