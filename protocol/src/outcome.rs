@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// Where a command stands on one device. Order of life:
 /// `Pending → Sent → Running →` one of the finals.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// Stored for the device; the device is offline or not yet served.

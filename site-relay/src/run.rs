@@ -16,13 +16,15 @@ use crate::{
     },
     identity::{Identity, folder::StateFolder, names, server::ServerCertificate},
     lifecycle::Lifecycle,
+    shadow::Shadows,
     site::{self, SiteParts},
     store::StoreHandle,
     telemetry::Telemetry,
     tls,
+    ui::{self, UiParts},
 };
 use serde::{Deserialize, Serialize};
-use std::{future::Future, net::SocketAddr, sync::Arc};
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Instant};
 use time::OffsetDateTime;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -77,6 +79,8 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
     .await?;
     let https = AgentHttps::bind(&config, &identity, Arc::clone(&certificate), &telemetry).await?;
 
+    let pages =
+        AgentHttps::bind_ui(&config, &identity, Arc::clone(&certificate), &telemetry).await?;
     let cache = match config.cache.enabled {
         true => Some((
             Cache::open(config.cache.clone(), &config.state, telemetry.registry())?,
@@ -88,10 +92,10 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
     let runtime = Runtime {
         mqtt: Some(broker.address()?),
         https: Some(https.address()?),
+        ui: Some(pages.address()?),
         admin: Some(admin_listener.local_addr()?),
         cache: cache.as_ref().map(|(_, listener)| listener.local_addr()).transpose()?,
         pid: std::process::id(),
-        ..Runtime::default()
     };
     let reachable = |at: Option<SocketAddr>| {
         at.map(|at| names::reachable_at(&config.names, at)).unwrap_or_default()
@@ -116,7 +120,24 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
         telemetry: telemetry.clone(),
         cancel: life.running(),
     };
-    life.spawn_inner("site", site::run(site));
+    let (shadows, uplink) = (Shadows::default(), watch::Sender::new(site::unconnected()));
+    let ui = ui::router(UiParts {
+        store: site.store.clone(),
+        shadows: shadows.clone(),
+        broker: site.broker.clone(),
+        uplink: uplink.subscribe(),
+        cache: cache.as_ref().map(|(cache, _)| Arc::clone(cache)),
+        enrolment_pin_hash: identity.record.ui_pin_hash.clone(),
+        started: Instant::now(),
+    });
+    life.spawn_inner("site", site::run_with(site, shadows, uplink));
+    life.spawn_outer("local UI", {
+        let cancel = life.accepting();
+        async move {
+            pages.serve(ui, cancel).await;
+            Ok(())
+        }
+    });
     life.spawn_inner("metrics and health", {
         let (telemetry, health, cancel) = (telemetry.clone(), health.clone(), life.running());
         async move {

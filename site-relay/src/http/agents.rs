@@ -86,7 +86,7 @@ impl std::fmt::Debug for AgentHttps {
 }
 
 impl AgentHttps {
-    /// Binds.
+    /// Binds the listener for agents.
     ///
     /// # Errors
     /// [`TlsError`] when the port or the certificates cannot be used.
@@ -96,16 +96,41 @@ impl AgentHttps {
         certificate: Arc<ServerCertificate>,
         telemetry: &Telemetry,
     ) -> Result<Self, TlsError> {
-        let limits = config.https.clone();
-        let refusals = GateMetrics::new(telemetry, "https");
-        let gate = Gate::new(limits.max_half_open, limits.max_half_open_per_ip, refusals.clone());
-        let listener = Listener::bind("agents' HTTPS", config.listen.https, gate).await?;
         let tls = server_config(
             &identity.keys.ca,
             certificate,
             ClientCertificate::Optional,
             config.certificates.grace_days,
         )?;
+        let refusals = GateMetrics::new(telemetry, "https");
+        Self::bind_with("agents' HTTPS", config.listen.https, config, tls, refusals).await
+    }
+
+    /// Binds the listener for browsers on the LAN, who have no certificate.
+    ///
+    /// # Errors
+    /// [`TlsError`] when the port or the certificates cannot be used.
+    pub async fn bind_ui(
+        config: &Config,
+        identity: &Identity,
+        certificate: Arc<ServerCertificate>,
+        telemetry: &Telemetry,
+    ) -> Result<Self, TlsError> {
+        let tls = server_config(&identity.keys.ca, certificate, ClientCertificate::None, 0)?;
+        let refusals = GateMetrics::new(telemetry, "ui");
+        Self::bind_with("local UI", config.listen.ui, config, tls, refusals).await
+    }
+
+    async fn bind_with(
+        what: &'static str,
+        address: SocketAddr,
+        config: &Config,
+        tls: Arc<rustls::ServerConfig>,
+        refusals: GateMetrics,
+    ) -> Result<Self, TlsError> {
+        let limits = config.https.clone();
+        let gate = Gate::new(limits.max_half_open, limits.max_half_open_per_ip, refusals.clone());
+        let listener = Listener::bind(what, address, gate).await?;
         Ok(Self { listener, acceptor: tls.into(), limits, refusals })
     }
 

@@ -52,6 +52,8 @@ pub enum ClientCertificate {
     Required,
     /// Those who have one show it; newcomers have none yet.
     Optional,
+    /// Nobody is asked: browsers.
+    None,
 }
 
 /// TLS settings of a listener: server certificate by resolver, clients checked
@@ -70,19 +72,24 @@ pub fn server_config(
 ) -> Result<Arc<ServerConfig>, TlsError> {
     let setup = |e: &dyn std::fmt::Display| TlsError::Setup(e.to_string());
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut roots = RootCertStore::empty();
-    roots.add(ca.certificate().clone()).map_err(|e| setup(&e))?;
-    let mut verifier =
-        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
-    if clients == ClientCertificate::Optional {
-        verifier = verifier.allow_unauthenticated();
-    }
-    let verifier = verifier.build().map_err(|e| setup(&e))?;
-    let mut config = ServerConfig::builder_with_provider(provider)
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
-        .map_err(|e| setup(&e))?
-        .with_client_cert_verifier(Arc::new(GraceVerifier::new(verifier, grace_days)))
-        .with_cert_resolver(certificate);
+        .map_err(|e| setup(&e))?;
+    let builder = match clients {
+        ClientCertificate::None => builder.with_no_client_auth(),
+        ClientCertificate::Required | ClientCertificate::Optional => {
+            let mut roots = RootCertStore::empty();
+            roots.add(ca.certificate().clone()).map_err(|e| setup(&e))?;
+            let mut verifier =
+                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            if clients == ClientCertificate::Optional {
+                verifier = verifier.allow_unauthenticated();
+            }
+            let verifier = verifier.build().map_err(|e| setup(&e))?;
+            builder.with_client_cert_verifier(Arc::new(GraceVerifier::new(verifier, grace_days)))
+        }
+    };
+    let mut config = builder.with_cert_resolver(certificate);
     config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok(Arc::new(config))

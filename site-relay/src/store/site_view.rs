@@ -1,0 +1,89 @@
+//! What the local UI reads: commands and how they fare, names of columns.
+
+use super::{
+    StoreHandle,
+    error::StoreError,
+    tables::{self, CommandRecord, status_of},
+};
+use crate::{shadow::Shadow, ui::Tables};
+use redb::ReadableTable;
+use serde::Serialize;
+use std::collections::{BTreeMap, HashMap};
+use unifyit_protocol::{
+    codec,
+    ids::{CommandId, DeviceId},
+    outcome::Status,
+};
+
+/// A command as on-site staff see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CommandView {
+    /// Its id.
+    pub id: CommandId,
+    /// When it came, Unix milliseconds.
+    pub received_ms: u64,
+    /// Until when it may start, Unix milliseconds.
+    pub expires_ms: u64,
+    /// Whether every device has ended.
+    pub done: bool,
+    /// Devices by state.
+    pub counts: BTreeMap<Status, u64>,
+}
+
+impl StoreHandle {
+    /// The newest commands of the inbox, at most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the file fails.
+    pub async fn recent_commands(&self, limit: usize) -> Result<Vec<CommandView>, StoreError> {
+        self.read(move |tx| {
+            let deliveries = tx.open_table(tables::DELIVERIES)?;
+            let mut all = Vec::new();
+            for row in tx.open_table(tables::COMMANDS)?.iter()? {
+                let (key, value) = row?;
+                let record: CommandRecord = codec::decode_within(value.value(), usize::MAX)?;
+                all.push((record.received_ms, key.value(), record.expires_ms));
+            }
+            all.sort_by_key(|(received_ms, ..)| std::cmp::Reverse(*received_ms));
+            all.truncate(limit);
+            let mut views = Vec::with_capacity(all.len());
+            for (received_ms, id, expires_ms) in all {
+                let mut counts = BTreeMap::new();
+                for row in deliveries.range((id, 0)..=(id, u128::MAX))? {
+                    *counts.entry(status_of(row?.1.value().0)).or_default() += 1;
+                }
+                let done = counts.keys().all(|status: &Status| status.is_final());
+                let id = CommandId(uuid::Uuid::from_u128(id));
+                views.push(CommandView { id, received_ms, expires_ms, done, counts });
+            }
+            Ok(views)
+        })
+        .await
+    }
+
+    /// The series tables that the newest samples refer to.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the file fails.
+    pub async fn newest_tables(
+        &self,
+        shadows: &HashMap<DeviceId, Shadow>,
+    ) -> Result<Tables, StoreError> {
+        let wanted: Vec<_> = shadows
+            .iter()
+            .filter_map(|(device, shadow)| Some((*device, shadow.newest.as_ref()?.table)))
+            .collect();
+        self.read(move |tx| {
+            let series = tx.open_table(tables::SERIES)?;
+            let mut named = Tables::new();
+            for (device, hash) in wanted {
+                let key = (tables::device_key(device), hash);
+                if let Some(bytes) = series.get(key)? {
+                    named.insert((device, hash), codec::decode(bytes.value())?);
+                }
+            }
+            Ok(named)
+        })
+        .await
+    }
+}

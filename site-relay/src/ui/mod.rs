@@ -1,0 +1,98 @@
+//! The local UI: what on-site staff see when something is wrong.
+//!
+//! HTTPS with the site's own certificate, reached on the LAN, and complete while
+//! the WAN is down (G9): sign-in checks the PIN's hash that the site already
+//! holds ([`sessions`]), every answer is read from this machine's memory and
+//! store ([`view`]), and the pages are embedded in the binary ([`assets`]).
+//! [`live`] tells open pages that something changed.
+
+mod api;
+mod assets;
+mod live;
+mod sessions;
+mod view;
+
+pub use sessions::Sessions;
+pub use view::Tables;
+
+use crate::{
+    broker::BrokerHandle, cache::Cache, shadow::Shadows, store::StoreHandle, uplink::UplinkState,
+};
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, Request},
+    middleware::{Next, from_fn},
+    response::Response,
+    routing::{get, post},
+};
+use http::{HeaderValue, header};
+use std::{sync::Arc, time::Instant};
+use tokio::sync::watch;
+
+/// Bytes of a request's body at most.
+const MAX_BODY: usize = 16 * 1024;
+
+/// What the local UI reads from.
+#[derive(Clone)]
+pub struct UiParts {
+    /// Durable state.
+    pub store: StoreHandle,
+    /// Newest values.
+    pub shadows: Shadows,
+    /// Connected devices.
+    pub broker: BrokerHandle,
+    /// Connection to the cloud.
+    pub uplink: watch::Receiver<UplinkState>,
+    /// Package cache, when it runs.
+    pub cache: Option<Arc<Cache>>,
+    /// The PIN's hash set at enrolment; one set in the console comes before it.
+    pub enrolment_pin_hash: String,
+    /// Start of the relay.
+    pub started: Instant,
+}
+
+struct Ui {
+    parts: UiParts,
+    sessions: Sessions,
+    newest: live::Newest,
+}
+
+/// The routes of the local UI.
+#[must_use]
+pub fn router(parts: UiParts) -> Router {
+    let ui = Arc::new(Ui { parts, sessions: Sessions::default(), newest: live::Newest::default() });
+    let signed_in = Router::new()
+        .route("/api/overview", get(api::overview::handle))
+        .route("/api/devices", get(api::devices::handle))
+        .route("/api/work", get(api::work::handle))
+        .route("/api/cache", get(api::cache::handle))
+        .route("/api/session", get(api::session::handle))
+        .route("/api/events", get(live::handle))
+        .route_layer(axum::middleware::from_fn_with_state(Arc::clone(&ui), sessions::require));
+    Router::new()
+        .route("/api/sign-in", post(api::sign_in::handle))
+        .route("/api/sign-out", post(api::sign_out::handle))
+        .merge(signed_in)
+        .fallback(assets::serve)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(from_fn(harden))
+        .with_state(ui)
+}
+
+/// Headers that keep the pages from being framed, sniffed or scripted by others.
+async fn harden(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    let mut put = |name, value| {
+        headers.insert(name, HeaderValue::from_static(value));
+    };
+    put(
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    );
+    put(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    put(header::X_FRAME_OPTIONS, "DENY");
+    put(header::REFERRER_POLICY, "no-referrer");
+    put(header::STRICT_TRANSPORT_SECURITY, "max-age=31536000");
+    response
+}
