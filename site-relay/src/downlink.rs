@@ -1,1 +1,199 @@
-//! Durable records from the cloud: inbox, settings, revocations.
+//! From the cloud's lane into the inbox, exactly once (G2).
+//!
+//! Frames are applied in order by a task of their own: the records' effects and
+//! the position in the cloud's lane are one commit, the acknowledgement follows
+//! it (G1), and only then do broker and fan-out hear of it. A crash in between
+//! costs nothing, because both read the store at start.
+
+use crate::{
+    broker::BrokerHandle,
+    fanout::FanoutHandle,
+    store::{StoreError, StoreHandle, tables, txn::NewCommand, txn::Txn},
+    uplink::session::Ended,
+};
+use prometheus::IntCounter;
+use tokio::sync::mpsc;
+use unifyit_protocol::{
+    config::DeviceConfig,
+    envelope::Decoded,
+    ids::DeviceId,
+    lan::DownControl,
+    lane::{Ack, Data, Lane, Receiver, Resume, Verdict},
+    link::{DownRecord, Frame},
+    topics::Down,
+};
+
+/// Frames that wait for their commit.
+const QUEUE: usize = 64;
+
+/// What the downlink works with.
+#[derive(Clone)]
+pub(crate) struct DownlinkParts {
+    pub(crate) store: StoreHandle,
+    pub(crate) broker: BrokerHandle,
+    pub(crate) fanout: FanoutHandle,
+    pub(crate) unknown: IntCounter,
+}
+
+/// What is to be done when a commit is durable.
+#[derive(Debug, Default)]
+pub(crate) struct Effects {
+    pub(crate) commands: Vec<NewCommand>,
+    pub(crate) revoked: Vec<DeviceId>,
+    pub(crate) config: Option<DeviceConfig>,
+    pub(crate) unknown: u64,
+}
+
+/// The downlink of one session.
+pub(crate) struct Downlink {
+    frames: mpsc::Sender<Data>,
+    answers: mpsc::Receiver<Result<Frame, Ended>>,
+}
+
+impl Downlink {
+    /// Begins a session: where this relay stands.
+    pub(crate) async fn open(parts: DownlinkParts) -> Result<(Self, Resume), StoreError> {
+        let (epoch, through) = parts.store.write(|txn| Ok(txn.mem.down)).await?;
+        let at = Ack { lane: Lane::Urgent, epoch, through };
+        let known = (epoch, through) != (0, 0);
+        let mut receiver = Receiver::new(&[Lane::Urgent], known.then_some(at));
+        let resume = receiver.resume();
+        let (frames, queue) = mpsc::channel(QUEUE);
+        let (answer, answers) = mpsc::channel(QUEUE);
+        tokio::spawn(run(parts, receiver, queue, answer));
+        Ok((Self { frames, answers }, resume))
+    }
+
+    /// Takes a frame; waits when too many wait.
+    pub(crate) async fn take(&self, data: Data) -> Result<(), Ended> {
+        let sent = self.frames.send(data).await;
+        sent.map_err(|_| Ended::Lost("the downlink stopped".into()))
+    }
+
+    /// The next frame to send.
+    pub(crate) async fn next(&mut self) -> Option<Result<Frame, Ended>> {
+        self.answers.recv().await
+    }
+}
+
+async fn run(
+    parts: DownlinkParts,
+    mut receiver: Receiver,
+    mut queue: mpsc::Receiver<Data>,
+    answer: mpsc::Sender<Result<Frame, Ended>>,
+) {
+    while let Some(data) = queue.recv().await {
+        let outcome = one(&parts, &mut receiver, data).await;
+        let failed = outcome.is_err();
+        if let Some(frame) = outcome.transpose()
+            && answer.send(frame).await.is_err()
+        {
+            return;
+        }
+        if failed {
+            return;
+        }
+    }
+}
+
+async fn one(
+    parts: &DownlinkParts,
+    receiver: &mut Receiver,
+    data: Data,
+) -> Result<Option<Frame>, Ended> {
+    let apply = match receiver.accept(data)? {
+        Verdict::Apply(apply) => apply,
+        Verdict::Duplicate(ack) => return Ok(Some(Frame::Ack(ack))),
+        Verdict::OutOfStep(resume) => return Ok(Some(Frame::Resume(resume))),
+        Verdict::Ignored => return Ok(None),
+    };
+    let (becomes, records) = (apply.becomes, apply.records);
+    let outcome = parts.store.write(move |txn| take_records(txn, becomes, records)).await;
+    match outcome {
+        Ok(Some(effects)) => {
+            receiver.committed(becomes)?;
+            follow(parts, effects).await;
+            Ok(Some(Frame::Ack(becomes)))
+        }
+        // A transaction of the session before this one ended late.
+        Ok(None) => Err(Ended::Lost("the lane moved on in an earlier session".into())),
+        Err(error) => {
+            tracing::warn!(%error, "the cloud's records could not be stored");
+            Err(error.into())
+        }
+    }
+}
+
+/// Applies records and moves the position, unless they were applied already.
+pub(crate) fn take_records(
+    txn: &mut Txn<'_>,
+    becomes: Ack,
+    records: Vec<(u64, Vec<u8>)>,
+) -> Result<Option<Effects>, StoreError> {
+    let (epoch, through) = txn.mem.down;
+    let first = records.first().map_or(becomes.through, |(seq, _)| *seq);
+    let follows = match becomes.epoch.cmp(&epoch) {
+        std::cmp::Ordering::Less => false,
+        std::cmp::Ordering::Equal => first > through && becomes.through > through,
+        std::cmp::Ordering::Greater => true,
+    };
+    if !follows {
+        return Ok(None);
+    }
+    let mut effects = Effects::default();
+    for (_, body) in records {
+        match DownRecord::decode(&body) {
+            Ok(Decoded::Known(record)) => take_record(txn, record, &mut effects)?,
+            // Skipped and counted: one record that this build cannot read must
+            // not stop all that follow.
+            Ok(Decoded::Unknown(_)) | Err(_) => effects.unknown += 1,
+        }
+    }
+    txn.mem.down = (becomes.epoch, becomes.through);
+    txn.put_meta(tables::META_DOWN, &(becomes.epoch, becomes.through))?;
+    Ok(Some(effects))
+}
+
+fn take_record(
+    txn: &mut Txn<'_>,
+    record: DownRecord,
+    effects: &mut Effects,
+) -> Result<(), StoreError> {
+    match record {
+        DownRecord::Command(deliver) => {
+            effects.commands.extend(txn.take_command(deliver)?);
+        }
+        DownRecord::Config(config) => {
+            let device = config.device.clone();
+            if txn.take_site_config(config)? {
+                effects.config = Some(device);
+            }
+        }
+        DownRecord::RevokeDevice(device) => {
+            txn.revoke_device(device)?;
+            effects.revoked.push(device);
+        }
+        DownRecord::RevokeToken(token) => txn.revoke_token(token)?,
+    }
+    Ok(())
+}
+
+/// What follows a durable commit.
+async fn follow(parts: &DownlinkParts, effects: Effects) {
+    parts.unknown.inc_by(effects.unknown);
+    for device in effects.revoked {
+        parts.broker.disconnect(device, "the device was revoked");
+    }
+    if let Some(config) = effects.config
+        && let Ok(bytes) = DownControl::Config(config).encode()
+    {
+        let bytes = bytes::Bytes::from(bytes);
+        for device in parts.broker.online() {
+            // A device that is gone gets its settings with the next welcome.
+            drop(parts.broker.send(device, Down::Control, bytes.clone()));
+        }
+    }
+    if !effects.commands.is_empty() {
+        parts.fanout.commands(effects.commands).await;
+    }
+}

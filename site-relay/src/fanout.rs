@@ -1,1 +1,214 @@
-//! Delivery of commands from the inbox to devices.
+//! Fan-out: one command to many devices, until each has answered or its time is
+//! over.
+//!
+//! The courier's plan lives in memory and is read from the inbox at start. A
+//! device gets what is pending for it when it is ready (connected, subscribed,
+//! introduced) and again when it stays silent; its guard recognises repeats and
+//! answers with what it knows (G3). Every change that matters is a job of the
+//! store; progress travels to the cloud from there, many devices in one record.
+
+mod plan;
+
+#[cfg(test)]
+mod tests;
+
+use crate::{
+    broker::BrokerHandle,
+    store::{StoreError, StoreHandle, inbox, txn::NewCommand},
+    telemetry::Telemetry,
+};
+use plan::Plan;
+use prometheus::{IntCounterVec, IntGauge};
+use std::{collections::HashMap, time::Duration};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use unifyit_protocol::{
+    ids::{CommandId, DeviceId},
+    outcome::Status,
+    topics::Down,
+};
+
+/// Messages that may wait; callers are slowed down beyond it, or repeat.
+const QUEUE: usize = 4096;
+/// How often silence and expiry are looked at.
+const TICK: Duration = Duration::from_millis(500);
+
+/// Something for the fan-out.
+#[derive(Debug)]
+enum Message {
+    New(Vec<NewCommand>),
+    Ready(DeviceId),
+    Answered(Vec<(DeviceId, CommandId, Status)>),
+}
+
+/// Reaches the fan-out. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct FanoutHandle(mpsc::Sender<Message>);
+
+/// The fan-out's end of the queue.
+#[derive(Debug)]
+pub(crate) struct FanoutInbox(mpsc::Receiver<Message>);
+
+/// Makes the queue of the fan-out.
+pub(crate) fn channel() -> (FanoutHandle, FanoutInbox) {
+    let (sender, receiver) = mpsc::channel(QUEUE);
+    (FanoutHandle(sender), FanoutInbox(receiver))
+}
+
+impl FanoutHandle {
+    /// Commands became durable.
+    pub(crate) async fn commands(&self, commands: Vec<NewCommand>) {
+        // A closed queue means that the relay is stopping; the inbox has them.
+        drop(self.0.send(Message::New(commands)).await);
+    }
+
+    /// A device can be served. Lost at a full queue: the next look at silent
+    /// devices makes up for it.
+    pub(crate) fn ready(&self, device: DeviceId) {
+        drop(self.0.try_send(Message::Ready(device)));
+    }
+
+    /// Devices reported, durably. Lost at a full queue: the device is asked again
+    /// and answers with what it knows.
+    pub(crate) fn answered(&self, reports: Vec<(DeviceId, CommandId, Status)>) {
+        drop(self.0.try_send(Message::Answered(reports)));
+    }
+}
+
+#[derive(Debug)]
+struct FanoutMetrics {
+    open: IntGauge,
+    deliveries: IntCounterVec,
+}
+
+impl FanoutMetrics {
+    fn register(telemetry: &Telemetry) -> Self {
+        Self {
+            open: telemetry.gauge("fanout_waiting", "Deliveries that no device answered yet."),
+            deliveries: telemetry.counters(
+                "fanout_deliveries",
+                "Deliveries by what happened: sent, repeated, answered, finished, expired.",
+                "what",
+            ),
+        }
+    }
+
+    fn count(&self, what: &str, n: usize) {
+        self.deliveries.with_label_values(&[what]).inc_by(n as u64);
+    }
+}
+
+/// The courier.
+pub(crate) struct Fanout {
+    store: StoreHandle,
+    broker: BrokerHandle,
+    plan: Plan,
+    metrics: FanoutMetrics,
+}
+
+impl Fanout {
+    /// Reads the plan from the inbox.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the file fails.
+    pub(crate) async fn load(
+        store: StoreHandle,
+        broker: BrokerHandle,
+        telemetry: &Telemetry,
+    ) -> Result<Self, StoreError> {
+        let mut plan = Plan::default();
+        for loaded in store.read(inbox::load).await? {
+            plan.load(loaded);
+        }
+        Ok(Self { store, broker, plan, metrics: FanoutMetrics::register(telemetry) })
+    }
+
+    /// Runs until cancelled.
+    pub(crate) async fn run(mut self, mut inbox: FanoutInbox, cancel: CancellationToken) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = cancel.cancelled() => return,
+                message = inbox.0.recv() => match message {
+                    Some(message) => self.take(message).await,
+                    None => return,
+                },
+                _ = tick.tick() => self.tick().await,
+            }
+            self.metrics.open.set(i64::try_from(self.plan.waiting()).unwrap_or(i64::MAX));
+        }
+    }
+
+    async fn take(&mut self, message: Message) {
+        let now_ms = self.store.now_ms();
+        match message {
+            Message::New(commands) => {
+                for command in commands {
+                    let id = command.command;
+                    let devices = command.devices.clone();
+                    self.plan.add(command);
+                    self.deliver(devices.into_iter().map(|d| (d, id)).collect(), now_ms).await;
+                }
+            }
+            Message::Ready(device) => {
+                let open = self.plan.open_for(device);
+                self.deliver(open, now_ms).await;
+            }
+            Message::Answered(reports) => {
+                self.metrics.count("answered", reports.len());
+                let finished = self.plan.answered(&reports);
+                self.finish(finished).await;
+            }
+        }
+    }
+
+    async fn tick(&mut self) {
+        let now_ms = self.store.now_ms();
+        for (command, devices) in self.plan.expired(now_ms) {
+            self.metrics.count("expired", devices.len());
+            let outcome = self.store.submit(move |txn| {
+                txn.expire(command, &devices)?;
+                txn.finish_command(command)
+            });
+            if let Err(error) = outcome.await {
+                tracing::warn!(%error, "an expiry could not be stored");
+            }
+        }
+        let silent = self.plan.silent(now_ms);
+        let online: Vec<_> =
+            silent.into_iter().filter(|(device, _)| self.broker.is_online(*device)).collect();
+        self.metrics.count("repeated", online.len());
+        self.deliver(online, now_ms).await;
+    }
+
+    /// Hands commands to those devices that are online, and notes it once a
+    /// command for all of them.
+    async fn deliver(&mut self, wanted: Vec<(DeviceId, CommandId)>, now_ms: u64) {
+        let mut sent: HashMap<CommandId, Vec<DeviceId>> = HashMap::new();
+        for (device, command) in wanted {
+            let Some(payload) = self.plan.payload(command, now_ms) else { continue };
+            if self.broker.send(device, Down::Command, payload).is_ok()
+                && self.plan.sent(device, command, now_ms)
+            {
+                sent.entry(command).or_default().push(device);
+            }
+        }
+        for (command, devices) in sent {
+            self.metrics.count("sent", devices.len());
+            let outcome = self.store.submit(move |txn| txn.mark_sent(command, &devices)).await;
+            if let Err(error) = outcome {
+                tracing::warn!(%error, "that a command was sent could not be stored");
+            }
+        }
+    }
+
+    async fn finish(&mut self, finished: Vec<CommandId>) {
+        for command in finished {
+            self.metrics.count("finished", 1);
+            if let Err(error) = self.store.submit(move |txn| txn.finish_command(command)).await {
+                tracing::warn!(%error, "a command's end could not be stored");
+            }
+        }
+    }
+}

@@ -1,1 +1,152 @@
-//! Presence and checks of devices.
+//! Presence of devices: who is told to be online, decided without I/O.
+//!
+//! Connections come and go faster than is worth telling: an agent that restarts
+//! or changes its address is back within a second. So going is told after a
+//! short grace, coming when the agent has introduced itself. What the cloud was
+//! told is durable ([`crate::store`]); devices that were told to be online
+//! before a restart of the relay get time to come back.
+
+use crate::store::PresenceChange;
+use std::{collections::HashMap, net::IpAddr};
+use unifyit_protocol::ids::DeviceId;
+
+/// A device that went is told to be offline after this.
+const OFFLINE_AFTER_MS: u64 = 2_000;
+/// A device that connected and does not introduce itself is told to be online
+/// after this.
+const ONLINE_AFTER_MS: u64 = 2_000;
+/// Devices that were online when the relay stopped may take this long to return:
+/// the longest pause between two attempts of an agent.
+const RETURN_WITHIN_MS: u64 = 45_000;
+
+#[derive(Debug, Clone)]
+struct Seen {
+    online: bool,
+    since_ms: u64,
+    address: String,
+    /// When to tell; `None` when all is told.
+    due_ms: Option<u64>,
+}
+
+/// What is seen of all devices.
+#[derive(Debug, Default)]
+pub(crate) struct Monitor {
+    devices: HashMap<DeviceId, Seen>,
+}
+
+impl Monitor {
+    /// Starts with the devices that the cloud holds to be online.
+    pub(crate) fn new(online: impl IntoIterator<Item = DeviceId>, now_ms: u64) -> Self {
+        let gone = Seen {
+            online: false,
+            since_ms: now_ms,
+            address: String::new(),
+            due_ms: Some(now_ms + RETURN_WITHIN_MS),
+        };
+        Self { devices: online.into_iter().map(|d| (d, gone.clone())).collect() }
+    }
+
+    /// A device connected.
+    pub(crate) fn connected(&mut self, device: DeviceId, address: IpAddr, now_ms: u64) {
+        let seen = Seen {
+            online: true,
+            since_ms: now_ms,
+            address: address.to_canonical().to_string(),
+            due_ms: Some(now_ms + ONLINE_AFTER_MS),
+        };
+        self.devices.insert(device, seen);
+    }
+
+    /// A device introduced itself.
+    pub(crate) fn introduced(&mut self, device: DeviceId, now_ms: u64) {
+        if let Some(seen) = self.devices.get_mut(&device).filter(|s| s.due_ms.is_some()) {
+            seen.due_ms = Some(now_ms);
+        }
+    }
+
+    /// A device's session ended.
+    pub(crate) fn disconnected(&mut self, device: DeviceId, now_ms: u64) {
+        if let Some(seen) = self.devices.get_mut(&device) {
+            seen.online = false;
+            seen.since_ms = now_ms;
+            seen.due_ms = Some(now_ms + OFFLINE_AFTER_MS);
+        }
+    }
+
+    /// When something is to be told next.
+    pub(crate) fn next_due_ms(&self) -> Option<u64> {
+        self.devices.values().filter_map(|s| s.due_ms).min()
+    }
+
+    /// What is to be told by now. The store leaves out what was told before.
+    pub(crate) fn due(&mut self, now_ms: u64) -> Vec<PresenceChange> {
+        let due = self.devices.iter_mut().filter(|(_, s)| s.due_ms.is_some_and(|at| at <= now_ms));
+        due.map(|(device, seen)| {
+            seen.due_ms = None;
+            PresenceChange {
+                device: *device,
+                online: seen.online,
+                at_ms: seen.since_ms,
+                address: seen.address.clone(),
+            }
+        })
+        .collect()
+    }
+
+    /// Tells again: the commit of these changes failed.
+    pub(crate) fn retry(&mut self, changes: &[PresenceChange], now_ms: u64) {
+        for change in changes {
+            if let Some(seen) = self.devices.get_mut(&change.device) {
+                seen.due_ms = seen.due_ms.or(Some(now_ms + 1000));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn address() -> IpAddr {
+        "192.0.2.7".parse().unwrap()
+    }
+
+    #[test]
+    fn a_short_break_is_not_told() {
+        let (mut monitor, device) = (Monitor::default(), DeviceId::generate());
+        monitor.connected(device, address(), 0);
+        monitor.introduced(device, 100);
+        assert!(monitor.due(100).iter().all(|c| c.online));
+        monitor.disconnected(device, 1000);
+        assert!(monitor.due(2999).is_empty());
+        monitor.connected(device, address(), 2999);
+        monitor.introduced(device, 2999);
+        assert!(monitor.due(3000).iter().all(|c| c.online));
+    }
+
+    #[test]
+    fn going_is_told_within_seconds() {
+        let (mut monitor, device) = (Monitor::default(), DeviceId::generate());
+        monitor.connected(device, address(), 0);
+        monitor.introduced(device, 0);
+        assert_eq!(monitor.due(0).len(), 1);
+        monitor.disconnected(device, 10_000);
+        assert_eq!(monitor.next_due_ms(), Some(12_000));
+        let told = monitor.due(12_000);
+        assert_eq!((told[0].online, told[0].at_ms), (false, 10_000));
+        assert!(monitor.due(60_000).is_empty());
+    }
+
+    #[test]
+    fn devices_of_before_a_restart_get_time_to_return() {
+        let (stays, returns) = (DeviceId::generate(), DeviceId::generate());
+        let mut monitor = Monitor::new([stays, returns], 0);
+        monitor.connected(returns, address(), 5_000);
+        monitor.introduced(returns, 5_000);
+        assert!(monitor.due(44_000).iter().all(|c| c.device == returns && c.online));
+        let told = monitor.due(45_000);
+        assert_eq!(told.len(), 1);
+        assert!(told[0].device == stays && !told[0].online);
+    }
+}

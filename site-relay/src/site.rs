@@ -1,15 +1,32 @@
-//! Joins store, broker and cloud: ingest, fan-out, downlink and uplink.
+//! Joins store, broker and cloud: ingest, rollup, fan-out, downlink and uplink.
 
 use crate::{
     broker::{BrokerEvent, BrokerHandle},
     config::Config,
+    downlink::DownlinkParts,
+    fanout,
     identity::Identity,
-    store::StoreHandle,
+    ingest::{self, Ingest},
+    live::LiveHub,
+    monitor::Monitor,
+    rollup,
+    shadow::Shadows,
+    status,
+    store::{Quotas, StoreHandle},
     telemetry::Telemetry,
+    tunnel::Tunnels,
+    uplink::{Uplink, UplinkState, session::SessionParts},
 };
-use std::sync::Arc;
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
+use anyhow::Context as _;
+use std::{sync::Arc, time::Duration};
+use tokio::sync::{Mutex, mpsc, watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// How often space is looked at, and how often the file is compacted if that pays.
+const SPACE_EVERY: Duration = Duration::from_secs(10);
+const COMPACT_EVERY: Duration = Duration::from_secs(6 * 3600);
+/// How long a stop waits for the farewell to the cloud and the last commits.
+const DRAIN: Duration = Duration::from_secs(5);
 
 /// What the site's machinery works with.
 #[derive(Debug)]
@@ -36,11 +53,114 @@ pub struct SiteParts {
 ///
 /// # Errors
 /// When a part fails for good; the relay then stops and is started anew.
-pub async fn run(mut parts: SiteParts) -> anyhow::Result<()> {
+pub async fn run(parts: SiteParts) -> anyhow::Result<()> {
+    run_with(parts, Shadows::default(), watch::Sender::new(unconnected())).await
+}
+
+/// The uplink before its first attempt.
+#[must_use]
+pub fn unconnected() -> UplinkState {
+    let since_ms = crate::store::system_ms();
+    UplinkState { up: false, since_ms, reason: "Not connected yet.".into() }
+}
+
+/// Runs as [`run`] does, with shadows and the uplink's state shared with others.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_with(
+    parts: SiteParts,
+    shadows: Shadows,
+    state: watch::Sender<UplinkState>,
+) -> anyhow::Result<()> {
+    let SiteParts { store, broker, events, identity, config, lan_https, telemetry, cancel } = parts;
+    store.register(&telemetry);
+    let presence = store.all_presence().await.context("reading who was online")?;
+    let online = presence.into_iter().filter(|(_, p)| p.online).map(|(device, _)| device);
+    let monitor = Monitor::new(online, store.now_ms());
+    let (fanout, fanout_inbox) = fanout::channel();
+    let (live, copies) = LiveHub::new(&telemetry);
+    let tunnels = Tunnels::new(broker.clone(), &telemetry);
+    let ingest = Ingest {
+        store: store.clone(),
+        broker: broker.clone(),
+        fanout: fanout.clone(),
+        live: live.clone(),
+        tunnels: tunnels.clone(),
+        shadows,
+        monitor,
+        metrics: Arc::new(ingest::Metrics::register(&telemetry)),
+    };
+    let downlink = DownlinkParts {
+        store: store.clone(),
+        broker: broker.clone(),
+        fanout,
+        unknown: telemetry.counter("downlink_unknown_records", "Cloud records skipped."),
+    };
+    let record = &identity.record;
+    let uplink = Uplink {
+        keypair: identity.keys.keypair().clone(),
+        cloud_peer: record.cloud_peer.clone(),
+        cloud_addresses: record.cloud_addresses.clone(),
+        session: SessionParts {
+            store: store.clone(),
+            live,
+            copies: Arc::new(Mutex::new(copies)),
+            downlink,
+            lan_https,
+            ca_fingerprint: identity.ca_fingerprint(),
+        },
+        tunnels,
+        state: state.clone(),
+        cancel: cancel.child_token(),
+    };
+    let limits = &config.store;
+    let raw_min = u64::from(limits.raw_hours).max(1) * 60;
+    let quotas = Quotas::of_total(limits.quota_bytes, limits.keep_free_bytes, raw_min);
+    let helpers = TaskTracker::new();
+    helpers.spawn(rollup::run(store.clone(), cancel.clone()));
+    helpers.spawn(keep_space(store.clone(), quotas, cancel.clone()));
+    let states = state.subscribe();
+    let reporter = status::Reporter::new(store.clone(), broker.clone(), quotas, &telemetry);
+    helpers.spawn(reporter.run(states, cancel.clone()));
+    let fanout = fanout::Fanout::load(store.clone(), broker, &telemetry).await;
+    let fanout = fanout.context("reading the commands that wait")?;
+    helpers.spawn(fanout.run(fanout_inbox, cancel.clone()));
+    let uplink = {
+        let telemetry = telemetry.clone();
+        async move {
+            // The site stands alone (G9): without a way to the cloud all else runs.
+            if let Err(error) = uplink.run(&telemetry).await {
+                tracing::error!(%error, "there will be no connection to the cloud");
+            }
+        }
+    };
+    helpers.spawn(uplink);
+    ingest.run(events, cancel.clone()).await;
+    cancel.cancel();
+    helpers.close();
+    if tokio::time::timeout(DRAIN, helpers.wait()).await.is_err() {
+        tracing::warn!("a part of the relay did not stop in time");
+    }
+    store.close().await;
+    Ok(())
+}
+
+async fn keep_space(store: StoreHandle, quotas: Quotas, cancel: CancellationToken) {
+    store.compact().await;
+    let mut look = tokio::time::interval(SPACE_EVERY);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut compact = tokio::time::interval(COMPACT_EVERY);
+    compact.reset();
     loop {
         tokio::select! {
-            () = parts.cancel.cancelled() => return Ok(()),
-            event = parts.events.recv() => if event.is_none() { return Ok(()) },
+            () = cancel.cancelled() => return,
+            _ = compact.tick() => store.compact().await,
+            _ = look.tick() => {
+                if let Err(error) = store.maintain(quotas).await {
+                    tracing::warn!(%error, "the store's upkeep failed");
+                }
+            }
         }
     }
 }

@@ -1,72 +1,112 @@
 //! Durable state of the relay: one redb file, one writer with group commit.
+//!
+//! Everything that changes goes as a job to the writer ([`actor`]), which puts
+//! the jobs that wait into one transaction ([`txn`]) and syncs it once; a job's
+//! answer means that it is durable (G1). Readers work on snapshots of the last
+//! commit. What each group of tables means stands beside it: [`outbox`] (what
+//! waits for the cloud), [`inbox`] (commands for devices), [`devices`],
+//! [`samples`], [`space`] (quotas and the disk).
 
-use std::path::Path;
-use tokio::sync::watch;
+use crate::telemetry::Telemetry;
+use actor::{Core, Job, Message, Writer};
+use std::{
+    fmt,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    thread::JoinHandle,
+    time::{SystemTime, UNIX_EPOCH},
+};
+use tokio::sync::{mpsc, oneshot, watch};
+use txn::Txn;
 use unifyit_protocol::{
     config::SiteConfig,
     ids::{DeviceId, TokenId},
-    link::SiteAudit,
+    lane::Fetch,
 };
 
-/// A computer that asks to join.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewDevice {
-    /// Id that it gets unless it is known already.
-    pub proposed: DeviceId,
-    /// Host name.
-    pub hostname: String,
-    /// Version of the agent.
-    pub version: String,
-    /// Stable machine identity; empty when there is none.
-    pub machine: String,
-    /// Unix milliseconds.
-    pub at_ms: u64,
+mod actor;
+mod devices;
+mod error;
+pub(crate) mod inbox;
+mod metrics;
+mod outbox;
+pub(crate) mod samples;
+pub mod site_view;
+mod space;
+pub(crate) mod tables;
+pub(crate) mod txn;
+
+#[cfg(test)]
+pub(crate) mod tests;
+
+pub use actor::Clock;
+pub use devices::{EnrollDecision, NewDevice, PresenceChange};
+pub use error::StoreError;
+pub(crate) use metrics::lane_name;
+pub use outbox::{LaneState, Lanes, Segment};
+pub use space::{Quotas, Space};
+pub use tables::{DeviceRecord, Facts, PresenceRecord};
+
+/// Name of the file in the state folder.
+const FILE: &str = "relay.redb";
+/// Memory for pages of the file. Small, because a relay may be a small box and
+/// the system's own cache stands behind it.
+const CACHE_BYTES: usize = 8 * 1024 * 1024;
+
+/// How to open a store.
+#[derive(Clone)]
+pub struct StoreOptions {
+    /// Memory for pages of the file.
+    pub cache_bytes: usize,
+    /// Tells the time.
+    pub clock: Clock,
 }
 
-/// What the store says to a computer that asks to join. Durable when returned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EnrollDecision {
-    /// It joins under this id.
-    Accepted {
-        /// Its id: the proposed one, or that of the same machine before.
-        device: DeviceId,
-    },
-    /// All uses of the token are spent.
-    UsedUp,
-    /// The token was revoked.
-    Revoked,
+impl fmt::Debug for StoreOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreOptions").field("cache_bytes", &self.cache_bytes).finish()
+    }
 }
 
-/// A device as enrolled.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeviceRecord {
-    /// Its id.
-    pub device: DeviceId,
-    /// Host name at its last enrolment.
-    pub hostname: String,
-    /// Version of the agent, as last told.
-    pub version: String,
-    /// Whether it is out.
-    pub revoked: bool,
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self { cache_bytes: CACHE_BYTES, clock: Arc::new(system_ms) }
+    }
 }
 
-/// Why the store could not do as asked.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// Another process has the file open.
-    #[error(
-        "the store is open in another process; stop the other unifyit-relay first (systemctl stop unifyit-relay)"
-    )]
-    AlreadyOpen,
-    /// Any other failure of the file.
-    #[error("the store cannot be used: {0}")]
-    Failed(String),
+/// The system's clock, Unix milliseconds.
+#[must_use]
+pub fn system_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Reaches the store. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct StoreHandle {
-    site: watch::Sender<SiteConfig>,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    core: Arc<Core>,
+    writer: mpsc::Sender<Message>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl fmt::Debug for StoreHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreHandle").finish_non_exhaustive()
+    }
+}
+
+/// The outcome of a job that is on its way; durable when it says so.
+pub(crate) struct Pending<R>(oneshot::Receiver<Result<R, StoreError>>);
+
+impl<R> Pending<R> {
+    /// Waits for the commit.
+    pub(crate) async fn outcome(&mut self) -> Result<R, StoreError> {
+        (&mut self.0).await.unwrap_or(Err(StoreError::Closed))
+    }
 }
 
 impl StoreHandle {
@@ -74,47 +114,169 @@ impl StoreHandle {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn open(_state: &Path) -> Result<Self, StoreError> {
-        Ok(Self { site: watch::channel(SiteConfig::default()).0 })
+    pub fn open(state: &Path) -> Result<Self, StoreError> {
+        Self::open_with(state, StoreOptions::default())
     }
 
-    /// Counts one use of a token and enrols the device durably (G1).
+    /// Opens or creates the store with options.
     ///
     /// # Errors
-    /// [`StoreError`] when nothing was stored.
-    pub async fn enroll_agent(
-        &self,
-        _token: TokenId,
-        _uses: u32,
-        device: NewDevice,
-    ) -> Result<EnrollDecision, StoreError> {
-        Ok(EnrollDecision::Accepted { device: device.proposed })
+    /// [`StoreError`].
+    pub fn open_with(state: &Path, options: StoreOptions) -> Result<Self, StoreError> {
+        let core = Arc::new(Core::open(&state.join(FILE), options.cache_bytes, options.clock)?);
+        core.fill_ballast();
+        devices::load_shared(&core)?;
+        let (writer, inbox) = mpsc::channel(actor::INBOX);
+        let mut thread = Writer::new(Arc::clone(&core), inbox)?;
+        thread.prepare()?;
+        let thread =
+            std::thread::Builder::new()
+                .name("store".into())
+                .spawn(move || thread.run())
+                .map_err(|e| StoreError::Failed(format!("its thread cannot be started: {e}")))?;
+        Ok(Self { inner: Arc::new(Inner { core, writer, thread: Mutex::new(Some(thread)) }) })
+    }
+
+    /// Makes the store's metrics visible.
+    pub fn register(&self, telemetry: &Telemetry) {
+        self.inner.core.metrics.get_or_init(|| metrics::StoreMetrics::register(telemetry));
+    }
+
+    /// Finishes what is queued and closes the file. Later jobs are refused.
+    pub async fn close(&self) {
+        if self.inner.writer.send(Message::Close).await.is_err() {
+            return;
+        }
+        let inner = Arc::clone(&self.inner);
+        drop(tokio::task::spawn_blocking(move || inner.join()).await);
+    }
+
+    /// Takes part in the next commit; returns once the job is queued, so that
+    /// jobs of one caller keep their order.
+    pub(crate) async fn submit<R, F>(&self, op: F) -> Result<Pending<R>, StoreError>
+    where
+        R: Send + 'static,
+        F: FnOnce(&mut Txn<'_>) -> Result<R, StoreError> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let job = Typed { op: Some(op), value: None, reply };
+        let sent = self.inner.writer.send(Message::Job(Box::new(job))).await;
+        sent.map_err(|_| StoreError::Closed)?;
+        Ok(Pending(answer))
+    }
+
+    /// Runs a job; durable when it returns (G1).
+    pub(crate) async fn write<R, F>(&self, op: F) -> Result<R, StoreError>
+    where
+        R: Send + 'static,
+        F: FnOnce(&mut Txn<'_>) -> Result<R, StoreError> + Send + 'static,
+    {
+        self.submit(op).await?.outcome().await
+    }
+
+    /// Runs a reader on a snapshot of the last commit, off the async workers.
+    pub(crate) async fn read<R, F>(&self, reader: F) -> Result<R, StoreError>
+    where
+        R: Send + 'static,
+        F: FnOnce(&redb::ReadTransaction) -> Result<R, StoreError> + Send + 'static,
+    {
+        let core = Arc::clone(&self.inner.core);
+        tokio::task::spawn_blocking(move || core.read(reader))
+            .await
+            .unwrap_or(Err(StoreError::Closed))
     }
 
     /// A device as enrolled.
     #[must_use]
-    pub fn device(&self, _device: DeviceId) -> Option<DeviceRecord> {
-        None
+    pub fn device(&self, device: DeviceId) -> Option<DeviceRecord> {
+        let devices = self.inner.core.devices.read().unwrap_or_else(PoisonError::into_inner);
+        devices.get(&device).cloned()
+    }
+
+    /// All devices that ever enrolled, the revoked ones too.
+    #[must_use]
+    pub fn devices(&self) -> Vec<DeviceRecord> {
+        let devices = self.inner.core.devices.read().unwrap_or_else(PoisonError::into_inner);
+        devices.values().cloned().collect()
     }
 
     /// Whether an agent token was revoked.
     #[must_use]
-    pub fn token_revoked(&self, _token: TokenId) -> bool {
-        false
+    pub fn token_revoked(&self, token: TokenId) -> bool {
+        let out = self.inner.core.revoked_tokens.read().unwrap_or_else(PoisonError::into_inner);
+        out.contains(&token) || self.inner.core.site.borrow().revoked_tokens.contains(&token)
     }
-
-    /// Appends to the audit trail.
-    pub async fn audit(&self, _entry: SiteAudit) {}
 
     /// Settings of the site, as last heard from the cloud.
     #[must_use]
     pub fn site_config(&self) -> watch::Receiver<SiteConfig> {
-        self.site.subscribe()
+        self.inner.core.site.subscribe()
+    }
+
+    /// Where the outbox stands, told after each commit that moved it.
+    #[must_use]
+    pub fn lanes(&self) -> watch::Receiver<Lanes> {
+        self.inner.core.lanes.subscribe()
+    }
+
+    /// The time by the store's clock, Unix milliseconds.
+    #[must_use]
+    pub fn now_ms(&self) -> u64 {
+        (self.inner.core.clock)()
+    }
+
+    /// Reads what the lane machine asked for.
+    pub(crate) async fn fetch(&self, fetch: Fetch) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
+        let core = Arc::clone(&self.inner.core);
+        let state = core.lanes.borrow().of(fetch.lane).clone();
+        tokio::task::spawn_blocking(move || core.read(|tx| outbox::read(tx, &state, &fetch)))
+            .await
+            .unwrap_or(Err(StoreError::Closed))
     }
 }
 
 impl crate::broker::Admission for StoreHandle {
     fn admit(&self, device: DeviceId, _certificate_sha256: &[u8; 32]) -> bool {
         self.device(device).is_some_and(|d| !d.revoked)
+    }
+}
+
+impl Inner {
+    fn join(&self) {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread
+            && thread.thread().id() != std::thread::current().id()
+        {
+            drop(thread.join());
+        }
+    }
+}
+
+struct Typed<R, F> {
+    op: Option<F>,
+    value: Option<R>,
+    reply: oneshot::Sender<Result<R, StoreError>>,
+}
+
+impl<R, F> Job for Typed<R, F>
+where
+    R: Send,
+    F: FnOnce(&mut Txn<'_>) -> Result<R, StoreError> + Send,
+{
+    fn apply(&mut self, txn: &mut Txn<'_>) -> Result<(), StoreError> {
+        if let Some(op) = self.op.take() {
+            self.value = Some(op(txn)?);
+        }
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>, outcome: Result<(), StoreError>) {
+        let answer = match (outcome, self.value) {
+            (Ok(()), Some(value)) => Ok(value),
+            (Ok(()), None) => Err(StoreError::Closed),
+            (Err(error), _) => Err(error),
+        };
+        // Whoever asked may be gone; the work is done either way.
+        drop(self.reply.send(answer));
     }
 }

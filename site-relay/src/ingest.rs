@@ -1,1 +1,0 @@
-//! Reports of agents into the store, acknowledged after the commit (G1).

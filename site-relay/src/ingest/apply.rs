@@ -1,0 +1,171 @@
+//! A batch's effects within a group commit: cursor, tables and outbox move
+//! together or not at all (G1, G2).
+
+use super::batch::{Batch, Effect};
+use crate::store::{StoreError, tables::lane_key, txn::Txn};
+use unifyit_protocol::{
+    ids::{CommandId, DeviceId},
+    inventory::{InventoryReport, Section},
+    lane::Lane,
+    link::{DeviceGap, DeviceInventory, DeviceOutput, UpRecord},
+    outcome::{OutputChunk, Status},
+    report::Gap,
+};
+
+/// Output of one record, in bytes.
+const OUTPUT_BYTES: usize = 128 * 1024;
+/// Samples of one device in one minute.
+const MAX_SAMPLES_A_MINUTE: u64 = 3600;
+/// A batch that starts behind a hole is refused this often, then taken.
+const PATIENCE: u8 = 3;
+
+/// What became of a batch.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Applied {
+    /// Where the device's lane stands: (epoch, number).
+    pub(crate) position: (u64, u64),
+    /// Whether the batch did not continue what was there.
+    pub(crate) out_of_step: bool,
+    /// Commands on which it reported.
+    pub(crate) answered: Vec<(CommandId, Status)>,
+    /// Reports that were left out.
+    pub(crate) bad: u64,
+}
+
+impl Txn<'_> {
+    /// Applies what is new of a batch, if it continues what is there.
+    pub(crate) fn take_batch(&mut self, batch: Batch) -> Result<Applied, StoreError> {
+        let key = (batch.device, lane_key(batch.lane));
+        let (epoch, seen) = self.mem.cursors.get(&key).copied().unwrap_or_default();
+        let continues = match batch.epoch.cmp(&epoch) {
+            std::cmp::Ordering::Less => {
+                return Ok(Applied { position: (epoch, seen), ..Applied::default() });
+            }
+            std::cmp::Ordering::Equal => batch.prev <= seen,
+            std::cmp::Ordering::Greater => batch.prev == 0,
+        };
+        let seen = if batch.epoch == epoch { seen } else { 0 };
+        if !continues && !self.cannot_continue(&batch) {
+            let position = self.mem.cursors.get(&key).copied().unwrap_or_default();
+            return Ok(Applied { position, out_of_step: true, ..Applied::default() });
+        }
+        self.mem.stuck.remove(&key);
+        if !continues {
+            self.lost_before(&batch, seen)?;
+        }
+        let mut applied = Applied::default();
+        if batch.through > seen || batch.epoch != epoch {
+            let through = batch.through.max(seen);
+            applied.position = (batch.epoch, through);
+            self.set_cursor(batch.device, lane_key(batch.lane), applied.position);
+            self.take_effects(batch, seen, &mut applied)?;
+        } else {
+            applied.position = (epoch, seen);
+        }
+        Ok(applied)
+    }
+
+    /// A device whose spool begins behind what this store knows can never
+    /// continue it: it was acknowledged by a disk that was since replaced by an
+    /// older copy. It repeats the same batch however often it is told; after a
+    /// few times its word is taken, and the hole is stated.
+    fn cannot_continue(&mut self, batch: &Batch) -> bool {
+        let key = (batch.device, lane_key(batch.lane));
+        let (epoch, prev, times) = self.mem.stuck.get(&key).copied().unwrap_or_default();
+        let same = (epoch, prev) == (batch.epoch, batch.prev);
+        let times = if same { times + 1 } else { 1 };
+        self.mem.stuck.insert(key, (batch.epoch, batch.prev, times));
+        times > PATIENCE
+    }
+
+    fn lost_before(&mut self, batch: &Batch, seen: u64) -> Result<(), StoreError> {
+        let count = batch.prev.saturating_sub(seen);
+        tracing::warn!(device = %batch.device, lane = ?batch.lane, count,
+            "the device's reports start behind a hole; the relay's disk may be an old copy");
+        self.gap(batch.device, batch.lane, count, "The relay was restored from an older copy.")
+    }
+
+    fn gap(
+        &mut self,
+        device: DeviceId,
+        lane: Lane,
+        count: u64,
+        reason: &str,
+    ) -> Result<(), StoreError> {
+        let (from_ms, to_ms) = (self.now_ms, self.now_ms);
+        let gap = Gap { lane, count, from_ms, to_ms, reason: reason.to_owned() };
+        self.append(Lane::Urgent, &UpRecord::Gap(DeviceGap { device: Some(device), gap }))
+    }
+
+    fn take_effects(
+        &mut self,
+        batch: Batch,
+        seen: u64,
+        applied: &mut Applied,
+    ) -> Result<(), StoreError> {
+        let device = batch.device;
+        let mut output: Vec<OutputChunk> = Vec::new();
+        let mut output_bytes = 0;
+        for (seq, effect) in batch.effects.into_iter().filter(|(seq, _)| *seq > seen) {
+            match effect {
+                Effect::Series(table) => self.take_series(device, table)?,
+                Effect::Sample(sample, body) => {
+                    let minute = sample.at_ms / crate::store::samples::MINUTE_MS;
+                    let mark = self.mem.dirty.get(&(minute, device));
+                    if mark.is_some_and(|m| m.count >= MAX_SAMPLES_A_MINUTE) {
+                        applied.bad += 1;
+                    } else {
+                        let tag = seq ^ batch.epoch.rotate_left(32);
+                        self.take_sample(device, sample.at_ms, tag, &body)?;
+                    }
+                }
+                Effect::Inventory(report) => self.take_inventory(device, report)?,
+                Effect::Command(event) => {
+                    applied.answered.push((event.command, event.status));
+                    self.device_event(device, event)?;
+                }
+                Effect::Output(chunk) => {
+                    output_bytes += chunk.data.len() + 48;
+                    output.push(chunk);
+                    if output_bytes >= OUTPUT_BYTES {
+                        let chunks = std::mem::take(&mut output);
+                        output_bytes = 0;
+                        let record = UpRecord::Output(DeviceOutput { device, chunks });
+                        self.append(Lane::Output, &record)?;
+                    }
+                }
+                Effect::Gap(gap) => {
+                    let record = UpRecord::Gap(DeviceGap { device: Some(device), gap });
+                    self.append(Lane::Urgent, &record)?;
+                }
+                Effect::Bad => applied.bad += 1,
+            }
+        }
+        if !output.is_empty() {
+            let record = UpRecord::Output(DeviceOutput { device, chunks: output });
+            self.append(Lane::Output, &record)?;
+        }
+        if applied.bad > 0 {
+            let reason = "The device sent reports that cannot be read or are not acceptable.";
+            self.gap(device, batch.lane, applied.bad, reason)?;
+        }
+        Ok(())
+    }
+
+    fn take_inventory(
+        &mut self,
+        device: DeviceId,
+        report: InventoryReport,
+    ) -> Result<(), StoreError> {
+        if report.section == Section::System
+            && let Some(system) = report.set.get("system")
+        {
+            let mut facts = self.device_facts(device)?;
+            if facts.system != *system {
+                facts.system.clone_from(system);
+                self.put_facts(device, &facts)?;
+            }
+        }
+        self.append(Lane::State, &UpRecord::Inventory(DeviceInventory { device, report }))
+    }
+}

@@ -1,0 +1,119 @@
+//! From hostile bytes to effects: decoding and judging of report batches.
+//!
+//! Pure. What cannot be read within a batch is counted and left out, so that
+//! one bad report never stops a lane; a batch that is no batch is an error.
+
+use unifyit_protocol::{
+    ProtocolError, codec,
+    envelope::Decoded,
+    ids::DeviceId,
+    inventory::{InventoryReport, MAX_ENTRIES},
+    lane::Lane,
+    outcome::{CommandEvent, OutputChunk},
+    report::{Gap, MAX_BATCH, Report, ReportBatch},
+    telemetry::{MAX_SERIES, Sample, SeriesTable},
+};
+
+/// Longest name, label or unit of a series.
+const MAX_NAME: usize = 256;
+/// A device's clock may be ahead by this much; later samples are not believed.
+const MAX_AHEAD_MS: u64 = 24 * 3600 * 1000;
+/// Longest reason that a device may give.
+const MAX_REASON: usize = 4096;
+
+/// A batch of one lane, decoded.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Batch {
+    pub(crate) device: DeviceId,
+    pub(crate) lane: Lane,
+    pub(crate) epoch: u64,
+    pub(crate) prev: u64,
+    /// Last sequence number of the batch; `prev` when it is empty.
+    pub(crate) through: u64,
+    pub(crate) effects: Vec<(u64, Effect)>,
+    /// Kinds of a later version, left out.
+    pub(crate) unknown: u64,
+}
+
+/// What a report does.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Effect {
+    Series(SeriesTable),
+    /// The sample, and its report as it came.
+    Sample(Sample, Vec<u8>),
+    Inventory(InventoryReport),
+    Command(CommandEvent),
+    Output(OutputChunk),
+    Gap(Gap),
+    /// Not readable or not acceptable: counted as lost.
+    Bad,
+}
+
+/// Decodes a batch.
+///
+/// # Errors
+/// [`ProtocolError`] when it is no batch, or its numbers make no sense.
+pub(crate) fn decode(
+    device: DeviceId,
+    payload: &[u8],
+    now_ms: u64,
+) -> Result<Batch, ProtocolError> {
+    let batch: ReportBatch = codec::decode(payload)?;
+    if batch.reports.len() > MAX_BATCH {
+        return Err(ProtocolError::Invalid("the batch has too many reports"));
+    }
+    let mut effects = Vec::with_capacity(batch.reports.len());
+    let mut last = batch.prev;
+    let mut unknown = 0;
+    for report in batch.reports {
+        let effect = match Report::decode(&report.body) {
+            Ok(Decoded::Known(known)) => Some(judged(known, report.body, now_ms)),
+            Ok(Decoded::Unknown(_)) => None,
+            Err(_) => Some(Effect::Bad),
+        };
+        let follows = last.checked_add(1) == Some(report.seq);
+        let explained = matches!(effect, Some(Effect::Gap(_))) && report.seq > last;
+        if !follows && !explained {
+            return Err(ProtocolError::Invalid("the batch's numbers do not rise by one"));
+        }
+        last = report.seq;
+        match effect {
+            Some(effect) => effects.push((report.seq, effect)),
+            None => unknown += 1,
+        }
+    }
+    let (lane, epoch, prev) = (batch.lane, batch.epoch, batch.prev);
+    Ok(Batch { device, lane, epoch, prev, through: last, effects, unknown })
+}
+
+fn judged(report: Report, body: Vec<u8>, now_ms: u64) -> Effect {
+    match report {
+        Report::Series(table) => {
+            let fits = |s: &str| s.len() <= MAX_NAME;
+            let good = table.series.len() <= MAX_SERIES
+                && table.series.iter().all(|s| fits(&s.name) && fits(&s.label) && fits(&s.unit));
+            if good { Effect::Series(table) } else { Effect::Bad }
+        }
+        Report::Sample(sample) => {
+            let good = sample.values.len() <= MAX_SERIES
+                && sample.at_ms <= now_ms.saturating_add(MAX_AHEAD_MS);
+            if good { Effect::Sample(sample, body) } else { Effect::Bad }
+        }
+        Report::Inventory(inventory) => {
+            let good = inventory.set.len() <= MAX_ENTRIES && inventory.gone.len() <= MAX_ENTRIES;
+            if good { Effect::Inventory(inventory) } else { Effect::Bad }
+        }
+        Report::Command(event) => {
+            let good = event.reason.as_ref().is_none_or(|r| r.len() <= MAX_REASON);
+            if good { Effect::Command(event) } else { Effect::Bad }
+        }
+        Report::Output(chunk) => Effect::Output(chunk),
+        Report::Gap(gap) => {
+            if gap.reason.len() <= MAX_REASON {
+                Effect::Gap(gap)
+            } else {
+                Effect::Bad
+            }
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! Metrics of ingest (`unifyit_relay_ingest_*`).
+
+use super::apply::Applied;
+use crate::telemetry::Telemetry;
+use prometheus::{IntCounter, IntCounterVec};
+
+/// Metrics of ingest.
+#[derive(Debug)]
+pub(crate) struct IngestMetrics {
+    pub(super) unknown: IntCounterVec,
+    pub(super) bad: IntCounter,
+    left_out: IntCounter,
+    acks: IntCounter,
+    out_of_step: IntCounter,
+}
+
+impl IngestMetrics {
+    pub(crate) fn register(telemetry: &Telemetry) -> Self {
+        Self {
+            unknown: telemetry.counters(
+                "ingest_unknown_kinds",
+                "Messages and reports of a later version, skipped.",
+                "what",
+            ),
+            bad: telemetry.counter("ingest_unreadable_messages", "Messages that are none."),
+            left_out: telemetry
+                .counter("ingest_reports_left_out", "Reports not readable or not acceptable."),
+            acks: telemetry.counter("ingest_acks", "Batches acknowledged after their commit."),
+            out_of_step: telemetry
+                .counter("ingest_out_of_step", "Batches that did not continue what was there."),
+        }
+    }
+
+    pub(super) fn applied(&self, applied: &Applied) {
+        self.left_out.inc_by(applied.bad);
+        match applied.out_of_step {
+            true => self.out_of_step.inc(),
+            false => self.acks.inc(),
+        }
+    }
+}

@@ -1,0 +1,350 @@
+//! From the broker's events to durable state and acknowledgements (G1).
+//!
+//! One task takes the events in order. Live bytes pass through at once. All
+//! else that has gathered becomes one job of the store; while it is being
+//! synced the next events gather. When a job is durable, its devices are
+//! answered. A batch that does not continue what is there changes nothing and is
+//! answered with where the device's lane stands.
+
+pub(crate) mod apply;
+pub(crate) mod batch;
+mod metrics;
+mod sessions;
+
+#[cfg(test)]
+mod tests;
+
+use crate::{
+    broker::{BrokerEvent, BrokerHandle},
+    fanout::FanoutHandle,
+    live::LiveHub,
+    monitor::Monitor,
+    shadow::Shadows,
+    store::{Pending, PresenceChange, StoreError, StoreHandle, txn::Txn},
+    tunnel::Tunnels,
+};
+use apply::Applied;
+use batch::{Batch, Effect};
+use bytes::Bytes;
+use metrics::IngestMetrics;
+use sessions::Sessions;
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use unifyit_protocol::{
+    envelope::Decoded,
+    ids::{CommandId, DeviceId},
+    lan::{DownControl, Hello, ReportAck, UpControl, Welcome},
+    lane::Lane,
+    live::LiveUp,
+    outcome::Status,
+    topics::{Down, Up},
+};
+
+pub(crate) use metrics::IngestMetrics as Metrics;
+
+/// Events taken together at most.
+const MAX_EVENTS: usize = 256;
+/// Jobs on their way to the disk at a time: one being synced, one gathered.
+const MAX_PENDING: usize = 3;
+/// How often presence is looked at.
+const PRESENCE_TICK: Duration = Duration::from_millis(250);
+
+/// What ingest works with.
+pub(crate) struct Ingest {
+    pub(crate) store: StoreHandle,
+    pub(crate) broker: BrokerHandle,
+    pub(crate) fanout: FanoutHandle,
+    pub(crate) live: LiveHub,
+    pub(crate) tunnels: Tunnels,
+    pub(crate) shadows: Shadows,
+    pub(crate) monitor: Monitor,
+    pub(crate) metrics: Arc<IngestMetrics>,
+}
+
+/// Something for the next commit.
+pub(crate) enum Item {
+    Batch(Batch),
+    Hello(DeviceId, Box<Hello>),
+    Presence(PresenceChange),
+}
+
+/// What became of it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Batch { device: DeviceId, lane: Lane, applied: Applied },
+    Welcome { device: DeviceId, positions: Vec<ReportAck> },
+    Nothing,
+}
+
+struct Job {
+    pending: Pending<Vec<Answer>>,
+    devices: Vec<DeviceId>,
+    presence: Vec<PresenceChange>,
+}
+
+/// Applies items in order within a commit.
+pub(crate) fn apply_all(txn: &mut Txn<'_>, items: Vec<Item>) -> Result<Vec<Answer>, StoreError> {
+    items.into_iter().map(|item| apply_one(txn, item)).collect()
+}
+
+fn apply_one(txn: &mut Txn<'_>, item: Item) -> Result<Answer, StoreError> {
+    match item {
+        Item::Batch(batch) => {
+            let (device, lane) = (batch.device, batch.lane);
+            Ok(Answer::Batch { device, lane, applied: txn.take_batch(batch)? })
+        }
+        Item::Hello(device, hello) => {
+            txn.hello(device, &hello.hostname, &hello.agent_version)?;
+            let positions = Lane::ALL
+                .into_iter()
+                .filter_map(|lane| {
+                    let key = (device, crate::store::tables::lane_key(lane));
+                    let (epoch, through) = txn.mem.cursors.get(&key).copied()?;
+                    Some(ReportAck { lane, epoch, through })
+                })
+                .collect();
+            Ok(Answer::Welcome { device, positions })
+        }
+        Item::Presence(change) => txn.present(&change).map(|()| Answer::Nothing),
+    }
+}
+
+impl Ingest {
+    /// Runs until cancelled or the broker is gone; what was taken is durable
+    /// when it returns.
+    pub(crate) async fn run(
+        mut self,
+        mut events: mpsc::Receiver<BrokerEvent>,
+        cancel: CancellationToken,
+    ) {
+        let mut sessions = Sessions::default();
+        let mut jobs: VecDeque<Job> = VecDeque::new();
+        let mut gathered = Vec::with_capacity(MAX_EVENTS);
+        let mut tick = tokio::time::interval(PRESENCE_TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let room = jobs.len() < MAX_PENDING;
+            tokio::select! {
+                biased;
+                outcome = front(&mut jobs), if !jobs.is_empty() => {
+                    if let Some(job) = jobs.pop_front() {
+                        self.answer(job, outcome, &mut sessions);
+                    }
+                }
+                () = cancel.cancelled() => break,
+                count = events.recv_many(&mut gathered, MAX_EVENTS), if room => {
+                    if count == 0 {
+                        break;
+                    }
+                    let items = self.take(gathered.drain(..), &mut sessions);
+                    self.submit(items, &mut jobs).await;
+                }
+                _ = tick.tick(), if room => {
+                    let now_ms = self.store.now_ms();
+                    if self.monitor.next_due_ms().is_some_and(|at| at <= now_ms) {
+                        let due = self.monitor.due(now_ms);
+                        let items = due.into_iter().map(Item::Presence).collect();
+                        self.submit(items, &mut jobs).await;
+                    }
+                }
+            }
+        }
+        while let Some(mut job) = jobs.pop_front() {
+            let outcome = job.pending.outcome().await;
+            self.answer(job, outcome, &mut sessions);
+        }
+    }
+
+    async fn submit(&mut self, items: Vec<Item>, jobs: &mut VecDeque<Job>) {
+        if items.is_empty() {
+            return;
+        }
+        let mut devices = Vec::with_capacity(items.len());
+        let mut presence = Vec::new();
+        for item in &items {
+            match item {
+                Item::Batch(batch) => devices.push(batch.device),
+                Item::Hello(device, _) => devices.push(*device),
+                Item::Presence(change) => presence.push(change.clone()),
+            }
+        }
+        match self.store.submit(move |txn| apply_all(txn, items)).await {
+            Ok(pending) => jobs.push_back(Job { pending, devices, presence }),
+            Err(error) => tracing::warn!(%error, "reports could not be handed to the store"),
+        }
+    }
+
+    /// Sorts events: what is live goes through, what is durable is returned.
+    fn take(
+        &mut self,
+        events: impl Iterator<Item = BrokerEvent>,
+        sessions: &mut Sessions,
+    ) -> Vec<Item> {
+        let now_ms = self.store.now_ms();
+        let mut items = Vec::new();
+        for event in events {
+            match event {
+                BrokerEvent::Connected { device, session, address } => {
+                    sessions.connected(device, session);
+                    self.monitor.connected(device, address, now_ms);
+                    self.shadows.change(device, |s| {
+                        s.online = true;
+                        s.since_ms = now_ms;
+                        s.address = address.to_canonical().to_string();
+                    });
+                }
+                BrokerEvent::Subscribed { device, session } => {
+                    if let Some(welcome) = sessions.subscribed(device, session) {
+                        self.welcome(device, welcome);
+                    }
+                }
+                BrokerEvent::Disconnected { device, session, reason } => {
+                    if sessions.disconnected(device, session) {
+                        tracing::debug!(%device, reason, "device disconnected");
+                        self.monitor.disconnected(device, now_ms);
+                        self.tunnels.device_gone(device);
+                        self.shadows.change(device, |s| {
+                            s.online = false;
+                            s.since_ms = now_ms;
+                        });
+                    }
+                }
+                BrokerEvent::Message { device, session, kind, payload } => {
+                    if sessions.is_current(device, session) {
+                        items.extend(self.message(device, kind, &payload, now_ms, sessions));
+                    }
+                }
+            }
+        }
+        items
+    }
+
+    fn message(
+        &mut self,
+        device: DeviceId,
+        kind: Up,
+        payload: &Bytes,
+        now_ms: u64,
+        sessions: &mut Sessions,
+    ) -> Option<Item> {
+        let read = match kind {
+            Up::Hello => UpControl::decode(payload).map(|decoded| match decoded {
+                Decoded::Known(UpControl::Hello(hello)) => {
+                    Some(Item::Hello(device, Box::new(hello)))
+                }
+                Decoded::Unknown(_) => self.unknown("hello"),
+            }),
+            Up::Report => batch::decode(device, payload, now_ms).map(|batch| {
+                self.metrics.unknown.with_label_values(&["report"]).inc_by(batch.unknown);
+                self.look_at(&batch);
+                Some(Item::Batch(batch))
+            }),
+            Up::Live => LiveUp::decode(payload).map(|decoded| {
+                match decoded {
+                    Decoded::Known(LiveUp::Output(chunk)) => self.live.output(device, chunk),
+                    Decoded::Known(frame) => self.tunnels.device_wrote(device, frame),
+                    Decoded::Unknown(_) => drop(self.unknown("live")),
+                }
+                None
+            }),
+        };
+        match read {
+            Ok(item) => item,
+            Err(error) => {
+                self.metrics.bad.inc();
+                tracing::debug!(%device, %error, "a device sent what cannot be read");
+                if sessions.strike(device) {
+                    tracing::warn!(%device, %error, "a device keeps sending nonsense");
+                    self.broker.disconnect(device, "it keeps sending what cannot be read");
+                }
+                None
+            }
+        }
+    }
+
+    fn unknown(&self, what: &str) -> Option<Item> {
+        self.metrics.unknown.with_label_values(&[what]).inc();
+        None
+    }
+
+    /// What is shown live does not wait for the disk.
+    fn look_at(&self, batch: &Batch) {
+        let newest = batch.effects.iter().rev().find_map(|(_, effect)| match effect {
+            Effect::Sample(sample, _) => Some(sample),
+            _ => None,
+        });
+        if let Some(sample) = newest {
+            self.live.sample(batch.device, sample);
+            self.shadows.change(batch.device, |s| {
+                if s.newest.as_ref().is_none_or(|n| n.at_ms < sample.at_ms) {
+                    s.newest = Some(sample.clone());
+                }
+            });
+        }
+    }
+
+    fn answer(
+        &mut self,
+        job: Job,
+        outcome: Result<Vec<Answer>, StoreError>,
+        sessions: &mut Sessions,
+    ) {
+        let now_ms = self.store.now_ms();
+        let answers = match outcome {
+            Ok(answers) => answers,
+            Err(error) => {
+                tracing::warn!(%error, "reports could not be stored; their devices start over");
+                for device in job.devices {
+                    self.broker.disconnect(device, "the relay could not store its reports");
+                }
+                self.monitor.retry(&job.presence, now_ms);
+                return;
+            }
+        };
+        let mut answered: Vec<(DeviceId, CommandId, Status)> = Vec::new();
+        for answer in answers {
+            match answer {
+                Answer::Batch { device, lane, applied } => {
+                    self.metrics.applied(&applied);
+                    let (epoch, through) = applied.position;
+                    self.control(device, DownControl::Ack(ReportAck { lane, epoch, through }));
+                    let of = |(command, status)| (device, command, status);
+                    answered.extend(applied.answered.into_iter().map(of));
+                }
+                Answer::Welcome { device, positions } => {
+                    self.monitor.introduced(device, now_ms);
+                    if let Some(positions) = sessions.introduced(device, positions) {
+                        self.welcome(device, positions);
+                    }
+                }
+                Answer::Nothing => {}
+            }
+        }
+        if !answered.is_empty() {
+            self.fanout.answered(answered);
+        }
+    }
+
+    fn welcome(&self, device: DeviceId, positions: Vec<ReportAck>) {
+        let config = self.store.site_config().borrow().device.clone();
+        let now_ms = self.store.now_ms();
+        self.control(device, DownControl::Welcome(Welcome { positions, config, now_ms }));
+        self.fanout.ready(device);
+    }
+
+    /// Answers a device. One that is gone asks again when it is back.
+    fn control(&self, device: DeviceId, message: DownControl) {
+        match message.encode() {
+            Ok(bytes) => drop(self.broker.send(device, Down::Control, bytes.into())),
+            Err(error) => tracing::error!(%error, "an answer cannot be encoded"),
+        }
+    }
+}
+
+async fn front(jobs: &mut VecDeque<Job>) -> Result<Vec<Answer>, StoreError> {
+    match jobs.front_mut() {
+        Some(job) => job.pending.outcome().await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,69 @@
+//! Where each device's session stands: connected, subscribed, introduced.
+//!
+//! A device is welcomed once it has both introduced itself and subscribed, in
+//! whichever order that came, because before that it cannot hear the answer.
+
+use std::collections::HashMap;
+use unifyit_protocol::{ids::DeviceId, lan::ReportAck};
+
+/// Unreadable messages in one session before it is ended.
+const MAX_STRIKES: u8 = 8;
+
+#[derive(Debug, Default)]
+struct Session {
+    id: u64,
+    subscribed: bool,
+    welcome: Option<Vec<ReportAck>>,
+    strikes: u8,
+}
+
+/// The live sessions.
+#[derive(Debug, Default)]
+pub(super) struct Sessions(HashMap<DeviceId, Session>);
+
+impl Sessions {
+    pub(super) fn connected(&mut self, device: DeviceId, id: u64) {
+        self.0.insert(device, Session { id, ..Session::default() });
+    }
+
+    /// Whether the session that ended was the device's present one.
+    pub(super) fn disconnected(&mut self, device: DeviceId, id: u64) -> bool {
+        let present = self.is_current(device, id);
+        if present {
+            self.0.remove(&device);
+        }
+        present
+    }
+
+    pub(super) fn is_current(&self, device: DeviceId, id: u64) -> bool {
+        self.0.get(&device).is_some_and(|s| s.id == id)
+    }
+
+    /// The device hears from now on. The welcome that was waiting for it.
+    pub(super) fn subscribed(&mut self, device: DeviceId, id: u64) -> Option<Vec<ReportAck>> {
+        let session = self.0.get_mut(&device).filter(|s| s.id == id)?;
+        session.subscribed = true;
+        session.welcome.take()
+    }
+
+    /// The device introduced itself. The welcome, when it can hear it.
+    pub(super) fn introduced(
+        &mut self,
+        device: DeviceId,
+        positions: Vec<ReportAck>,
+    ) -> Option<Vec<ReportAck>> {
+        let session = self.0.get_mut(&device)?;
+        if session.subscribed {
+            return Some(positions);
+        }
+        session.welcome = Some(positions);
+        None
+    }
+
+    /// Counts an unreadable message. Whether it was one too many.
+    pub(super) fn strike(&mut self, device: DeviceId) -> bool {
+        let Some(session) = self.0.get_mut(&device) else { return false };
+        session.strikes = session.strikes.saturating_add(1);
+        session.strikes == MAX_STRIKES
+    }
+}

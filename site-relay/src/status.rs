@@ -1,0 +1,107 @@
+//! How the relay itself fares: a record for the cloud each minute while it is
+//! reached, and one as soon as it is.
+
+use crate::{
+    broker::BrokerHandle,
+    store::{Quotas, StoreError, StoreHandle},
+    telemetry::Telemetry,
+    uplink::UplinkState,
+};
+use prometheus::IntGauge;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use unifyit_protocol::{
+    lane::Lane,
+    link::{RelayStatus, UpRecord},
+};
+
+const EVERY: Duration = Duration::from_secs(60);
+
+/// Reports how the relay fares.
+pub(crate) struct Reporter {
+    store: StoreHandle,
+    broker: BrokerHandle,
+    quotas: Quotas,
+    started: Instant,
+    memory: IntGauge,
+    online: IntGauge,
+}
+
+impl Reporter {
+    pub(crate) fn new(
+        store: StoreHandle,
+        broker: BrokerHandle,
+        quotas: Quotas,
+        telemetry: &Telemetry,
+    ) -> Self {
+        Self {
+            store,
+            broker,
+            quotas,
+            started: Instant::now(),
+            memory: telemetry.gauge("memory_bytes", "Resident memory."),
+            online: telemetry.gauge("devices_online", "Devices with a session."),
+        }
+    }
+
+    /// Runs until cancelled.
+    pub(crate) async fn run(
+        self,
+        mut state: watch::Receiver<UplinkState>,
+        cancel: CancellationToken,
+    ) {
+        let mut tick = tokio::time::interval(EVERY);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = cancel.cancelled() => return,
+                changed = state.changed() => if changed.is_err() { return },
+                _ = tick.tick() => {}
+            }
+            let status = self.look();
+            if !state.borrow_and_update().up {
+                continue;
+            }
+            tick.reset();
+            if let Err(error) = self.report(status).await {
+                tracing::warn!(%error, "the relay's own status could not be stored");
+            }
+        }
+    }
+
+    fn look(&self) -> RelayStatus {
+        let space = self.store.space(&self.quotas);
+        let lanes = self.store.lanes().borrow().clone();
+        let online = self.broker.online().len();
+        let enrolled = self.store.devices().iter().filter(|d| !d.revoked).count();
+        let memory = resident_bytes();
+        self.memory.set(i64::try_from(memory).unwrap_or(i64::MAX));
+        self.online.set(i64::try_from(online).unwrap_or(i64::MAX));
+        RelayStatus {
+            at_ms: self.store.now_ms(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            uptime_s: self.started.elapsed().as_secs(),
+            devices_online: u32::try_from(online).unwrap_or(u32::MAX),
+            devices_total: u32::try_from(enrolled).unwrap_or(u32::MAX),
+            backlog_records: Lane::ALL.iter().map(|l| lanes.of(*l).records).sum(),
+            backlog_bytes: Lane::ALL.iter().map(|l| lanes.of(*l).bytes).sum(),
+            store_bytes: space.file,
+            disk_free_bytes: space.free,
+            memory_bytes: memory,
+            ..RelayStatus::default()
+        }
+    }
+
+    async fn report(&self, status: RelayStatus) -> Result<(), StoreError> {
+        self.store.write(move |txn| txn.append(Lane::State, &UpRecord::Relay(status))).await
+    }
+}
+
+/// Resident memory of this process, by the kernel's account.
+fn resident_bytes() -> u64 {
+    let Ok(text) = std::fs::read_to_string("/proc/self/status") else { return 0 };
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes: Option<u64> = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    kilobytes.unwrap_or(0) * 1024
+}

@@ -1,0 +1,300 @@
+//! Devices, install tokens, presence, facts and the audit trail.
+
+use super::{
+    StoreHandle,
+    actor::Core,
+    error::StoreError,
+    tables::{self, DeviceRecord, Facts, PresenceRecord, TokenRecord},
+    txn::{Change, Txn},
+};
+use redb::ReadableTable;
+use std::{collections::BTreeMap, sync::PoisonError};
+use unifyit_protocol::{
+    codec,
+    config::SiteConfig,
+    ids::{DeviceId, TokenId},
+    lane::Lane,
+    link::{Enrolled, Presence, SiteAudit, UpRecord},
+};
+
+/// Audit entries kept at the site for the local UI.
+const AUDIT_KEPT: u64 = 1000;
+/// Longest text of a device about itself that is kept.
+const MAX_TEXT: usize = 256;
+
+/// A computer that asks to join.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewDevice {
+    /// Id that it gets unless it is known already.
+    pub proposed: DeviceId,
+    /// Host name.
+    pub hostname: String,
+    /// Version of the agent.
+    pub version: String,
+    /// Stable machine identity; empty when there is none.
+    pub machine: String,
+    /// Unix milliseconds.
+    pub at_ms: u64,
+}
+
+/// What the store says to a computer that asks to join. Durable when returned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EnrollDecision {
+    /// It joins under this id.
+    Accepted {
+        /// Its id: the proposed one, or that of the same machine before.
+        device: DeviceId,
+    },
+    /// All uses of the token are spent.
+    UsedUp,
+    /// The token was revoked.
+    Revoked,
+}
+
+/// A change of presence to be told to the cloud.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PresenceChange {
+    /// The device.
+    pub device: DeviceId,
+    /// Whether it is connected.
+    pub online: bool,
+    /// Since when, Unix milliseconds.
+    pub at_ms: u64,
+    /// IP address on the LAN; empty keeps the last one.
+    pub address: String,
+}
+
+/// Fills what readers share from the file.
+pub(super) fn load_shared(core: &Core) -> Result<(), StoreError> {
+    core.read(|tx| {
+        let mut devices = core.devices.write().unwrap_or_else(PoisonError::into_inner);
+        for row in tx.open_table(tables::DEVICES)?.range::<u128>(..)? {
+            let record: DeviceRecord = codec::decode(row?.1.value())?;
+            devices.insert(record.device, record);
+        }
+        let mut out = core.revoked_tokens.write().unwrap_or_else(PoisonError::into_inner);
+        for row in tx.open_table(tables::TOKENS)?.range::<u128>(..)? {
+            let (key, value) = row?;
+            let record: TokenRecord = codec::decode(value.value())?;
+            if record.revoked {
+                out.insert(TokenId(uuid::Uuid::from_u128(key.value())));
+            }
+        }
+        if let Some(site) = tx.open_table(tables::META)?.get(tables::META_SITE)? {
+            core.site.send_replace(codec::decode(site.value())?);
+        }
+        Ok(())
+    })
+}
+
+impl StoreHandle {
+    /// Counts one use of a token and enrols the device durably (G1). The same
+    /// machine gets the id that it had, unless that one was revoked.
+    ///
+    /// # Errors
+    /// [`StoreError`] when nothing was stored.
+    pub async fn enroll_agent(
+        &self,
+        token: TokenId,
+        uses: u32,
+        device: NewDevice,
+    ) -> Result<EnrollDecision, StoreError> {
+        if self.token_revoked(token) {
+            return Ok(EnrollDecision::Revoked);
+        }
+        self.write(move |txn| txn.enroll(token, uses, &device)).await
+    }
+
+    /// Appends to the audit trail, here and at the cloud.
+    pub async fn audit(&self, entry: SiteAudit) {
+        let action = entry.action.clone();
+        if let Err(error) = self.write(move |txn| txn.audit_entry(entry)).await {
+            tracing::error!(%error, action, "an audit entry could not be stored");
+        }
+    }
+
+    /// The newest audit entries of the site, newest first.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the file cannot be read.
+    pub async fn recent_audit(&self, limit: usize) -> Result<Vec<SiteAudit>, StoreError> {
+        self.read(move |tx| {
+            let table = tx.open_table(tables::AUDIT)?;
+            let rows = table.range::<u64>(..)?.rev().take(limit);
+            rows.map(|row| Ok(codec::decode(row?.1.value())?)).collect()
+        })
+        .await
+    }
+
+    /// Facts of all devices.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the file cannot be read.
+    pub async fn all_facts(&self) -> Result<BTreeMap<DeviceId, Facts>, StoreError> {
+        self.read(|tx| by_device(&tx.open_table(tables::FACTS)?)).await
+    }
+
+    /// Presence of all devices as the cloud was last told.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the file cannot be read.
+    pub async fn all_presence(&self) -> Result<BTreeMap<DeviceId, PresenceRecord>, StoreError> {
+        self.read(|tx| by_device(&tx.open_table(tables::PRESENCE)?)).await
+    }
+}
+
+fn by_device<T: serde::de::DeserializeOwned>(
+    table: &impl ReadableTable<u128, &'static [u8]>,
+) -> Result<BTreeMap<DeviceId, T>, StoreError> {
+    let mut all = BTreeMap::new();
+    for row in table.range::<u128>(..)? {
+        let (key, value) = row?;
+        all.insert(tables::device_of(key.value()), codec::decode(value.value())?);
+    }
+    Ok(all)
+}
+
+impl Txn<'_> {
+    fn enroll(
+        &mut self,
+        token: TokenId,
+        uses: u32,
+        new: &NewDevice,
+    ) -> Result<EnrollDecision, StoreError> {
+        let mut record = self.token(token)?;
+        if record.revoked {
+            return Ok(EnrollDecision::Revoked);
+        }
+        if record.used >= uses {
+            return Ok(EnrollDecision::UsedUp);
+        }
+        record.used += 1;
+        self.put_token(token, record)?;
+        let before = match new.machine.as_str() {
+            "" => None,
+            machine => self.machines()?.get(machine)?.map(|id| tables::device_of(id.value())),
+        };
+        let known = match before {
+            Some(id) => self.device(id)?.filter(|d| !d.revoked),
+            None => None,
+        };
+        let device = known.as_ref().map_or(new.proposed, |d| d.device);
+        if !new.machine.is_empty() {
+            let key = tables::device_key(device);
+            self.machines()?.insert(new.machine.as_str(), key)?;
+        }
+        let (hostname, version) = (clipped(&new.hostname), clipped(&new.version));
+        self.put_device(DeviceRecord {
+            device,
+            hostname: hostname.clone(),
+            version: version.clone(),
+            revoked: false,
+            enrolled_ms: known.map_or(new.at_ms, |d| d.enrolled_ms),
+        })?;
+        let record = Enrolled { device, hostname, version, token, at_ms: new.at_ms };
+        self.append(Lane::Urgent, &UpRecord::Enrolled(record))?;
+        Ok(EnrollDecision::Accepted { device })
+    }
+
+    /// Appends to the audit trail.
+    pub(crate) fn audit_entry(&mut self, entry: SiteAudit) -> Result<(), StoreError> {
+        self.mem.audit += 1;
+        let number = self.mem.audit;
+        let bytes = codec::encode(&entry)?;
+        self.audit()?.insert(number, bytes.as_slice())?;
+        if let Some(oldest) = number.checked_sub(AUDIT_KEPT) {
+            self.audit()?.remove(oldest)?;
+        }
+        self.append(Lane::Urgent, &UpRecord::Audit(entry))
+    }
+
+    /// A device introduced itself.
+    pub(crate) fn hello(
+        &mut self,
+        device: DeviceId,
+        hostname: &str,
+        version: &str,
+    ) -> Result<(), StoreError> {
+        let Some(mut record) = self.device(device)? else { return Ok(()) };
+        let (hostname, version) = (clipped(hostname), clipped(version));
+        if record.hostname != hostname || record.version != version {
+            (record.hostname, record.version) = (hostname, version);
+            self.put_device(record)?;
+        }
+        Ok(())
+    }
+
+    /// Tells the cloud who came and went. What it was told already is not told
+    /// again.
+    pub(crate) fn present(&mut self, change: &PresenceChange) -> Result<(), StoreError> {
+        let Some(record) = self.device(change.device)? else { return Ok(()) };
+        let told = self.told(change.device)?;
+        let address = match change.address.as_str() {
+            "" => told.address.clone(),
+            new => new.to_owned(),
+        };
+        let same = (told.online, &told.address, &told.version)
+            == (change.online, &address, &record.version);
+        if same && told.since_ms != 0 {
+            return Ok(());
+        }
+        let now = PresenceRecord {
+            online: change.online,
+            since_ms: change.at_ms,
+            address: address.clone(),
+            version: record.version.clone(),
+        };
+        self.put_told(change.device, &now)?;
+        self.report_presence(Presence {
+            device: change.device,
+            online: change.online,
+            at_ms: change.at_ms,
+            agent_version: record.version,
+            address,
+        });
+        Ok(())
+    }
+
+    /// Takes new settings, unless they are older than those that hold.
+    pub(crate) fn take_site_config(&mut self, config: SiteConfig) -> Result<bool, StoreError> {
+        let present: SiteConfig = self.get_meta(tables::META_SITE)?.unwrap_or_default();
+        if config.revision < present.revision {
+            return Ok(false);
+        }
+        self.put_meta(tables::META_SITE, &config)?;
+        self.changes.push(Change::Site(config));
+        Ok(true)
+    }
+
+    /// Keeps a device out from now on.
+    pub(crate) fn revoke_device(&mut self, device: DeviceId) -> Result<(), StoreError> {
+        let known = self.device(device)?;
+        self.put_device(DeviceRecord {
+            revoked: true,
+            ..known.unwrap_or(DeviceRecord {
+                device,
+                hostname: String::new(),
+                version: String::new(),
+                revoked: true,
+                enrolled_ms: self.now_ms,
+            })
+        })
+    }
+
+    /// Honours a token no longer.
+    pub(crate) fn revoke_token(&mut self, token: TokenId) -> Result<(), StoreError> {
+        let record = self.token(token)?;
+        self.put_token(token, TokenRecord { revoked: true, ..record })?;
+        self.changes.push(Change::TokenRevoked(token));
+        Ok(())
+    }
+}
+
+/// A device's word about itself, cut to what is kept.
+fn clipped(text: &str) -> String {
+    let mut end = text.len().min(MAX_TEXT);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].to_owned()
+}

@@ -1,0 +1,256 @@
+//! The inbox: commands from the cloud and how each fares on each device.
+//!
+//! A command is durable here before the cloud's lane is acknowledged (G1). A
+//! delivery row a device says where it stands; the fan-out repeats what a device
+//! has not answered, the device's guard sees to it that it runs once (G3). The
+//! id stays known until the command's expiry, so that a repeat of the record is
+//! recognised even when everything is done.
+
+use super::{
+    error::StoreError,
+    tables::{self, CommandRecord, DeviceRecord, status_byte, status_of},
+    txn::{NewCommand, Txn},
+};
+use redb::{ReadTransaction, ReadableTable};
+use unifyit_protocol::{
+    codec,
+    ids::{CommandId, DeviceId},
+    lan::Deliver,
+    link::{DeliverCommand, Progress},
+    outcome::{CommandEvent, Status},
+};
+
+/// Live commands kept at most (G10).
+pub(crate) const MAX_COMMANDS: usize = 4096;
+/// How long after its expiry a finished command is remembered.
+const KEEP_DONE_MS: u64 = 3_600_000;
+/// How long after its expiry a command is remembered whose devices never said
+/// how it ended.
+const KEEP_OPEN_MS: u64 = 31 * 24 * 3_600_000;
+/// Finished commands forgotten in one commit at most.
+const MAX_PRUNED: usize = 64;
+
+/// A command of the inbox with its deliveries, as read at start.
+#[derive(Debug, Clone)]
+pub(crate) struct Loaded {
+    /// The command.
+    pub(crate) command: NewCommand,
+    /// Where it stands, by device.
+    pub(crate) statuses: Vec<(DeviceId, Status)>,
+}
+
+/// Reads what is not finished, oldest first.
+pub(crate) fn load(tx: &ReadTransaction) -> Result<Vec<Loaded>, StoreError> {
+    let deliveries = tx.open_table(tables::DELIVERIES)?;
+    let mut all = Vec::new();
+    for row in tx.open_table(tables::COMMANDS)?.range::<u128>(..)? {
+        let (key, value) = row?;
+        let record: CommandRecord = codec::decode_within(value.value(), usize::MAX)?;
+        if record.done_ms != 0 {
+            continue;
+        }
+        let id = key.value();
+        let mut statuses = Vec::new();
+        for row in deliveries.range((id, 0)..=(id, u128::MAX))? {
+            let (key, value) = row?;
+            statuses.push((tables::device_of(key.value().1), status_of(value.value().0)));
+        }
+        let command = NewCommand {
+            command: CommandId(uuid::Uuid::from_u128(id)),
+            payload: record.payload.into(),
+            expires_ms: record.expires_ms,
+            devices: statuses.iter().map(|(device, _)| *device).collect(),
+        };
+        all.push((record.received_ms, Loaded { command, statuses }));
+    }
+    all.sort_by_key(|(received, _)| *received);
+    Ok(all.into_iter().map(|(_, loaded)| loaded).collect())
+}
+
+impl Txn<'_> {
+    /// Stores a command for its devices. `None` when it is known already or has
+    /// nobody to go to.
+    pub(crate) fn take_command(
+        &mut self,
+        deliver: DeliverCommand,
+    ) -> Result<Option<NewCommand>, StoreError> {
+        let DeliverCommand { command, devices, expires_ms, signed } = deliver;
+        if self.command(command)?.is_some() {
+            return Ok(None);
+        }
+        let wanted = if devices.is_empty() { self.enrolled()? } else { devices };
+        let full = self.mem.commands >= MAX_COMMANDS;
+        let mut targets = Vec::with_capacity(wanted.len());
+        for device in wanted {
+            let known = self.device(device)?.is_some_and(|d| !d.revoked);
+            if expires_ms <= self.now_ms {
+                self.told_by_relay(device, command, Status::Expired, None);
+            } else if !known {
+                let reason = "The device is not enrolled at this site.";
+                self.told_by_relay(device, command, Status::Refused, Some(reason));
+            } else if full {
+                let reason = "The site relay holds too many unfinished commands.";
+                self.told_by_relay(device, command, Status::Refused, Some(reason));
+            } else {
+                targets.push(device);
+            }
+        }
+        if targets.is_empty() {
+            return Ok(None);
+        }
+        let payload = Deliver::Command(signed).encode()?;
+        let record = CommandRecord { expires_ms, received_ms: self.now_ms, payload, done_ms: 0 };
+        self.put_command(command, &record)?;
+        self.mem.commands += 1;
+        let now_ms = self.now_ms;
+        for device in &targets {
+            let key = (command.0.as_u128(), tables::device_key(*device));
+            self.deliveries()?.insert(key, (status_byte(Status::Pending), now_ms))?;
+        }
+        let payload = record.payload.into();
+        Ok(Some(NewCommand { command, payload, expires_ms, devices: targets }))
+    }
+
+    fn enrolled(&mut self) -> Result<Vec<DeviceId>, StoreError> {
+        let mut all = Vec::new();
+        for row in self.devices()?.range::<u128>(..)? {
+            let record: DeviceRecord = codec::decode(row?.1.value())?;
+            if !record.revoked {
+                all.push(record.device);
+            }
+        }
+        Ok(all)
+    }
+
+    /// A command went out to devices: tells the cloud once.
+    pub(crate) fn mark_sent(
+        &mut self,
+        command: CommandId,
+        devices: &[DeviceId],
+    ) -> Result<(), StoreError> {
+        for device in devices {
+            if self.step(command, *device, Status::Sent, |s| s == Status::Pending)? {
+                self.told_by_relay(*device, command, Status::Sent, None);
+            }
+        }
+        Ok(())
+    }
+
+    /// A device reported on a command: passes it on, also for a command that the
+    /// inbox does not know (a terminal, or one from before a restored disk).
+    pub(crate) fn device_event(
+        &mut self,
+        device: DeviceId,
+        event: CommandEvent,
+    ) -> Result<(), StoreError> {
+        self.step(event.command, device, event.status, |_| true)?;
+        self.report_progress(Progress { device, event });
+        Ok(())
+    }
+
+    /// The command's time is over for devices that did not start it. Returns
+    /// them.
+    pub(crate) fn expire(
+        &mut self,
+        command: CommandId,
+        devices: &[DeviceId],
+    ) -> Result<Vec<DeviceId>, StoreError> {
+        let mut expired = Vec::new();
+        for device in devices {
+            let key = (command.0.as_u128(), tables::device_key(*device));
+            let sent = self.deliveries()?.get(key)?.map(|row| status_of(row.value().0));
+            let unanswered = |s| matches!(s, Status::Pending | Status::Sent);
+            if self.step(command, *device, Status::Expired, unanswered)? {
+                let reason = match sent {
+                    Some(Status::Sent) => "It was sent to the device, which did not answer.",
+                    _ => "The device was not online in time.",
+                };
+                self.told_by_relay(*device, command, Status::Expired, Some(reason));
+                expired.push(*device);
+            }
+        }
+        Ok(expired)
+    }
+
+    /// Lets go of a command's content when no device has anything left to say.
+    pub(crate) fn finish_command(&mut self, command: CommandId) -> Result<(), StoreError> {
+        let Some(mut record) = self.command(command)?.filter(|r| r.done_ms == 0) else {
+            return Ok(());
+        };
+        let id = command.0.as_u128();
+        for row in self.deliveries()?.range((id, 0)..=(id, u128::MAX))? {
+            if !status_of(row?.1.value().0).is_final() {
+                return Ok(());
+            }
+        }
+        record.payload = Vec::new();
+        record.done_ms = self.now_ms;
+        self.mem.commands = self.mem.commands.saturating_sub(1);
+        self.put_command(command, &record)
+    }
+
+    /// Forgets commands whose time is long over. Returns them.
+    pub(crate) fn prune_inbox(&mut self) -> Result<Vec<CommandId>, StoreError> {
+        let now_ms = self.now_ms;
+        let mut gone = Vec::new();
+        for row in self.commands()?.range::<u128>(..)? {
+            let (key, value) = row?;
+            let record: CommandRecord = codec::decode_within(value.value(), usize::MAX)?;
+            let keep = if record.done_ms == 0 { KEEP_OPEN_MS } else { KEEP_DONE_MS };
+            if record.expires_ms.max(record.done_ms).saturating_add(keep) <= now_ms {
+                gone.push((key.value(), record.done_ms == 0));
+            }
+            if gone.len() >= MAX_PRUNED {
+                break;
+            }
+        }
+        for (id, open) in &gone {
+            self.commands()?.remove(id)?;
+            self.deliveries()?.retain_in((*id, 0)..=(*id, u128::MAX), |_, _| false)?;
+            self.mem.commands = self.mem.commands.saturating_sub(usize::from(*open));
+        }
+        Ok(gone.into_iter().map(|(id, _)| CommandId(uuid::Uuid::from_u128(id))).collect())
+    }
+
+    /// Moves a delivery, when there is one that may move.
+    fn step(
+        &mut self,
+        command: CommandId,
+        device: DeviceId,
+        to: Status,
+        may: impl FnOnce(Status) -> bool,
+    ) -> Result<bool, StoreError> {
+        let key = (command.0.as_u128(), tables::device_key(device));
+        let now_ms = self.now_ms;
+        let table = self.deliveries()?;
+        let Some(from) = table.get(key)?.map(|row| status_of(row.value().0)) else {
+            return Ok(false);
+        };
+        if !may(from) {
+            return Ok(false);
+        }
+        table.insert(key, (status_byte(to), now_ms))?;
+        Ok(true)
+    }
+
+    fn told_by_relay(
+        &mut self,
+        device: DeviceId,
+        command: CommandId,
+        status: Status,
+        reason: Option<&str>,
+    ) {
+        self.report_progress(Progress {
+            device,
+            event: CommandEvent {
+                command,
+                status,
+                at_ms: self.now_ms,
+                exit_code: None,
+                reason: reason.map(str::to_owned),
+                output_len: 0,
+                output_cut: 0,
+            },
+        });
+    }
+}

@@ -1,0 +1,244 @@
+//! Samples on their way into one-minute rollups, exactly once.
+//!
+//! A sample is kept raw in the commit that moves the device's cursor, and marks
+//! its (minute, device) as due in the same commit. Closing a minute reads its
+//! raw samples from a snapshot, makes the rollup outside the writer, and then, in
+//! one commit, appends it to the outbox and removes the mark. So a crash leaves
+//! the minute either due, and it is made again from raw, or done.
+//!
+//! A late sample (a device drains its spool after an outage) marks its old
+//! minute as due again: the rollup made then covers all samples of that minute
+//! and replaces the earlier one at the cloud, which keeps one rollup a device and
+//! minute. Samples of a device come in order, so a minute is complete as soon as
+//! the device's next sample belongs to another; many late minutes travel packed
+//! in one block.
+
+use super::{
+    error::StoreError,
+    tables::{self},
+    txn::Txn,
+};
+use redb::ReadTransaction;
+use unifyit_protocol::{
+    codec,
+    envelope::Decoded,
+    ids::DeviceId,
+    lane::Lane,
+    link::{DeviceMetrics, DeviceSeries, UpRecord},
+    report::Report,
+    telemetry::{RollupBlock, Sample, SeriesTable},
+};
+
+/// Milliseconds of a minute.
+pub(crate) const MINUTE_MS: u64 = 60_000;
+/// How long after its end a minute is closed, and how long a minute must have
+/// been quiet.
+pub(crate) const SETTLE_MS: u64 = 5_000;
+/// Raw samples of a device that was late this recently are not pruned: more of
+/// the same minutes may come, and their rollup must cover all.
+const LATE_KEPT_MS: u64 = 600_000;
+/// Due minutes taken up in one go.
+const MAX_DUE: usize = 8192;
+/// Blocks are packed into records of about this many bytes.
+const RECORD_BYTES: usize = 192 * 1024;
+/// Raw samples pruned in one commit at most.
+const MAX_PRUNED: usize = 8192;
+
+/// What is remembered of a minute that is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Mark {
+    /// Samples seen by this process: moves when another one comes.
+    pub(crate) count: u64,
+    /// When the last of them came.
+    pub(crate) touched_ms: u64,
+}
+
+/// A minute to close.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Due {
+    /// Unix minute.
+    pub(crate) minute: u64,
+    /// Whose.
+    pub(crate) device: DeviceId,
+    /// Its mark when it was found due.
+    pub(crate) count: u64,
+}
+
+/// Rollups of one device that are ready, with the minutes they close.
+#[derive(Debug, Clone)]
+pub(crate) struct Closed {
+    /// Whose.
+    pub(crate) device: DeviceId,
+    /// A block a series table.
+    pub(crate) blocks: Vec<RollupBlock>,
+    /// Minutes closed by them.
+    pub(crate) minutes: Vec<Due>,
+}
+
+/// The raw samples of a device's minute, in order of time.
+pub(crate) fn raw(
+    tx: &ReadTransaction,
+    device: DeviceId,
+    minute: u64,
+) -> Result<Vec<Sample>, StoreError> {
+    let key = tables::device_key(device);
+    let range = (minute, key, 0, 0)..=(minute, key, u64::MAX, u64::MAX);
+    let mut samples = Vec::new();
+    for row in tx.open_table(tables::RAW)?.range(range)? {
+        if let Ok(Decoded::Known(Report::Sample(sample))) = Report::decode(row?.1.value()) {
+            samples.push(sample);
+        }
+    }
+    Ok(samples)
+}
+
+/// A device's series table.
+pub(crate) fn series(
+    tx: &ReadTransaction,
+    device: DeviceId,
+    table: u32,
+) -> Result<Option<SeriesTable>, StoreError> {
+    let key = (tables::device_key(device), table);
+    match tx.open_table(tables::SERIES)?.get(key)? {
+        Some(bytes) => Ok(Some(codec::decode(bytes.value())?)),
+        None => Ok(None),
+    }
+}
+
+impl Txn<'_> {
+    /// Takes a series table; the cloud is told of each once.
+    pub(crate) fn take_series(
+        &mut self,
+        device: DeviceId,
+        table: SeriesTable,
+    ) -> Result<(), StoreError> {
+        let hash = table.hash();
+        if !self.mem.series.insert((device, hash)) {
+            return Ok(());
+        }
+        let bytes = codec::encode(&table)?;
+        self.series()?.insert((tables::device_key(device), hash), bytes.as_slice())?;
+        self.append(Lane::Metrics, &UpRecord::Series(DeviceSeries { device, table }))
+    }
+
+    /// Keeps a sample and marks its minute as due. `body` is its report as it
+    /// came, `tag` tells samples of the same millisecond apart.
+    pub(crate) fn take_sample(
+        &mut self,
+        device: DeviceId,
+        at_ms: u64,
+        tag: u64,
+        body: &[u8],
+    ) -> Result<(), StoreError> {
+        let minute = at_ms / MINUTE_MS;
+        let key = tables::device_key(device);
+        self.raw()?.insert((minute, key, at_ms, tag), body)?;
+        let now_ms = self.now_ms;
+        let mark = self.mem.dirty.entry((minute, device));
+        let fresh = matches!(mark, std::collections::btree_map::Entry::Vacant(_));
+        let mark = mark.or_default();
+        mark.count += 1;
+        mark.touched_ms = now_ms;
+        if fresh {
+            self.dirty()?.insert((minute, key), ())?;
+        }
+        self.mem.minute_of.insert(device, minute);
+        if minute + 2 < now_ms / MINUTE_MS {
+            self.mem.late.insert(device, now_ms);
+        }
+        Ok(())
+    }
+
+    /// Minutes that can be closed, oldest first: over and settled, or left behind
+    /// by a device whose samples moved on.
+    pub(crate) fn due(&mut self) -> Vec<Due> {
+        let now_ms = self.now_ms;
+        let settled = |mark: &Mark| mark.touched_ms.saturating_add(SETTLE_MS) <= now_ms;
+        let mem = &*self.mem;
+        let due = mem.dirty.iter().filter(|((minute, device), mark)| {
+            let over = (minute + 1) * MINUTE_MS + SETTLE_MS <= now_ms;
+            let left = mem.minute_of.get(device).is_some_and(|at| at != minute);
+            if over { left || settled(mark) } else { left && settled(mark) }
+        });
+        due.map(|((minute, device), mark)| Due {
+            minute: *minute,
+            device: *device,
+            count: mark.count,
+        })
+        .take(MAX_DUE)
+        .collect()
+    }
+
+    /// Appends rollups and removes the marks of their minutes. A device of whom
+    /// another sample came in between is left for the next time. Returns how many
+    /// minutes were closed.
+    pub(crate) fn close_minutes(&mut self, closed: Vec<Closed>) -> Result<usize, StoreError> {
+        let mut record = Vec::new();
+        let mut bytes = 0;
+        let mut count = 0;
+        for Closed { device, blocks, minutes } in closed {
+            let current = |due: &Due| {
+                self.mem.dirty.get(&(due.minute, device)).is_some_and(|m| m.count == due.count)
+            };
+            if !minutes.iter().all(current) {
+                continue;
+            }
+            for due in &minutes {
+                self.mem.dirty.remove(&(due.minute, device));
+                self.dirty()?.remove((due.minute, tables::device_key(device)))?;
+            }
+            count += minutes.len();
+            for block in blocks {
+                bytes += block.columns.len() + 48;
+                record.push(DeviceMetrics { device, block });
+            }
+            if bytes >= RECORD_BYTES {
+                self.append(Lane::Metrics, &UpRecord::Metrics(std::mem::take(&mut record)))?;
+                bytes = 0;
+            }
+        }
+        if !record.is_empty() {
+            self.append(Lane::Metrics, &UpRecord::Metrics(record))?;
+        }
+        Ok(count)
+    }
+
+    /// Removes raw samples of minutes before `minute`, a bounded number. Those
+    /// still due stay, and those of devices that were late a moment ago.
+    pub(crate) fn prune_raw(&mut self, minute: u64) -> Result<usize, StoreError> {
+        let now_ms = self.now_ms;
+        self.mem.late.retain(|_, at| at.saturating_add(LATE_KEPT_MS) > now_ms);
+        let mut gone = Vec::new();
+        let dirty = std::mem::take(&mut self.mem.dirty);
+        let late = std::mem::take(&mut self.mem.late);
+        let found = self.prunable(minute, &mut gone, |minute, device| {
+            dirty.contains_key(&(minute, device)) || late.contains_key(&device)
+        });
+        self.mem.dirty = dirty;
+        self.mem.late = late;
+        found?;
+        for key in &gone {
+            self.raw()?.remove(key)?;
+        }
+        Ok(gone.len())
+    }
+
+    fn prunable(
+        &mut self,
+        minute: u64,
+        gone: &mut Vec<(u64, u128, u64, u64)>,
+        kept: impl Fn(u64, DeviceId) -> bool,
+    ) -> Result<(), StoreError> {
+        use redb::ReadableTable as _;
+        for row in self.raw()?.range((0, 0, 0, 0)..(minute, 0, 0, 0))? {
+            let key = row?.0.value();
+            if !kept(key.0, tables::device_of(key.1)) {
+                gone.push(key);
+            }
+            if gone.len() >= MAX_PRUNED {
+                break;
+            }
+        }
+        Ok(())
+    }
+}

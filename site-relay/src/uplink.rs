@@ -1,1 +1,0 @@
-//! The lane stream to the cloud.

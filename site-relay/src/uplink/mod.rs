@@ -1,0 +1,220 @@
+//! The way to the cloud: one connection, one lane stream, tunnels beside it.
+//!
+//! The node dials the cloud's pinned peer id, QUIC first and TCP where UDP does
+//! not pass, and opens `/unifyit/lane/1` ([`session`]). When the connection or
+//! the session ends it dials again after a pause that doubles with each failure,
+//! up to half a minute, with jitter, so that thousands of relays do not return
+//! in step. Nothing depends on the state of a connection: lanes go on from the
+//! positions that both sides keep (G2).
+
+pub(crate) mod framing;
+mod metrics;
+mod node;
+pub(crate) mod session;
+
+use crate::{telemetry::Telemetry, tunnel::Tunnels};
+use futures::StreamExt as _;
+use libp2p::{
+    Swarm,
+    identity::Keypair,
+    swarm::{SwarmEvent, dial_opts::DialOpts},
+};
+use metrics::UplinkMetrics;
+use node::{Behaviour, Cloud};
+use session::{Ended, SessionParts};
+use std::{sync::Arc, time::Duration};
+use tokio::{sync::watch, time::timeout};
+use tokio_util::sync::CancellationToken;
+use unifyit_protocol::{link, tunnel};
+
+pub use node::NodeError;
+
+/// How long one tier of addresses may take.
+const DIAL: Duration = Duration::from_secs(6);
+/// Pause between attempts: first and longest.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
+/// A session of this length counts as a success: the next pause is short again.
+const GOOD_SESSION: Duration = Duration::from_secs(20);
+/// Longest wait for the connection to close after a farewell.
+const CLOSING: Duration = Duration::from_secs(2);
+
+/// Whether the cloud is reached, for the local UI and the site's status.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UplinkState {
+    /// Whether a session runs.
+    pub up: bool,
+    /// Since when, Unix milliseconds.
+    pub since_ms: u64,
+    /// Why not, when not.
+    pub reason: String,
+}
+
+/// What the uplink works with.
+pub(crate) struct Uplink {
+    pub(crate) keypair: Keypair,
+    pub(crate) cloud_peer: String,
+    pub(crate) cloud_addresses: Vec<String>,
+    pub(crate) session: SessionParts,
+    pub(crate) tunnels: Tunnels,
+    pub(crate) state: watch::Sender<UplinkState>,
+    pub(crate) cancel: CancellationToken,
+}
+
+impl Uplink {
+    /// Runs until cancelled.
+    ///
+    /// # Errors
+    /// [`NodeError`] when the node cannot be set up at all.
+    pub(crate) async fn run(mut self, telemetry: &Telemetry) -> Result<(), NodeError> {
+        let cloud = Cloud::parse(&self.cloud_peer, &self.cloud_addresses)?;
+        let metrics = Arc::new(UplinkMetrics::register(telemetry));
+        let mut swarm = node::build(self.keypair.clone())?;
+        let mut control = swarm.behaviour().streams.new_control();
+        let inbound = control
+            .accept(node::protocol(tunnel::PROTOCOL))
+            .map_err(|e| NodeError::new(&e.to_string()))?;
+        let tunnels = tokio::spawn(self.tunnels.clone().serve(
+            inbound,
+            cloud.peer,
+            self.cancel.child_token(),
+        ));
+        let mut pause = PAUSE.0;
+        while !self.cancel.is_cancelled() {
+            let started = tokio::time::Instant::now();
+            let ended = match self.connect(&mut swarm, &cloud).await {
+                Ok(()) => self.serve(&mut swarm, &cloud, &control, &metrics).await,
+                Err(reason) => Ended::Lost(reason),
+            };
+            self.session.live.set_up(false);
+            metrics.up.set(0);
+            if self.cancel.is_cancelled() {
+                break;
+            }
+            self.down(&ended);
+            metrics.attempts.inc();
+            pause = match ended {
+                Ended::Refused(_) => PAUSE.1,
+                _ if started.elapsed() >= GOOD_SESSION => PAUSE.0,
+                _ => (pause * 2).min(PAUSE.1),
+            };
+            let jittered = pause.mul_f64(rand::random_range(0.5..1.0));
+            tokio::select! {
+                () = self.cancel.cancelled() => break,
+                () = idle(&mut swarm) => {}
+                () = tokio::time::sleep(jittered) => {}
+            }
+        }
+        tunnels.abort();
+        Ok(())
+    }
+
+    fn down(&self, ended: &Ended) {
+        let reason = ended.to_string();
+        let was = self.state.borrow().clone();
+        if was.up || was.reason != reason {
+            match ended {
+                Ended::Refused(_) => {
+                    tracing::error!(reason, "the cloud does not accept this relay")
+                }
+                _ => tracing::warn!(reason, "no connection to the cloud; trying again"),
+            }
+        }
+        let now_ms = self.session.store.now_ms();
+        let since_ms = if was.up { now_ms } else { was.since_ms };
+        self.state.send_replace(UplinkState { up: false, since_ms, reason });
+    }
+
+    /// Dials tier by tier until connected.
+    async fn connect(&self, swarm: &mut Swarm<Behaviour>, cloud: &Cloud) -> Result<(), String> {
+        let mut reason = String::new();
+        for addresses in &cloud.tiers {
+            let options = DialOpts::peer_id(cloud.peer).addresses(addresses.clone()).build();
+            if let Err(error) = swarm.dial(options) {
+                reason = error.to_string();
+                continue;
+            }
+            let connected = timeout(DIAL, connected(swarm, cloud.peer));
+            let outcome = tokio::select! {
+                () = self.cancel.cancelled() => return Err("the relay is stopping".into()),
+                outcome = connected => outcome,
+            };
+            match outcome {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(error)) => reason = error,
+                Err(_) => reason = "the cloud does not answer".into(),
+            }
+        }
+        Err(reason)
+    }
+
+    /// Runs a session over the connection while driving the node.
+    async fn serve(
+        &mut self,
+        swarm: &mut Swarm<Behaviour>,
+        cloud: &Cloud,
+        control: &libp2p_stream::Control,
+        metrics: &Arc<UplinkMetrics>,
+    ) -> Ended {
+        let peer = cloud.peer;
+        let mut control = control.clone();
+        let parts = self.session.clone();
+        let (state, metrics) = (self.state.clone(), Arc::clone(metrics));
+        let stop = self.cancel.child_token();
+        let stopped = stop.clone();
+        let mut session = tokio::spawn(async move {
+            let name = node::protocol(link::PROTOCOL);
+            match control.open_stream(peer, name).await {
+                Ok(stream) => session::run(parts, stream, &metrics, &state, stopped).await,
+                Err(error) => Ended::Lost(error.to_string()),
+            }
+        });
+        let ended = loop {
+            tokio::select! {
+                ended = &mut session => {
+                    break ended.unwrap_or_else(|e| Ended::Lost(format!("a task failed: {e}")));
+                }
+                event = swarm.select_next_some() => {
+                    if let SwarmEvent::ConnectionClosed { num_established: 0, cause, .. } = event {
+                        let cause = cause.map_or_else(
+                            || "the cloud closed the connection".to_owned(),
+                            |error| error.to_string(),
+                        );
+                        stop.cancel();
+                        break match timeout(CLOSING, &mut session).await {
+                            Ok(Ok(ended @ Ended::Refused(_))) => ended,
+                            _ => Ended::Lost(cause),
+                        };
+                    }
+                }
+            }
+        };
+        session.abort();
+        if swarm.disconnect_peer_id(peer).is_ok() {
+            drop(timeout(CLOSING, closed(swarm)).await);
+        }
+        ended
+    }
+}
+
+async fn connected(swarm: &mut Swarm<Behaviour>, peer: libp2p::PeerId) -> Result<(), String> {
+    loop {
+        match swarm.select_next_some().await {
+            SwarmEvent::ConnectionEstablished { peer_id, .. } if peer_id == peer => return Ok(()),
+            SwarmEvent::OutgoingConnectionError { error, .. } => return Err(error.to_string()),
+            _ => {}
+        }
+    }
+}
+
+async fn closed(swarm: &mut Swarm<Behaviour>) {
+    while swarm.network_info().num_peers() > 0 {
+        swarm.select_next_some().await;
+    }
+}
+
+/// Drives the node while nothing is wanted of it. Never returns.
+async fn idle(swarm: &mut Swarm<Behaviour>) {
+    loop {
+        swarm.select_next_some().await;
+    }
+}

@@ -1,0 +1,109 @@
+//! The relay's libp2p node: dials the cloud, listens nowhere.
+
+use libp2p::{
+    Multiaddr, PeerId, StreamProtocol, Swarm, SwarmBuilder,
+    connection_limits::{self, ConnectionLimits},
+    identify,
+    identity::Keypair,
+    multiaddr::Protocol,
+    noise, ping,
+    swarm::NetworkBehaviour,
+    tcp, yamux,
+};
+use std::time::Duration;
+
+/// A cloud that does not answer pings for about twice this long is gone.
+const PING: Duration = Duration::from_secs(10);
+
+/// The protocols of the node.
+#[derive(NetworkBehaviour)]
+pub(super) struct Behaviour {
+    limits: connection_limits::Behaviour,
+    identify: identify::Behaviour,
+    ping: ping::Behaviour,
+    pub(super) streams: libp2p_stream::Behaviour,
+}
+
+/// What can be set up only once.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection to the cloud cannot be set up: {0}")]
+pub struct NodeError(String);
+
+impl NodeError {
+    pub(super) fn new(what: &str) -> Self {
+        Self(what.to_owned())
+    }
+}
+
+/// Builds the node: QUIC, and TCP with Noise and Yamux.
+pub(super) fn build(keypair: Keypair) -> Result<Swarm<Behaviour>, NodeError> {
+    let behaviour = Behaviour {
+        limits: connection_limits::Behaviour::new(
+            ConnectionLimits::default()
+                .with_max_pending_incoming(Some(0))
+                .with_max_established_incoming(Some(0))
+                .with_max_established_per_peer(Some(2)),
+        ),
+        identify: identify::Behaviour::new(
+            identify::Config::new("/unifyit/1".into(), keypair.public())
+                .with_agent_version(concat!("unifyit-relay/", env!("CARGO_PKG_VERSION")).into())
+                .with_push_listen_addr_updates(false),
+        ),
+        ping: ping::Behaviour::new(ping::Config::new().with_interval(PING).with_timeout(PING)),
+        streams: libp2p_stream::Behaviour::new(),
+    };
+    let failed = |e: &dyn std::fmt::Display| NodeError(e.to_string());
+    Ok(SwarmBuilder::with_existing_identity(keypair)
+        .with_tokio()
+        .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, yamux::Config::default)
+        .map_err(|e| failed(&e))?
+        .with_quic_config(|mut quic| {
+            quic.max_concurrent_stream_limit = 64;
+            quic.max_stream_data = 2 * 1024 * 1024;
+            quic.max_connection_data = 4 * 1024 * 1024;
+            quic.max_idle_timeout = 20_000;
+            quic
+        })
+        .with_dns()
+        .map_err(|e| failed(&e))?
+        .with_behaviour(|_| behaviour)
+        .map_err(|e| failed(&e))?
+        .with_swarm_config(|c| c.with_idle_connection_timeout(Duration::from_secs(60)))
+        .build())
+}
+
+/// The cloud: whom to accept, and where it is.
+#[derive(Debug, Clone)]
+pub(super) struct Cloud {
+    pub(super) peer: PeerId,
+    /// QUIC first: one round trip less, no head-of-line blocking between
+    /// terminals and bulk. TCP where UDP is blocked.
+    pub(super) tiers: Vec<Vec<Multiaddr>>,
+}
+
+impl Cloud {
+    /// Reads the enrolment's texts.
+    pub(super) fn parse(peer: &str, addresses: &[String]) -> Result<Self, NodeError> {
+        let wrong = |what: &str| NodeError(format!("{what} in the enrolment is damaged"));
+        let peer: PeerId = peer.parse().map_err(|_| wrong("the cloud's peer id"))?;
+        let mut quic = Vec::new();
+        let mut other = Vec::new();
+        for address in addresses {
+            let address: Multiaddr = address.parse().map_err(|_| wrong("a cloud address"))?;
+            match address.iter().any(|part| matches!(part, Protocol::QuicV1)) {
+                true => quic.push(address),
+                false => other.push(address),
+            }
+        }
+        let tiers: Vec<_> = [quic, other].into_iter().filter(|t| !t.is_empty()).collect();
+        if tiers.is_empty() {
+            return Err(wrong("the list of cloud addresses"));
+        }
+        Ok(Self { peer, tiers })
+    }
+}
+
+/// A protocol name of the protocol crate.
+pub(super) fn protocol(name: &'static str) -> StreamProtocol {
+    StreamProtocol::new(name)
+}

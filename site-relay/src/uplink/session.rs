@@ -1,0 +1,348 @@
+//! One session with the cloud on a lane stream, from hello to goodbye.
+//!
+//! One task owns the lane machine and never waits for a slow part: records are
+//! read from the store by fetches of their own, a writer task takes frames from
+//! two queues (urgent before bulk), and the cloud's records are applied by the
+//! downlink's task. What is in flight is bounded by the lane machine's windows.
+
+use super::{
+    UplinkState,
+    framing::{self, Frames},
+    metrics::UplinkMetrics,
+};
+use crate::{
+    downlink::{Downlink, DownlinkParts},
+    live::LiveHub,
+    store::{Lanes, StoreError, StoreHandle, lane_name},
+};
+use bytes::Bytes;
+use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use libp2p::Stream;
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    sync::{Mutex, mpsc, watch},
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+use unifyit_protocol::{
+    codec::MAX_MESSAGE,
+    envelope::Decoded,
+    lane::{Data, Fetch, Lane, LaneError, LaneLimits, Resume, Sender, Trim},
+    link::{Ephemeral, Frame, Goodbye, LinkHello, Watch},
+};
+
+/// How long the cloud may take for its first two frames.
+const GREETING: Duration = Duration::from_secs(15);
+/// Frames that may wait in each of the writer's queues: more than the windows of
+/// the lane machine let out.
+const QUEUE: usize = 4096;
+/// Live copies in one frame, and frames of live copies that may wait.
+const MAX_LIVE: usize = 64;
+/// Words of a farewell that mean that this relay is not wanted any more.
+const REVOKED: &str = "revoked";
+
+/// What a session works with.
+#[derive(Clone)]
+pub(crate) struct SessionParts {
+    pub(crate) store: StoreHandle,
+    pub(crate) live: LiveHub,
+    pub(crate) copies: Arc<Mutex<mpsc::Receiver<Ephemeral>>>,
+    pub(crate) downlink: DownlinkParts,
+    pub(crate) lan_https: Vec<String>,
+    pub(crate) ca_fingerprint: [u8; 32],
+}
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Ended {
+    /// The connection or the stream went.
+    #[error("{0}")]
+    Lost(String),
+    /// The cloud said so.
+    #[error("the cloud said: {0}")]
+    Goodbye(String),
+    /// This relay was revoked.
+    #[error(
+        "the cloud said: {0}. This relay was revoked; enrol it anew with a token from the console"
+    )]
+    Refused(String),
+    /// The relay is stopping.
+    #[error("the relay is stopping")]
+    Stopping,
+    /// The lane machine or the store disagrees.
+    #[error(transparent)]
+    Lane(#[from] LaneError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Bytes of the cloud cannot be read.
+    #[error("the cloud's message cannot be used: {0}")]
+    Protocol(#[from] unifyit_protocol::ProtocolError),
+}
+
+type Fetched = (Fetch, Result<Vec<(u64, Vec<u8>)>, StoreError>);
+
+struct Session<'a> {
+    parts: &'a SessionParts,
+    sender: Sender,
+    urgent: mpsc::Sender<Bytes>,
+    bulk: mpsc::Sender<Bytes>,
+    metrics: &'a UplinkMetrics,
+    fetches: FuturesUnordered<BoxFuture<'static, Fetched>>,
+}
+
+/// Runs a session until it ends.
+pub(super) async fn run(
+    parts: SessionParts,
+    stream: Stream,
+    metrics: &UplinkMetrics,
+    state: &watch::Sender<UplinkState>,
+    cancel: CancellationToken,
+) -> Ended {
+    let (frames, sink) = framing::split(stream);
+    let (urgent, urgent_queue) = mpsc::channel(QUEUE);
+    let (bulk, bulk_queue) = mpsc::channel(QUEUE);
+    let writer = tokio::spawn(framing::write_all(sink, urgent_queue, bulk_queue));
+    let goodbye = urgent.clone();
+    let ended = session(&parts, frames, (urgent, bulk), metrics, state, &cancel).await;
+    let reason = match &ended {
+        Ended::Stopping => Some("The relay is stopping.".to_owned()),
+        Ended::Lane(error) => Some(error.to_string()),
+        Ended::Protocol(error) => Some(error.to_string()),
+        _ => None,
+    };
+    if let Some(reason) = reason
+        && let Ok(bytes) = Frame::Goodbye(Goodbye { reason }).encode()
+    {
+        drop(goodbye.try_send(bytes.into()));
+    }
+    drop(goodbye);
+    let mut writer = writer;
+    if timeout(Duration::from_secs(1), &mut writer).await.is_err() {
+        writer.abort();
+    }
+    ended
+}
+
+async fn session(
+    parts: &SessionParts,
+    mut frames: Frames,
+    (urgent, bulk): (mpsc::Sender<Bytes>, mpsc::Sender<Bytes>),
+    metrics: &UplinkMetrics,
+    state: &watch::Sender<UplinkState>,
+    cancel: &CancellationToken,
+) -> Ended {
+    let outcome: Result<Ended, Ended> = async {
+        let (mut downlink, resume) = Downlink::open(parts.downlink.clone()).await?;
+        let mut lanes = parts.store.lanes();
+        let hello = LinkHello {
+            version: env!("CARGO_PKG_VERSION").into(),
+            epoch: lanes.borrow_and_update().of(Lane::Urgent).epoch(),
+            now_ms: parts.store.now_ms(),
+            lan_https: parts.lan_https.clone(),
+            ca_fingerprint: parts.ca_fingerprint.to_vec(),
+        };
+        let sender = sender_of(&lanes.borrow())?;
+        let fetches = FuturesUnordered::new();
+        let mut session = Session { parts, sender, urgent, bulk, metrics, fetches };
+        session.send(&Frame::Hello(hello))?;
+        session.send(&Frame::Resume(resume))?;
+        let peer = tokio::select! {
+            () = cancel.cancelled() => return Err(Ended::Stopping),
+            peer = timeout(GREETING, greeting(&mut frames, metrics)) => {
+                peer.map_err(|_| Ended::Lost("the cloud does not answer".into()))??
+            }
+        };
+        session.open(&peer).await?;
+        parts.live.set_up(true);
+        metrics.up.set(1);
+        tracing::info!("connected to the cloud");
+        let since_ms = parts.store.now_ms();
+        state.send_replace(UplinkState { up: true, since_ms, reason: String::new() });
+        let mut copies = parts.copies.lock().await;
+        let mut live = Vec::with_capacity(MAX_LIVE);
+        loop {
+            session.fetch_all();
+            tokio::select! {
+                () = cancel.cancelled() => return Ok(Ended::Stopping),
+                frame = next(&mut frames, metrics) => session.take(frame?, &mut downlink).await?,
+                Some(fetched) = session.fetches.next() => session.fetched(fetched)?,
+                Some(frame) = downlink.next() => session.send(&frame?)?,
+                changed = lanes.changed() => {
+                    changed.map_err(|_| Ended::Store(StoreError::Closed))?;
+                    session.appended(&lanes.borrow_and_update())?;
+                }
+                _ = copies.recv_many(&mut live, MAX_LIVE) => session.live(std::mem::take(&mut live)),
+            }
+        }
+    }
+    .await;
+    outcome.unwrap_or_else(|ended| ended)
+}
+
+fn sender_of(lanes: &Lanes) -> Result<Sender, Ended> {
+    let positions = Lane::ALL.into_iter().flat_map(|lane| lanes.of(lane).positions(lane));
+    let mut sender = Sender::new(LaneLimits::default(), positions)?;
+    for lane in Lane::ALL {
+        for (epoch, through) in lanes.of(lane).dropped_numbers() {
+            sender.dropped(lane, epoch, through)?;
+        }
+    }
+    Ok(sender)
+}
+
+/// The next frame of a known kind.
+async fn next(frames: &mut Frames, metrics: &UplinkMetrics) -> Result<Frame, Ended> {
+    loop {
+        let bytes = match frames.next().await {
+            None => return Err(Ended::Lost("the cloud closed the stream".into())),
+            Some(Err(error)) => return Err(Ended::Lost(error.to_string())),
+            Some(Ok(bytes)) => bytes,
+        };
+        metrics.received_bytes.inc_by(bytes.len() as u64);
+        match Frame::decode(&bytes)? {
+            Decoded::Known(frame) => return Ok(frame),
+            Decoded::Unknown(_) => metrics.unknown.inc(),
+        }
+    }
+}
+
+/// The cloud's hello and where it stands.
+async fn greeting(frames: &mut Frames, metrics: &UplinkMetrics) -> Result<Resume, Ended> {
+    let mut introduced = false;
+    loop {
+        match next(frames, metrics).await? {
+            Frame::Hello(_) if !introduced => introduced = true,
+            Frame::Resume(resume) if introduced => return Ok(resume),
+            Frame::Goodbye(goodbye) => return Err(farewell(goodbye)),
+            // Whom somebody watches may be told at any time; it is told again.
+            Frame::Watch(_) => {}
+            _ => return Err(Ended::Lost("the cloud did not introduce itself".into())),
+        }
+    }
+}
+
+fn farewell(goodbye: Goodbye) -> Ended {
+    match goodbye.reason.to_lowercase().contains(REVOKED) {
+        true => Ended::Refused(goodbye.reason),
+        false => Ended::Goodbye(goodbye.reason),
+    }
+}
+
+impl Session<'_> {
+    /// Goes on from where the cloud stands.
+    async fn open(&mut self, peer: &Resume) -> Result<(), Ended> {
+        let opened = match self.sender.open(peer) {
+            Ok(opened) => opened,
+            Err(LaneError::PeerAhead { lane, peer: at }) => {
+                tracing::warn!(
+                    ?lane,
+                    epoch = at.epoch,
+                    through = at.through,
+                    "the cloud has more than this disk, which is an old copy; new epoch"
+                );
+                let beyond = peer.positions.iter().map(|p| p.epoch).max().unwrap_or(at.epoch);
+                self.parts.store.write(move |txn| txn.rename_epochs(beyond)).await?;
+                self.sender = sender_of(&self.parts.store.lanes().borrow())?;
+                self.sender.open(peer)?
+            }
+            Err(other) => return Err(other.into()),
+        };
+        if !(opened.trims.is_empty() && opened.forgotten.is_empty()) {
+            let store = &self.parts.store;
+            let pending = store.submit(move |txn| {
+                opened.trims.iter().try_for_each(|trim| txn.trim(trim))?;
+                opened.forgotten.iter().try_for_each(|lost| txn.forgotten(lost))
+            });
+            pending.await?.outcome().await?;
+        }
+        Ok(())
+    }
+
+    async fn take(&mut self, frame: Frame, downlink: &mut Downlink) -> Result<(), Ended> {
+        match frame {
+            Frame::Ack(ack) => {
+                self.metrics.acks.inc();
+                if let Some(trim) = self.sender.acked(&ack, self.parts.store.now_ms())? {
+                    self.trim(trim).await?;
+                }
+                self.metrics.window.set(i64::try_from(self.sender.bulk_window()).unwrap_or(0));
+            }
+            Frame::Data(data) => downlink.take(data).await?,
+            Frame::Resume(resume) => self.open(&resume).await?,
+            Frame::Watch(Watch { devices }) => self.parts.live.watch(&devices),
+            Frame::Goodbye(goodbye) => return Err(farewell(goodbye)),
+            Frame::Hello(_) | Frame::Ephemeral(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Forgets what the cloud has. Not awaited: a trim lost to a crash is told
+    /// again by the cloud's resume.
+    async fn trim(&mut self, trim: Trim) -> Result<(), Ended> {
+        self.parts.store.submit(move |txn| txn.trim(&trim)).await?;
+        Ok(())
+    }
+
+    fn appended(&mut self, lanes: &Lanes) -> Result<(), Ended> {
+        for lane in Lane::ALL {
+            let state = lanes.of(lane);
+            self.sender.appended(lane, state.tail_seq())?;
+            for (epoch, through) in state.dropped_numbers() {
+                self.sender.dropped(lane, epoch, through)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn fetch_all(&mut self) {
+        while let Some(fetch) = self.sender.next_fetch() {
+            let store = self.parts.store.clone();
+            let read = async move { (fetch, store.fetch(fetch).await) };
+            self.fetches.push(read.boxed());
+        }
+    }
+
+    fn fetched(&mut self, (fetch, read): Fetched) -> Result<(), Ended> {
+        let records = match read {
+            Ok(records) => records,
+            Err(error) => {
+                self.sender.unfetched(fetch);
+                return Err(error.into());
+            }
+        };
+        let now_ms = self.parts.store.now_ms();
+        if let Some(data) = self.sender.fetched(fetch, records, now_ms)? {
+            self.send_data(data)?;
+        }
+        Ok(())
+    }
+
+    fn send_data(&mut self, data: Data) -> Result<(), Ended> {
+        let lane = data.lane;
+        let label = &[lane_name(lane)];
+        self.metrics.records.with_label_values(label).inc_by(data.records.len() as u64);
+        let queue = if lane == Lane::Urgent { &self.urgent } else { &self.bulk };
+        self.queue(queue, &Frame::Data(data))
+    }
+
+    fn send(&self, frame: &Frame) -> Result<(), Ended> {
+        self.queue(&self.urgent, frame)
+    }
+
+    fn queue(&self, queue: &mpsc::Sender<Bytes>, frame: &Frame) -> Result<(), Ended> {
+        let bytes = frame.encode()?;
+        debug_assert!(bytes.len() <= MAX_MESSAGE, "the lane machine bounds frames");
+        self.metrics.sent_bytes.inc_by(bytes.len() as u64);
+        queue.try_send(bytes.into()).map_err(|_| Ended::Lost("the link does not move".into()))
+    }
+
+    /// Sends live copies, unless the link is behind already.
+    fn live(&self, copies: Vec<Ephemeral>) {
+        let behind = self.urgent.max_capacity() - self.urgent.capacity() >= MAX_LIVE;
+        let count = copies.len() as u64;
+        if behind || self.send(&Frame::Ephemeral(copies)).is_err() {
+            self.metrics.live_dropped.inc_by(count);
+        }
+    }
+}
