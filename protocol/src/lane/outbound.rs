@@ -12,7 +12,8 @@ pub(super) struct Segment {
     pub(super) epoch: u64,
     pub(super) acked: u64,
     pub(super) sent: u64,
-    /// Highest number ever sent: what the peer may acknowledge, also late.
+    /// Highest number that may ever have been sent, also by a process before this
+    /// one: what the peer may acknowledge, also late.
     pub(super) high: u64,
     pub(super) tail: u64,
     /// Up to here records may be missing in the store.
@@ -21,7 +22,7 @@ pub(super) struct Segment {
 
 impl Segment {
     pub(super) fn new(epoch: u64, acked: u64, tail: u64) -> Self {
-        Self { epoch, acked, sent: acked, high: acked, tail, dropped: acked }
+        Self { epoch, acked, sent: acked, high: tail, tail, dropped: acked }
     }
 }
 

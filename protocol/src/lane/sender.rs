@@ -180,7 +180,8 @@ impl Sender {
     }
 
     /// The host has dropped unsent records up to `through` for want of space, and
-    /// has recorded the gap.
+    /// has recorded the gap. A host that starts says it again for epochs of which
+    /// nothing is left in the store.
     ///
     /// # Errors
     /// [`LaneError::UnknownLane`] when the lane is not in use.
@@ -320,6 +321,10 @@ impl Sender {
         }
         segment.acked = through;
         segment.sent = segment.sent.max(through);
+        // The peer went on to this epoch when the ones before were complete.
+        for before in outbound.segments.iter_mut().filter(|s| s.epoch < epoch) {
+            (before.acked, before.sent) = (before.tail, before.tail);
+        }
         let landed = outbound.land(epoch, through);
         outbound.retire();
         if let Some(flight) = landed

@@ -185,8 +185,9 @@ fn a_lost_ack_is_made_good_when_the_session_opens() {
 
 #[test]
 fn an_ack_of_what_was_not_sent_is_refused() {
-    let mut s = sender(&[(Lane::Urgent, 1, 0, 5)]);
+    let mut s = sender(&[(Lane::Urgent, 1, 0, 2)]);
     s.open(&Resume::default()).unwrap();
+    s.appended(Lane::Urgent, 5).unwrap();
     send(&mut s, 1..=2);
     let refused = s.acked(&ack(Lane::Urgent, 1, 3), 0);
     assert_eq!(refused, Err(LaneError::AckBeyondSent { lane: Lane::Urgent, through: 3, sent: 2 }));
@@ -286,4 +287,14 @@ fn senseless_frames_are_refused() {
         r.accept(frame(Lane::State, 0, 0, 1)),
         Err(LaneError::UnknownLane { lane: Lane::State })
     );
+}
+
+#[test]
+fn a_commit_that_outlived_its_session_and_the_senders_process_still_counts() {
+    let mut s = sender(&[(Lane::Urgent, 1, 0, 2)]);
+    s.open(&Resume::default()).unwrap();
+    // Sent by the process before, committed by the peer only after it resumed.
+    let trim = s.acked(&ack(Lane::Urgent, 1, 2), 0).unwrap();
+    assert_eq!(trim, Some(Trim { lane: Lane::Urgent, epoch: 1, through: 2 }));
+    assert!(s.next_fetch().is_none());
 }
