@@ -6,16 +6,19 @@
 
 use crate::{
     audit::{self, AuditActor, AuditTarget},
+    auth::Passwords,
     authz::{Actor, Can},
     config::Config,
     db::{Db, DbError, TenantTx},
     events::Watches,
-    http::Problem,
+    http::{Problem, limits::Limits, metrics::Metrics},
+    link::Link,
     trust::Trust,
 };
 use axum::{extract::FromRequestParts, http::request::Parts};
 use std::{sync::Arc, time::SystemTime};
 use time::OffsetDateTime;
+use tokio_util::sync::CancellationToken;
 
 /// Where the time comes from; tests put their own.
 #[derive(Clone)]
@@ -59,8 +62,18 @@ pub struct AppState {
     pub db: Db,
     /// Who watches what.
     pub watches: Watches,
+    /// The relays that are connected.
+    pub link: Link,
     /// Keys and signatures.
     pub trust: Trust,
+    /// Hashing of passwords.
+    pub passwords: Passwords,
+    /// How often somebody may.
+    pub limits: Limits,
+    /// Figures.
+    pub metrics: Metrics,
+    /// Ends when the process is to end: long-lived handlers finish then.
+    pub stop: CancellationToken,
     /// Settings.
     pub config: Arc<Config>,
     /// The time.

@@ -5,14 +5,20 @@
 //! [`config`], [`lifecycle`]) never imports a feature; [`app`] alone registers
 //! them and is the table of contents. Start reading there.
 
+pub mod app;
 pub mod audit;
+pub mod auth;
 pub mod authz;
+pub mod cli;
 pub mod config;
 pub mod context;
 pub mod db;
+pub mod doctor;
 pub mod events;
 pub mod features;
 pub mod http;
+pub mod jobs;
+pub mod lifecycle;
 pub mod link;
 pub mod trust;
 

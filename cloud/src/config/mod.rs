@@ -122,11 +122,10 @@ impl Config {
             origin,
             message: e.message().to_owned(),
         };
-        let mut config: Self =
-            toml::from_str(&text).map_err(|e| ConfigError::Invalid {
-                origin: path.display().to_string(),
-                message: e.to_string(),
-            })?;
+        let mut config: Self = toml::from_str(&text).map_err(|e| ConfigError::Invalid {
+            origin: path.display().to_string(),
+            message: e.to_string(),
+        })?;
         for (name, value) in environment {
             let Some(key) = name.strip_prefix("UNIFYIT_").map(str::to_lowercase) else { continue };
             let mut table = toml::Table::try_from(&config).map_err(|e| ConfigError::Invalid {
@@ -135,11 +134,21 @@ impl Config {
             })?;
             let Some(present) = table.get(&key) else { continue };
             let value = match present {
-                toml::Value::Integer(_) => value.trim().parse().map(toml::Value::Integer).map_err(
-                    |_| ConfigError::Invalid { origin: name.clone(), message: "not a whole number".into() },
-                )?,
+                toml::Value::Integer(_) => {
+                    value.trim().parse().map(toml::Value::Integer).map_err(|_| {
+                        ConfigError::Invalid {
+                            origin: name.clone(),
+                            message: "not a whole number".into(),
+                        }
+                    })?
+                }
                 toml::Value::Array(_) => toml::Value::Array(
-                    value.split(',').map(str::trim).filter(|v| !v.is_empty()).map(toml::Value::from).collect(),
+                    value
+                        .split(',')
+                        .map(str::trim)
+                        .filter(|v| !v.is_empty())
+                        .map(toml::Value::from)
+                        .collect(),
                 ),
                 _ => toml::Value::String(value),
             };

@@ -6,10 +6,9 @@
 
 use super::{APP_ROLE, DbError};
 use sqlx::{
-    AssertSqlSafe, Connection, PgConnection,
+    AssertSqlSafe, Connection, PgConnection, Row,
     migrate::Migrator,
     postgres::{PgConnectOptions, PgRow},
-    Row,
 };
 use std::borrow::Cow;
 use thiserror::Error;
@@ -35,7 +34,9 @@ pub enum MigrateError {
     )]
     RoleTooStrong(String),
     /// The login role may not act as the application role.
-    #[error("the database role {0} may not act as {APP_ROLE}; run `GRANT {APP_ROLE} TO {0}` as the owner")]
+    #[error(
+        "the database role {0} may not act as {APP_ROLE}; run `GRANT {APP_ROLE} TO {0}` as the owner"
+    )]
     RoleTooWeak(String),
     /// A URL is none.
     #[error("{0} is not a database URL (postgres://user:password@host:port/database): {1}")]
@@ -57,8 +58,9 @@ impl From<sqlx::Error> for MigrateError {
 /// # Errors
 /// [`MigrateError`].
 pub async fn run(owner_url: &str, app_url: &str) -> Result<(), MigrateError> {
-    let owner: PgConnectOptions =
-        owner_url.parse().map_err(|e: sqlx::Error| MigrateError::Url("migrate_url", e.to_string()))?;
+    let owner: PgConnectOptions = owner_url
+        .parse()
+        .map_err(|e: sqlx::Error| MigrateError::Url("migrate_url", e.to_string()))?;
     let mut connection = PgConnection::connect_with(&owner).await?;
     MIGRATIONS.run_direct(None, &mut connection, false).await?;
     login_role(&mut connection, owner.get_username(), app_url).await?;
@@ -78,9 +80,7 @@ async fn login_role(
     if name == owner {
         return Err(MigrateError::RoleTooStrong(name.to_owned()));
     }
-    if name.is_empty()
-        || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
-    {
+    if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-') {
         return Err(MigrateError::RoleName(name.to_owned()));
     }
     let can_login: Option<bool> =

@@ -67,9 +67,10 @@ impl Db {
     /// [`DbError::Query`] when the URL is none.
     pub fn new(options: &DbOptions, bus: Arc<dyn Bus>) -> Result<Self, DbError> {
         let connect: PgConnectOptions = options.url.parse().map_err(DbError::Query)?;
-        let connect = connect
-            .application_name("unifyit-cloud")
-            .options([("statement_timeout", "30s"), ("idle_in_transaction_session_timeout", "30s")]);
+        let connect = connect.application_name("unifyit-cloud").options([
+            ("statement_timeout", "30s"),
+            ("idle_in_transaction_session_timeout", "30s"),
+        ]);
         let pool = PgPoolOptions::new()
             .max_connections(options.connections)
             .acquire_timeout(options.patience)

@@ -52,12 +52,11 @@ async fn the_application_role_owns_nothing_and_cannot_bypass() {
     let test = testing::database().await;
     let mut app = PgConnection::connect(&test.app_url).await.unwrap();
     check_role(&mut app).await.unwrap();
-    let owned: i64 = sqlx::query_scalar(
-        "SELECT count(*) FROM pg_class WHERE relowner = 'unifyit_app'::regrole",
-    )
-    .fetch_one(&mut app)
-    .await
-    .unwrap();
+    let owned: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM pg_class WHERE relowner = 'unifyit_app'::regrole")
+            .fetch_one(&mut app)
+            .await
+            .unwrap();
     assert_eq!(owned, 0);
 }
 
@@ -97,7 +96,10 @@ async fn organizations(test: &testing::TestDb, scope: Option<Scope>) -> Vec<Uuid
         Some(scope) => test.db.tenant(&scope).await.unwrap(),
         None => test.db.before_auth().await.unwrap(),
     };
-    sqlx::query_scalar("SELECT id FROM organizations ORDER BY id").fetch_all(&mut *tx).await.unwrap()
+    sqlx::query_scalar("SELECT id FROM organizations ORDER BY id")
+        .fetch_all(&mut *tx)
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
@@ -116,12 +118,13 @@ async fn a_row_outside_the_scope_cannot_be_written() {
     let test = testing::database().await;
     let [(north, _), (south, _)] = two_partners(&test).await;
     let mut tx = test.db.tenant(&Scope::Partner(north)).await.unwrap();
-    let refused = sqlx::query("INSERT INTO organizations (id, partner_id, name) VALUES ($1, $2, 'x')")
-        .bind(Uuid::now_v7())
-        .bind(south.0)
-        .execute(&mut *tx)
-        .await
-        .unwrap_err();
+    let refused =
+        sqlx::query("INSERT INTO organizations (id, partner_id, name) VALUES ($1, $2, 'x')")
+            .bind(Uuid::now_v7())
+            .bind(south.0)
+            .execute(&mut *tx)
+            .await
+            .unwrap_err();
     assert!(refused.to_string().contains("row-level security"), "{refused}");
 }
 

@@ -9,6 +9,7 @@
 //! ([`Watches`]); nobody is owed those.
 
 mod bus;
+pub mod socket;
 mod watch;
 
 pub use bus::{Bus, LocalBus, Replay, Subscription};

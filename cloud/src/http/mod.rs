@@ -1,6 +1,21 @@
 //! The HTTP side of the spine: problems, request ids, limits, paging,
 //! idempotency, the API document, the console's files.
 
+pub mod assets;
+pub mod docs;
+pub mod health;
+mod idempotency;
+mod input;
+pub mod layers;
+pub mod limits;
+pub mod metrics;
+mod origin;
+mod paging;
 mod problem;
 
+pub use idempotency::{Idempotency, Replay};
+pub use input::{Body, Path, Query};
+pub use layers::RequestId;
+pub use origin::{client_address, same_origin};
+pub use paging::{MAX_LIMIT, Page, PageQuery, cursor, from_cursor};
 pub use problem::Problem;

@@ -1,7 +1,7 @@
 //! Errors as clients see them: RFC 9457, a sentence that says what to do, and a
 //! request id to quote. What went wrong inside goes to the log, never out.
 
-use crate::{db::DbError, trust::TrustError};
+use crate::{auth::PasswordError, db::DbError, link::downlink::AppendError, trust::TrustError};
 use axum::{
     Json,
     http::{HeaderValue, StatusCode, header},
@@ -67,7 +67,12 @@ impl Problem {
 
     /// The state of things does not allow it, and what to do first.
     pub fn conflict(detail: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(StatusCode::CONFLICT, "urn:unifyit:conflict", "Not possible as things are", detail)
+        Self::new(
+            StatusCode::CONFLICT,
+            "urn:unifyit:conflict",
+            "Not possible as things are",
+            detail,
+        )
     }
 
     /// There is no such thing, or it is hidden from the actor.
@@ -161,10 +166,14 @@ impl From<DbError> for Problem {
             }
             DbError::Constraint { .. } => {
                 tracing::info!(%error, "a request broke a rule of the schema");
-                Self::conflict("Something with these values exists already, or what it refers to is gone.")
+                Self::conflict(
+                    "Something with these values exists already, or what it refers to is gone.",
+                )
             }
             // Row security refused the row: it would stand outside the scope.
-            DbError::Query(sqlx::Error::Database(said)) if said.code().as_deref() == Some("42501") => {
+            DbError::Query(sqlx::Error::Database(said))
+                if said.code().as_deref() == Some("42501") =>
+            {
                 tracing::warn!(%error, "row security refused a write");
                 Self::forbidden()
             }
@@ -189,14 +198,37 @@ impl From<TrustError> for Problem {
     }
 }
 
+impl From<PasswordError> for Problem {
+    fn from(error: PasswordError) -> Self {
+        match error {
+            PasswordError::Length => Self::invalid(error.to_string()),
+            PasswordError::Failed(error) => {
+                tracing::error!(%error, "a password could not be hashed");
+                Self::internal()
+            }
+        }
+    }
+}
+
+impl From<AppendError> for Problem {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::NoRelay => Self::conflict("The site has no relay. Install one first."),
+            AppendError::TooLarge(_) => Self::invalid("This is too large to be sent to the site."),
+            AppendError::Db(error) => error.into(),
+            AppendError::Protocol(error) => {
+                tracing::error!(%error, "a message to a relay could not be encoded");
+                Self::internal()
+            }
+        }
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = (self.status(), Json(&self)).into_response();
         let headers = response.headers_mut();
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if matches!(self.status, 429 | 503) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
         }

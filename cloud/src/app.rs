@@ -1,0 +1,208 @@
+//! The table of contents: every feature is registered here and nowhere else.
+
+use crate::{
+    auth,
+    config::Config,
+    context::{AppState, Clock},
+    db::{Db, DbError, DbOptions, MigrateError},
+    events::{self, LocalBus, Watches},
+    features,
+    http::{Problem, assets, docs, health, layers, limits::Limits, metrics::Metrics},
+    jobs,
+    lifecycle::{Lifecycle, Runtime},
+    link::{Gateway, LinkDeps, LinkLimits, LinkMetrics, LinkOptions},
+    trust::Trust,
+};
+use anyhow::Context;
+use axum::{Router, extract::DefaultBodyLimit, middleware, response::IntoResponse};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+use tokio::net::TcpListener;
+use tower_http::compression::{
+    CompressionLayer, Predicate,
+    predicate::{DefaultPredicate, NotForContentType},
+};
+use utoipa::openapi::{ContactBuilder, InfoBuilder, OpenApi, OpenApiBuilder};
+use utoipa_axum::router::OpenApiRouter;
+
+/// Largest request body in bytes.
+const MAX_BODY: usize = 1024 * 1024;
+/// Prefix of the API.
+pub const API: &str = "/api/v1";
+
+/// Routes that need a session or key.
+fn protected() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .merge(features::tenants::routes())
+        .merge(features::users::routes())
+        .merge(features::sites::routes())
+        .merge(features::devices::routes())
+        .merge(features::inventory::routes())
+        .merge(features::audit::routes())
+        .merge(features::api_keys::routes())
+        .merge(features::overview::routes())
+        .merge(events::socket::routes())
+}
+
+/// Routes before sign-in.
+fn public() -> OpenApiRouter<AppState> {
+    features::users::public_routes()
+}
+
+/// Background work of the features.
+fn start_jobs(lifecycle: &Lifecycle, state: &AppState) {
+    jobs::start(lifecycle, state);
+}
+
+/// The API document.
+#[must_use]
+pub fn openapi() -> OpenApi {
+    let mut router = described().nest(API, public().merge(protected()));
+    router.to_openapi()
+}
+
+fn described() -> OpenApiRouter<AppState> {
+    let contact = ContactBuilder::new().name(Some("UnifyIT")).build();
+    let info = InfoBuilder::new()
+        .title("UnifyIT cloud")
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some(
+            "Lists take `limit` and `cursor` and return `next_cursor`. Problems are RFC 9457 with a request id. \
+             POSTs that act take an `Idempotency-Key`. What is outside your scope answers 404.",
+        ))
+        .contact(Some(contact))
+        .build();
+    OpenApiRouter::with_openapi(OpenApiBuilder::new().info(info).build())
+}
+
+/// The whole HTTP service.
+pub fn router(state: AppState) -> Router {
+    let guarded = protected().layer(middleware::from_fn_with_state(state.clone(), auth::require));
+    let api = public().merge(guarded).layer(middleware::from_fn(layers::no_store));
+    let (api, document) = described().nest(API, api).split_for_parts();
+    let compressed = CompressionLayer::new()
+        .gzip(true)
+        .br(true)
+        .compress_when(DefaultPredicate::new().and(NotForContentType::const_new("font/")));
+    api.merge(docs::routes(&document))
+        .merge(health::routes())
+        .fallback(assets::serve)
+        .method_not_allowed_fallback(async || {
+            Problem::new(
+                axum::http::StatusCode::METHOD_NOT_ALLOWED,
+                "about:blank",
+                "Method not allowed",
+                "This path exists, but not with this method. See /api/docs.",
+            )
+            .into_response()
+        })
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn_with_state(state.clone(), layers::frame))
+        .layer(compressed)
+        .with_state(state)
+}
+
+/// Runs the cloud until it is asked to stop.
+///
+/// # Errors
+/// With a sentence that says what to mend.
+pub async fn serve(config: Config) -> anyhow::Result<()> {
+    let lifecycle = Lifecycle::default();
+    lifecycle.listen().context("signals cannot be received")?;
+    std::fs::create_dir_all(&config.state)
+        .with_context(|| format!("the state folder {} cannot be made", config.state.display()))?;
+
+    let db = Db::new(
+        &DbOptions {
+            url: config.database_url.clone(),
+            connections: config.database_connections,
+            patience: Duration::from_secs(5),
+        },
+        Arc::new(LocalBus::default()),
+    )
+    .context("database_url is not usable")?;
+    if !await_database(&db, &lifecycle).await? {
+        return Ok(());
+    }
+
+    let trust = Trust::load(
+        std::env::var("UNIFYIT_MASTER_KEY").ok().as_deref(),
+        &config.master_key_file(),
+    )?;
+    let (watches, metrics) = (Watches::default(), Metrics::new()?);
+    let link_metrics = LinkMetrics::new(metrics.registry())?;
+    let gateway = Gateway::bind(
+        LinkOptions {
+            listen: config.libp2p_listen.clone(),
+            announce: config.announce.clone(),
+            state: config.state.clone(),
+            limits: LinkLimits::default(),
+        },
+        LinkDeps {
+            db: db.clone(),
+            trust: trust.clone(),
+            watches: watches.clone(),
+            records: features::records(&db, &watches),
+            metrics: link_metrics,
+        },
+    )
+    .await?;
+    let listener = TcpListener::bind(config.listen).await.with_context(|| {
+        format!("cannot listen on {}; free the port or change `listen`", config.listen)
+    })?;
+    let http = listener.local_addr()?;
+
+    let limits = Limits::new(&config);
+    let state = AppState {
+        db: db.clone(),
+        watches,
+        link: gateway.link(),
+        trust,
+        passwords: auth::Passwords::new()?,
+        limits,
+        metrics,
+        stop: lifecycle.stop(),
+        config: Arc::new(Config { public_url: config.public_url(http), ..config }),
+        clock: Clock::system(),
+    };
+    let runtime = Runtime { http, libp2p: gateway.addresses(), peer_id: gateway.link().peer_id() };
+    runtime.write(&state.config.state).context("runtime.json cannot be written")?;
+    tracing::info!(%http, libp2p = ?runtime.libp2p, peer = %runtime.peer_id,
+        console = %state.config.public_url, "the cloud serves");
+
+    lifecycle.spawn(gateway.run(lifecycle.stop()));
+    start_jobs(&lifecycle, &state);
+    let service = router(state).into_make_service_with_connect_info::<SocketAddr>();
+    let stop = lifecycle.stop();
+    lifecycle.spawn(async move {
+        let server = axum::serve(listener, service)
+            .with_graceful_shutdown(async move { stop.cancelled().await });
+        if let Err(error) = server.await {
+            tracing::error!(%error, "the HTTP server ended");
+        }
+    });
+    lifecycle.ready();
+    lifecycle.stop().cancelled().await;
+    lifecycle.drain().await;
+    db.close().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Waits until the database answers and is this build's. False when asked to
+/// stop meanwhile.
+async fn await_database(db: &Db, lifecycle: &Lifecycle) -> anyhow::Result<bool> {
+    let stop = lifecycle.stop();
+    loop {
+        let Some(checked) = stop.run_until_cancelled(db.check()).await else { return Ok(false) };
+        match checked {
+            Ok(()) => return Ok(true),
+            Err(MigrateError::Db(error @ DbError::Unavailable(_))) => {
+                tracing::warn!(%error, "waiting for the database; see `unifyit-cloud doctor`");
+            }
+            Err(error) => return Err(error.into()),
+        }
+        if stop.run_until_cancelled(tokio::time::sleep(Duration::from_secs(2))).await.is_none() {
+            return Ok(false);
+        }
+    }
+}

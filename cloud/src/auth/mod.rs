@@ -1,0 +1,234 @@
+//! Who is asking: session cookie or API key.
+//!
+//! [`require`] stands before every protected route. It turns the secret of the
+//! request into an [`Actor`] through the schema's lookup functions (which see
+//! only hashes), checks what a browser's cookie alone must not be able to do
+//! (CSRF, sockets from other origins), counts the request, and leaves a
+//! [`Ctx`] for the handler.
+
+mod password;
+mod secret;
+
+pub use password::{PasswordError, Passwords};
+pub use secret::{ApiKeySecret, SessionSecret};
+
+use crate::{
+    authz::{Actor, ActorKind, Role},
+    context::{AppState, Ctx},
+    db::{DbError, Scope},
+    http::{Problem, RequestId, same_origin},
+};
+use axum::{
+    extract::{Request, State},
+    http::{HeaderMap, Method, header},
+    middleware::Next,
+    response::Response,
+};
+use axum_extra::extract::CookieJar;
+use subtle::ConstantTimeEq;
+use uuid::Uuid;
+
+/// Name of the session cookie.
+pub const COOKIE: &str = "unifyit_session";
+/// Header that proves that a page of ours sent an unsafe request.
+pub const CSRF_HEADER: &str = "x-csrf-token";
+
+/// A user with role and scope, as the lookup functions return it.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct Account {
+    /// The user.
+    pub user_id: Uuid,
+    /// E-mail address.
+    pub email: String,
+    /// Name.
+    pub name: String,
+    /// Argon2id, PHC text.
+    pub password_hash: String,
+    /// Role, the schema's word.
+    pub role: String,
+    /// Scope, the schema's word.
+    pub scope: String,
+    partner_id: Option<Uuid>,
+    organization_id: Option<Uuid>,
+    site_id: Option<Uuid>,
+    /// Name of what the scope is about.
+    pub scope_name: String,
+}
+
+impl Account {
+    /// What the user sees.
+    #[must_use]
+    pub fn scope(&self) -> Scope {
+        Scope::from_columns(self.partner_id, self.organization_id, self.site_id)
+    }
+
+    /// The user as the one who acts.
+    #[must_use]
+    pub fn actor(&self, session: Uuid) -> Actor {
+        Actor {
+            id: self.user_id,
+            kind: ActorKind::User { session },
+            name: self.email.clone(),
+            role: Role::parse(&self.role),
+            scope: self.scope(),
+        }
+    }
+}
+
+/// The secret session of a request made by cookie, for handlers that need it.
+#[derive(Debug, Clone)]
+pub struct CookieSession {
+    /// The session's secret.
+    pub secret: SessionSecret,
+    /// Whose it is.
+    pub account: Account,
+}
+
+/// Finds a user by e-mail address, before sign-in.
+///
+/// # Errors
+/// [`DbError`].
+pub async fn account_by_email(state: &AppState, email: &str) -> Result<Option<Account>, DbError> {
+    let mut tx = state.db.before_auth().await?;
+    Ok(sqlx::query_as("SELECT * FROM auth_by_email($1)")
+        .bind(email.trim())
+        .fetch_optional(&mut *tx)
+        .await?)
+}
+
+/// Whether the session or key of a long-lived connection still holds.
+///
+/// # Errors
+/// [`DbError`] when that cannot be told.
+pub async fn still_valid(ctx: &Ctx) -> Result<bool, DbError> {
+    let mut tx = ctx.state.db.tenant(&ctx.actor.scope).await?;
+    let question = match ctx.actor.kind {
+        ActorKind::User { session } => sqlx::query_scalar(
+            "SELECT EXISTS (SELECT FROM sessions s JOIN users u ON u.id = s.user_id \
+             WHERE s.id = $1 AND s.expires_at > now() AND u.disabled_at IS NULL)",
+        )
+        .bind(session),
+        ActorKind::ApiKey => sqlx::query_scalar(
+            "SELECT EXISTS (SELECT FROM api_keys WHERE id = $1 AND revoked_at IS NULL \
+             AND (expires_at IS NULL OR expires_at > now()))",
+        )
+        .bind(ctx.actor.id),
+    };
+    Ok(question.fetch_one(&mut *tx).await?)
+}
+
+/// Lets only authenticated requests through.
+///
+/// # Errors
+/// 401 without a valid secret, 403 for a forged one, 429 for too many, 503
+/// while the database is away.
+pub async fn require(
+    State(state): State<AppState>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    let request_id =
+        request.extensions().get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
+    let headers = request.headers();
+    let socket = headers.contains_key(header::UPGRADE);
+    let actor = if let Some(key) = bearer(headers) {
+        if headers.contains_key(header::ORIGIN) && socket && !same_origin(&state.config, headers) {
+            return Err(foreign_origin());
+        }
+        by_api_key(&state, key).await?
+    } else {
+        let session = by_cookie(&state, headers).await?;
+        if socket && !same_origin(&state.config, headers) {
+            return Err(foreign_origin());
+        }
+        if !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
+            check_csrf(headers, &session.1.secret)?;
+        }
+        request.extensions_mut().insert(session.1);
+        session.0
+    };
+    state.limits.request(actor.id)?;
+    request.extensions_mut().insert(Ctx { state, actor, request_id });
+    Ok(next.run(request).await)
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, key) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
+}
+
+async fn by_api_key(state: &AppState, key: &str) -> Result<Actor, Problem> {
+    #[derive(sqlx::FromRow)]
+    struct Row {
+        id: Uuid,
+        name: String,
+        role: String,
+        partner_id: Option<Uuid>,
+        organization_id: Option<Uuid>,
+        site_id: Option<Uuid>,
+    }
+    let secret = ApiKeySecret::parse(key).ok_or_else(Problem::unauthorized)?;
+    let mut tx = state.db.before_auth().await?;
+    let row: Option<Row> = sqlx::query_as("SELECT * FROM auth_by_api_key($1)")
+        .bind(secret.hash())
+        .fetch_optional(&mut *tx)
+        .await?;
+    tx.commit().await?;
+    let row = row.ok_or_else(Problem::unauthorized)?;
+    Ok(Actor {
+        id: row.id,
+        kind: ActorKind::ApiKey,
+        name: row.name,
+        role: Role::parse(&row.role),
+        scope: Scope::from_columns(row.partner_id, row.organization_id, row.site_id),
+    })
+}
+
+async fn by_cookie(
+    state: &AppState,
+    headers: &HeaderMap,
+) -> Result<(Actor, CookieSession), Problem> {
+    #[derive(sqlx::FromRow)]
+    struct Row {
+        session_id: Uuid,
+        #[sqlx(flatten)]
+        account: Account,
+    }
+    let jar = CookieJar::from_headers(headers);
+    let secret = jar.get(COOKIE).and_then(|c| SessionSecret::parse(c.value()));
+    let secret = secret.ok_or_else(Problem::unauthorized)?;
+    let mut tx = state.db.before_auth().await?;
+    let row: Option<Row> = sqlx::query_as(
+        "SELECT session_id, (actor).* FROM auth_by_session($1, make_interval(hours => $2))",
+    )
+    .bind(secret.hash())
+    .bind(i32::try_from(state.config.session_idle_hours).unwrap_or(i32::MAX))
+    .fetch_optional(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    let Row { session_id, account } = row.ok_or_else(Problem::unauthorized)?;
+    Ok((account.actor(session_id), CookieSession { secret, account }))
+}
+
+fn check_csrf(headers: &HeaderMap, secret: &SessionSecret) -> Result<(), Problem> {
+    let given = headers.get(CSRF_HEADER).map(|v| v.as_bytes()).unwrap_or_default();
+    if bool::from(given.ct_eq(secret.csrf_token().as_bytes())) {
+        return Ok(());
+    }
+    Err(Problem::new(
+        axum::http::StatusCode::FORBIDDEN,
+        "urn:unifyit:csrf",
+        "The request did not prove where it came from",
+        "Send the `csrf_token` of the session as the header `X-CSRF-Token`. In a browser, reload the page.",
+    ))
+}
+
+fn foreign_origin() -> Problem {
+    Problem::new(
+        axum::http::StatusCode::FORBIDDEN,
+        "urn:unifyit:origin",
+        "The socket was opened from another site",
+        "Open sockets only from the console's own address (setting `public_url`).",
+    )
+}

@@ -1,0 +1,301 @@
+//! `/events`: what the actor may see, as it happens.
+//!
+//! A socket follows the bus. It first gets what it missed since the id that it
+//! names: from the bus's memory, else from the table, else it is told to
+//! refetch (`reset`). The table is read from some time before the id, because
+//! an event with a lower number may have been committed later; every event is
+//! a state or carries its own identity, so that hearing it twice does no harm.
+//!
+//! A socket that does not keep up is told to refetch and goes on from there; it
+//! holds no memory but the bus's and one message.
+
+use super::{Audience, Event, Replay, WatchGuard};
+use crate::{
+    authz::Can,
+    context::{AppState, Ctx},
+    db::{DbError, Place},
+    http::{Problem, Query},
+};
+use axum::{
+    extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code},
+    response::Response,
+};
+use serde::Deserialize;
+use serde_json::Value;
+use std::{collections::HashSet, sync::Arc, time::Duration};
+use time::OffsetDateTime;
+use tokio::{
+    sync::broadcast::error::RecvError,
+    time::{Instant, MissedTickBehavior},
+};
+use unifyit_protocol::ids::{DeviceId, RelayId, TaskId};
+use utoipa::IntoParams;
+use utoipa_axum::{router::OpenApiRouter, routes};
+use uuid::Uuid;
+
+/// Most events replayed from the table; beyond that refetching is cheaper.
+const MAX_REPLAY: i64 = 5_000;
+/// Transactions end within this time, so an event of an earlier number is
+/// committed at most so long after one of a later number.
+const OVERLAP: time::Duration = time::Duration::seconds(35);
+/// A message must be taken by the browser within this time.
+const SEND: Duration = Duration::from_secs(20);
+/// A ping this often; two unanswered ones end the socket.
+const PING: Duration = Duration::from_secs(25);
+/// Whether the actor may still look is asked again this often.
+const RECHECK: Duration = Duration::from_secs(30);
+/// Longest message accepted from a browser.
+const MAX_MESSAGE: usize = 16 * 1024;
+const MAX_DEVICES: usize = 64;
+const MAX_TASKS: usize = 8;
+
+/// Routes of the spine's own socket.
+pub fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(events))
+}
+
+/// Where to resume.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct Resume {
+    /// Id of the last event received.
+    after: Option<i64>,
+}
+
+/// Live events over a WebSocket
+///
+/// Sends `{"id","kind","at","data"}`. Takes `{"watch":{"devices":[…],"tasks":[…]}}`.
+#[utoipa::path(get, path = "/events", tag = "events", params(Resume),
+    responses((status = 101, description = "The socket is open")))]
+async fn events(
+    ctx: Ctx,
+    Query(resume): Query<Resume>,
+    upgrade: WebSocketUpgrade,
+) -> Result<Response, Problem> {
+    ctx.require(Can::View)?;
+    Ok(upgrade.max_message_size(MAX_MESSAGE).on_upgrade(move |socket| async move {
+        let gauge = ctx.state.metrics.sockets().clone();
+        gauge.inc();
+        Session { ctx, socket, watch: Wish::default(), guard: None }.run(resume.after).await;
+        gauge.dec();
+    }))
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Wish {
+    #[serde(default)]
+    devices: HashSet<Uuid>,
+    #[serde(default)]
+    tasks: HashSet<Uuid>,
+}
+
+#[derive(Debug, Deserialize)]
+struct FromBrowser {
+    watch: Wish,
+}
+
+struct Session {
+    ctx: Ctx,
+    socket: WebSocket,
+    watch: Wish,
+    guard: Option<WatchGuard>,
+}
+
+/// Why a socket ends.
+enum End {
+    Gone,
+    Said(&'static str),
+}
+
+impl Session {
+    async fn run(mut self, after: Option<i64>) {
+        if let Err(End::Said(reason)) = self.serve(after).await {
+            let frame = CloseFrame { code: close_code::AWAY, reason: reason.into() };
+            let _ = self.socket.send(Message::Close(Some(frame))).await;
+        }
+    }
+
+    async fn serve(&mut self, after: Option<i64>) -> Result<(), End> {
+        let bus = self.ctx.state.db.bus().clone();
+        let (replay, mut live) = match after {
+            Some(id) => bus.resume(id),
+            None => (Replay::Complete(Vec::new()), bus.subscribe()),
+        };
+        match replay {
+            Replay::Complete(missed) => {
+                for event in missed {
+                    self.pass(&event).await?;
+                }
+            }
+            Replay::Unknown => self.replay_stored(after.unwrap_or_default()).await?,
+        }
+        let stop = self.ctx.state.stop.clone();
+        let mut ping = tokio::time::interval(PING);
+        ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut recheck = tokio::time::interval_at(Instant::now() + RECHECK, RECHECK);
+        let mut heard = Instant::now();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return Err(End::Said("The server is restarting.")),
+                event = live.recv() => match event {
+                    Ok(event) => self.pass(&event).await?,
+                    Err(RecvError::Lagged(missed)) => {
+                        tracing::info!(missed, "an event socket fell behind and must refetch");
+                        self.reset().await?;
+                    }
+                    Err(RecvError::Closed) => return Err(End::Said("The server is restarting.")),
+                },
+                message = self.socket.recv() => {
+                    heard = Instant::now();
+                    match message {
+                        Some(Ok(Message::Text(text))) => self.wish(text.as_str()).await?,
+                        Some(Ok(Message::Close(_)) | Err(_)) | None => return Err(End::Gone),
+                        Some(Ok(_)) => {}
+                    }
+                }
+                _ = ping.tick() => {
+                    if heard.elapsed() > 2 * PING + SEND {
+                        return Err(End::Gone);
+                    }
+                    self.send(Message::Ping(Vec::new().into())).await?;
+                }
+                _ = recheck.tick() => self.recheck().await?,
+            }
+        }
+    }
+
+    async fn pass(&mut self, event: &Event) -> Result<(), End> {
+        let wanted = match event.audience {
+            Audience::All => true,
+            Audience::Device(DeviceId(id)) => self.watch.devices.contains(&id),
+            Audience::Task(TaskId(id)) => self.watch.tasks.contains(&id),
+        };
+        if wanted && self.ctx.actor.scope.sees(&event.place) {
+            self.send(Message::Text(event.text.to_string().into())).await?;
+        }
+        Ok(())
+    }
+
+    async fn send(&mut self, message: Message) -> Result<(), End> {
+        match tokio::time::timeout(SEND, self.socket.send(message)).await {
+            Ok(Ok(())) => Ok(()),
+            _ => Err(End::Gone),
+        }
+    }
+
+    async fn reset(&mut self) -> Result<(), End> {
+        let at = self.ctx.now();
+        let reset = Event::new(None, "reset", Place::default(), Audience::All, at, &Value::Null);
+        self.send(Message::Text(reset.text.to_string().into())).await
+    }
+
+    /// Sends what the table has after an id, or `reset` when it no longer has it.
+    async fn replay_stored(&mut self, after: i64) -> Result<(), End> {
+        match self.stored(after).await {
+            Ok(Some(events)) => {
+                for event in events {
+                    self.pass(&event).await?;
+                }
+                Ok(())
+            }
+            Ok(None) => self.reset().await,
+            Err(error) => {
+                tracing::warn!(%error, "missed events could not be read");
+                self.reset().await
+            }
+        }
+    }
+
+    async fn stored(&mut self, after: i64) -> Result<Option<Vec<Arc<Event>>>, DbError> {
+        #[derive(sqlx::FromRow)]
+        struct Row {
+            id: i64,
+            #[sqlx(flatten)]
+            place: Place,
+            kind: String,
+            payload: Value,
+            at: OffsetDateTime,
+        }
+        let mut tx = self.ctx.state.db.tenant(&self.ctx.actor.scope).await?;
+        // The id itself must still be there, or nobody knows what is missing.
+        let from: Option<OffsetDateTime> =
+            sqlx::query_scalar("SELECT at FROM events WHERE id = $1")
+                .bind(after)
+                .fetch_optional(&mut *tx)
+                .await?;
+        let Some(from) = from else { return Ok(None) };
+        let rows: Vec<Row> = sqlx::query_as(
+            "SELECT id, partner_id, organization_id, site_id, kind, payload, at FROM events \
+             WHERE id <> $1 AND (id > $1 OR at > $2) ORDER BY id LIMIT $3",
+        )
+        .bind(after)
+        .bind(from - OVERLAP)
+        .bind(MAX_REPLAY + 1)
+        .fetch_all(&mut *tx)
+        .await?;
+        if i64::try_from(rows.len()).unwrap_or(i64::MAX) > MAX_REPLAY {
+            return Ok(None);
+        }
+        let event = |row: Row| {
+            let Row { id, place, kind, payload, at } = row;
+            Arc::new(Event::new(Some(id), &kind, place, Audience::All, at, &payload))
+        };
+        Ok(Some(rows.into_iter().map(event).collect()))
+    }
+
+    /// Takes over what the browser wants to watch; what it may not see is left out.
+    async fn wish(&mut self, text: &str) -> Result<(), End> {
+        let Ok(FromBrowser { watch }) = serde_json::from_str(text) else {
+            return Err(End::Said("The message was not understood."));
+        };
+        if watch.devices.len() > MAX_DEVICES || watch.tasks.len() > MAX_TASKS {
+            return Err(End::Said("At most 64 devices and 8 tasks can be watched."));
+        }
+        match self.visible(&watch).await {
+            Ok((devices, tasks)) => {
+                self.watch = Wish {
+                    devices: devices.iter().map(|(_, device)| device.0).collect(),
+                    tasks: tasks.iter().map(|task| task.0).collect(),
+                };
+                // The new registration before the end of the old one, so that
+                // what is in both never flickers.
+                self.guard = Some(self.ctx.state.watches.register(devices, tasks));
+                Ok(())
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a watch could not be looked up");
+                Err(End::Said("The database cannot be reached."))
+            }
+        }
+    }
+
+    async fn visible(
+        &mut self,
+        wish: &Wish,
+    ) -> Result<(Vec<(RelayId, DeviceId)>, Vec<TaskId>), DbError> {
+        let mut tx = self.ctx.state.db.tenant(&self.ctx.actor.scope).await?;
+        let devices: Vec<(Uuid, Uuid)> = sqlx::query_as(
+            "SELECT r.id, d.id FROM devices d JOIN relays r ON r.site_id = d.site_id \
+             AND r.revoked_at IS NULL WHERE d.id = ANY($1) AND d.revoked_at IS NULL",
+        )
+        .bind(wish.devices.iter().copied().collect::<Vec<_>>())
+        .fetch_all(&mut *tx)
+        .await?;
+        let tasks: Vec<Uuid> = sqlx::query_scalar("SELECT id FROM tasks WHERE id = ANY($1)")
+            .bind(wish.tasks.iter().copied().collect::<Vec<_>>())
+            .fetch_all(&mut *tx)
+            .await?;
+        let devices = devices.into_iter().map(|(r, d)| (RelayId(r), DeviceId(d))).collect();
+        Ok((devices, tasks.into_iter().map(TaskId).collect()))
+    }
+
+    /// Ends the socket of somebody who signed out or whose key was revoked.
+    async fn recheck(&mut self) -> Result<(), End> {
+        match crate::auth::still_valid(&self.ctx).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(End::Said("You are signed out.")),
+            // The database being away says nothing about the session.
+            Err(_) => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! `GET /audit`
+
+use super::super::store::{self, AuditFilter};
+use crate::{
+    audit::AuditEntry,
+    authz::Can,
+    context::Ctx,
+    http::{Page, PageQuery, Problem, Query},
+};
+use axum::Json;
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+/// Which entries.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Filter {
+    /// Words that actor, action, target or detail contain.
+    #[serde(default)]
+    q: String,
+    /// Only by this actor.
+    #[serde(default)]
+    actor: String,
+    /// Most items, 1 to 500; 100 when absent.
+    limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// Read the audit log, latest first
+#[utoipa::path(get, path = "/audit", tag = "audit", params(Filter),
+    responses((status = 200, body = Page<AuditEntry>), (status = "4XX", body = Problem)))]
+pub(super) async fn list_audit(
+    ctx: Ctx,
+    Query(filter): Query<Filter>,
+) -> Result<Json<Page<AuditEntry>>, Problem> {
+    let page = PageQuery { limit: filter.limit, cursor: filter.cursor };
+    let wanted = AuditFilter { q: &filter.q, actor: &filter.actor, device: None };
+    let mut tx = ctx.begin(Can::ReadAudit).await?;
+    Ok(Json(store::audit(&mut tx, &wanted, &page).await?))
+}

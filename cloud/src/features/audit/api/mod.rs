@@ -1,0 +1,16 @@
+//! Endpoints of the audit log and timelines.
+
+mod list;
+mod of_device;
+mod timeline;
+
+use crate::context::AppState;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+/// All of them.
+pub fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(list::list_audit))
+        .routes(routes!(of_device::list_device_audit))
+        .routes(routes!(timeline::device_timeline))
+}

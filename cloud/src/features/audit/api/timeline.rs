@@ -1,0 +1,27 @@
+//! `GET /devices/{id}/timeline`
+
+use super::super::{TimelineItem, store};
+use crate::{
+    authz::Can,
+    context::Ctx,
+    features::devices,
+    http::{Page, PageQuery, Path, Problem, Query},
+};
+use axum::Json;
+use unifyit_protocol::ids::DeviceId;
+use uuid::Uuid;
+
+/// What happened to a device, latest first
+#[utoipa::path(get, path = "/devices/{id}/timeline", tag = "devices",
+    params(("id" = Uuid, Path), PageQuery),
+    responses((status = 200, body = Page<TimelineItem>), (status = "4XX", body = Problem)))]
+pub(super) async fn device_timeline(
+    ctx: Ctx,
+    Path(id): Path<Uuid>,
+    Query(page): Query<PageQuery>,
+) -> Result<Json<Page<TimelineItem>>, Problem> {
+    let mut tx = ctx.begin(Can::View).await?;
+    let device =
+        devices::store::find(&mut tx, DeviceId(id)).await?.ok_or_else(Problem::not_found)?;
+    Ok(Json(store::timeline(&mut tx, Some(&device), &page).await?))
+}

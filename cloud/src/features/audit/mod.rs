@@ -1,0 +1,9 @@
+//! Reading what happened: the audit log, and the timeline that joins it with
+//! connections and tasks. Writing it is [`crate::audit`]'s.
+
+mod api;
+mod model;
+pub mod store;
+
+pub use api::routes;
+pub use model::TimelineItem;

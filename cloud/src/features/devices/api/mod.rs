@@ -1,0 +1,20 @@
+//! Endpoints of computers.
+
+mod facets;
+mod get;
+mod list;
+mod list_of_site;
+mod revoke;
+mod update;
+
+use crate::context::AppState;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+/// All of them.
+pub fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(list::list_devices))
+        .routes(routes!(facets::device_facets))
+        .routes(routes!(get::get_device, update::update_device, revoke::revoke_device))
+        .routes(routes!(list_of_site::list_site_devices))
+}

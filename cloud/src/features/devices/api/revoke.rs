@@ -1,0 +1,38 @@
+//! `DELETE /devices/{id}`
+
+use super::super::store;
+use crate::{
+    audit::AuditTarget,
+    authz::Can,
+    context::Ctx,
+    events::{Kind, NewEvent},
+    http::{Path, Problem},
+    link::downlink,
+};
+use axum::http::StatusCode;
+use unifyit_protocol::{ids::DeviceId, link::DownRecord};
+use uuid::Uuid;
+
+/// Revoke a device: its connection is closed and it is kept out
+#[utoipa::path(delete, path = "/devices/{id}", tag = "devices", params(("id" = Uuid, Path)),
+    responses((status = 204), (status = "4XX", body = Problem)))]
+pub(super) async fn revoke_device(ctx: Ctx, Path(id): Path<Uuid>) -> Result<StatusCode, Problem> {
+    let id = DeviceId(id);
+    let mut tx = ctx.begin(Can::View).await?;
+    let device = store::find(&mut tx, id).await?.ok_or_else(Problem::not_found)?;
+    ctx.require(Can::ManageDevices)?;
+    if device.revoked {
+        return Ok(StatusCode::NO_CONTENT);
+    }
+    store::revoke(&mut tx, id).await?;
+    if let Some(relay) = downlink::relay_of(&mut tx, device.site()).await? {
+        downlink::append(&mut tx, relay, &DownRecord::RevokeDevice(id)).await?;
+    }
+    let target = AuditTarget::device(device.place(), id.0, format!("device {}", device.name));
+    ctx.audit(&mut tx, "device.revoke", &target, "").await?;
+    if let Some(item) = store::items(&mut tx, &[id]).await?.pop() {
+        tx.emit(NewEvent::kept(Kind::DeviceChanged, device.place(), &item));
+    }
+    tx.commit().await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,10 @@
+//! Computers: the list that technicians live in, and one of them.
+
+mod api;
+mod model;
+mod query;
+pub mod store;
+
+pub use api::routes;
+pub use model::{DeviceDetail, DeviceItem, Facets, Latest};
+pub use query::{DeviceQuery, Sort};

@@ -1,0 +1,285 @@
+//! What a list of computers may be asked, and the SQL for it.
+//!
+//! The page is cut from `devices` alone before names are joined. Scope ids
+//! stand in the condition too, though row security has the last word: only a
+//! condition can choose an index.
+
+use crate::{
+    db::Scope,
+    http::{Problem, cursor, from_cursor},
+};
+use serde::Deserialize;
+use sqlx::{Postgres, QueryBuilder};
+use utoipa::IntoParams;
+use uuid::Uuid;
+
+/// Longest search text.
+const MAX_SEARCH: usize = 200;
+
+/// Filter, order and page of a list of computers.
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(default)]
+pub struct DeviceQuery {
+    /// Most items, 1 to 500; 100 when absent.
+    pub limit: Option<u32>,
+    /// `next_cursor` of the page before, under the same filter and order.
+    pub cursor: Option<String>,
+    /// Words that name, host name, address, operating system or tags contain.
+    pub q: Option<String>,
+    /// Only of this organization.
+    pub organization_id: Option<Uuid>,
+    /// Only of this site; several comma-separated.
+    pub site_id: Option<String>,
+    /// Only in this state; several comma-separated. Without it, all but revoked.
+    pub state: Option<String>,
+    /// Only with this operating system (name or family); several comma-separated.
+    pub os: Option<String>,
+    /// Only with this tag.
+    pub tag: Option<String>,
+    /// Field to sort by; `-` before it turns the order round.
+    pub sort: Option<String>,
+}
+
+/// A column to sort by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sort {
+    expression: &'static str,
+    sql_type: &'static str,
+    join: bool,
+    descending: bool,
+}
+
+/// Effective state; needs the relay's row as `r`.
+pub(super) const STATE: &str = "CASE WHEN d.revoked_at IS NOT NULL THEN 'revoked' \
+    WHEN r.online IS NOT TRUE THEN 'unreachable' WHEN d.online THEN 'online' ELSE 'offline' END";
+pub(super) const JOIN_RELAY: &str =
+    " LEFT JOIN relays r ON r.site_id = d.site_id AND r.revoked_at IS NULL";
+const SEEN: &str = "coalesce(greatest(d.last_seen, d.metrics_at), '-infinity')";
+
+impl Sort {
+    fn parse(text: Option<&str>) -> Result<Self, Problem> {
+        let text = text.filter(|t| !t.is_empty()).unwrap_or("name");
+        let (descending, field) = text.strip_prefix('-').map_or((false, text), |f| (true, f));
+        let sort = |expression, sql_type, join| Self { expression, sql_type, join, descending };
+        Ok(match field {
+            "name" => sort("d.name_key", "text COLLATE \"C\"", false),
+            "hostname" => sort("lower(d.hostname) COLLATE \"C\"", "text COLLATE \"C\"", false),
+            "last_seen" => sort(SEEN, "timestamptz", false),
+            "state" => sort(STATE, "text", true),
+            "os_name" | "os" => sort("d.os_name COLLATE \"C\"", "text COLLATE \"C\"", false),
+            "organization_name" | "organization" => {
+                sort("lower(o.name) COLLATE \"C\"", "text COLLATE \"C\"", true)
+            }
+            "site_name" | "site" => sort("lower(s.name) COLLATE \"C\"", "text COLLATE \"C\"", true),
+            "cpu_pct" | "cpu" => sort("coalesce(d.cpu_pct, -1)", "real", false),
+            "memory_pct" | "memory" => sort("coalesce(d.memory_pct, -1)", "real", false),
+            "disk_pct" | "disk" => sort("coalesce(d.disk_pct, -1)", "real", false),
+            "agent_version" => sort("d.agent_version COLLATE \"C\"", "text COLLATE \"C\"", false),
+            "address" => sort("d.address COLLATE \"C\"", "text COLLATE \"C\"", false),
+            "arch" => sort("d.arch COLLATE \"C\"", "text COLLATE \"C\"", false),
+            "enrolled_at" => sort("d.enrolled_at", "timestamptz", false),
+            _ => {
+                return Err(Problem::invalid(
+                    "Devices can be sorted by name, hostname, last_seen, state, os_name, organization_name, site_name, \
+                     cpu_pct, memory_pct, disk_pct, agent_version, address, arch or enrolled_at.",
+                ));
+            }
+        })
+    }
+}
+
+/// A filter that a facet leaves out of its own count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Facet {
+    State,
+    Os,
+    Site,
+}
+
+/// A checked query.
+#[derive(Debug, Clone)]
+pub(super) struct Checked {
+    pub(super) limit: i64,
+    sort: Sort,
+    after: Option<(String, Uuid)>,
+    words: Vec<String>,
+    organization: Option<Uuid>,
+    sites: Vec<Uuid>,
+    states: Vec<String>,
+    systems: Vec<String>,
+    tag: Option<String>,
+}
+
+fn list(text: Option<&str>) -> Vec<String> {
+    let words = text.unwrap_or_default().split(',').map(str::trim);
+    words.filter(|w| !w.is_empty()).take(50).map(str::to_owned).collect()
+}
+
+impl DeviceQuery {
+    pub(super) fn check(&self) -> Result<Checked, Problem> {
+        let states = list(self.state.as_deref());
+        let known = ["online", "offline", "unreachable", "revoked"];
+        if states.iter().any(|s| !known.contains(&s.as_str())) {
+            return Err(Problem::invalid(
+                "The state must be online, offline, unreachable or revoked.",
+            ));
+        }
+        let sites: Result<Vec<Uuid>, _> =
+            list(self.site_id.as_deref()).iter().map(|s| Uuid::parse_str(s)).collect();
+        let q = self.q.as_deref().unwrap_or_default();
+        if q.len() > MAX_SEARCH {
+            return Err(Problem::invalid("The search text is too long; 200 characters at most."));
+        }
+        Ok(Checked {
+            limit: crate::http::PageQuery { limit: self.limit, cursor: None }.limit(),
+            sort: Sort::parse(self.sort.as_deref())?,
+            after: self.cursor.as_deref().filter(|c| !c.is_empty()).map(from_cursor).transpose()?,
+            words: q.to_lowercase().split_whitespace().map(str::to_owned).collect(),
+            organization: self.organization_id,
+            sites: sites.map_err(|_| Problem::invalid("site_id must be ids of sites."))?,
+            states,
+            systems: list(self.os.as_deref()),
+            tag: self.tag.clone().filter(|t| !t.is_empty()),
+        })
+    }
+}
+
+impl Checked {
+    /// Whether the condition needs the relay's row.
+    fn needs_relay(&self, but: Option<Facet>) -> bool {
+        !self.states.is_empty()
+            && but != Some(Facet::State)
+            && self.states.iter().any(|s| s != "revoked")
+    }
+
+    fn condition(
+        &self,
+        query: &mut QueryBuilder<Postgres>,
+        scope: Option<&Scope>,
+        but: Option<Facet>,
+    ) {
+        query.push(" WHERE true");
+        if let Some(place) = scope.map(Scope::place) {
+            let own = [
+                (" AND d.partner_id = ", place.partner),
+                (" AND d.organization_id = ", place.organization),
+                (" AND d.site_id = ", place.site),
+            ];
+            for (text, id) in own {
+                if let Some(id) = id {
+                    query.push(text).push_bind(id);
+                }
+            }
+        }
+        if let Some(id) = self.organization {
+            query.push(" AND d.organization_id = ").push_bind(id);
+        }
+        match self.sites.as_slice() {
+            _ if but == Some(Facet::Site) => {}
+            [] => {}
+            [id] => {
+                query.push(" AND d.site_id = ").push_bind(*id);
+            }
+            ids => {
+                query.push(" AND d.site_id = ANY(").push_bind(ids.to_vec()).push(")");
+            }
+        }
+        let revoked = self.states.iter().any(|s| s == "revoked");
+        if but == Some(Facet::State) || !revoked {
+            query.push(" AND d.revoked_at IS NULL");
+        }
+        if !self.states.is_empty() && but != Some(Facet::State) {
+            if self.needs_relay(but) {
+                query
+                    .push(" AND ")
+                    .push(STATE)
+                    .push(" = ANY(")
+                    .push_bind(self.states.clone())
+                    .push(")");
+            } else {
+                query.push(" AND d.revoked_at IS NOT NULL");
+            }
+        }
+        if !self.systems.is_empty() && but != Some(Facet::Os) {
+            query
+                .push(" AND (d.os_name = ANY(")
+                .push_bind(self.systems.clone())
+                .push(") OR d.os_family = ANY(")
+                .push_bind(self.systems.clone())
+                .push("))");
+        }
+        if let Some(tag) = &self.tag {
+            query.push(" AND ").push_bind(tag.clone()).push(" = ANY(d.tags)");
+        }
+        for word in &self.words {
+            query.push(" AND strpos(d.search, ").push_bind(word.clone()).push(") > 0");
+        }
+    }
+
+    /// Ids and sort values of the page, plus one.
+    pub(super) fn page(&self, scope: Option<&Scope>) -> QueryBuilder<Postgres> {
+        let Sort { expression, sql_type, join, descending } = self.sort;
+        let mut query = QueryBuilder::new("SELECT d.id, (");
+        query.push(expression).push(")::text AS sort_key FROM devices d");
+        if join || self.needs_relay(None) {
+            query.push(JOIN_RELAY);
+        }
+        if join {
+            query.push(
+                " JOIN sites s ON s.id = d.site_id JOIN organizations o ON o.id = d.organization_id",
+            );
+        }
+        self.condition(&mut query, scope, None);
+        let direction = if descending { " DESC" } else { "" };
+        if let Some((key, id)) = &self.after {
+            query
+                .push(" AND (")
+                .push(expression)
+                .push(if descending { ", d.id) < (CAST(" } else { ", d.id) > (CAST(" })
+                .push_bind(key.clone())
+                .push(" AS ")
+                .push(sql_type.split(' ').next().unwrap_or(sql_type))
+                .push(") ")
+                .push(sql_type.split_once(' ').map_or("", |(_, collate)| collate))
+                .push(", ")
+                .push_bind(*id)
+                .push(")");
+        }
+        query.push(" ORDER BY ").push(expression).push(direction);
+        query.push(", d.id").push(direction).push(" LIMIT ").push_bind(self.limit + 1);
+        query
+    }
+
+    /// How many match.
+    pub(super) fn total(&self, scope: Option<&Scope>) -> QueryBuilder<Postgres> {
+        let mut query = QueryBuilder::new("SELECT count(*) FROM devices d");
+        if self.needs_relay(None) {
+            query.push(JOIN_RELAY);
+        }
+        self.condition(&mut query, scope, None);
+        query
+    }
+
+    /// How many match by each value of a facet.
+    pub(super) fn facet(&self, scope: Option<&Scope>, facet: Facet) -> QueryBuilder<Postgres> {
+        let mut query = QueryBuilder::new("SELECT ");
+        query.push(match facet {
+            Facet::State => STATE,
+            Facet::Os => "d.os_name",
+            Facet::Site => "d.site_id::text",
+        });
+        query.push(" AS value, count(*) AS count FROM devices d");
+        if facet == Facet::State || self.needs_relay(Some(facet)) {
+            query.push(JOIN_RELAY);
+        }
+        self.condition(&mut query, scope, Some(facet));
+        query.push(" GROUP BY 1 ORDER BY 2 DESC LIMIT 1000");
+        query
+    }
+
+    /// The cursor after a row.
+    pub(super) fn cursor(key: &str, id: Uuid) -> String {
+        cursor(&(key, id))
+    }
+}

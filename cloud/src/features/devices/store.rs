@@ -1,0 +1,206 @@
+//! SQL of computers.
+
+use super::{
+    DeviceItem, Facets, Latest,
+    model::DevicePage,
+    query::{Checked, Facet, JOIN_RELAY, STATE},
+};
+use crate::{
+    db::{DbError, Place, TenantTx},
+    http::Problem,
+};
+use sqlx::{Postgres, QueryBuilder, types::Json};
+use std::collections::{BTreeMap, HashMap};
+use time::OffsetDateTime;
+use unifyit_protocol::ids::{DeviceId, OrganizationId, PartnerId, SiteId};
+use uuid::Uuid;
+
+fn select() -> QueryBuilder<Postgres> {
+    let mut query = QueryBuilder::new(
+        "SELECT d.id, CASE WHEN d.name = '' THEN d.hostname ELSE d.name END AS name, d.hostname, \
+         d.organization_id, o.name AS organization_name, d.site_id, s.name AS site_name, ",
+    );
+    query.push(STATE).push(
+        " AS state, CASE WHEN d.revoked_at IS NOT NULL THEN d.revoked_at \
+             WHEN r.online IS NOT TRUE THEN coalesce(r.state_since, d.online_since) \
+             ELSE d.online_since END AS state_since, \
+         greatest(d.last_seen, d.metrics_at) AS last_seen, d.os_name, d.os_family, d.arch, \
+         d.agent_version, d.address, d.tags, d.cpu_pct, d.memory_pct, d.disk_pct, d.metrics_at \
+         FROM devices d JOIN sites s ON s.id = d.site_id \
+         JOIN organizations o ON o.id = d.organization_id",
+    );
+    query.push(JOIN_RELAY).push(" WHERE d.id = ANY(");
+    query
+}
+
+/// The list items of devices, in the order of `ids`; what is not visible is
+/// left out. Also the payload of `device.changed`.
+///
+/// # Errors
+/// [`DbError`].
+pub async fn items(tx: &mut TenantTx, ids: &[DeviceId]) -> Result<Vec<DeviceItem>, DbError> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    let mut query = select();
+    query.push_bind(ids.clone()).push(")");
+    let rows: Vec<DeviceItem> = query.build_query_as().fetch_all(&mut **tx).await?;
+    let mut by_id: HashMap<Uuid, DeviceItem> = rows.into_iter().map(|d| (d.id, d)).collect();
+    Ok(ids.iter().filter_map(|id| by_id.remove(id)).collect())
+}
+
+/// A page of the list.
+pub(super) async fn list(tx: &mut TenantTx, query: &Checked) -> Result<DevicePage, Problem> {
+    let scope = tx.scope().copied();
+    let mut keys: Vec<(Uuid, String)> =
+        query.page(scope.as_ref()).build_query_as().fetch_all(&mut **tx).await?;
+    let total: i64 = query.total(scope.as_ref()).build_query_scalar().fetch_one(&mut **tx).await?;
+    let limit = usize::try_from(query.limit).unwrap_or_default();
+    let more = keys.len() > limit;
+    keys.truncate(limit);
+    let next_cursor = keys.last().filter(|_| more).map(|(id, key)| Checked::cursor(key, *id));
+    let ids: Vec<DeviceId> = keys.iter().map(|(id, _)| DeviceId(*id)).collect();
+    Ok(DevicePage { items: items(tx, &ids).await?, next_cursor, total })
+}
+
+/// Counts by what a filter could ask.
+pub(super) async fn facets(tx: &mut TenantTx, query: &Checked) -> Result<Facets, DbError> {
+    let scope = tx.scope().copied();
+    let mut counts = Vec::with_capacity(3);
+    for facet in [Facet::State, Facet::Os, Facet::Site] {
+        let rows: Vec<(String, i64)> =
+            query.facet(scope.as_ref(), facet).build_query_as().fetch_all(&mut **tx).await?;
+        counts.push(rows.into_iter().collect::<BTreeMap<_, _>>());
+    }
+    let mut counts = counts.into_iter();
+    let mut next = || counts.next().unwrap_or_default();
+    Ok(Facets { state: next(), os: next(), site: next() })
+}
+
+/// Where a device stands and what it is called; the proof that it is visible.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct DeviceRef {
+    partner_id: Uuid,
+    organization_id: Uuid,
+    site_id: Uuid,
+    /// Identity.
+    pub id: Uuid,
+    /// As shown.
+    pub name: String,
+    /// Whether it was revoked.
+    pub revoked: bool,
+    /// When it joined.
+    pub enrolled_at: OffsetDateTime,
+}
+
+impl DeviceRef {
+    /// Where it stands.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        Place::site(
+            PartnerId(self.partner_id),
+            OrganizationId(self.organization_id),
+            SiteId(self.site_id),
+        )
+    }
+
+    /// Its site.
+    #[must_use]
+    pub fn site(&self) -> SiteId {
+        SiteId(self.site_id)
+    }
+}
+
+/// Finds a device in the scope.
+///
+/// # Errors
+/// [`DbError`].
+pub async fn find(tx: &mut TenantTx, id: DeviceId) -> Result<Option<DeviceRef>, DbError> {
+    Ok(sqlx::query_as(
+        "SELECT id, partner_id, organization_id, site_id, enrolled_at, revoked_at IS NOT NULL AS revoked, \
+         CASE WHEN name = '' THEN hostname ELSE name END AS name FROM devices WHERE id = $1",
+    )
+    .bind(id.0)
+    .fetch_optional(&mut **tx)
+    .await?)
+}
+
+/// Newest values of a device.
+pub(super) async fn latest(tx: &mut TenantTx, id: DeviceId) -> Result<Vec<Latest>, DbError> {
+    #[derive(serde::Deserialize)]
+    struct Reading {
+        name: String,
+        #[serde(default)]
+        label: String,
+        #[serde(default)]
+        unit: String,
+        value: f64,
+    }
+    let row: Option<(OffsetDateTime, Json<Vec<Reading>>)> =
+        sqlx::query_as("SELECT at, readings FROM metric_latest WHERE device_id = $1")
+            .bind(id.0)
+            .fetch_optional(&mut **tx)
+            .await?;
+    let Some((at, Json(readings))) = row else { return Ok(Vec::new()) };
+    let latest =
+        |r: Reading| Latest { name: r.name, label: r.label, unit: r.unit, value: r.value, at };
+    Ok(readings.into_iter().map(latest).collect())
+}
+
+/// Names and tags a device.
+pub(super) async fn change(
+    tx: &mut TenantTx,
+    id: DeviceId,
+    name: Option<&str>,
+    tags: Option<&[String]>,
+) -> Result<(), DbError> {
+    sqlx::query(
+        "UPDATE devices SET name = coalesce($2, name), tags = coalesce($3, tags) WHERE id = $1",
+    )
+    .bind(id.0)
+    .bind(name)
+    .bind(tags)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Puts a device out.
+pub(super) async fn revoke(tx: &mut TenantTx, id: DeviceId) -> Result<(), DbError> {
+    sqlx::query("UPDATE devices SET revoked_at = now(), online = false WHERE id = $1 AND revoked_at IS NULL")
+        .bind(id.0)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+/// How many devices are in each state.
+///
+/// # Errors
+/// [`DbError`].
+pub async fn count_by_state(tx: &mut TenantTx) -> Result<BTreeMap<String, i64>, DbError> {
+    let mut query = QueryBuilder::<Postgres>::new("SELECT ");
+    query.push(STATE).push(", count(*) FROM devices d").push(JOIN_RELAY);
+    query.push(" WHERE d.revoked_at IS NULL GROUP BY 1");
+    let rows: Vec<(String, i64)> = query.build_query_as().fetch_all(&mut **tx).await?;
+    Ok(rows.into_iter().collect())
+}
+
+/// Devices whose fullest disk is at least so full, fullest first.
+///
+/// # Errors
+/// [`DbError`].
+pub async fn fullest_disks(
+    tx: &mut TenantTx,
+    at_least: f32,
+    most: usize,
+) -> Result<Vec<DeviceItem>, DbError> {
+    let ids: Vec<Uuid> = sqlx::query_scalar(
+        "SELECT id FROM devices WHERE disk_pct >= $1 AND revoked_at IS NULL \
+         ORDER BY disk_pct DESC LIMIT $2",
+    )
+    .bind(at_least)
+    .bind(i64::try_from(most).unwrap_or(i64::MAX))
+    .fetch_all(&mut **tx)
+    .await?;
+    let ids: Vec<DeviceId> = ids.into_iter().map(DeviceId).collect();
+    items(tx, &ids).await
+}

@@ -1,0 +1,42 @@
+//! Endpoints of sites and install tokens.
+
+mod create;
+mod create_token;
+mod delete;
+mod get;
+mod list;
+mod list_of_organization;
+mod list_tokens;
+mod revoke_token;
+mod set_config;
+mod set_pin;
+mod update;
+
+use super::{Site, store};
+use crate::{
+    context::AppState,
+    db::{Place, TenantTx},
+    events::{Kind, NewEvent},
+    http::Problem,
+};
+use unifyit_protocol::ids::SiteId;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+/// All of them.
+pub fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(list::list_sites, create::create_site))
+        .routes(routes!(get::get_site, update::update_site, delete::delete_site))
+        .routes(routes!(list_of_organization::list_organization_sites))
+        .routes(routes!(set_config::set_site_config))
+        .routes(routes!(set_pin::set_ui_pin))
+        .routes(routes!(list_tokens::list_install_tokens, create_token::create_install_token))
+        .routes(routes!(revoke_token::revoke_install_token))
+}
+
+/// The site as it stands after a change, told to browsers after the commit.
+async fn changed(tx: &mut TenantTx, id: SiteId, place: Place) -> Result<Site, Problem> {
+    let (site, _) = store::get(tx, id).await?.ok_or_else(Problem::not_found)?;
+    tx.emit(NewEvent::kept(Kind::SiteChanged, place, &site));
+    Ok(site)
+}

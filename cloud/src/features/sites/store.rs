@@ -1,0 +1,180 @@
+//! SQL of sites.
+
+use super::{Site, SiteSettings, model::SiteRow};
+use crate::{
+    db::{DbError, Place, TenantTx},
+    http::{Page, PageQuery, Problem},
+};
+use sqlx::{Postgres, QueryBuilder};
+use unifyit_protocol::ids::{OrganizationId, PartnerId, RelayId, SiteId};
+use uuid::Uuid;
+
+const SELECT: &str = "SELECT s.id, s.partner_id, s.organization_id, s.name, s.created_at, \
+    o.name AS organization_name, c.collect_every_s, c.inventory_every_s, \
+    n.total AS devices_total, n.online AS devices_online, \
+    r.id AS relay_id, r.hostname, r.version, r.peer_id, r.online AS relay_online, r.state_since, \
+    r.last_contact, r.connected_since, r.status \
+    FROM sites s JOIN organizations o ON o.id = s.organization_id \
+    JOIN site_configs c ON c.site_id = s.id \
+    LEFT JOIN relays r ON r.site_id = s.id AND r.revoked_at IS NULL \
+    CROSS JOIN LATERAL (SELECT count(*) AS total, count(*) FILTER (WHERE d.online) AS online \
+        FROM devices d WHERE d.site_id = s.id AND d.revoked_at IS NULL) n \
+    WHERE s.deleted_at IS NULL";
+
+/// Sites in order of their names.
+///
+/// # Errors
+/// 400 for a bad cursor, or the database's.
+pub async fn list(
+    tx: &mut TenantTx,
+    organization: Option<OrganizationId>,
+    page: &PageQuery,
+) -> Result<Page<Site>, Problem> {
+    let mut query = QueryBuilder::<Postgres>::new(SELECT);
+    if let Some(organization) = organization {
+        query.push(" AND s.organization_id = ").push_bind(organization.0);
+    }
+    if let Some((name, id)) = page.after::<(String, Uuid)>()? {
+        query.push(" AND (s.name, s.id) > (").push_bind(name).push(", ").push_bind(id).push(")");
+    }
+    query.push(" ORDER BY s.name, s.id LIMIT ").push_bind(page.limit() + 1);
+    let rows: Vec<SiteRow> = query.build_query_as().fetch_all(&mut **tx).await?;
+    let sites = rows.into_iter().map(SiteRow::into_site).collect();
+    Ok(Page::cut(sites, page.limit(), |s: &Site| (s.name.clone(), s.id)))
+}
+
+/// Every site that the scope sees, for counting. Bounded by what one partner has.
+///
+/// # Errors
+/// [`DbError`].
+pub async fn all(tx: &mut TenantTx) -> Result<Vec<Site>, DbError> {
+    let mut query = QueryBuilder::<Postgres>::new(SELECT);
+    query.push(" ORDER BY s.name, s.id LIMIT 10000");
+    let rows: Vec<SiteRow> = query.build_query_as().fetch_all(&mut **tx).await?;
+    Ok(rows.into_iter().map(SiteRow::into_site).collect())
+}
+
+/// A site with its place.
+///
+/// # Errors
+/// [`DbError`].
+pub async fn get(tx: &mut TenantTx, id: SiteId) -> Result<Option<(Site, Place)>, DbError> {
+    let mut query = QueryBuilder::<Postgres>::new(SELECT);
+    query.push(" AND s.id = ").push_bind(id.0);
+    let row: Option<SiteRow> = query.build_query_as().fetch_optional(&mut **tx).await?;
+    Ok(row.map(|row| {
+        let place = Place::site(PartnerId(row.partner_id), OrganizationId(row.organization_id), id);
+        (row.into_site(), place)
+    }))
+}
+
+/// Adds a site with default settings.
+///
+/// # Errors
+/// [`DbError`].
+pub async fn create(
+    tx: &mut TenantTx,
+    partner: PartnerId,
+    organization: OrganizationId,
+    id: SiteId,
+    name: &str,
+) -> Result<(), DbError> {
+    sqlx::query(
+        "INSERT INTO sites (id, partner_id, organization_id, name) VALUES ($1, $2, $3, $4)",
+    )
+    .bind(id.0)
+    .bind(partner.0)
+    .bind(organization.0)
+    .bind(name)
+    .execute(&mut **tx)
+    .await?;
+    sqlx::query(
+        "INSERT INTO site_configs (site_id, partner_id, organization_id) VALUES ($1, $2, $3)",
+    )
+    .bind(id.0)
+    .bind(partner.0)
+    .bind(organization.0)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Renames a site.
+///
+/// # Errors
+/// [`DbError`].
+pub async fn rename(tx: &mut TenantTx, id: SiteId, name: &str) -> Result<(), DbError> {
+    sqlx::query("UPDATE sites SET name = $2 WHERE id = $1")
+        .bind(id.0)
+        .bind(name)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+/// Marks a site as deleted and puts out its relay, devices and tokens.
+///
+/// # Errors
+/// [`DbError`].
+pub async fn delete(tx: &mut TenantTx, id: SiteId) -> Result<(), DbError> {
+    sqlx::query("UPDATE devices SET revoked_at = now(), online = false WHERE site_id = $1 AND revoked_at IS NULL")
+        .bind(id.0)
+        .execute(&mut **tx)
+        .await?;
+    sqlx::query(
+        "UPDATE install_tokens SET revoked_at = now() WHERE site_id = $1 AND revoked_at IS NULL",
+    )
+    .bind(id.0)
+    .execute(&mut **tx)
+    .await?;
+    let relays: Vec<Uuid> = sqlx::query_scalar(
+        "UPDATE relays SET revoked_at = now(), online = false WHERE site_id = $1 AND revoked_at IS NULL RETURNING id",
+    )
+    .bind(id.0)
+    .fetch_all(&mut **tx)
+    .await?;
+    sqlx::query("UPDATE sites SET deleted_at = now() WHERE id = $1")
+        .bind(id.0)
+        .execute(&mut **tx)
+        .await?;
+    // Its session finds itself revoked and ends.
+    relays.into_iter().for_each(|relay| tx.nudge_relay(RelayId(relay)));
+    Ok(())
+}
+
+/// Changes settings; the revision rises.
+///
+/// # Errors
+/// [`DbError`].
+pub async fn set_settings(
+    tx: &mut TenantTx,
+    id: SiteId,
+    settings: &SiteSettings,
+) -> Result<(), DbError> {
+    sqlx::query(
+        "UPDATE site_configs SET collect_every_s = $2, inventory_every_s = $3, \
+         revision = revision + 1, updated_at = now() WHERE site_id = $1",
+    )
+    .bind(id.0)
+    .bind(settings.collect_every_s)
+    .bind(settings.inventory_every_s)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Sets the hash of the local UI's PIN; the revision rises.
+///
+/// # Errors
+/// [`DbError`].
+pub async fn set_pin_hash(tx: &mut TenantTx, id: SiteId, hash: &str) -> Result<(), DbError> {
+    sqlx::query(
+        "UPDATE site_configs SET ui_pin_hash = $2, revision = revision + 1, updated_at = now() \
+         WHERE site_id = $1",
+    )
+    .bind(id.0)
+    .bind(hash)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}

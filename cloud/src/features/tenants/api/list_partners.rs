@@ -1,0 +1,20 @@
+//! `GET /partners`
+
+use super::super::{Partner, store};
+use crate::{
+    authz::Can,
+    context::Ctx,
+    http::{Page, PageQuery, Problem, Query},
+};
+use axum::Json;
+
+/// List partners
+#[utoipa::path(get, path = "/partners", tag = "partners", params(PageQuery),
+    responses((status = 200, body = Page<Partner>), (status = "4XX", body = Problem)))]
+pub(super) async fn list_partners(
+    ctx: Ctx,
+    Query(page): Query<PageQuery>,
+) -> Result<Json<Page<Partner>>, Problem> {
+    let mut tx = ctx.begin(Can::ManagePartners).await?;
+    Ok(Json(store::partners(&mut tx, &page).await?))
+}

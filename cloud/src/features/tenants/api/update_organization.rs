@@ -1,0 +1,47 @@
+//! `PATCH /organizations/{id}`
+
+use super::{
+    super::{Organization, store},
+    checked_name,
+};
+use crate::{
+    audit::AuditTarget,
+    authz::Can,
+    context::Ctx,
+    db::Scope,
+    http::{Body, Path, Problem},
+};
+use axum::Json;
+use serde::Deserialize;
+use unifyit_protocol::ids::{OrganizationId, PartnerId};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// What to change.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(super) struct ChangeOrganization {
+    /// Name.
+    name: String,
+}
+
+/// Rename an organization
+#[utoipa::path(patch, path = "/organizations/{id}", tag = "organizations", params(("id" = Uuid, Path)),
+    request_body = ChangeOrganization,
+    responses((status = 200, body = Organization), (status = "4XX", body = Problem)))]
+pub(super) async fn update_organization(
+    ctx: Ctx,
+    Path(id): Path<Uuid>,
+    Body(input): Body<ChangeOrganization>,
+) -> Result<Json<Organization>, Problem> {
+    let id = OrganizationId(id);
+    let mut tx = ctx.begin(Can::View).await?;
+    let before = store::organization(&mut tx, id).await?.ok_or_else(Problem::not_found)?;
+    ctx.require(Can::ManageOrganizations)?;
+    let name = checked_name(&input.name)?;
+    store::rename_organization(&mut tx, id, &name).await?;
+    let place = Scope::Organization(PartnerId(before.partner_id), id).place();
+    let target = AuditTarget::at(place, format!("organization {name}"));
+    ctx.audit(&mut tx, "organization.update", &target, &format!("was {}", before.name)).await?;
+    tx.commit().await?;
+    Ok(Json(Organization { name, ..before }))
+}

@@ -1,0 +1,9 @@
+//! Partners and their organizations. An organization is born with its authority
+//! key (G7): without one nothing could ever be signed for it.
+
+mod api;
+mod model;
+pub mod store;
+
+pub use api::{checked_name, routes};
+pub use model::{Organization, Partner};

@@ -1,0 +1,49 @@
+//! `POST /auth/password`
+
+use super::super::store;
+use crate::{
+    audit::AuditTarget,
+    auth::CookieSession,
+    authz::{ActorKind, Can},
+    context::Ctx,
+    http::{Body, Problem},
+};
+use axum::{Extension, http::StatusCode};
+use serde::Deserialize;
+use utoipa::ToSchema;
+use zeroize::Zeroizing;
+
+/// A change of one's own password.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct ChangePassword {
+    /// The present one.
+    current: String,
+    /// The one to be: 10 to 1024 characters.
+    new: String,
+}
+
+/// Change one's own password; ends all other sessions
+#[utoipa::path(post, path = "/auth/password", tag = "auth", request_body = ChangePassword,
+    responses((status = 204), (status = "4XX", body = Problem)))]
+pub(super) async fn change_password(
+    ctx: Ctx,
+    session: Option<Extension<CookieSession>>,
+    Body(input): Body<ChangePassword>,
+) -> Result<StatusCode, Problem> {
+    let (current, new) = (Zeroizing::new(input.current), Zeroizing::new(input.new));
+    let (Some(Extension(own)), ActorKind::User { session }) = (session, ctx.actor.kind) else {
+        return Err(Problem::forbidden());
+    };
+    ctx.state.limits.account(&own.account.email)?;
+    let known = Some(own.account.password_hash.clone());
+    if !ctx.state.passwords.verify(current, known).await? {
+        return Err(Problem::invalid("The current password is wrong."));
+    }
+    let hash = ctx.state.passwords.hash(new).await?;
+    let mut tx = ctx.begin(Can::View).await?;
+    store::set_password(&mut tx, ctx.actor.id, &hash, session).await?;
+    let target = AuditTarget::at(ctx.actor.scope.place(), format!("user {}", ctx.actor.name));
+    ctx.audit(&mut tx, "user.password", &target, "Other sessions were ended").await?;
+    tx.commit().await?;
+    Ok(StatusCode::NO_CONTENT)
+}
