@@ -666,15 +666,15 @@ CREATE FUNCTION auth_by_session(wanted bytea, idle interval)
     RETURNS TABLE (session_id uuid, actor actor_row) LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, public AS $$
 DECLARE
-    found sessions;
+    hit sessions;
 BEGIN
-    SELECT * INTO found FROM sessions WHERE token_hash = wanted
+    SELECT * INTO hit FROM sessions WHERE token_hash = wanted
         AND expires_at > now() AND last_used_at > now() - idle;
     IF NOT FOUND THEN RETURN; END IF;
-    IF found.last_used_at < now() - interval '1 minute' THEN
+    IF hit.last_used_at < now() - interval '1 minute' THEN
         UPDATE sessions SET last_used_at = now() WHERE token_hash = wanted;
     END IF;
-    RETURN QUERY SELECT found.id, a FROM auth_actor(found.user_id) a;
+    RETURN QUERY SELECT hit.id, a FROM auth_actor(hit.user_id) a;
 END $$;
 
 CREATE FUNCTION auth_by_api_key(wanted bytea) RETURNS TABLE (
@@ -682,16 +682,16 @@ CREATE FUNCTION auth_by_api_key(wanted bytea) RETURNS TABLE (
     created_by uuid
 ) LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
 DECLARE
-    found api_keys;
+    hit api_keys;
 BEGIN
-    SELECT k.* INTO found FROM api_keys k WHERE k.key_hash = wanted AND k.revoked_at IS NULL
+    SELECT k.* INTO hit FROM api_keys k WHERE k.key_hash = wanted AND k.revoked_at IS NULL
         AND (k.expires_at IS NULL OR k.expires_at > now());
     IF NOT FOUND THEN RETURN; END IF;
-    IF found.last_used_at IS NULL OR found.last_used_at < now() - interval '1 minute' THEN
-        UPDATE api_keys k SET last_used_at = now() WHERE k.id = found.id;
+    IF hit.last_used_at IS NULL OR hit.last_used_at < now() - interval '1 minute' THEN
+        UPDATE api_keys k SET last_used_at = now() WHERE k.id = hit.id;
     END IF;
-    RETURN QUERY SELECT found.id, found.name, found.role, found.scope, found.partner_id,
-        found.organization_id, found.site_id, found.created_by;
+    RETURN QUERY SELECT hit.id, hit.name, hit.role, hit.scope, hit.partner_id,
+        hit.organization_id, hit.site_id, hit.created_by;
 END $$;
 
 -- Whose relay a peer id is. Revoked ones are returned too, and say so.
