@@ -54,7 +54,7 @@ export const useDeviceSearch = (q: string, filters: DeviceFilters = {}, enabled 
 export const deviceQuery = (id: string) =>
   queryOptions({ queryKey: keys.device(id), queryFn: ({ signal }) => get<DeviceDetail>(`/devices/${id}`, undefined, signal) });
 
-export const useDevice = (id: string) => useQuery(deviceQuery(id));
+export const useDevice = (id: string, enabled = true) => useQuery({ ...deviceQuery(id), enabled });
 
 /** Live samples of a device, watched while the component is mounted. */
 export function useLiveSamples(id: string): LiveSamples | undefined {

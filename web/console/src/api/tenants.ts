@@ -18,7 +18,9 @@ async function all<T>(path: string, signal: AbortSignal): Promise<T[]> {
 
 export const partnersQuery = queryOptions({ queryKey: keys.partners, queryFn: ({ signal }) => all<Partner>("/partners", signal), staleTime: 60_000 });
 export const organizationsQuery = queryOptions({ queryKey: keys.organizations, queryFn: ({ signal }) => all<Organization>("/organizations", signal), staleTime: 60_000 });
-export const sitesQuery = queryOptions({ queryKey: keys.sites, queryFn: ({ signal }) => all<Site>("/sites", signal), staleTime: 30_000 });
+/** Every site the person may see. */
+export const allSites = (signal: AbortSignal) => all<Site>("/sites", signal);
+export const sitesQuery = queryOptions({ queryKey: keys.sites, queryFn: ({ signal }) => allSites(signal), staleTime: 30_000 });
 export const siteQuery = (id: string) => queryOptions({ queryKey: keys.site(id), queryFn: ({ signal }) => get<Site>(`/sites/${id}`, undefined, signal) });
 export const installTokensQuery = (site: string) =>
   queryOptions({ queryKey: keys.installTokens(site), queryFn: ({ signal }) => all<InstallToken>(`/sites/${site}/install-tokens`, signal) });

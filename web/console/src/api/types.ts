@@ -151,19 +151,18 @@ export interface SoftwareItem {
   [fact: string]: string | null | undefined;
 }
 export interface TimelineItem {
-  id?: string | null;
   at: string;
   kind: string;
   title: string;
-  detail: string | null;
-  actor: string | null;
-  ref: Reference | null;
-  device_id?: string | null;
+  detail: string;
+  actor: string;
+  ref: Reference;
 }
 /** What an entry is about, when it has a page. */
 export interface Reference {
-  kind: string;
-  id: string;
+  kind: string | null;
+  id: string | null;
+  name?: string | null;
 }
 
 export type Interpreter = "bash" | "sh" | "python" | "pwsh";
@@ -233,37 +232,46 @@ export interface NewTask {
 export interface ApiKey {
   id: string;
   name: string;
-  key?: string | null;
-  created_at?: string | null;
-  last_used_at?: string | null;
-  expires_at?: string | null;
-  revoked_at?: string | null;
+  /** The first characters of the key, to tell keys apart. */
+  hint: string;
+  role: string;
+  scope: string;
+  created_at: string;
+  last_used_at: string | null;
+  expires_at: string | null;
+  revoked_at: string | null;
+  /** The key itself, once, when it is made. */
+  key?: string;
 }
 export interface AuditItem {
   id: string;
   at: string;
-  actor: string | null;
+  actor: string;
   action: string;
-  target: string | null;
-  detail: unknown;
-  request_id: string | null;
+  target: string;
+  detail: string;
+  request_id: string;
+  device_id?: string | null;
 }
 export interface UserItem {
   id: string;
   email: string;
   name: string;
   role: string;
-  scope?: { kind: ScopeKind; id: string | null; name: string } | null;
-  last_sign_in_at?: string | null;
-  created_at?: string | null;
+  scope_kind: ScopeKind;
+  scope_id: string | null;
+  scope_name: string;
+  created_at: string;
+  last_login_at: string | null;
+  disabled: boolean;
 }
 export interface AttentionItem {
   severity: string;
   kind: string;
   title: string;
-  detail: string | null;
-  since: string | null;
-  ref: Reference | null;
+  detail: string;
+  since: string;
+  ref: Reference;
 }
 export interface Overview {
   devices: { online: number; offline: number; unreachable: number; total: number };

@@ -1,5 +1,5 @@
 /** A list of tasks with their progress, for the history and for one device. */
-import { DeviceText, SegmentedBar, Skeleton, Table, Td, Th, Tr } from "@unifyit/ui";
+import { Bdi, DeviceText, SegmentedBar, Skeleton, Table, Td, Th, Tr } from "@unifyit/ui";
 import { Link } from "@tanstack/react-router";
 import type { Task } from "@/api/types";
 import { count } from "@/lib/format";
@@ -23,7 +23,7 @@ export function TaskTable({ tasks }: { tasks: readonly Task[] | undefined }) {
       {tasks?.map((task) => (
         <Tr key={task.id}>
           <Td>
-            <Link to="/tasks/$taskId" params={{ taskId: task.id }} className="clip block font-medium hover:underline"><bdi>{taskName(task)}</bdi></Link>
+            <Link to="/tasks/$taskId" params={{ taskId: task.id }} className="clip block font-medium hover:underline"><Bdi>{taskName(task)}</Bdi></Link>
           </Td>
           <Td><TaskStatusBadge task={task} /></Td>
           <Td><SegmentedBar label={t.tasks.progress} segments={segments(task.counts)} className="w-full min-w-32" /></Td>

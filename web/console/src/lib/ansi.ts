@@ -34,7 +34,7 @@ const PLAIN: Style = {};
 const ESC = "\u001b";
 // Sequences: CSI, OSC/DCS/APC/PM/SOS strings up to their end (or to the end of the line when unterminated), two-character escapes, C1 CSI.
 // eslint-disable-next-line no-control-regex -- control characters are what is parsed here
-const SEQUENCE = /\u001b\[([0-9;:<=>?]*)[ -/]*([@-~])|\u009b([0-9;:]*)[ -/]*([@-~])|\u001b[\]PX^_][^\u0007\u001b\n]*(?:\u0007|\u001b\\)?|\u001b[ -/]*[0-~]|\u001b/g;
+const SEQUENCE = /\u001b\[([0-9;:<=>?]*)[ -/]*([@-~])?|\u009b([0-9;:]*)[ -/]*([@-~])?|\u001b[\]PX^_][^\u0007\u001b\n]*(?:\u0007|\u001b\\)?|\u001b[ -/]*[0-~]|\u001b/g;
 // eslint-disable-next-line no-control-regex -- control characters are what is removed here
 const CONTROLS = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f]/g;
 const BIDI = /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;

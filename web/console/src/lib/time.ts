@@ -18,6 +18,7 @@ const absolute = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyl
 const clock = new Intl.DateTimeFormat(locale, { hour: "2-digit", minute: "2-digit" });
 const clockSeconds = new Intl.DateTimeFormat(locale, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 const dayAndClock = new Intl.DateTimeFormat(locale, { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" });
+const monthDay = new Intl.DateTimeFormat(locale, { month: "short", day: "numeric" });
 const day = new Intl.DateTimeFormat(locale, { dateStyle: "medium" });
 
 /** A moment from the API (RFC 3339) or milliseconds, as milliseconds; null when it is none. */
@@ -74,6 +75,16 @@ export function shortTime(at: number, now: number): string {
 /** The time of day with seconds. */
 export function timeOfDay(at: number): string {
   return clockSeconds.format(at);
+}
+
+/** The time of day without seconds. */
+export function clockOnly(at: number): string {
+  return clock.format(at);
+}
+
+/** The day of the month: "20 Nov". */
+export function dayOnly(at: number): string {
+  return monthDay.format(at);
 }
 
 /** The date. */

@@ -18,7 +18,7 @@ export const admin = {
     create: "Create key",
     name: "Name", nameHint: "What will use it.",
     expires: "Expires", never: "Never", days: (n: number) => `In ${n} days`,
-    columns: { name: "Name", created: "Created", used: "Last used", expires: "Expires" },
+    columns: { name: "Name", key: "Key", created: "Created", used: "Last used", expires: "Expires" },
     emptyTitle: "No API keys",
     emptyDetail: "Scripts and other programs use the same API as this console.",
     once: "This key is shown once. Copy it before you close this.",
@@ -32,6 +32,7 @@ export const admin = {
     title: "Users",
     columns: { name: "Name", email: "Email", role: "Role", scope: "Scope", signedIn: "Last sign-in" },
     emptyTitle: "No users",
+    disabled: "disabled",
     scopes: { platform: "Platform", partner: "Partner", organization: "Organization", site: "Site" } as Record<string, string>,
   },
 } as const;

@@ -44,9 +44,8 @@ export const shell = {
     password: "Change password",
     current: "Current password",
     next: "New password",
-    nextHint: "At least 12 characters.",
+    nextHint: "At least 10 characters.",
     changed: "Password changed",
-    mismatch: "The new password needs at least 12 characters.",
   },
   palette: {
     open: "Search and commands",

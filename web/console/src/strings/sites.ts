@@ -51,7 +51,7 @@ export const sites = {
     name: "Name", renamed: "Site renamed",
     collect: "Measure every", collectHint: "Shorter is finer and costs more.", inventory: "Read the inventory every",
     saved: "Settings saved. The relay passes them on to its devices.",
-    pin: "PIN of the local UI", pinHint: "6 to 12 digits. On-site staff sign in with it on the relay, also when the internet is down.",
+    pin: "PIN of the local UI", pinHint: "6 to 12 digits, not all the same. On-site staff sign in with it on the relay, also when the internet is down.",
     pinSaved: "PIN set", setPin: "Set PIN",
     danger: "Delete this site", deleteAction: "Delete site",
     deleteDetail: "Its relay and devices are cut off and disappear from the lists. The audit log keeps what was done.",

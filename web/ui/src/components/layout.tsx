@@ -23,7 +23,7 @@ export function Panel({ title, actions, children, className, flush = false }: { 
           {actions && <div className="flex items-center gap-1">{actions}</div>}
         </header>
       )}
-      <div className={flush ? undefined : "p-4"}>{children}</div>
+      <div className={flush ? undefined : "px-4 py-3"}>{children}</div>
     </section>
   );
 }

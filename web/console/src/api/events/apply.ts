@@ -118,12 +118,12 @@ function siteChanged(client: QueryClient, site: Site, refresh: Refresh): void {
   refresh(["overview"]);
 }
 
-function timelineAdded(client: QueryClient, item: TimelineItem): void {
-  const same = (other: TimelineItem) => (item.id ? other.id === item.id : other.at === item.at && other.title === item.title);
+function timelineAdded(client: QueryClient, item: TimelineItem, refresh: Refresh): void {
+  const same = (other: TimelineItem) => other.at === item.at && other.title === item.title && other.ref.id === item.ref.id;
   client.setQueriesData<Overview>({ queryKey: ["overview"] }, (old) =>
     old && !old.recent.some(same) ? { ...old, recent: [item, ...old.recent].slice(0, 50) } : old);
-  const device = item.device_id ?? (item.ref?.kind === "device" ? item.ref.id : null);
-  if (device) prepend(client, keys.timeline(device), item, same);
+  if (item.ref.kind === "device" && item.ref.id) prepend(client, keys.timeline(item.ref.id), item, same);
+  else refresh(["device-timeline"]);
 }
 
 /** Applies one event. Unknown kinds are of a later server and are left alone. */
@@ -165,7 +165,7 @@ export function applyEvent(client: QueryClient, event: LiveEvent, refresh: Refre
       break;
     }
     case "timeline.added":
-      timelineAdded(client, event.data as TimelineItem);
+      timelineAdded(client, event.data as TimelineItem, refresh);
       break;
     case "reset":
       void client.invalidateQueries();

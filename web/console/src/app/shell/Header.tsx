@@ -1,5 +1,5 @@
 /** Header: scope, palette, live connection, theme, account. */
-import { IconButton, Kbd, Menu, MenuItem, MenuLabel, MenuLine, Popover, Button, setTheme, toneText, useTheme, type ThemeChoice, type Tone } from "@unifyit/ui";
+import { Bdi, IconButton, Kbd, Menu, MenuItem, MenuLabel, MenuLine, Popover, Button, setTheme, toneText, useTheme, type ThemeChoice, type Tone } from "@unifyit/ui";
 import clsx from "clsx";
 import { Keyboard, KeyRound, LogOut, Menu as MenuIcon, Monitor, Moon, Radio, Search, Sun, UserRound, type LucideIcon } from "lucide-react";
 import { useState } from "react";
@@ -46,8 +46,8 @@ function Account({ onHelp }: { onHelp: () => void }) {
     <>
       <Menu label={t.account.label} trigger={<IconButton label={t.account.label}><UserRound className="size-4" aria-hidden /></IconButton>}>
         <div className="max-w-64 px-2 py-1.5">
-          <p className="clip text-13 font-medium"><bdi>{user.name}</bdi></p>
-          <p className="clip text-xs text-faint"><bdi>{user.email}</bdi></p>
+          <p className="clip text-13 font-medium"><Bdi>{user.name}</Bdi></p>
+          <p className="clip text-xs text-faint"><Bdi>{user.email}</Bdi></p>
         </div>
         <MenuLine />
         <MenuLabel>{t.theme.label}</MenuLabel>

@@ -1,5 +1,5 @@
 /** The command palette: pages, actions, sites, and devices found by the server as you type. */
-import { setTheme } from "@unifyit/ui";
+import { Bdi, setTheme } from "@unifyit/ui";
 import { useNavigate } from "@tanstack/react-router";
 import { Command } from "cmdk";
 import { Keyboard, Monitor, Moon, Play, Plus, Server, SquareTerminal, Sun, type LucideIcon } from "lucide-react";
@@ -15,8 +15,8 @@ function Item({ icon: Icon, value, onSelect, children, hint }: { icon: LucideIco
   return (
     <Command.Item value={value} onSelect={onSelect} className="flex h-9 cursor-default items-center gap-2.5 rounded px-2 text-13 data-[selected=true]:bg-hover">
       <Icon className="size-4 shrink-0 text-faint" aria-hidden />
-      <bdi className="clip">{children}</bdi>
-      {hint && <bdi className="clip ml-auto text-xs text-faint">{hint}</bdi>}
+      <Bdi className="clip">{children}</Bdi>
+      {hint && <Bdi className="clip ml-auto text-xs text-faint">{hint}</Bdi>}
     </Command.Item>
   );
 }

@@ -5,7 +5,7 @@ import { useChangePassword } from "@/api/session";
 import { sentence } from "@/components/failure";
 import { t } from "@/strings";
 
-const SHORTEST = 12;
+const SHORTEST = 10;
 
 export function PasswordDialog({ open, onOpenChange }: { open: boolean; onOpenChange: (open: boolean) => void }) {
   const change = useChangePassword();

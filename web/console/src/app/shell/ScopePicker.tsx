@@ -1,5 +1,5 @@
 /** Which organization or site the console is about: searchable, remembered, part of the URL. */
-import { Popover } from "@unifyit/ui";
+import { Bdi, Popover } from "@unifyit/ui";
 import clsx from "clsx";
 import { Command } from "cmdk";
 import { Building2, Check, ChevronsUpDown, Globe, Server } from "lucide-react";
@@ -32,7 +32,7 @@ export function ScopePicker() {
       trigger={
         <button type="button" aria-label={t.scope.change} className="flex h-8 max-w-[40vw] min-w-0 items-center gap-2 rounded-md px-2 text-13 font-medium hover:bg-hover md:max-w-72">
           <Icon className="size-4 shrink-0 text-faint" aria-hidden />
-          <bdi className="clip">{site?.name ?? organization?.name ?? t.scope.everything}</bdi>
+          <Bdi className="clip">{site?.name ?? organization?.name ?? t.scope.everything}</Bdi>
           <ChevronsUpDown className="size-3.5 shrink-0 text-faint" aria-hidden />
         </button>
       }
@@ -50,13 +50,13 @@ export function ScopePicker() {
             <Command.Group key={each.id}>
               <Command.Item value={`${each.name} ${each.id}`} onSelect={() => choose(`org:${each.id}`)} className={itemClass}>
                 <Building2 className="size-4 shrink-0 text-faint" aria-hidden />
-                <bdi className="clip">{each.name}</bdi>
+                <Bdi className="clip">{each.name}</Bdi>
                 {mark(`org:${each.id}`)}
               </Command.Item>
               {sites.data?.filter((other) => other.organization_id === each.id).map((other) => (
                 <Command.Item key={other.id} value={`${each.name} ${other.name} ${other.id}`} onSelect={() => choose(`site:${other.id}`)} className={clsx(itemClass, "pl-8")}>
                   <Server className="size-4 shrink-0 text-faint" aria-hidden />
-                  <bdi className="clip">{other.name}</bdi>
+                  <Bdi className="clip">{other.name}</Bdi>
                   {mark(`site:${other.id}`)}
                 </Command.Item>
               ))}

@@ -1,5 +1,5 @@
 /** Who may sign in, and to what. */
-import { DeviceText, EmptyState, PageHeader, Skeleton, Table, Td, Th, Tr } from "@unifyit/ui";
+import { Badge, Bdi, DeviceText, EmptyState, PageHeader, Skeleton, Table, Td, Th, Tr } from "@unifyit/ui";
 import { Users } from "lucide-react";
 import type { ReactElement } from "react";
 import { useUsers } from "@/api/admin";
@@ -13,7 +13,6 @@ export function UsersPage(): ReactElement {
   const query = useUsers();
   const items = query.data?.items;
   const c = t.users.columns;
-  const known = items?.some((user) => user.last_sign_in_at != null) ?? false;
   return (
     <>
       <PageHeader title={t.users.title} />
@@ -23,15 +22,15 @@ export function UsersPage(): ReactElement {
         ) : items?.length === 0 ? (
           <EmptyState icon={Users} title={t.users.emptyTitle} />
         ) : (
-          <Table label={t.users.title} head={<><Th>{c.name}</Th><Th>{c.email}</Th><Th>{c.role}</Th><Th>{c.scope}</Th>{known && <Th>{c.signedIn}</Th>}</>}>
+          <Table label={t.users.title} head={<><Th>{c.name}</Th><Th>{c.email}</Th><Th>{c.role}</Th><Th>{c.scope}</Th><Th>{c.signedIn}</Th></>}>
             {!items && [0, 1, 2].map((row) => <Tr key={row}><Td colSpan={5}><Skeleton className="h-4" /></Td></Tr>)}
             {items?.map((user) => (
               <Tr key={user.id}>
                 <Td><DeviceText className="font-medium">{user.name}</DeviceText></Td>
                 <Td><DeviceText>{user.email}</DeviceText></Td>
-                <Td>{user.role}</Td>
-                <Td className="text-muted">{user.scope ? <bdi className="clip block">{[t.users.scopes[user.scope.kind] ?? user.scope.kind, user.scope.name].filter(Boolean).join(": ")}</bdi> : "–"}</Td>
-                {known && <Td className="text-muted"><Age at={user.last_sign_in_at} /></Td>}
+                <Td><span className="flex items-center gap-2">{user.role}{user.disabled && <Badge tone="warn">{t.users.disabled}</Badge>}</span></Td>
+                <Td className="text-muted"><Bdi className="clip block">{[t.users.scopes[user.scope_kind] ?? user.scope_kind, user.scope_name].filter(Boolean).join(": ")}</Bdi></Td>
+                <Td className="text-muted"><Age at={user.last_login_at} /></Td>
               </Tr>
             ))}
           </Table>

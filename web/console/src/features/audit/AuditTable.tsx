@@ -5,17 +5,6 @@ import { Moment } from "@/components/age";
 import { shortId } from "@/lib/format";
 import { t } from "@/strings";
 
-/** An entry's detail on one line. */
-export function detailText(detail: unknown): string {
-  if (detail === null || detail === undefined || detail === "") return "";
-  if (typeof detail === "string") return detail;
-  if (typeof detail !== "object") return String(detail);
-  return Object.entries(detail)
-    .map(([key, value]) => `${key}: ${typeof value === "object" ? JSON.stringify(value) : String(value)}`)
-    .join(", ")
-    .slice(0, 1000);
-}
-
 export function AuditTable({ items }: { items: readonly AuditItem[] | undefined }) {
   const c = t.audit.columns;
   return (
@@ -24,10 +13,10 @@ export function AuditTable({ items }: { items: readonly AuditItem[] | undefined 
       {items?.map((item) => (
         <Tr key={item.id}>
           <Td className="text-muted"><Moment at={item.at} /></Td>
-          <Td><DeviceText className="max-w-56">{item.actor ?? t.audit.system}</DeviceText></Td>
+          <Td><DeviceText className="max-w-56">{item.actor || t.audit.system}</DeviceText></Td>
           <Td><code className="font-mono text-xs">{item.action}</code></Td>
           <Td><DeviceText className="max-w-64">{item.target}</DeviceText></Td>
-          <Td className="text-muted"><DeviceText className="max-w-80">{detailText(item.detail)}</DeviceText></Td>
+          <Td className="text-muted"><DeviceText className="max-w-80">{item.detail}</DeviceText></Td>
           <Td>
             {item.request_id && (
               <span className="flex items-center">

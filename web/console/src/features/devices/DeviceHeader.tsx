@@ -1,5 +1,5 @@
 /** Who is it, is it healthy, what can I do. */
-import { Button, buttonClass, Dialog, Field, IconButton, Input, Menu, MenuItem, PageHeader, toast } from "@unifyit/ui";
+import { Bdi, Button, buttonClass, Dialog, Field, IconButton, Input, Menu, MenuItem, PageHeader, toast } from "@unifyit/ui";
 import { Link, useNavigate } from "@tanstack/react-router";
 import { Ellipsis, Pencil, Play, SquareTerminal, Trash2 } from "lucide-react";
 import { useState } from "react";
@@ -18,7 +18,7 @@ export function DeviceHeader({ device }: { device: DeviceDetail }) {
   const users = device.machine.users;
   return (
     <PageHeader
-      title={<bdi title={device.name.slice(0, 500)}>{device.name.slice(0, 400)}</bdi>}
+      title={<Bdi title={device.name.slice(0, 500)}>{device.name.slice(0, 400)}</Bdi>}
       actions={
         <>
           {device.state === "online" && <Link to="/terminal" search={{ device: device.id }} className={buttonClass("primary")}><SquareTerminal className="size-4" aria-hidden />{t.devices.actions.terminal}</Link>}
@@ -33,11 +33,11 @@ export function DeviceHeader({ device }: { device: DeviceDetail }) {
       <span className="flex flex-wrap items-center gap-x-4 gap-y-1">
         <DeviceStateBadge state={device.state} />
         <Age at={device.last_seen} none={t.devices.neverSeen} />
-        {device.os_name && <bdi className="clip max-w-72">{device.os_name}</bdi>}
-        {device.address && <bdi className="clip max-w-56 font-mono text-xs">{device.address}</bdi>}
-        <Link to="/sites/$siteId" params={{ siteId: device.site_id }} className="clip max-w-56 hover:underline"><bdi>{device.site_name}</bdi></Link>
-        {users && <span className="clip max-w-56">{t.devices.users}: <bdi>{users}</bdi></span>}
-        {device.agent_version && <span className="text-faint">{t.devices.columns.agent} <bdi>{device.agent_version.slice(0, 40)}</bdi></span>}
+        {device.os_name && <Bdi className="clip max-w-72">{device.os_name}</Bdi>}
+        {device.address && <Bdi className="clip max-w-56 font-mono text-xs">{device.address}</Bdi>}
+        <Link to="/sites/$siteId" params={{ siteId: device.site_id }} className="clip max-w-56 hover:underline"><Bdi>{device.site_name}</Bdi></Link>
+        {users && <span className="clip max-w-56">{t.devices.users}: <Bdi>{users}</Bdi></span>}
+        {device.agent_version && <span className="text-faint">{t.devices.columns.agent} <Bdi>{device.agent_version.slice(0, 40)}</Bdi></span>}
       </span>
       {editing && <EditDialog device={device} onClose={() => setEditing(false)} />}
       <RemoveDialog device={device} open={removing} onOpenChange={setRemoving} />

@@ -35,7 +35,12 @@ export function DeviceOverview({ device, charts }: { device: DeviceDetail; chart
   const memoryBytes = parseNumber(device.machine.memory_bytes);
   return (
     <div className="grid items-start gap-4 xl:grid-cols-[minmax(0,1fr)_22rem]">
-      <div className="flex min-w-0 flex-col gap-4">{charts}</div>
+      <div className="flex min-w-0 flex-col gap-4">
+        {charts}
+        <Panel flush title={d.timeline} actions={<Link to="/devices/$deviceId" params={{ deviceId: device.id }} search={{ tab: "timeline" }} className="text-xs text-accent hover:underline">{t.all}</Link>}>
+          <Timeline items={timeline.data?.pages[0]?.items.slice(0, 10)} empty={d.noTimeline} />
+        </Panel>
+      </div>
       <div className="flex min-w-0 flex-col gap-4">
         <Panel title={d.health}>
           <Facts
@@ -62,9 +67,6 @@ export function DeviceOverview({ device, charts }: { device: DeviceDetail; chart
               [d.enrolled, <Age key="e" at={device.enrolled_at} />],
             ]}
           />
-        </Panel>
-        <Panel flush title={d.timeline} actions={<Link to="/devices/$deviceId" params={{ deviceId: device.id }} search={{ tab: "timeline" }} className="text-xs text-accent hover:underline">{t.all}</Link>}>
-          <Timeline items={timeline.data?.pages[0]?.items.slice(0, 8)} empty={d.noTimeline} />
         </Panel>
       </div>
     </div>

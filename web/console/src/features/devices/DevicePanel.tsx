@@ -1,5 +1,5 @@
 /** The side panel: who it is, is it healthy, what can I do; the full page is one press away. */
-import { buttonClass, DeviceText, Facts, IconButton, SidePanel, Skeleton } from "@unifyit/ui";
+import { Bdi, buttonClass, DeviceText, Facts, IconButton, SidePanel, Skeleton } from "@unifyit/ui";
 import { Link } from "@tanstack/react-router";
 import { ExternalLink, Play, SquareTerminal, X } from "lucide-react";
 import { useDevice } from "@/api/devices";
@@ -60,7 +60,7 @@ function Body({ id, onClose }: { id: string; onClose: () => void }) {
             [t.devices.columns.os, <DeviceText key="os">{device.os_name}</DeviceText>],
             [t.devices.columns.hostname, <DeviceText key="host" mono>{device.hostname}</DeviceText>],
             [t.devices.columns.address, <DeviceText key="address" mono>{device.address}</DeviceText>],
-            [t.devices.columns.site, <Link key="site" to="/sites/$siteId" params={{ siteId: device.site_id }} className="clip block hover:underline"><bdi>{device.site_name}</bdi></Link>],
+            [t.devices.columns.site, <Link key="site" to="/sites/$siteId" params={{ siteId: device.site_id }} className="clip block hover:underline"><Bdi>{device.site_name}</Bdi></Link>],
             [t.devices.columns.organization, <DeviceText key="organization">{device.organization_name}</DeviceText>],
             [t.devices.columns.agent, <DeviceText key="agent" mono>{device.agent_version}</DeviceText>],
             [t.devices.columns.tags, <Tags key="tags" tags={device.tags} />],

@@ -1,5 +1,5 @@
 /** Search and filter chips, made of the values that exist, with their counts. */
-import { Button, Input, Popover, toneText, type Tone } from "@unifyit/ui";
+import { Bdi, Button, Input, Popover, toneText, type Tone } from "@unifyit/ui";
 import clsx from "clsx";
 import { Command } from "cmdk";
 import { Check, ChevronDown, Search, X } from "lucide-react";
@@ -71,7 +71,7 @@ function FacetMenu({ label, values, value, nameOf, onChange }: { label: string; 
         className="w-64 !p-0"
         trigger={
           <button type="button" className={clsx(chip, value ? chipOn : chipOff)}>
-            <bdi className="clip">{value ? `${label}: ${nameOf(value)}` : label}</bdi>
+            <Bdi className="clip">{value ? `${label}: ${nameOf(value)}` : label}</Bdi>
             <ChevronDown className="size-3.5 shrink-0" aria-hidden />
           </button>
         }
@@ -83,7 +83,7 @@ function FacetMenu({ label, values, value, nameOf, onChange }: { label: string; 
             {value && <Command.Item value="clear" onSelect={() => choose(undefined)} className="flex h-8 items-center gap-2 rounded px-2 text-13 text-muted data-[selected=true]:bg-hover"><X className="size-4" aria-hidden />{t.clear}</Command.Item>}
             {entries.map(([key, number]) => (
               <Command.Item key={key} value={`${nameOf(key)} ${key}`} onSelect={() => choose(key)} className="flex h-8 items-center gap-2 rounded px-2 text-13 data-[selected=true]:bg-hover">
-                <bdi className="clip flex-1">{nameOf(key)}</bdi>
+                <Bdi className="clip flex-1">{nameOf(key)}</Bdi>
                 {value === key && <Check className="size-4 text-accent" aria-hidden />}
                 <span className="text-xs text-faint tnum">{count(number)}</span>
               </Command.Item>
@@ -125,7 +125,7 @@ export function Filters({ list }: { list: DeviceList }) {
       <FacetMenu label={t.devices.filterSite} values={facets.data?.site ?? {}} value={search.site} nameOf={siteName} onChange={(site) => change({ site })} />
       {search.tag && (
         <button type="button" className={clsx(chip, chipOn)} onClick={() => change({ tag: undefined })}>
-          <bdi className="clip">{`${t.devices.filterTag}: ${search.tag}`}</bdi>
+          <Bdi className="clip">{`${t.devices.filterTag}: ${search.tag}`}</Bdi>
           <X className="size-3.5 shrink-0" aria-hidden />
         </button>
       )}

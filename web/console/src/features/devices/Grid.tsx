@@ -93,7 +93,7 @@ const GridRow = memo(function GridRow({ row, index, top, template, active, selec
           <Age at={device.last_seen} className="text-right text-xs text-faint" none={t.devices.neverSeen} />
         </div>
       ) : (
-        row.getVisibleCells().map((cell) => <div key={cell.id} role="gridcell" className="min-w-0 overflow-hidden px-3">{columnOf(cell.column.id)?.cell(device)}</div>)
+        row.getVisibleCells().map((cell) => <div key={cell.id} role="gridcell" className="flex min-w-0 items-center overflow-hidden px-3 [&>*]:min-w-0">{columnOf(cell.column.id)?.cell(device)}</div>)
       )}
     </div>
   );

@@ -1,6 +1,6 @@
 /** Columns of the devices list: what they show, how wide they are, what the server can sort by. */
 import { columnOrderingFeature, columnVisibilityFeature, createColumnHelper, tableFeatures } from "@tanstack/react-table";
-import { Badge, DeviceText } from "@unifyit/ui";
+import { Bdi, Badge, DeviceText } from "@unifyit/ui";
 import type { ReactNode } from "react";
 import type { Device } from "@/api/types";
 import { Age } from "@/components/age";
@@ -33,13 +33,13 @@ export const columns: readonly Column[] = [
   { id: "site", width: "minmax(8rem,1fr)", sort: "site_name", cell: (d) => <DeviceText>{d.site_name}</DeviceText>, text: (d) => d.site_name },
   { id: "organization", width: "minmax(8rem,1fr)", sort: "organization_name", cell: (d) => <DeviceText>{d.organization_name}</DeviceText>, text: (d) => d.organization_name },
   { id: "hostname", width: "minmax(8rem,1fr)", sort: "hostname", cell: (d) => <DeviceText mono>{d.hostname}</DeviceText>, text: (d) => d.hostname },
-  { id: "address", width: "8.5rem", cell: (d) => <DeviceText mono>{d.address}</DeviceText>, text: (d) => d.address },
+  { id: "address", width: "8.5rem", sort: "address", cell: (d) => <DeviceText mono>{d.address}</DeviceText>, text: (d) => d.address },
   { id: "cpu", width: "7.5rem", sort: "cpu_pct", cell: (d) => <Load value={d.cpu_pct} at={d.metrics_at} label={t.devices.columns.cpu} />, text: (d) => pct(d.cpu_pct) },
   { id: "memory", width: "7.5rem", sort: "memory_pct", cell: (d) => <Load value={d.memory_pct} at={d.metrics_at} label={t.devices.columns.memory} />, text: (d) => pct(d.memory_pct) },
   { id: "disk", width: "7.5rem", sort: "disk_pct", cell: (d) => <Load value={d.disk_pct} at={d.metrics_at} label={t.devices.columns.disk} />, text: (d) => pct(d.disk_pct) },
   { id: "last_seen", width: "7.5rem", sort: "last_seen", cell: (d) => <Age at={d.last_seen} className="text-muted" none={t.devices.neverSeen} />, text: (d) => d.last_seen },
-  { id: "agent", width: "6rem", cell: (d) => <DeviceText mono>{d.agent_version}</DeviceText>, text: (d) => d.agent_version },
-  { id: "arch", width: "6.5rem", cell: (d) => <DeviceText mono>{d.arch}</DeviceText>, text: (d) => d.arch },
+  { id: "agent", width: "6rem", sort: "agent_version", cell: (d) => <DeviceText mono>{d.agent_version}</DeviceText>, text: (d) => d.agent_version },
+  { id: "arch", width: "6.5rem", sort: "arch", cell: (d) => <DeviceText mono>{d.arch}</DeviceText>, text: (d) => d.arch },
   { id: "tags", width: "minmax(8rem,1fr)", cell: (d) => <Tags tags={d.tags} />, text: (d) => d.tags.join(" ") },
 ];
 
@@ -69,5 +69,5 @@ export function columnOf(id: string): Column | undefined {
 
 export function Tags({ tags }: { tags: readonly string[] }) {
   if (tags.length === 0) return <span className="text-faint">–</span>;
-  return <span className="flex gap-1 overflow-hidden">{tags.slice(0, 6).map((tag) => <Badge key={tag}><bdi className="clip">{tag}</bdi></Badge>)}</span>;
+  return <span className="flex gap-1 overflow-hidden">{tags.slice(0, 6).map((tag) => <Badge key={tag}><Bdi className="clip">{tag}</Bdi></Badge>)}</span>;
 }

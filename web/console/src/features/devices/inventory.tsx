@@ -1,5 +1,5 @@
 /** What the inventory tabs share: loading, "not reported yet", when it was read, and entries as a searchable table. */
-import { DeviceText, EmptyState, Input, Panel, Skeleton, Table, Td, Th, Tr } from "@unifyit/ui";
+import { Bdi, DeviceText, EmptyState, Input, Panel, Skeleton, Table, Td, Th, Tr } from "@unifyit/ui";
 import { PackageOpen } from "lucide-react";
 import { useDeferredValue, useMemo, useState, type ReactNode } from "react";
 import { useInventory } from "@/api/devices";
@@ -57,7 +57,7 @@ export function Entries({ inventory, keyName, first = [], search }: { inventory:
           <span className="text-xs text-faint tnum" aria-live="polite">{matching.length}</span>
         </div>
       )}
-      <Table label={keyName} head={<><Th>{keyName}</Th>{facts.map((fact) => <Th key={fact}><bdi>{factName(fact)}</bdi></Th>)}</>}>
+      <Table label={keyName} head={<><Th>{keyName}</Th>{facts.map((fact) => <Th key={fact}><Bdi>{factName(fact)}</Bdi></Th>)}</>}>
         {matching.slice(0, MOST_ROWS).map(([key, entry]) => (
           <Tr key={key}>
             <Td><DeviceText className="max-w-72 font-medium">{entry.name ?? key}</DeviceText></Td>

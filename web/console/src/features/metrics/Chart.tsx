@@ -1,10 +1,10 @@
 /** One chart on uPlot: average line in a min-max band, gaps as gaps, dropped data hatched with its reason, shared crosshair, drag to zoom. Loaded when used. */
 import "uplot/dist/uPlot.min.css";
-import { useTheme } from "@unifyit/ui";
+import { Bdi, useTheme } from "@unifyit/ui";
 import { useEffect, useMemo, useRef, useState } from "react";
 import uPlot from "uplot";
 import { metric } from "@/lib/format";
-import { timeOfDay, shortTime } from "@/lib/time";
+import { clockOnly, dayOnly, shortTime, timeOfDay } from "@/lib/time";
 import { now } from "@/lib/clock";
 import { t } from "@/strings";
 import { latest, type ChartData, type Line } from "./series";
@@ -12,6 +12,8 @@ import { latest, type ChartData, type Line } from "./series";
 const HEIGHT = 168;
 const MOST_LINES = 6;
 const PALETTE = 6;
+/** Round steps of binary units. */
+const BINARY_STEPS = Array.from({ length: 50 }, (_, power) => 2 ** power);
 
 export interface ChartProps {
   title: string;
@@ -33,6 +35,13 @@ export function lineName(line: Line, lines: readonly Line[]): string {
 
 function token(name: string): string {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+}
+
+/** A time axis' label: times of day for short ranges, days for long ones. */
+function tick(ms: number, spanSeconds: number): string {
+  if (spanSeconds > 2.5 * 86_400) return dayOnly(ms);
+  const midnight = new Date(ms).getHours() === 0 && new Date(ms).getMinutes() === 0;
+  return midnight && spanSeconds > 3 * 3600 ? dayOnly(ms) : clockOnly(ms);
 }
 
 function hatch(context: CanvasRenderingContext2D): CanvasPattern | string {
@@ -98,7 +107,10 @@ export function Chart({ title, data, max, from, to, onZoom }: ChartProps) {
         padding: [8, 4, 0, 0],
         cursor: { sync: { key: "device-metrics", setSeries: false }, drag: { x: true, y: false, setScale: false }, points: { size: 6 }, y: false },
         scales: { x: { time: true, range: () => [latestProps.current.from / 1000, latestProps.current.to / 1000] }, y: { range: (_, low, high) => [Math.min(0, low ?? 0), max ?? Math.max((high ?? 1) * 1.1, 1e-3)] } },
-        axes: [{ ...axis, space: 64, size: 26 }, { ...axis, size: 62, space: 34, values: (_, splits) => splits.map((value) => metric(value, unit)) }],
+        axes: [
+          { ...axis, space: 72, size: 24, values: (self, splits) => splits.map((value) => tick(value * 1000, (self.scales.x?.max ?? 0) - (self.scales.x?.min ?? 0))) },
+          { ...axis, size: 66, space: 34, ...(unit.startsWith("bytes") && { incrs: BINARY_STEPS }), values: (_, splits) => splits.map((value) => metric(value, unit)) },
+        ],
         series,
         ...(shown.length === 1 && { bands: [{ series: [1, 2] as [number, number], fill: `color-mix(in srgb, ${token("--chart-1")} 20%, transparent)` }] }),
         hooks: {
@@ -136,8 +148,8 @@ export function Chart({ title, data, max, from, to, onZoom }: ChartProps) {
   const newest = lines.map((line) => latest(line.avg)).map((value) => (value === null ? t.metrics.noData : metric(value, unit))).join(", ");
   return (
     <figure className="min-w-0">
-      <figcaption className="flex min-h-6 flex-wrap items-baseline gap-x-4 px-1">
-        <span className="text-13 font-medium">{title}</span>
+      <figcaption className="flex min-h-6 items-baseline gap-x-4 px-1">
+        <span className="shrink-0 text-13 font-medium">{title}</span>
         <Legend data={data} lines={lines} unit={unit} cursor={cursor} />
       </figcaption>
       <div ref={host} role="img" aria-label={t.metrics.chartLabel(title, newest)} style={{ height: HEIGHT }} className="overflow-hidden" />
@@ -149,7 +161,7 @@ function Legend({ data, lines, unit, cursor }: { data: ChartData; lines: readonl
   const at = cursor === null ? null : data.times[cursor];
   const gap = at == null ? undefined : data.gaps.find((each) => at >= each.from && at <= each.to);
   return (
-    <span className="flex min-w-0 flex-1 flex-wrap items-baseline gap-x-3 text-xs text-muted">
+    <span className="flex h-5 min-w-0 flex-1 items-baseline gap-x-3 overflow-hidden text-xs text-muted">
       {lines.map((line, index) => {
         const value = cursor === null ? latest(line.avg) : (line.avg[cursor] ?? null);
         const low = cursor === null ? null : line.min[cursor];
@@ -158,7 +170,7 @@ function Legend({ data, lines, unit, cursor }: { data: ChartData; lines: readonl
         return (
           <span key={line.key} className="inline-flex min-w-0 items-baseline gap-1.5">
             <span className="size-2 shrink-0 self-center rounded-sm" style={{ background: `var(--chart-${(index % PALETTE) + 1})` }} aria-hidden />
-            {name && <bdi className="clip max-w-40">{name}</bdi>}
+            {name && <Bdi className="clip max-w-40">{name}</Bdi>}
             <span className="text-text tnum">{value === null ? t.metrics.noData : metric(value, unit)}</span>
             {lines.length === 1 && low != null && high != null && low !== high && <span className="text-faint tnum">{metric(low, unit)} – {metric(high, unit)}</span>}
           </span>

@@ -1,5 +1,5 @@
 /** Overview: sites and devices by state, what needs attention, what happened, what can be done. */
-import { buttonClass, EmptyState, PageHeader, Panel, SegmentedBar, Skeleton, toneText, type Segment, type Tone } from "@unifyit/ui";
+import { Bdi, buttonClass, EmptyState, PageHeader, Panel, SegmentedBar, Skeleton, toneText, type Segment, type Tone } from "@unifyit/ui";
 import { Link } from "@tanstack/react-router";
 import clsx from "clsx";
 import { CircleAlert, CircleCheckBig, Info, Play, Plus, Rocket, TriangleAlert, type LucideIcon } from "lucide-react";
@@ -50,7 +50,7 @@ function Body({ data }: { data: Overview | undefined }) {
       <DevicesPanel data={data} />
       <SitesPanel data={data} />
       <Panel flush title={words.attention}><Attention items={data?.attention} /></Panel>
-      <Panel flush title={words.recent}><Timeline items={data?.recent.slice(0, 15)} empty={words.nothingRecent} /></Panel>
+      <Panel flush title={words.recent}><Timeline named items={data?.recent.slice(0, 15)} empty={words.nothingRecent} /></Panel>
     </div>
   );
 }
@@ -116,8 +116,8 @@ function Attention({ items }: { items: readonly AttentionItem[] | undefined }) {
           <li key={`${item.kind}-${item.ref?.id ?? index}`} className="flex items-start gap-3 px-4 py-2">
             <Icon className={clsx("mt-0.5 size-4 shrink-0", toneText[tone])} aria-label={item.severity} />
             <div className="min-w-0 flex-1">
-              <RefLink reference={item.ref} className="clip block text-13 font-medium"><bdi>{item.title}</bdi></RefLink>
-              {item.detail && <p className="text-xs text-muted"><bdi>{item.detail.slice(0, 400)}</bdi></p>}
+              <RefLink reference={item.ref} className="clip block text-13 font-medium"><Bdi>{item.title}</Bdi></RefLink>
+              {item.detail && <p className="text-xs text-muted"><Bdi>{item.detail.slice(0, 400)}</Bdi></p>}
             </div>
             {item.since && <Age at={item.since} className="text-xs text-faint" />}
           </li>

@@ -1,5 +1,5 @@
 /** The guided first minutes: organization, site, relay line, agent line, charts. Each step says what it waits for and goes on by itself. Where one stands lives in the address. */
-import { Band, Button, buttonClass, Field, Input, PageHeader, Select, Spinner } from "@unifyit/ui";
+import { Bdi, Band, Button, buttonClass, Field, Input, PageHeader, Select, Spinner } from "@unifyit/ui";
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 import clsx from "clsx";
 import { Check } from "lucide-react";
@@ -51,7 +51,7 @@ function Earlier({ organization }: { organization: string | undefined }) {
   return (
     <>
       <Step number={1} title={words.organization} done={chosen !== undefined} active={chosen === undefined}>
-        {chosen ? <bdi className="text-13">{chosen.name}</bdi> : organizations.isPending ? <Spinner label={t.loading} /> : <ChooseOrganization onChosen={(id) => go({ organization: id })} />}
+        {chosen ? <Bdi className="text-13">{chosen.name}</Bdi> : organizations.isPending ? <Spinner label={t.loading} /> : <ChooseOrganization onChosen={(id) => go({ organization: id })} />}
       </Step>
       <Step number={2} title={words.site} done={false} active={chosen !== undefined}>
         {chosen && <ChooseSite organizationId={chosen.id} onChosen={(id) => go({ organization: chosen.id, site: id })} />}
@@ -120,7 +120,7 @@ function ChooseSite({ organizationId, onChosen }: { organizationId: string; onCh
       {waiting.length > 0 && (
         <p className="flex flex-wrap items-center gap-2 text-13 text-muted">
           {t.sites.states.no_relay}:
-          {waiting.slice(0, 6).map((site) => <Button key={site.id} size="sm" variant="ghost" onClick={() => onChosen(site.id)}><bdi>{site.name}</bdi></Button>)}
+          {waiting.slice(0, 6).map((site) => <Button key={site.id} size="sm" variant="ghost" onClick={() => onChosen(site.id)}><Bdi>{site.name}</Bdi></Button>)}
         </p>
       )}
     </>
@@ -144,11 +144,11 @@ function WithSite({ site }: { site: Site }) {
   const measured = device?.metrics_at != null;
   return (
     <>
-      <Step number={1} title={words.organization} done active={false}><bdi className="text-13 text-muted">{site.organization_name}</bdi></Step>
-      <Step number={2} title={words.site} done active={false}><bdi className="text-13 text-muted">{site.name}</bdi></Step>
+      <Step number={1} title={words.organization} done active={false}><Bdi className="text-13 text-muted">{site.organization_name}</Bdi></Step>
+      <Step number={2} title={words.site} done active={false}><Bdi className="text-13 text-muted">{site.name}</Bdi></Step>
       <Step number={3} title={words.relay} done={relayUp} active={!relayUp}>
         {relayUp ? (
-          <bdi className="text-13 text-muted">{words.relayDone(site.relay?.hostname ?? "")}</bdi>
+          <Bdi className="text-13 text-muted">{words.relayDone(site.relay?.hostname ?? "")}</Bdi>
         ) : relayLine ? (
           <>
             <Line token={relayLine} />
@@ -160,7 +160,7 @@ function WithSite({ site }: { site: Site }) {
       </Step>
       <Step number={4} title={words.agent} done={device !== undefined} active={relayUp && !device}>
         {device ? (
-          <bdi className="text-13 text-muted">{words.agentDone(device.name)}</bdi>
+          <Bdi className="text-13 text-muted">{words.agentDone(device.name)}</Bdi>
         ) : (
           relayUp && (agentLine ? (
             <>

@@ -1,5 +1,5 @@
 /** One site: its relay's health, install lines and settings. */
-import { Band, buttonClass, PageHeader, Skeleton, TabBar, tabActiveClass, tabClass } from "@unifyit/ui";
+import { Bdi, Band, buttonClass, PageHeader, Skeleton, TabBar, tabActiveClass, tabClass } from "@unifyit/ui";
 import { Link, useParams, useSearch } from "@tanstack/react-router";
 import clsx from "clsx";
 import { Monitor, Plus } from "lucide-react";
@@ -48,7 +48,7 @@ export function SitePage(): ReactElement {
 function Header({ site }: { site: Site }) {
   return (
     <PageHeader
-      title={<bdi>{site.name}</bdi>}
+      title={<Bdi>{site.name}</Bdi>}
       actions={
         <>
           <Link to="/devices" search={{ site: site.id }} className={buttonClass()}><Monitor className="size-4" aria-hidden />{t.sites.devices.all}</Link>
@@ -59,7 +59,7 @@ function Header({ site }: { site: Site }) {
       <span className="flex flex-wrap items-center gap-x-4 gap-y-1">
         <SiteStateBadge state={site.state} />
         {site.state_since && <Since at={site.state_since} />}
-        <bdi className="clip max-w-60">{site.organization_name}</bdi>
+        <Bdi className="clip max-w-60">{site.organization_name}</Bdi>
         <span className="tnum">{t.sites.online(site.devices.online, site.devices.total)}</span>
       </span>
     </PageHeader>

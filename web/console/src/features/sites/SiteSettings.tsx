@@ -80,7 +80,7 @@ function Intervals({ site }: { site: Site }) {
 function Pin({ site }: { site: Site }) {
   const set = useSetUiPin(site.id);
   const [pin, setPin] = useState("");
-  const valid = /^\d{6,12}$/.test(pin);
+  const valid = /^(\d)(?!\1*$)\d{5,11}$/.test(pin);
   return (
     <Panel title={words.pin}>
       <form

@@ -1,5 +1,5 @@
 /** All sites with their relays' health. */
-import { buttonClass, DeviceText, EmptyState, Input, PageHeader, Skeleton, Table, Td, Th, Tr } from "@unifyit/ui";
+import { Bdi, buttonClass, DeviceText, EmptyState, Input, PageHeader, Skeleton, Table, Td, Th, Tr } from "@unifyit/ui";
 import { Link } from "@tanstack/react-router";
 import { Plus, SearchX, Server } from "lucide-react";
 import { useDeferredValue, useMemo, useState, type ReactElement } from "react";
@@ -66,7 +66,7 @@ function Row({ site }: { site: Site }) {
   const backlog = site.relay?.backlog_bytes ?? null;
   return (
     <Tr>
-      <Td><Link to="/sites/$siteId" params={{ siteId: site.id }} className="clip block font-medium hover:underline"><bdi>{site.name}</bdi></Link></Td>
+      <Td><Link to="/sites/$siteId" params={{ siteId: site.id }} className="clip block font-medium hover:underline"><Bdi>{site.name}</Bdi></Link></Td>
       <Td><SiteStateBadge state={site.state} /></Td>
       <Td className="text-muted"><DeviceText>{site.organization_name}</DeviceText></Td>
       <Td className="whitespace-nowrap tnum">{t.sites.online(site.devices.online, site.devices.total)}</Td>

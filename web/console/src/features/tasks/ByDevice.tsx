@@ -1,5 +1,5 @@
 /** Every device of a task with its state; filtered by state, page by page. */
-import { Button, DeviceText, Skeleton, Table, Td, Th, Tr } from "@unifyit/ui";
+import { Bdi, Button, DeviceText, Skeleton, Table, Td, Th, Tr } from "@unifyit/ui";
 import clsx from "clsx";
 import { useTaskTargets } from "@/api/tasks";
 import type { TaskDetail, TaskTarget } from "@/api/types";
@@ -49,7 +49,7 @@ function Row({ task, target, chosen, onDevice }: { task: TaskDetail; target: Tas
   const finished = toMs(target.finished_at);
   return (
     <Tr className={clsx(chosen && "!bg-accent-soft")}>
-      <Td><button type="button" aria-pressed={chosen} className="clip block max-w-64 font-medium hover:underline" onClick={() => onDevice(target.device_id)}><bdi>{target.device_name}</bdi></button></Td>
+      <Td><button type="button" aria-pressed={chosen} className="clip block max-w-64 font-medium hover:underline" onClick={() => onDevice(target.device_id)}><Bdi>{target.device_name}</Bdi></button></Td>
       <Td><TargetStatusBadge status={target.status} /></Td>
       <Td className="tnum">{target.exit_code ?? "–"}</Td>
       <Td className="text-muted tnum">{started !== null && finished !== null ? duration(finished - started) : "–"}</Td>

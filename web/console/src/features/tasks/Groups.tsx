@@ -1,5 +1,6 @@
 /** Results grouped by what came out: "297 the same, 3 differ". */
-import { Button, Skeleton } from "@unifyit/ui";
+import { Bdi, Button, Skeleton } from "@unifyit/ui";
+import { useDevice } from "@/api/devices";
 import { useTaskGroups } from "@/api/tasks";
 import type { TaskDetail, TaskGroup } from "@/api/types";
 import { Failure } from "@/components/failure";
@@ -25,6 +26,12 @@ export function Groups({ task, onDevice }: { task: TaskDetail; onDevice: (device
   );
 }
 
+/** A device's name; looked up when the task's first targets do not hold it. */
+function Name({ id, known }: { id: string; known: string | undefined }) {
+  const { data } = useDevice(id, known === undefined);
+  return <Bdi className="clip">{known ?? data?.name ?? id.slice(0, 8)}</Bdi>;
+}
+
 function Group({ group, task, onDevice }: { group: TaskGroup; task: TaskDetail; onDevice: (device: string) => void }) {
   const names = new Map(task.targets.map((target) => [target.device_id, target.device_name]));
   const shown = group.device_ids.slice(0, 6);
@@ -35,7 +42,7 @@ function Group({ group, task, onDevice }: { group: TaskGroup; task: TaskDetail; 
         <span className="text-13 font-medium tnum">{t.tasks.groupSame(group.count)}</span>
         {group.exit_code !== null && <span className="text-xs text-faint tnum">{t.tasks.exitCode(group.exit_code)}</span>}
         <span className="flex flex-wrap items-center gap-1">
-          {shown.map((id) => <Button key={id} size="sm" variant="ghost" className="max-w-44" onClick={() => onDevice(id)}><bdi className="clip">{names.get(id) ?? id.slice(0, 8)}</bdi></Button>)}
+          {shown.map((id) => <Button key={id} size="sm" variant="ghost" className="max-w-44" onClick={() => onDevice(id)}><Name id={id} known={names.get(id)} /></Button>)}
           {group.count > shown.length && <span className="text-xs text-faint">{t.tasks.andMore(group.count - shown.length)}</span>}
         </span>
       </div>

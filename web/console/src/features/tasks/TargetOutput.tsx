@@ -1,5 +1,5 @@
 /** One device's output: stored part and live pieces as one text. */
-import { Band, IconButton, Panel } from "@unifyit/ui";
+import { Bdi, Band, IconButton, Panel } from "@unifyit/ui";
 import { Link } from "@tanstack/react-router";
 import { X } from "lucide-react";
 import { useEffect, useMemo } from "react";
@@ -31,14 +31,14 @@ export function TargetOutput({ task, deviceId, onClose }: { task: TaskDetail; de
     <Panel
       title={
         <span className="flex items-center gap-3">
-          <Link to="/devices/$deviceId" params={{ deviceId }} className="clip hover:underline"><bdi>{name}</bdi></Link>
+          <Link to="/devices/$deviceId" params={{ deviceId }} className="clip hover:underline"><Bdi>{name}</Bdi></Link>
           {target && <TargetStatusBadge status={target.status} />}
           {target?.exit_code != null && <span className="text-xs font-normal text-faint">{t.tasks.exitCode(target.exit_code)}</span>}
         </span>
       }
       actions={onClose && <IconButton size="sm" label={t.close} onClick={onClose}><X className="size-4" aria-hidden /></IconButton>}
     >
-      {target?.reason && <Band tone="warn" className="mb-3"><bdi>{target.reason}</bdi></Band>}
+      {target?.reason && <Band tone="warn" className="mb-3"><Bdi>{target.reason}</Bdi></Band>}
       {target?.status === "pending" && <Band tone="off" className="mb-3">{t.tasks.queuedUntil("")}<Moment at={task.expires_at} /></Band>}
       {output.isError && !output.data ? (
         <Failure error={output.error} onRetry={() => void refetch()} compact />

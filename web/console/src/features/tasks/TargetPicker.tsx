@@ -1,5 +1,5 @@
 /** Shows who a run is for, and lets devices be added and removed. */
-import { Badge, Button, IconButton, Popover } from "@unifyit/ui";
+import { Bdi, Badge, Button, IconButton, Popover } from "@unifyit/ui";
 import { useNavigate } from "@tanstack/react-router";
 import { Command } from "cmdk";
 import { Plus, X } from "lucide-react";
@@ -21,7 +21,7 @@ export function TargetPicker({ targets }: { targets: Targets }) {
       {targets.kind === "devices" && targets.named.length === 0 && (targets.count ?? 0) > 0 && <Badge tone="info">{t.devices.selected(targets.count ?? 0)}</Badge>}
       {targets.named.map((device) => (
         <span key={device.id} className="inline-flex h-7 max-w-60 items-center gap-1.5 rounded-md border border-line-strong pl-2 text-13">
-          <bdi className="clip">{device.name}</bdi>
+          <Bdi className="clip">{device.name}</Bdi>
           {device.state !== "online" && <span className="text-xs text-faint">{t.devices.states[device.state]}</span>}
           <IconButton size="sm" className="!size-6" label={t.tasks.removeDevice(device.name)} onClick={() => set(ids.filter((id) => id !== device.id))}><X className="size-3.5" aria-hidden /></IconButton>
         </span>
@@ -48,7 +48,7 @@ function AddDevice({ taken, onAdd }: { taken: readonly string[]; onAdd: (id: str
           <Command.Empty className="py-6 text-center text-13 text-faint">{found.isPending ? t.loading : t.palette.nothing}</Command.Empty>
           {found.data?.items.filter((device) => !taken.includes(device.id) && device.state !== "revoked").map((device) => (
             <Command.Item key={device.id} value={device.id} onSelect={() => onAdd(device.id)} className="flex h-9 items-center gap-2 rounded px-2 text-13 data-[selected=true]:bg-hover">
-              <bdi className="clip flex-1">{device.name}</bdi>
+              <Bdi className="clip flex-1">{device.name}</Bdi>
               <DeviceStateBadge state={device.state} />
             </Command.Item>
           ))}

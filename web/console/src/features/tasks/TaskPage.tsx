@@ -1,5 +1,5 @@
 /** One task: live segmented progress, results grouped by what came out, and each device's output. */
-import { Button, buttonClass, PageHeader, Panel, SegmentedBar, Segmented, Skeleton, toast } from "@unifyit/ui";
+import { Bdi, Button, buttonClass, PageHeader, Panel, SegmentedBar, Segmented, Skeleton, toast } from "@unifyit/ui";
 import { Link, useNavigate, useSearch, useParams } from "@tanstack/react-router";
 import { Ban, Repeat } from "lucide-react";
 import { useState, type ReactElement } from "react";
@@ -72,7 +72,7 @@ function Head({ task }: { task: TaskDetail }) {
   const devices = task.targets.length === task.total && task.total <= 40 ? task.targets.map((target) => target.device_id).join(",") : undefined;
   return (
     <PageHeader
-      title={<bdi>{taskName(task)}</bdi>}
+      title={<Bdi>{taskName(task)}</Bdi>}
       actions={
         <>
           <Link to="/tasks/new" search={{ from: task.id, ...(devices && { devices }) }} className={buttonClass()}><Repeat className="size-4" aria-hidden />{t.tasks.again}</Link>
@@ -84,7 +84,7 @@ function Head({ task }: { task: TaskDetail }) {
         <TaskStatusBadge task={task} />
         <span>{plural(task.total, "device")}</span>
         <span><Age at={task.created_at} /></span>
-        {task.created_by && <bdi className="clip max-w-60">{task.created_by}</bdi>}
+        {task.created_by && <Bdi className="clip max-w-60">{task.created_by}</Bdi>}
       </span>
       <Confirm
         open={asking}

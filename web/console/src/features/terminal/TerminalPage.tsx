@@ -1,6 +1,6 @@
 /** Terminals in tabs, with search, copy, paste, text size and reconnect. */
 import "@xterm/xterm/css/xterm.css";
-import { Button, EmptyState, IconButton, Input, Popover, toast } from "@unifyit/ui";
+import { Bdi, Button, EmptyState, IconButton, Input, Popover, toast } from "@unifyit/ui";
 import { useNavigate, useSearch } from "@tanstack/react-router";
 import clsx from "clsx";
 import { Command } from "cmdk";
@@ -66,7 +66,7 @@ function Tab({ session, active, onChoose }: { session: SessionInfo; active: bool
     <span className={clsx("flex h-8 max-w-56 shrink-0 items-center rounded-md", active ? "bg-accent-soft" : "hover:bg-hover")}>
       <button role="tab" type="button" aria-selected={active} aria-label={t.terminal.tab(session.name, t.terminal[session.state])} className="flex min-w-0 items-center gap-2 pl-2.5 text-13" onClick={onChoose}>
         <Icon className={clsx("size-3.5 shrink-0", tones[session.state])} aria-hidden />
-        <bdi className="clip">{session.name}</bdi>
+        <Bdi className="clip">{session.name}</Bdi>
       </button>
       <IconButton size="sm" label={t.terminal.closeTab(session.name)} onClick={() => sessions.stop(session.id)}><X className="size-3.5" aria-hidden /></IconButton>
     </span>
@@ -93,8 +93,8 @@ function NewTerminal({ onOpened }: { onOpened: (id: string) => void }) {
               }}
               className="flex h-9 items-center gap-2 rounded px-2 text-13 data-[selected=true]:bg-hover"
             >
-              <bdi className="clip flex-1">{device.name}</bdi>
-              <bdi className="clip max-w-28 text-xs text-faint">{device.site_name}</bdi>
+              <Bdi className="clip flex-1">{device.name}</Bdi>
+              <Bdi className="clip max-w-28 text-xs text-faint">{device.site_name}</Bdi>
             </Command.Item>
           ))}
         </Command.List>
@@ -130,7 +130,7 @@ function Screen({ session }: { session: SessionInfo }) {
     <div role="tabpanel" aria-label={t.terminal.screen(session.name)} className="flex min-h-0 flex-1 flex-col bg-[#14161a]">
       <div className="flex flex-wrap items-center gap-1 border-b border-line bg-surface px-2 py-1">
         <span role="status" className={clsx("clip flex-1 px-1 text-13", session.state === "closed" ? "text-warn" : "text-muted")}>
-          {session.state === "closed" && session.reason ? <bdi>{t.terminal.closedWhy(session.reason.slice(0, 300))}</bdi> : t.terminal[session.state]}
+          {session.state === "closed" && session.reason ? <Bdi>{t.terminal.closedWhy(session.reason.slice(0, 300))}</Bdi> : t.terminal[session.state]}
         </span>
         {session.state === "closed" && <Button size="sm" icon={<RotateCw className="size-4" aria-hidden />} onClick={() => live.connect()}>{t.terminal.reconnect}</Button>}
         {searching && <SearchBar onSearch={(text, back) => (back ? live.search.findPrevious(text) : live.search.findNext(text))} onClose={() => setSearching(false)} />}

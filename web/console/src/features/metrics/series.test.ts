@@ -1,0 +1,53 @@
+import { describe, expect, it } from "vitest";
+import type { Metrics } from "@/api/types";
+import { addSample } from "@/api/events/samples";
+import { chartData, latest, stepFor, window } from "./series";
+
+const minute = 60_000;
+const metrics = (times: number[], values: (number | null)[]): Metrics => ({
+  from: 0, to: 10 * minute, step_s: 60, times,
+  series: [{ name: "cpu.busy", label: "", unit: "percent", avg: values, min: values, max: values }],
+  gaps: [{ from: 5 * minute, to: 6 * minute, reason: "quota" }, { from: 9, to: 9, reason: "empty" }],
+});
+
+describe("chartData", () => {
+  it("draws a hole in time as a gap", () => {
+    const data = chartData(metrics([0, minute, 5 * minute], [1, 2, 3]), ["cpu.busy"]);
+    expect(data.times).toEqual([0, 60, 120, 300]);
+    expect(data.lines[0]?.avg).toEqual([1, 2, null, 3]);
+  });
+  it("keeps a little jitter from looking like a gap", () => {
+    expect(chartData(metrics([0, minute * 1.5], [1, 2]), ["cpu.busy"]).lines[0]?.avg).toEqual([1, 2]);
+  });
+  it("shows dropped data with its reason and skips empty stretches", () => {
+    expect(chartData(metrics([0], [1]), ["cpu.busy"]).gaps).toEqual([{ from: 300, to: 360, reason: "quota" }]);
+  });
+  it("appends live samples that are newer than what was stored", () => {
+    let live = addSample(undefined, { device_id: "d", at: minute / 2, values: [{ name: "cpu.busy", label: "", value: 50 }] });
+    live = addSample(live, { device_id: "d", at: minute + 5000, values: [{ name: "cpu.busy", label: "", value: 60 }] });
+    const data = chartData(metrics([0, minute], [1, 2]), ["cpu.busy"], live);
+    expect(data.times).toEqual([0, 60, 65]);
+    expect(data.lines[0]?.avg).toEqual([1, 2, 60]);
+  });
+  it("leaves a gap between old history and the live tail", () => {
+    const live = addSample(undefined, { device_id: "d", at: 30 * minute, values: [{ name: "cpu.busy", label: "", value: 60 }] });
+    expect(chartData(metrics([0, minute], [1, 2]), ["cpu.busy"], live).lines[0]?.avg).toEqual([1, 2, null, 60]);
+  });
+  it("leaves out series that the chart does not draw", () => {
+    expect(chartData(metrics([0], [1]), ["load.1"]).lines).toEqual([]);
+  });
+});
+
+describe("windows", () => {
+  it("aligns to steps and asks for a few hundred points", () => {
+    const hour = window(60 * minute, 1_000_000_123);
+    expect(hour.step).toBe(60);
+    expect(hour.to % (hour.step * 1000)).toBe(0);
+    expect(hour.to).toBeGreaterThanOrEqual(1_000_000_123);
+    expect(stepFor(30 * 24 * 3_600_000)).toBe(7200);
+  });
+  it("finds the newest value behind nulls", () => {
+    expect(latest([1, 2, null])).toBe(2);
+    expect(latest([null])).toBeNull();
+  });
+});
