@@ -64,25 +64,34 @@ impl SiteCa {
     /// # Errors
     /// [`IdentityError`].
     pub fn load_or_make(folder: &StateFolder, now: OffsetDateTime) -> Result<Self, IdentityError> {
-        let failed = |e: rcgen::Error| IdentityError::Certificate(e.to_string());
-        let (key, certificate) =
-            match (folder.read_sealed(KEY_FILE)?, folder.read(CERTIFICATE_FILE)?) {
-                (Some(key), Some(certificate)) => {
-                    (key_pair(&key).map_err(failed)?, CertificateDer::from(certificate))
-                }
-                (Some(_), None) => return Err(IdentityError::Damaged(CERTIFICATE_FILE)),
-                // A certificate without its key was never told to anybody: the key
-                // is written first.
-                (None, _) => {
-                    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(failed)?;
-                    let certificate = authority(now).self_signed(&key).map_err(failed)?;
-                    folder.write(CERTIFICATE_FILE, certificate.der())?;
-                    folder.write_sealed(KEY_FILE, &Zeroizing::new(key.serialize_der()))?;
-                    (key, certificate.der().clone())
-                }
-            };
+        if folder.read_sealed(KEY_FILE)?.is_some() {
+            return Self::load(folder);
+        }
+        // A certificate without its key was never told to anybody: the key is
+        // written last.
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(failed)?;
+        let certificate = authority(now).self_signed(&key).map_err(failed)?;
+        folder.write(CERTIFICATE_FILE, certificate.der())?;
+        folder.write_sealed(KEY_FILE, &Zeroizing::new(key.serialize_der()))?;
+        Self::of(key, certificate.der().clone())
+    }
+
+    /// Loads the authority that is there.
+    ///
+    /// # Errors
+    /// [`IdentityError`] when a part of it is missing or damaged.
+    pub fn load(folder: &StateFolder) -> Result<Self, IdentityError> {
+        let key = folder.read_sealed(KEY_FILE)?.ok_or(IdentityError::Damaged(KEY_FILE))?;
+        let certificate =
+            folder.read(CERTIFICATE_FILE)?.ok_or(IdentityError::Damaged(CERTIFICATE_FILE))?;
+        let key = key_pair(&key).map_err(|_| IdentityError::Damaged(KEY_FILE))?;
+        Self::of(key, CertificateDer::from(certificate))
+    }
+
+    fn of(key: KeyPair, certificate: CertificateDer<'static>) -> Result<Self, IdentityError> {
         let fingerprint = sha256(&certificate);
-        let issuer = Issuer::from_ca_cert_der(&certificate, key).map_err(failed)?;
+        let issuer = Issuer::from_ca_cert_der(&certificate, key)
+            .map_err(|_| IdentityError::Damaged(CERTIFICATE_FILE))?;
         Ok(Self { issuer, certificate, fingerprint })
     }
 
@@ -140,7 +149,6 @@ impl SiteCa {
         days: u32,
         now: OffsetDateTime,
     ) -> Result<CertifiedKey, IdentityError> {
-        let failed = |e: rcgen::Error| IdentityError::Certificate(e.to_string());
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(failed)?;
         let mut params = leaf("UnifyIT site relay", now, days);
         for name in names {
@@ -190,6 +198,10 @@ fn has_uri(certificate: &X509Certificate<'_>, device: DeviceId) -> bool {
     let expected = format!("{URI_PREFIX}{device}");
     let Ok(Some(names)) = certificate.subject_alternative_name() else { return false };
     matches!(names.value.general_names.as_slice(), [GeneralName::URI(uri)] if *uri == expected)
+}
+
+fn failed(error: rcgen::Error) -> IdentityError {
+    IdentityError::Certificate(error.to_string())
 }
 
 fn key_pair(pkcs8: &[u8]) -> Result<KeyPair, rcgen::Error> {

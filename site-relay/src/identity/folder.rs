@@ -72,7 +72,19 @@ impl StateFolder {
             fs::set_permissions(path, fs::Permissions::from_mode(0o700))
                 .map_err(|e| refused("close to other users", path, e))?;
         }
-        Ok(Self { path: path.into(), machine: machine_secret(path)? })
+        let machine = match known_secret(path) {
+            Some(secret) => secret,
+            None => own_secret(path)?,
+        };
+        Ok(Self { path: path.into(), machine })
+    }
+
+    /// Opens the folder to look at it: nothing is made and nothing changed.
+    /// `None` when it is not there, or never was a state folder.
+    #[must_use]
+    pub fn look(path: &Path) -> Option<Self> {
+        let machine = known_secret(path)?;
+        path.is_dir().then(|| Self { path: path.into(), machine })
     }
 
     /// Where it is.
@@ -137,28 +149,26 @@ fn replace(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// The machine's identity, or, where the system has none (some containers), a
-/// secret of our own in the folder: the files are then private, not bound.
-fn machine_secret(folder: &Path) -> Result<Zeroizing<Vec<u8>>, FolderError> {
-    for path in MACHINE_ID {
-        if let Ok(text) = fs::read_to_string(path)
-            && text.trim().len() >= 16
-        {
-            return Ok(Zeroizing::new(text.trim().as_bytes().to_vec()));
-        }
-    }
-    let path = folder.join(OWN_SECRET);
-    match fs::read(&path) {
-        Ok(bytes) if bytes.len() == 32 => Ok(Zeroizing::new(bytes)),
-        _ => {
-            tracing::warn!(
-                "this machine has no /etc/machine-id, so keys are not bound to it; systemd-machine-id-setup makes one"
-            );
-            let secret = Zeroizing::new(rand::random::<[u8; 32]>().to_vec());
-            replace(folder, OWN_SECRET, &secret).map_err(|e| refused("write", &path, e))?;
-            Ok(secret)
-        }
-    }
+/// The machine's identity, or the secret that stands in for it.
+fn known_secret(folder: &Path) -> Option<Zeroizing<Vec<u8>>> {
+    let id = MACHINE_ID.iter().find_map(|path| {
+        let text = fs::read_to_string(path).ok()?;
+        (text.trim().len() >= 16).then(|| text.trim().as_bytes().to_vec())
+    });
+    let own = || fs::read(folder.join(OWN_SECRET)).ok().filter(|bytes| bytes.len() == 32);
+    id.or_else(own).map(Zeroizing::new)
+}
+
+/// Where the system has no identity (some containers), a secret of our own in
+/// the folder takes its place: the files are then private, not bound.
+fn own_secret(folder: &Path) -> Result<Zeroizing<Vec<u8>>, FolderError> {
+    tracing::warn!(
+        "this machine has no /etc/machine-id, so keys are not bound to it; systemd-machine-id-setup makes one"
+    );
+    let secret = Zeroizing::new(rand::random::<[u8; 32]>().to_vec());
+    replace(folder, OWN_SECRET, &secret)
+        .map_err(|e| refused("write", &folder.join(OWN_SECRET), e))?;
+    Ok(secret)
 }
 
 fn refused(action: &'static str, path: &Path, source: io::Error) -> FolderError {

@@ -65,20 +65,30 @@ impl Keys {
     /// # Errors
     /// [`IdentityError`] when the folder cannot be used or a file is damaged.
     pub fn load_or_make(folder: &StateFolder, now: OffsetDateTime) -> Result<Self, IdentityError> {
-        let seed = match folder.read_sealed(SEED_FILE)? {
-            Some(bytes) => Zeroizing::new(
-                <[u8; 32]>::try_from(bytes.as_slice())
-                    .map_err(|_| IdentityError::Damaged(SEED_FILE))?,
-            ),
+        let seed = match read_seed(folder)? {
+            Some(seed) => seed,
             None => {
                 let seed = Zeroizing::new(rand::random::<[u8; 32]>());
                 folder.write_sealed(SEED_FILE, seed.as_slice())?;
                 seed
             }
         };
+        Self::of(seed, SiteCa::load_or_make(folder, now)?)
+    }
+
+    /// Loads the keys that are there, and makes none.
+    ///
+    /// # Errors
+    /// [`IdentityError`] when one is missing or damaged.
+    pub fn load(folder: &StateFolder) -> Result<Self, IdentityError> {
+        let seed = read_seed(folder)?.ok_or(IdentityError::Damaged(SEED_FILE))?;
+        Self::of(seed, SiteCa::load(folder)?)
+    }
+
+    fn of(seed: Zeroizing<[u8; 32]>, ca: SiteCa) -> Result<Self, IdentityError> {
         let keypair =
             Keypair::ed25519_from_bytes(*seed).map_err(|_| IdentityError::Damaged(SEED_FILE))?;
-        Ok(Self { seed, keypair, ca: SiteCa::load_or_make(folder, now)? })
+        Ok(Self { seed, keypair, ca })
     }
 
     /// The key as libp2p takes it.
@@ -113,10 +123,10 @@ impl Identity {
     /// Loads keys and enrolment.
     ///
     /// # Errors
-    /// [`IdentityError::NotEnrolled`] before enrolment; else as [`Keys::load_or_make`].
-    pub fn load(folder: &StateFolder, now: OffsetDateTime) -> Result<Self, IdentityError> {
+    /// [`IdentityError::NotEnrolled`] before enrolment; else as [`Keys::load`].
+    pub fn load(folder: &StateFolder) -> Result<Self, IdentityError> {
         let record = read_record(folder)?.ok_or(IdentityError::NotEnrolled)?;
-        Ok(Self { keys: Keys::load_or_make(folder, now)?, record })
+        Ok(Self { keys: Keys::load(folder)?, record })
     }
 
     /// SHA-256 of the site CA's certificate in DER: what agents pin.
@@ -124,6 +134,12 @@ impl Identity {
     pub fn ca_fingerprint(&self) -> [u8; 32] {
         self.keys.ca.fingerprint()
     }
+}
+
+fn read_seed(folder: &StateFolder) -> Result<Option<Zeroizing<[u8; 32]>>, IdentityError> {
+    let Some(bytes) = folder.read_sealed(SEED_FILE)? else { return Ok(None) };
+    let seed = <[u8; 32]>::try_from(bytes.as_slice());
+    seed.map(|seed| Some(Zeroizing::new(seed))).map_err(|_| IdentityError::Damaged(SEED_FILE))
 }
 
 /// Reads the enrolment, if there is one.
