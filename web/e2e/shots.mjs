@@ -66,7 +66,7 @@ for (const theme of themes) {
       await page.fill("input[name=password]", password);
       await page.keyboard.press("Enter");
     }
-    await page.waitForSelector("nav, #main");
+    await page.waitForSelector("#main");
     const api = (path, init) => page.evaluate(async ([path, init]) => (await fetch(`/api/v1${path}`, init)).json(), [path, init]);
     if (mock && !seeded && !empty) {
       seeded = true;

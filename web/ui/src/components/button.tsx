@@ -10,7 +10,7 @@ export type ButtonVariant = "primary" | "secondary" | "ghost" | "danger";
 const base =
   "inline-flex items-center justify-center gap-1.5 rounded-md font-medium whitespace-nowrap select-none transition-colors duration-100 disabled:opacity-55 aria-disabled:opacity-55 shrink-0";
 const variants: Record<ButtonVariant, string> = {
-  primary: "bg-accent text-on-accent enabled:hover:bg-accent-hover",
+  primary: "bg-accent-solid text-on-accent enabled:hover:bg-accent-hover",
   secondary: "bg-surface text-text border border-line-strong enabled:hover:bg-hover",
   ghost: "text-muted enabled:hover:bg-hover enabled:hover:text-text",
   danger: "bg-surface text-bad border border-line-strong enabled:hover:bg-bad-soft enabled:hover:border-bad",

@@ -49,7 +49,7 @@ export function Checkbox({ label, className, ...rest }: ComponentProps<typeof Bo
   return (
     <Box.Root
       aria-label={label}
-      className={clsx("inline-flex size-4 shrink-0 items-center justify-center rounded border border-line-strong bg-surface hover:border-accent data-[state=checked]:border-accent data-[state=checked]:bg-accent data-[state=indeterminate]:border-accent data-[state=indeterminate]:bg-accent", className)}
+      className={clsx("inline-flex size-4 shrink-0 items-center justify-center rounded border border-line-strong bg-surface hover:border-accent data-[state=checked]:border-accent-solid data-[state=checked]:bg-accent-solid data-[state=indeterminate]:border-accent-solid data-[state=indeterminate]:bg-accent-solid", className)}
       {...rest}
     >
       <Box.Indicator className="text-on-accent">
