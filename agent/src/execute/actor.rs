@@ -94,7 +94,10 @@ impl Executor {
             tokio::select! {
                 () = stop.cancelled() => break,
                 order = inbox.recv() => match order {
-                    Some(Order::Deliver(signed)) => self.deliver(&signed).await,
+                    Some(Order::Deliver(signed)) => {
+                        self.deliver(&signed).await;
+                        self.terminals.settle(&signed);
+                    }
                     Some(Order::Ended(id)) => self.ended(id).await,
                     None => break,
                 },

@@ -14,8 +14,6 @@ mod output;
 mod recover;
 mod script;
 mod terminal;
-#[cfg(test)]
-mod tests;
 
 pub use actor::{Executor, Order};
 pub use recover::recover;

@@ -21,9 +21,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 use unifyit_protocol::{
-    command::Terminal,
+    command::{self, Action, Terminal},
     ids::{CommandId, TunnelId},
     live::{LiveDown, LiveUp, MAX_LIVE, TERMINAL_WINDOW, TunnelClosed, TunnelCredit, TunnelData},
+    signing::Signed,
 };
 
 /// How long a terminal outlives its link.
@@ -38,7 +39,18 @@ const MAX_FRAMES: usize = 256;
 const CREDIT_STEP: u32 = 16 * 1024;
 const READ_BYTES: usize = 16 * 1024;
 
-type Open = Arc<Mutex<HashMap<TunnelId, mpsc::Sender<LiveDown>>>>;
+/// Terminals announced and not yet opened.
+const MAX_EXPECTED: usize = 16;
+
+/// A terminal's inbox. Its receiving end is parked here from the arrival of the
+/// command until the shell runs, so that keystrokes right behind it find it.
+struct Slot {
+    inbox: mpsc::Sender<LiveDown>,
+    parked: Option<mpsc::Receiver<LiveDown>>,
+}
+
+type Slots = HashMap<TunnelId, Slot>;
+type Open = Arc<Mutex<Slots>>;
 
 /// All open terminals.
 #[derive(Clone)]
@@ -48,7 +60,7 @@ pub struct Terminals {
     max: usize,
 }
 
-fn lock(open: &Open) -> MutexGuard<'_, HashMap<TunnelId, mpsc::Sender<LiveDown>>> {
+fn lock(open: &Open) -> MutexGuard<'_, Slots> {
     open.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -68,7 +80,7 @@ impl Terminals {
             LiveDown::Resize(resize) => resize.tunnel,
             LiveDown::Credit(credit) => credit.tunnel,
         };
-        let Some(inbox) = lock(&self.open).get(&tunnel).cloned() else {
+        let Some(inbox) = lock(&self.open).get(&tunnel).map(|s| s.inbox.clone()) else {
             if !matches!(message, LiveDown::Close(_)) {
                 let reason = "The terminal is no longer open.".into();
                 self.context.live.offer(TunnelClosed { tunnel, reason });
@@ -80,24 +92,49 @@ impl Terminals {
         }
     }
 
+    /// Prepares an inbox if a command, not yet judged, is for a terminal.
+    pub fn expect(&self, signed: &Signed<command::Command>) {
+        let Some(tunnel) = signed.peek().ok().and_then(|c| tunnel_of(&c)) else { return };
+        let mut open = lock(&self.open);
+        let expected = open.values().filter(|s| s.parked.is_some()).count();
+        if expected < MAX_EXPECTED && !open.contains_key(&tunnel) {
+            let (inbox, parked) = mpsc::channel(MAX_FRAMES);
+            open.insert(tunnel, Slot { inbox, parked: Some(parked) });
+        }
+    }
+
+    /// Forgets an inbox whose terminal was not opened.
+    pub fn settle(&self, signed: &Signed<command::Command>) {
+        let Some(tunnel) = signed.peek().ok().and_then(|c| tunnel_of(&c)) else { return };
+        let mut open = lock(&self.open);
+        if open.get(&tunnel).is_some_and(|s| s.parked.is_some()) {
+            open.remove(&tunnel);
+        }
+    }
+
     /// Opens a terminal.
     ///
     /// # Errors
     /// Why not, in a sentence for the technician.
     pub fn open(&self, command: CommandId, order: &Terminal) -> Result<(), String> {
         let mut open = lock(&self.open);
-        if open.contains_key(&order.tunnel) {
+        let running = open.values().filter(|s| s.parked.is_none()).count();
+        if open.get(&order.tunnel).is_some_and(|s| s.parked.is_none()) {
             return Err("The terminal is open already.".into());
         }
-        if open.len() >= self.max {
+        if running >= self.max {
             return Err(format!(
                 "This computer already has {} terminals open. Close one and try again.",
                 self.max
             ));
         }
         let shell = Shell::start(&self.context, command, order)?;
-        let (sender, inbox) = mpsc::channel(MAX_FRAMES);
-        open.insert(order.tunnel, sender);
+        let parked = open.get_mut(&order.tunnel).and_then(|s| s.parked.take());
+        let inbox = parked.unwrap_or_else(|| {
+            let (inbox, receiver) = mpsc::channel(MAX_FRAMES);
+            open.insert(order.tunnel, Slot { inbox, parked: None });
+            receiver
+        });
         drop(open);
         let (context, open, tunnel) = (self.context.clone(), Arc::clone(&self.open), order.tunnel);
         tokio::spawn(async move {
@@ -106,6 +143,13 @@ impl Terminals {
             context.live.offer(TunnelClosed { tunnel, reason });
         });
         Ok(())
+    }
+}
+
+fn tunnel_of(command: &command::Command) -> Option<TunnelId> {
+    match &command.action {
+        Action::Terminal(terminal) => Some(terminal.tunnel),
+        _ => None,
     }
 }
 

@@ -6,7 +6,11 @@ use crate::{
     execute::{Order, Terminals},
     link::Inbox,
 };
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{
+    Notify,
+    mpsc::{self, error::TrySendError},
+    watch,
+};
 use unifyit_protocol::{command::Command, config::DeviceConfig, live::LiveDown, signing::Signed};
 
 /// A clock that differs by more than this is worth a warning.
@@ -23,7 +27,14 @@ pub(super) struct Router {
 
 impl Inbox for Router {
     fn command(&self, signed: Signed<Command>) {
-        if self.orders.try_send(Order::Deliver(Box::new(signed))).is_err() {
+        self.terminals.expect(&signed);
+        let order = Order::Deliver(Box::new(signed));
+        if let Err(TrySendError::Full(order) | TrySendError::Closed(order)) =
+            self.orders.try_send(order)
+        {
+            if let Order::Deliver(signed) = order {
+                self.terminals.settle(&signed);
+            }
             tracing::warn!("too many commands at once; the relay delivers this one again");
         }
     }

@@ -78,7 +78,8 @@ impl LiveQueue {
         self.lock().up
     }
 
-    pub(super) fn pop(&self) -> Option<Vec<u8>> {
+    /// Takes the frame that waits longest, encoded.
+    pub fn take_next(&self) -> Option<Vec<u8>> {
         let mut waiting = self.lock();
         let frame = waiting.frames.pop_front()?;
         let was_full = waiting.bytes >= ROOM;
@@ -137,7 +138,7 @@ mod tests {
         let queue = LiveQueue::default();
         queue.set_up(true);
         while queue.offer(frame(400)) {}
-        let (_, popped) = tokio::join!(queue.room(), async { queue.pop() });
+        let (_, popped) = tokio::join!(queue.room(), async { queue.take_next() });
         assert!(popped.is_some());
     }
 }

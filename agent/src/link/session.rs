@@ -287,7 +287,7 @@ async fn pump_up(device: DeviceId, client: AsyncClient, spool: Spool, live: Arc<
         let now = Instant::now();
         let next = match spool.next_batch(Some(Lane::Urgent), now) {
             Ok(Some(batch)) => Ok(Some((&report, batch))),
-            Ok(None) => match live.pop() {
+            Ok(None) => match live.take_next() {
                 Some(frame) => Ok(Some((&fast, frame))),
                 None => spool.next_batch(None, now).map(|b| b.map(|b| (&report, b))),
             },

@@ -1,1 +1,349 @@
-//! Tests.
+//! The spool against a model relay: over losses, restarts and lost memories, the
+//! relay always holds a prefix of what was reported (G4), and in the end all.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use super::*;
+use crate::store::Store;
+use proptest::prelude::*;
+use std::{path::Path, time::Duration};
+use unifyit_protocol::{
+    envelope::Decoded,
+    ids::CommandId,
+    outcome::{CommandEvent, Status},
+    telemetry::Sample,
+};
+
+const ROOMY: Quotas = Quotas([1 << 24; 4]);
+
+fn open(dir: &Path, quotas: Quotas) -> (Store, Spool) {
+    // An earlier store of the same test closes its file when its writer ends.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        match Store::open(dir, quotas, 1_000) {
+            Ok(store) => return (store.clone(), Spool::new(store)),
+            Err(StoreError::InUse) if Instant::now() < deadline => std::thread::yield_now(),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+fn event(n: u64) -> Report {
+    Report::Command(CommandEvent {
+        command: CommandId::generate(),
+        status: Status::Running,
+        at_ms: n,
+        exit_code: None,
+        reason: None,
+        output_len: 0,
+        output_cut: 0,
+    })
+}
+
+fn sample(n: u64) -> Report {
+    Report::Sample(Sample { at_ms: n, table: 1, values: vec![Some(1); 8] })
+}
+
+async fn report(store: &Store, lane: Lane, n: u64) {
+    let report = event(n);
+    store.write(move |txn| append(txn, lane, n, &report)).await.unwrap();
+}
+
+/// What the relay does with batches, by the rule that `protocol::report` states.
+#[derive(Default)]
+struct Relay {
+    positions: [Position; 4],
+    got: Vec<(Lane, u64)>,
+    gaps: u64,
+}
+
+impl Relay {
+    fn take(&mut self, bytes: &[u8]) -> ReportAck {
+        let batch: ReportBatch = codec::decode(bytes).unwrap();
+        assert!(batch.reports.len() <= MAX_BATCH);
+        let at = &mut self.positions[index_of(batch.lane)];
+        let continues = if batch.prev == 0 && batch.epoch > at.epoch {
+            true
+        } else {
+            batch.epoch == at.epoch && batch.prev == at.seq
+        };
+        if continues {
+            let mut next = batch.prev + 1;
+            for report in &batch.reports {
+                let decoded = Report::decode(&report.body).unwrap();
+                let Decoded::Known(known) = decoded else { panic!("an unknown report") };
+                match known {
+                    Report::Gap(gap) => {
+                        self.gaps += gap.count;
+                        next = report.seq;
+                    }
+                    Report::Command(e) => self.got.push((batch.lane, e.at_ms)),
+                    Report::Sample(s) => self.got.push((batch.lane, s.at_ms)),
+                    _ => {}
+                }
+                assert_eq!(report.seq, next, "a hole without a gap");
+                next += 1;
+            }
+            *at = Position { epoch: batch.epoch, seq: next - 1 };
+        }
+        let at = *at;
+        ReportAck { lane: batch.lane, epoch: at.epoch, through: at.seq }
+    }
+
+    fn welcome(&self) -> Vec<ReportAck> {
+        Lane::ALL
+            .into_iter()
+            .map(|lane| (lane, self.positions[index_of(lane)]))
+            .filter(|(_, at)| at.epoch > 0)
+            .map(|(lane, at)| ReportAck { lane, epoch: at.epoch, through: at.seq })
+            .collect()
+    }
+
+    fn times(&self, lane: Lane) -> Vec<u64> {
+        self.got.iter().filter(|(l, _)| *l == lane).map(|(_, n)| *n).collect()
+    }
+}
+
+fn index_of(lane: Lane) -> usize {
+    book::index(lane)
+}
+
+/// Sends until nothing is left.
+fn drain(spool: &Spool, relay: &mut Relay) {
+    let mut now = Instant::now();
+    for _ in 0..10_000 {
+        while let Some(batch) = spool.next_batch(None, now).unwrap() {
+            let ack = relay.take(&batch);
+            spool.acked(&ack, now);
+        }
+        if spool.is_drained() {
+            return;
+        }
+        now += Duration::from_secs(20);
+        spool.retry_stale(now);
+    }
+    panic!("the spool does not drain");
+}
+
+#[tokio::test]
+async fn reports_arrive_in_order_and_are_forgotten_once_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, spool) = open(dir.path(), ROOMY);
+    let mut relay = Relay::default();
+    assert_eq!(spool.welcome(&relay.welcome()).unwrap(), Continuity::Holds);
+    for n in 1..=700 {
+        report(&store, Lane::Urgent, n).await;
+    }
+    drain(&spool, &mut relay);
+    assert_eq!(relay.times(Lane::Urgent), (1..=700).collect::<Vec<_>>());
+    store.write(|_| Ok(())).await.unwrap();
+    let left = store
+        .read(|tables| Ok(redb::ReadableTableMetadata::len(&tables.open_table(SPOOL)?)?))
+        .unwrap();
+    assert_eq!(left, 0);
+}
+
+#[tokio::test]
+async fn a_crash_keeps_what_was_durable_and_the_next_epoch_follows_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut relay = Relay::default();
+    let (store, spool) = open(dir.path(), ROOMY);
+    let first = spool.epoch();
+    for n in 1..=5 {
+        report(&store, Lane::Urgent, n).await;
+    }
+    spool.push_metric(6, &sample(6));
+    spool.settle(u64::MAX).await.unwrap();
+    drop((store, spool));
+    let (store, spool) = open(dir.path(), ROOMY);
+    assert!(spool.epoch() > first);
+    report(&store, Lane::Urgent, 7).await;
+    spool.push_metric(8, &sample(8));
+    assert_eq!(spool.welcome(&relay.welcome()).unwrap(), Continuity::Holds);
+    drain(&spool, &mut relay);
+    assert_eq!(relay.times(Lane::Urgent), [1, 2, 3, 4, 5, 7]);
+    assert_eq!(relay.times(Lane::Metrics), [6, 8]);
+}
+
+#[tokio::test]
+async fn acknowledged_samples_never_touch_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, spool) = open(dir.path(), ROOMY);
+    let mut relay = Relay::default();
+    spool.welcome(&[]).unwrap();
+    for n in 1..=50 {
+        spool.push_metric(n, &sample(n));
+        let batch = spool.next_batch(None, Instant::now()).unwrap().unwrap();
+        let ack = relay.take(&batch);
+        spool.acked(&ack, Instant::now());
+        spool.settle(u64::MAX).await.unwrap();
+    }
+    assert_eq!(relay.times(Lane::Metrics).len(), 50);
+    let disk = store
+        .read(|tables| Ok(redb::ReadableTableMetadata::len(&tables.open_table(SPOOL)?)?))
+        .unwrap();
+    assert_eq!(disk, 0);
+}
+
+#[tokio::test]
+async fn a_full_lane_drops_its_oldest_with_a_gap_and_leaves_the_others_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, spool) = open(dir.path(), Quotas([1 << 20, 4096, 4096, 4096]));
+    report(&store, Lane::Urgent, 1).await;
+    for n in 1..=200 {
+        report(&store, Lane::Output, n).await;
+    }
+    let mut relay = Relay::default();
+    spool.welcome(&[]).unwrap();
+    drain(&spool, &mut relay);
+    let kept = relay.times(Lane::Output);
+    assert_eq!(relay.times(Lane::Urgent), [1]);
+    assert_eq!(kept.last(), Some(&200));
+    assert!(!kept.is_empty() && kept.len() < 200);
+    assert_eq!(relay.gaps + kept.len() as u64, 200, "every loss is told");
+}
+
+#[tokio::test]
+async fn samples_that_find_no_disk_leave_a_gap_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_store, spool) = open(dir.path(), ROOMY);
+    for n in 1..=3000 {
+        spool.push_metric(n, &sample(n));
+    }
+    let mut relay = Relay::default();
+    spool.welcome(&[]).unwrap();
+    drain(&spool, &mut relay);
+    let kept = relay.times(Lane::Metrics);
+    assert_eq!(kept.last(), Some(&3000));
+    assert_eq!(relay.gaps + kept.len() as u64, 3000);
+}
+
+#[tokio::test]
+async fn a_relay_that_lost_its_memory_gets_what_waits_in_a_new_epoch() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, spool) = open(dir.path(), ROOMY);
+    let mut old = Relay::default();
+    spool.welcome(&[]).unwrap();
+    report(&store, Lane::Urgent, 1).await;
+    drain(&spool, &mut old);
+    report(&store, Lane::Urgent, 2).await;
+    spool.push_metric(3, &sample(3));
+    let mut fresh = Relay::default();
+    let Continuity::BrokenAbove(above) = spool.welcome(&fresh.welcome()).unwrap() else {
+        panic!("the loss went unnoticed")
+    };
+    spool.start_over(above).await.unwrap();
+    assert!(spool.state_was_lost(), "the inventory must be told again");
+    assert_eq!(spool.welcome(&fresh.welcome()).unwrap(), Continuity::Holds);
+    drain(&spool, &mut fresh);
+    assert_eq!(fresh.times(Lane::Urgent), [2]);
+    assert_eq!(fresh.times(Lane::Metrics), [3]);
+}
+
+#[tokio::test]
+async fn a_relay_that_is_ahead_of_a_wiped_agent_is_overtaken() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, spool) = open(dir.path(), ROOMY);
+    report(&store, Lane::Urgent, 1).await;
+    let mut relay = Relay::default();
+    relay.positions[0] = Position { epoch: 9_000_000_000_000, seq: 77 };
+    let Continuity::BrokenAbove(above) = spool.welcome(&relay.welcome()).unwrap() else {
+        panic!("the reports would never arrive")
+    };
+    spool.start_over(above).await.unwrap();
+    assert_eq!(spool.welcome(&relay.welcome()).unwrap(), Continuity::Holds);
+    drain(&spool, &mut relay);
+    assert_eq!(relay.times(Lane::Urgent), [1]);
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Report(bool),
+    Send { lost: bool, ack_lost: bool },
+    Reconnect,
+    Settle,
+    Crash,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => any::<bool>().prop_map(Step::Report),
+        6 => (any::<bool>(), any::<bool>())
+            .prop_map(|(lost, ack_lost)| Step::Send { lost, ack_lost }),
+        2 => Just(Step::Reconnect),
+        1 => Just(Step::Settle),
+        1 => Just(Step::Crash),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    #[test]
+    fn whatever_happens_the_relay_holds_every_durable_report_once_and_in_order(
+        steps in prop::collection::vec(step(), 1..60),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let outcome: Result<(), TestCaseError> = runtime.block_on(async {
+            let dir = tempfile::tempdir().unwrap();
+            let (mut store, mut spool) = open(dir.path(), ROOMY);
+            let mut relay = Relay::default();
+            let (mut n, mut urgent) = (0, Vec::new());
+            let (mut metrics, mut unsettled) = (Vec::new(), Vec::new());
+            spool.welcome(&[]).unwrap();
+            for step in steps {
+                match step {
+                    Step::Report(true) => {
+                        n += 1;
+                        report(&store, Lane::Urgent, n).await;
+                        urgent.push(n);
+                    }
+                    Step::Report(false) => {
+                        n += 1;
+                        spool.push_metric(n, &sample(n));
+                        unsettled.push(n);
+                    }
+                    Step::Send { lost, ack_lost } => {
+                        if let Some(batch) = spool.next_batch(None, Instant::now()).unwrap()
+                            && !lost
+                        {
+                            let ack = relay.take(&batch);
+                            if !ack_lost {
+                                spool.acked(&ack, Instant::now());
+                            }
+                        }
+                    }
+                    Step::Reconnect => {
+                        spool.link_lost();
+                        prop_assert_eq!(
+                            spool.welcome(&relay.welcome()).unwrap(), Continuity::Holds
+                        );
+                    }
+                    Step::Settle => {
+                        spool.settle(u64::MAX).await.unwrap();
+                        metrics.append(&mut unsettled);
+                    }
+                    Step::Crash => {
+                        drop((store, spool));
+                        (store, spool) = open(dir.path(), ROOMY);
+                        // Samples in memory go with a crash, unless the relay has them.
+                        let there = relay.times(Lane::Metrics);
+                        unsettled.retain(|n| there.contains(n));
+                        metrics.append(&mut unsettled);
+                        prop_assert_eq!(
+                            spool.welcome(&relay.welcome()).unwrap(), Continuity::Holds
+                        );
+                    }
+                }
+            }
+            spool.link_lost();
+            spool.welcome(&relay.welcome()).unwrap();
+            drain(&spool, &mut relay);
+            metrics.append(&mut unsettled);
+            prop_assert_eq!(relay.times(Lane::Urgent), urgent);
+            prop_assert_eq!(relay.times(Lane::Metrics), metrics);
+            prop_assert_eq!(relay.gaps, 0);
+            Ok(())
+        });
+        outcome?;
+    }
+}

@@ -1,0 +1,43 @@
+//! What a crash leaves, and what the next start makes of it (G3).
+
+use crate::bench::{Bench, gone, runs, sh, unique_sleep};
+use unifyit_protocol::{command::Action, outcome::Status};
+
+#[tokio::test]
+async fn a_command_under_way_in_a_crash_is_indeterminate_ended_and_never_run_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (nap, ledger) = (unique_sleep(), dir.path().join("ledger"));
+    let mut bench = Bench::start(dir.path(), 8).await;
+    let body = format!("echo ran >> {}; setsid sleep {nap} & wait", ledger.display());
+    let command = bench.command(Action::Script(sh(&body)));
+    bench.deliver(&command).await;
+    bench.until("the process", |_| runs(&nap)).await;
+    bench.crash().await;
+    let mut bench = Bench::start(dir.path(), 8).await;
+    gone(&nap).await;
+    let outcome = bench.outcome(command.id).await;
+    assert_eq!(outcome.status, Status::Indeterminate);
+    bench.deliver(&command).await;
+    let before = bench.reports_of(command.id);
+    bench.until("the answer", |b| b.reports_of(command.id) > before).await;
+    assert_eq!(bench.events.last().unwrap().status, Status::Indeterminate);
+    assert_eq!(std::fs::read_to_string(ledger).unwrap(), "ran\n");
+}
+
+#[tokio::test]
+async fn a_stopped_agent_ends_its_scripts_and_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let nap = unique_sleep();
+    let mut bench = Bench::start(dir.path(), 8).await;
+    let id = bench.run(sh(&format!("sleep {nap}"))).await;
+    bench.started(id).await;
+    bench.context.stop.cancel();
+    let outcome = bench.outcome(id).await;
+    assert_eq!(outcome.status, Status::Failed);
+    assert!(outcome.reason.unwrap().contains("stopped"));
+    tokio::time::timeout(std::time::Duration::from_secs(20), &mut bench.executor)
+        .await
+        .expect("the executor does not end")
+        .unwrap();
+    gone(&nap).await;
+}

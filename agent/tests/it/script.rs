@@ -1,0 +1,150 @@
+//! Scripts: what they print, how they end, what they may use.
+
+use crate::bench::{Bench, gone, sh, unique_sleep};
+use std::time::{Duration, Instant};
+use unifyit_protocol::{
+    command::{Interpreter, Script},
+    live::LiveUp,
+    outcome::{Status, Stream},
+};
+
+#[tokio::test]
+async fn output_appears_piece_by_piece_and_the_exit_code_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::start(dir.path(), 8).await;
+    let body = "for i in 1 2 3; do echo line$i; sleep 0.3; done; exit 3";
+    let id = bench.run(Script { interpreter: Interpreter::Bash, ..sh(body) }).await;
+    let mut seen = Vec::new();
+    for n in 1..=3 {
+        let LiveUp::Output(chunk) = bench.live().await else { panic!("no output") };
+        assert_eq!(chunk.data, format!("line{n}\n").into_bytes());
+        seen.push(Instant::now());
+    }
+    assert!(seen[2] - seen[0] > Duration::from_millis(300), "it came all at once");
+    let outcome = bench.outcome(id).await;
+    assert_eq!((outcome.status, outcome.exit_code), (Status::Failed, Some(3)));
+    assert_eq!(outcome.output_len, 18);
+    assert_eq!(bench.text(id), "line1\nline2\nline3\n");
+    let first = bench.events.iter().find(|e| e.command == id).unwrap();
+    assert_eq!(first.status, Status::Running);
+}
+
+#[tokio::test]
+async fn both_streams_arguments_and_variables_reach_where_they_belong() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::start(dir.path(), 8).await;
+    let script = Script {
+        args: vec!["a b".into(), "$(id)".into()],
+        env: vec![("GREETING".into(), "hello; rm".into())],
+        folder: Some("/".into()),
+        ..sh("echo \"$1|$2|$GREETING|$PWD\"; echo err >&2; echo ${SECRET-none}")
+    };
+    let id = bench.run(script).await;
+    let outcome = bench.outcome(id).await;
+    assert_eq!(outcome.status, Status::Succeeded);
+    assert!(bench.text(id).contains("a b|$(id)|hello; rm|/\n"), "{}", bench.text(id));
+    let errors = bench.chunks.iter().filter(|c| c.stream == Stream::Stderr);
+    assert_eq!(errors.map(|c| c.data.clone()).collect::<Vec<_>>().concat(), b"err\n");
+}
+
+#[tokio::test]
+async fn a_hundred_megabytes_are_cut_visibly_and_the_script_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::start(dir.path(), 8).await;
+    let body = "head -c 100000000 /dev/zero | tr '\\0' x; echo done >&2; exit 5";
+    let id = bench.run(Script { output_limit: 100_000, ..sh(body) }).await;
+    let outcome = bench.outcome(id).await;
+    assert_eq!(outcome.exit_code, Some(5), "the pipe was blocked");
+    assert_eq!(outcome.output_cut, 100_000_000 + 5 - 100_000);
+    let output = bench.output(id);
+    assert_eq!(output.len() as u64, outcome.output_len);
+    assert!(output.len() < 100_200);
+    let text = String::from_utf8_lossy(&output[100_000..]).into_owned();
+    assert_eq!(text, "\n[output cut: 99900005 more bytes were not kept]\n");
+}
+
+#[tokio::test]
+async fn at_its_time_limit_the_whole_group_ends_also_what_hides_from_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::start(dir.path(), 8).await;
+    let (near, far) = (unique_sleep(), unique_sleep());
+    let body = format!("sleep {near} & setsid sleep {far} & echo up; wait");
+    let id = bench.run(Script { timeout_s: 1, ..sh(&body) }).await;
+    let outcome = bench.outcome(id).await;
+    assert_eq!(outcome.status, Status::TimedOut);
+    assert!(outcome.reason.unwrap().contains("1 s"));
+    gone(&near).await;
+    gone(&far).await;
+    assert_eq!(bench.text(id), "up\n");
+}
+
+#[tokio::test]
+async fn a_script_that_ignores_the_request_to_end_is_ended_by_force() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::start(dir.path(), 8).await;
+    let nap = unique_sleep();
+    let body = format!("trap '' TERM; while true; do sleep {nap}; done");
+    let id = bench.run(Script { timeout_s: 1, ..sh(&body) }).await;
+    assert_eq!(bench.outcome(id).await.status, Status::TimedOut);
+    gone(&nap).await;
+}
+
+#[tokio::test]
+async fn a_process_left_behind_that_holds_the_pipes_does_not_hold_the_outcome() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::start(dir.path(), 8).await;
+    let nap = unique_sleep();
+    let id = bench.run(sh(&format!("sleep {nap} & echo left"))).await;
+    let outcome = bench.outcome(id).await;
+    assert_eq!(outcome.status, Status::Succeeded);
+    // It was left on purpose, as a service would be; the test cleans up.
+    assert!(crate::bench::runs(&nap), "a background process was ended with its script");
+    unifyit_agent::platform::kill_marked(&id.to_string(), unifyit_agent::platform::Blow::Kill);
+    gone(&nap).await;
+}
+
+#[tokio::test]
+async fn what_cannot_start_says_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::start(dir.path(), 8).await;
+    let nobody = bench.run(Script { user: Some("no-such-user".into()), ..sh("true") }).await;
+    let nowhere = bench.run(Script { folder: Some("/no/such".into()), ..sh("true") }).await;
+    let outcome = bench.outcome(nobody).await;
+    assert_eq!(outcome.status, Status::Failed);
+    assert_eq!(outcome.reason.unwrap(), "This computer has no user named no-such-user.");
+    let outcome = bench.outcome(nowhere).await;
+    assert_eq!(outcome.reason.unwrap(), "The folder /no/such does not exist.");
+}
+
+#[tokio::test]
+async fn a_signal_is_named_in_the_outcome() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::start(dir.path(), 8).await;
+    let id = bench.run(sh("kill -SEGV $$")).await;
+    let outcome = bench.outcome(id).await;
+    assert_eq!((outcome.status, outcome.exit_code), (Status::Failed, None));
+    assert!(outcome.reason.unwrap().contains("SIGSEGV"));
+}
+
+#[tokio::test]
+async fn a_script_runs_as_the_chosen_user_with_a_folder_of_its_own() {
+    if !unifyit_agent::platform::is_administrator() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::start(dir.path(), 8).await;
+    let body = "id -un; test -w . && echo writable; cat /etc/shadow 2>/dev/null || echo denied";
+    let id = bench.run(Script { user: Some("nobody".into()), ..sh(body) }).await;
+    let outcome = bench.outcome(id).await;
+    assert_eq!(bench.text(id), "nobody\nwritable\ndenied\n", "{outcome:?}");
+}
+
+#[tokio::test]
+async fn nothing_is_left_of_a_script_on_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::start(dir.path(), 8).await;
+    let id = bench.run(sh("echo x > file; echo $PWD")).await;
+    bench.outcome(id).await;
+    assert!(!bench.text(id).is_empty());
+    assert_eq!(std::fs::read_dir(dir.path().join("work")).unwrap().count(), 0);
+}
