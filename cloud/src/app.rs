@@ -14,7 +14,9 @@ use crate::{
     trust::Trust,
 };
 use anyhow::Context;
-use axum::{Router, extract::DefaultBodyLimit, middleware, response::IntoResponse};
+use axum::{
+    Router, extract::DefaultBodyLimit, middleware, response::IntoResponse, serve::ListenerExt,
+};
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
 use tower_http::compression::{
@@ -37,6 +39,10 @@ fn protected() -> OpenApiRouter<AppState> {
         .merge(features::sites::routes())
         .merge(features::devices::routes())
         .merge(features::inventory::routes())
+        .merge(features::metrics::routes())
+        .merge(features::tasks::routes())
+        .merge(features::terminal::routes())
+        .merge(features::relays::routes())
         .merge(features::audit::routes())
         .merge(features::api_keys::routes())
         .merge(features::overview::routes())
@@ -51,6 +57,16 @@ fn public() -> OpenApiRouter<AppState> {
 /// Background work of the features.
 fn start_jobs(lifecycle: &Lifecycle, state: &AppState) {
     jobs::start(lifecycle, state);
+    let db = state.db.clone();
+    jobs::every(lifecycle, "tasks", Duration::from_secs(5), move || {
+        let db = db.clone();
+        async move { features::tasks::jobs::sweep(&db).await }
+    });
+    let db = state.db.clone();
+    jobs::every(lifecycle, "metrics", Duration::from_secs(600), move || {
+        let db = db.clone();
+        async move { features::metrics::jobs::compact(&db).await }
+    });
 }
 
 /// The API document.
@@ -130,6 +146,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     )?;
     let (watches, metrics) = (Watches::default(), Metrics::new()?);
     let link_metrics = LinkMetrics::new(metrics.registry())?;
+    let (records, ticker) = features::records(&db, &watches);
     let gateway = Gateway::bind(
         LinkOptions {
             listen: config.libp2p_listen.clone(),
@@ -141,7 +158,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
             db: db.clone(),
             trust: trust.clone(),
             watches: watches.clone(),
-            records: features::records(&db, &watches),
+            records,
             metrics: link_metrics,
         },
     )
@@ -170,9 +187,16 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         console = %state.config.public_url, "the cloud serves");
 
     lifecycle.spawn(gateway.run(lifecycle.stop()));
+    lifecycle.spawn(ticker.run(lifecycle.stop()));
     start_jobs(&lifecycle, &state);
     let service = router(state).into_make_service_with_connect_info::<SocketAddr>();
     let stop = lifecycle.stop();
+    // Keystrokes must not wait for a full packet.
+    let listener = listener.tap_io(|tcp| {
+        if let Err(error) = tcp.set_nodelay(true) {
+            tracing::debug!(%error, "a connection keeps its delay");
+        }
+    });
     lifecycle.spawn(async move {
         let server = axum::serve(listener, service)
             .with_graceful_shutdown(async move { stop.cancelled().await });

@@ -5,43 +5,22 @@ pub mod api_keys;
 pub mod audit;
 pub mod devices;
 pub mod inventory;
+pub mod metrics;
 pub mod overview;
+pub mod relays;
 pub mod sites;
+pub mod tasks;
 pub mod tenants;
+pub mod terminal;
 pub mod users;
 
-use crate::{
-    db::{Db, TenantTx},
-    events::Watches,
-    link::{ApplyError, Records, RelayChange, RelayIdentity},
-};
-use futures::future::BoxFuture;
+use crate::{db::Db, events::Watches, link::Records};
 use std::sync::Arc;
-use unifyit_protocol::link::{Ephemeral, UpRecord};
 
-/// What relays' records mean to the features.
-pub fn records(_db: &Db, _watches: &Watches) -> Arc<dyn Records> {
-    Arc::new(Unheard)
-}
-
-struct Unheard;
-
-impl Records for Unheard {
-    fn apply<'a>(
-        &'a self,
-        _tx: &'a mut TenantTx,
-        _relay: &'a RelayIdentity,
-        _records: Vec<UpRecord>,
-    ) -> BoxFuture<'a, Result<(), ApplyError>> {
-        Box::pin(std::future::ready(Ok(())))
-    }
-    fn relay_changed<'a>(
-        &'a self,
-        _tx: &'a mut TenantTx,
-        _relay: &'a RelayIdentity,
-        _change: RelayChange,
-    ) -> BoxFuture<'a, Result<(), ApplyError>> {
-        Box::pin(std::future::ready(Ok(())))
-    }
-    fn live(&self, _relay: &RelayIdentity, _items: Vec<Ephemeral>) {}
+/// What relays' records mean to the features, and the ticker of tasks that must
+/// run beside it.
+#[must_use]
+pub fn records(db: &Db, watches: &Watches) -> (Arc<dyn Records>, tasks::TaskTicker) {
+    let (tasks, ticker) = tasks::TasksIngest::new(db, watches);
+    (Arc::new(relays::RelayRecords::new(db, watches, tasks)), ticker)
 }

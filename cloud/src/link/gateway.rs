@@ -270,8 +270,13 @@ impl Gateway {
                     self.swarm.close_connection(connection_id);
                 }
             }
-            SwarmEvent::ConnectionClosed { connection_id, .. } => {
+            SwarmEvent::ConnectionClosed { connection_id, cause, .. } => {
+                tracing::debug!(?cause, "A connection closed.");
                 self.admission.closed(connection_id);
+            }
+            SwarmEvent::IncomingConnectionError { error, .. } => {
+                tracing::debug!(%error, "A connection was not accepted.");
+                self.turned_away("not_accepted");
             }
             SwarmEvent::Behaviour(BehaviourEvent::Ping(ping)) if ping.result.is_err() => {
                 self.turned_away("silent");

@@ -302,7 +302,7 @@ fn read(body: &[u8]) -> Result<Option<UpRecord>, String> {
 }
 
 /// A lane's name in the schema.
-pub(super) fn name(lane: Lane) -> &'static str {
+pub(crate) fn name(lane: Lane) -> &'static str {
     match lane {
         Lane::Urgent => "urgent",
         Lane::State => "state",

@@ -34,11 +34,15 @@ mod tunnel;
 pub use behaviour::LinkLimits;
 pub use gateway::{Gateway, LinkDeps, LinkError, LinkOptions};
 pub use ingest::ApplyError;
+pub(crate) use ingest::name as lane_name;
 pub use metrics::LinkMetrics;
 pub use records::{Records, RelayChange};
 pub use registry::Link;
 pub use relay::RelayIdentity;
-pub use tunnel::{Tunnel, TunnelError};
+pub(crate) use relay::{from_ms, now_ms};
+pub use tunnel::{Tunnel, TunnelError, TunnelFrames, TunnelSink};
 
+#[cfg(test)]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

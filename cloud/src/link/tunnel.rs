@@ -60,10 +60,22 @@ impl std::fmt::Debug for Tunnel {
 /// The writing half of a [`Tunnel`].
 pub struct TunnelSink(FrameSink);
 
+impl std::fmt::Debug for TunnelSink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TunnelSink(…)")
+    }
+}
+
 /// The reading half of a [`Tunnel`].
 pub struct TunnelFrames {
     frames: Frames,
     open: IntGauge,
+}
+
+impl std::fmt::Debug for TunnelFrames {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TunnelFrames(…)")
+    }
 }
 
 pub(super) async fn open(

@@ -1,0 +1,25 @@
+//! Measurements of devices.
+//!
+//! ```text
+//! relay: Series, Metrics ─► ingest ─► metric_recent (rollups as they came)
+//!                              └────► metric_latest, devices.*_pct
+//! metric_recent ─ jobs::compact ─► metric_blocks (a block a device and day)
+//! both ─► rules::downsample ─► GET /devices/{id}/metrics
+//! relay: live samples ─► live ─► sockets that watch the device
+//! ```
+//!
+//! No row is ever written per sample. Of two rollups of one device, table and
+//! minute, the one that arrived later holds: a relay replaces a minute whose
+//! samples came late.
+
+mod api;
+mod ingest;
+pub mod jobs;
+mod live;
+mod model;
+mod rules;
+mod store;
+
+pub use api::routes;
+pub use ingest::MetricsIngest;
+pub use model::MetricsBody;

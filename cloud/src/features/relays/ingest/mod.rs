@@ -1,0 +1,11 @@
+//! Records about devices, sites and the relay itself.
+
+mod inventory;
+mod own;
+mod presence;
+mod site;
+
+pub(super) use inventory::inventory;
+pub(super) use own::Own;
+pub(super) use presence::{enrolled, presence};
+pub(super) use site::{audit, gap, relay_changed, status, tell};

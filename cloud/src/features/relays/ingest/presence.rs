@@ -1,0 +1,116 @@
+//! Devices that join, come and go.
+
+use crate::{
+    audit::{self, AuditActor, AuditTarget},
+    db::TenantTx,
+    events::{Kind, NewEvent},
+    features::{devices, relays::line},
+    link::{ApplyError, RelayIdentity, downlink},
+};
+use std::collections::{BTreeMap, BTreeSet};
+use time::OffsetDateTime;
+use unifyit_protocol::{
+    ids::DeviceId,
+    link::{DownRecord, Enrolled, Presence},
+};
+
+/// A device's or relay's time, not later than a little after now: a clock that
+/// runs ahead must not write the future.
+pub(super) fn time_of(ms: u64) -> OffsetDateTime {
+    let latest = OffsetDateTime::now_utc() + time::Duration::minutes(5);
+    crate::link::from_ms(ms).min(latest)
+}
+
+/// An agent enrolled at the relay, perhaps while the cloud was away.
+pub(crate) async fn enrolled(
+    tx: &mut TenantTx,
+    relay: &RelayIdentity,
+    enrolled: Enrolled,
+) -> Result<(), ApplyError> {
+    let hostname = line(&enrolled.hostname, 255);
+    let revoked: bool = sqlx::query_scalar(
+        "UPDATE devices SET hostname = $2, agent_version = $3, enrolled_at = least(enrolled_at, $4) \
+         WHERE id = $1 RETURNING revoked_at IS NOT NULL",
+    )
+    .bind(enrolled.device.0)
+    .bind(&hostname)
+    .bind(line(&enrolled.version, 64))
+    .bind(time_of(enrolled.at_ms))
+    .fetch_one(&mut **tx)
+    .await?;
+    // Its uses are counted here too: a relay honours tokens while the cloud is away.
+    sqlx::query(
+        "UPDATE install_tokens SET used = least(used + 1, 1000000) \
+         WHERE id = $1 AND site_id = $2 AND kind = 'agent'",
+    )
+    .bind(enrolled.token.0)
+    .bind(relay.site.0)
+    .execute(&mut **tx)
+    .await?;
+    let actor = AuditActor { name: "relay".into(), id: Some(relay.id.0), ..AuditActor::system() };
+    let target =
+        AuditTarget::device(relay.place(), enrolled.device.0, format!("device {hostname}"));
+    let detail = format!("with install token {}", enrolled.token);
+    audit::record_at(tx, &actor, "device.enroll", &target, &detail, Some(time_of(enrolled.at_ms)))
+        .await?;
+    if revoked {
+        // The relay did not know yet that the device is out.
+        let record = DownRecord::RevokeDevice(enrolled.device);
+        match downlink::append(tx, relay.id, &record).await {
+            Ok(_) | Err(downlink::AppendError::NoRelay) => {}
+            Err(downlink::AppendError::Db(error)) => return Err(error.into()),
+            Err(error) => return Err(ApplyError::Malformed(error.to_string())),
+        }
+    }
+    if let Some(item) = devices::store::items(tx, &[enrolled.device]).await?.pop() {
+        tx.emit(NewEvent::kept(Kind::DeviceEnrolled, relay.place(), &item));
+    }
+    Ok(())
+}
+
+/// Devices that connected or went, in the order in which they did.
+pub(crate) async fn presence(
+    tx: &mut TenantTx,
+    relay: &RelayIdentity,
+    list: Vec<Presence>,
+    changed: &mut BTreeSet<DeviceId>,
+) -> Result<(), ApplyError> {
+    if list.is_empty() {
+        return Ok(());
+    }
+    let last: BTreeMap<DeviceId, &Presence> = list.iter().map(|p| (p.device, p)).collect();
+    sqlx::query(
+        "UPDATE devices d SET online = p.online AND d.revoked_at IS NULL, \
+             online_since = CASE WHEN d.online = p.online THEN d.online_since ELSE p.at END, \
+             last_seen = greatest(d.last_seen, p.at), \
+             agent_version = coalesce(nullif(p.version, ''), d.agent_version), \
+             address = coalesce(nullif(p.address, ''), d.address) \
+         FROM unnest($1::uuid[], $2::bool[], $3::timestamptz[], $4::text[], $5::text[]) \
+             AS p (device, online, at, version, address) WHERE d.id = p.device",
+    )
+    .bind(last.keys().map(|d| d.0).collect::<Vec<_>>())
+    .bind(last.values().map(|p| p.online).collect::<Vec<_>>())
+    .bind(last.values().map(|p| time_of(p.at_ms)).collect::<Vec<_>>())
+    .bind(last.values().map(|p| line(&p.agent_version, 64)).collect::<Vec<_>>())
+    .bind(last.values().map(|p| line(&p.address, 64)).collect::<Vec<_>>())
+    .execute(&mut **tx)
+    .await?;
+    sqlx::query(
+        "INSERT INTO presence_log (partner_id, organization_id, site_id, relay_id, device_id, online, address, at) \
+         SELECT $1, $2, $3, $4, p.device, p.online, p.address, p.at \
+         FROM unnest($5::uuid[], $6::bool[], $7::text[], $8::timestamptz[]) \
+             WITH ORDINALITY AS p (device, online, address, at, n) ORDER BY n",
+    )
+    .bind(relay.partner.0)
+    .bind(relay.organization.0)
+    .bind(relay.site.0)
+    .bind(relay.id.0)
+    .bind(list.iter().map(|p| p.device.0).collect::<Vec<_>>())
+    .bind(list.iter().map(|p| p.online).collect::<Vec<_>>())
+    .bind(list.iter().map(|p| line(&p.address, 64)).collect::<Vec<_>>())
+    .bind(list.iter().map(|p| time_of(p.at_ms)).collect::<Vec<_>>())
+    .execute(&mut **tx)
+    .await?;
+    changed.extend(last.keys());
+    Ok(())
+}

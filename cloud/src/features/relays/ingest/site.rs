@@ -1,0 +1,136 @@
+//! How the relay fares, what was lost, what happened at the site, and telling
+//! browsers.
+
+use super::presence::time_of;
+use crate::{
+    audit::{self, AuditActor, AuditTarget},
+    db::TenantTx,
+    events::{Kind, NewEvent},
+    features::{devices, relays::line, sites},
+    link::{ApplyError, RelayChange, RelayIdentity, downlink::AppendError},
+};
+use std::collections::BTreeSet;
+use unifyit_protocol::{
+    ids::DeviceId,
+    link::{DeviceGap, RelayStatus, SiteAudit},
+};
+
+/// The relay's own report, each minute.
+pub(crate) async fn status(
+    tx: &mut TenantTx,
+    relay: &RelayIdentity,
+    mut status: RelayStatus,
+) -> Result<(), ApplyError> {
+    status.version = line(&status.version, 64);
+    let json = serde_json::to_value(&status).map_err(|e| ApplyError::Malformed(e.to_string()))?;
+    sqlx::query(
+        "UPDATE relays SET status = $2, status_at = now(), last_contact = now(), \
+             version = coalesce(nullif($3, ''), version) WHERE id = $1",
+    )
+    .bind(relay.id.0)
+    .bind(json)
+    .bind(&status.version)
+    .execute(&mut **tx)
+    .await?;
+    tell_site(tx, relay, false).await
+}
+
+/// Data that existed and was dropped (G6).
+pub(crate) async fn gap(
+    tx: &mut TenantTx,
+    relay: &RelayIdentity,
+    gap: DeviceGap,
+) -> Result<(), ApplyError> {
+    let DeviceGap { device, gap } = gap;
+    let (from, to) = (time_of(gap.from_ms), time_of(gap.to_ms));
+    sqlx::query(
+        "INSERT INTO gaps (partner_id, organization_id, site_id, device_id, lane, records, from_at, to_at, reason) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+    )
+    .bind(relay.partner.0)
+    .bind(relay.organization.0)
+    .bind(relay.site.0)
+    .bind(device.map(|d| d.0))
+    .bind(crate::link::lane_name(gap.lane))
+    .bind(i64::try_from(gap.count).unwrap_or(i64::MAX))
+    .bind(from.min(to))
+    .bind(from.max(to))
+    .bind(line(&gap.reason, 512))
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Something that happened at the site, for the audit log.
+pub(crate) async fn audit(
+    tx: &mut TenantTx,
+    relay: &RelayIdentity,
+    said: SiteAudit,
+) -> Result<(), ApplyError> {
+    // The prefix keeps a relay from writing rows that look like a person's.
+    let name = format!("site:{}", line(&said.actor, 128));
+    let actor = AuditActor { name, id: Some(relay.id.0), ..AuditActor::system() };
+    let action = format!("site.{}", line(&said.action, 64));
+    let target = AuditTarget::at(relay.place(), "");
+    let (detail, at) = (line(&said.detail, 1024), Some(time_of(said.at_ms)));
+    Ok(audit::record_at(tx, &actor, &action, &target, &detail, at).await?)
+}
+
+/// The relay joined, came or went.
+pub(crate) async fn relay_changed(
+    tx: &mut TenantTx,
+    relay: &RelayIdentity,
+    change: RelayChange,
+) -> Result<(), ApplyError> {
+    if change == RelayChange::Enrolled {
+        match sites::config::push(tx, relay.site).await {
+            Ok(()) => {}
+            Err(AppendError::Db(error)) => return Err(error.into()),
+            Err(error) => return Err(ApplyError::Malformed(error.to_string())),
+        }
+        let actor =
+            AuditActor { name: "relay".into(), id: Some(relay.id.0), ..AuditActor::system() };
+        let target = AuditTarget::at(relay.place(), format!("relay {}", relay.id));
+        audit::record(tx, &actor, "relay.enroll", &target, "").await?;
+    }
+    tell_site(tx, relay, true).await
+}
+
+/// Tells browsers of devices that changed, and of the site when its counts did.
+pub(crate) async fn tell(
+    tx: &mut TenantTx,
+    relay: &RelayIdentity,
+    changed: &BTreeSet<DeviceId>,
+    connections: bool,
+) -> Result<(), ApplyError> {
+    if !changed.is_empty() {
+        let ids: Vec<DeviceId> = changed.iter().copied().collect();
+        for item in devices::store::items(tx, &ids).await? {
+            let event = match connections {
+                true => NewEvent::kept(Kind::DeviceChanged, relay.place(), &item),
+                // Values of a minute; the next minute's replace them.
+                false => NewEvent::passing(Kind::DeviceChanged, relay.place(), &item),
+            };
+            tx.emit(event);
+        }
+    }
+    if connections {
+        tell_site(tx, relay, false).await?;
+    }
+    Ok(())
+}
+
+async fn tell_site(tx: &mut TenantTx, relay: &RelayIdentity, keep: bool) -> Result<(), ApplyError> {
+    let Some((site, place)) = sites::store::get(tx, relay.site).await? else { return Ok(()) };
+    for (kind, data) in [
+        (Kind::SiteChanged, serde_json::to_value(&site)),
+        (Kind::RelayChanged, serde_json::to_value(&site.relay)),
+    ] {
+        let data = data.unwrap_or_default();
+        tx.emit(match keep {
+            true => NewEvent::kept(kind, place, data),
+            false => NewEvent::passing(kind, place, data),
+        });
+    }
+    Ok(())
+}

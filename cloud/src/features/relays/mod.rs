@@ -1,0 +1,14 @@
+//! Relays: what their records mean, and putting one out.
+//!
+//! [`RelayRecords`] is the features' end of the link. It checks that a relay
+//! speaks only of devices of its own site, bounds and cleans every text (devices
+//! are hostile), and hands each kind of record to the domain that it is of.
+
+mod api;
+mod ingest;
+mod records;
+mod text;
+
+pub use api::routes;
+pub use records::RelayRecords;
+pub(crate) use text::line;

@@ -1,0 +1,150 @@
+//! From the link to the domains.
+
+use super::ingest::{self, Own};
+use crate::{
+    db::{Db, TenantTx},
+    events::Watches,
+    features::{metrics::MetricsIngest, tasks::TasksIngest},
+    link::{ApplyError, Records, RelayChange, RelayIdentity},
+};
+use futures::future::BoxFuture;
+use std::collections::BTreeSet;
+use unifyit_protocol::{
+    ids::DeviceId,
+    link::{Ephemeral, UpRecord},
+};
+
+/// What records of relays mean.
+pub struct RelayRecords {
+    own: Own,
+    metrics: MetricsIngest,
+    tasks: TasksIngest,
+}
+
+impl std::fmt::Debug for RelayRecords {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RelayRecords").finish_non_exhaustive()
+    }
+}
+
+impl RelayRecords {
+    /// Puts the domains together.
+    #[must_use]
+    pub fn new(db: &Db, watches: &Watches, tasks: TasksIngest) -> Self {
+        Self { own: Own::default(), metrics: MetricsIngest::new(db, watches), tasks }
+    }
+
+    async fn apply_all(
+        &self,
+        tx: &mut TenantTx,
+        relay: &RelayIdentity,
+        records: Vec<UpRecord>,
+    ) -> Result<(), ApplyError> {
+        let mut named = BTreeSet::new();
+        records.iter().for_each(|record| devices_of(record, &mut named));
+        let own = self.own.check(tx, relay, &named).await?;
+        let mut changed = BTreeSet::new();
+        // Bulk of the same kind is gathered over the whole batch: a statement a
+        // batch instead of one a record.
+        let (mut presence, mut rollups, mut progress, mut output) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for record in records {
+            match record {
+                UpRecord::Enrolled(enrolled) if own.contains(&enrolled.device) => {
+                    // What came before it in the lane stands before it in the table.
+                    let before = std::mem::take(&mut presence);
+                    ingest::presence(tx, relay, before, &mut changed).await?;
+                    ingest::enrolled(tx, relay, enrolled).await?;
+                }
+                UpRecord::Enrolled(_) => {}
+                UpRecord::Presence(list) => {
+                    presence.extend(list.into_iter().filter(|p| own.contains(&p.device)));
+                }
+                UpRecord::Inventory(inventory) => {
+                    if own.contains(&inventory.device) {
+                        ingest::inventory(tx, relay, inventory, &mut changed).await?;
+                    }
+                }
+                UpRecord::Series(series) => {
+                    if own.contains(&series.device) {
+                        self.metrics.series(tx, relay, series).await?;
+                    }
+                }
+                UpRecord::Metrics(list) => {
+                    rollups.extend(list.into_iter().filter(|m| own.contains(&m.device)));
+                }
+                UpRecord::Progress(list) => {
+                    progress.extend(list.into_iter().filter(|p| own.contains(&p.device)));
+                }
+                UpRecord::Output(pieces) => {
+                    if own.contains(&pieces.device) {
+                        output.push(pieces);
+                    }
+                }
+                UpRecord::Relay(status) => ingest::status(tx, relay, status).await?,
+                UpRecord::Gap(gap) => {
+                    if gap.device.is_none_or(|device| own.contains(&device)) {
+                        ingest::gap(tx, relay, gap).await?;
+                    }
+                }
+                UpRecord::Audit(audit) => ingest::audit(tx, relay, audit).await?,
+            }
+        }
+        let connections = !presence.is_empty();
+        ingest::presence(tx, relay, presence, &mut changed).await?;
+        if !rollups.is_empty() {
+            self.metrics.rollups(tx, relay, rollups, &mut changed).await?;
+        }
+        if !output.is_empty() {
+            self.tasks.output(tx, relay, output).await?;
+        }
+        if !progress.is_empty() {
+            self.tasks.progress(tx, relay, progress).await?;
+        }
+        ingest::tell(tx, relay, &changed, connections).await
+    }
+}
+
+impl Records for RelayRecords {
+    fn apply<'a>(
+        &'a self,
+        tx: &'a mut TenantTx,
+        relay: &'a RelayIdentity,
+        records: Vec<UpRecord>,
+    ) -> BoxFuture<'a, Result<(), ApplyError>> {
+        Box::pin(self.apply_all(tx, relay, records))
+    }
+
+    fn relay_changed<'a>(
+        &'a self,
+        tx: &'a mut TenantTx,
+        relay: &'a RelayIdentity,
+        change: RelayChange,
+    ) -> BoxFuture<'a, Result<(), ApplyError>> {
+        Box::pin(ingest::relay_changed(tx, relay, change))
+    }
+
+    fn live(&self, relay: &RelayIdentity, items: Vec<Ephemeral>) {
+        for item in items {
+            match item {
+                Ephemeral::Output(device, chunk) => self.tasks.live(relay, device, chunk),
+                Ephemeral::Sample(device, sample) => self.metrics.live(relay, device, sample),
+            }
+        }
+    }
+}
+
+/// The devices that a record speaks of.
+fn devices_of(record: &UpRecord, into: &mut BTreeSet<DeviceId>) {
+    match record {
+        UpRecord::Enrolled(r) => into.extend([r.device]),
+        UpRecord::Presence(list) => into.extend(list.iter().map(|p| p.device)),
+        UpRecord::Inventory(r) => into.extend([r.device]),
+        UpRecord::Series(r) => into.extend([r.device]),
+        UpRecord::Metrics(list) => into.extend(list.iter().map(|m| m.device)),
+        UpRecord::Progress(list) => into.extend(list.iter().map(|p| p.device)),
+        UpRecord::Output(r) => into.extend([r.device]),
+        UpRecord::Gap(r) => into.extend(r.device),
+        UpRecord::Relay(_) | UpRecord::Audit(_) => {}
+    }
+}

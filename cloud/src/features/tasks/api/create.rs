@@ -1,0 +1,146 @@
+//! `POST /tasks`
+
+use super::super::{
+    dispatch,
+    model::{ActionInput, TargetsInput},
+    rules, store,
+    store::{NewCommand, NewTask},
+};
+use crate::{
+    audit::AuditTarget,
+    authz::Can,
+    context::Ctx,
+    http::{Body, Idempotency, Problem},
+    link::from_ms,
+};
+use axum::{
+    Json,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use serde::{Deserialize, Serialize};
+use std::collections::{HashMap, HashSet};
+use time::Duration;
+use unifyit_protocol::ids::TaskId;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// A task to be.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(super) struct TaskInput {
+    /// What to call it.
+    #[serde(default)]
+    name: Option<String>,
+    /// Whom it is for.
+    targets: TargetsInput,
+    /// What to do.
+    action: ActionInput,
+    /// Seconds for which devices that are offline are waited for; a day when
+    /// absent, 31 days at most.
+    #[serde(default)]
+    expires_in_s: Option<u64>,
+}
+
+/// The task that was made.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(super) struct TaskMade {
+    /// Its id.
+    id: Uuid,
+}
+
+/// Run a script on devices
+#[utoipa::path(post, path = "/tasks", tag = "tasks", request_body = TaskInput,
+    responses((status = 202, body = TaskMade), (status = "4XX", body = Problem)))]
+pub(super) async fn create_task(
+    ctx: Ctx,
+    key: Idempotency,
+    Body(input): Body<TaskInput>,
+) -> Result<Response, Problem> {
+    let mut tx = ctx.begin(Can::RunTasks).await?;
+    if let Some(replay) = key.claim(&ctx, &mut tx, &input).await? {
+        return Ok(replay.into_response());
+    }
+    let name = input.name.as_deref().unwrap_or_default().trim();
+    rules::check(name, &input.targets, &input.action, input.expires_in_s)
+        .map_err(Problem::invalid)?;
+    let targets = store::resolve(&mut tx, &input.targets).await?;
+    let named: HashSet<Uuid> = input.targets.device_ids.iter().copied().collect();
+    let found = targets.iter().filter(|t| named.contains(&t.device().0)).count();
+    if found < named.len() {
+        return Err(Problem::invalid(format!(
+            "{} of the {} named devices do not exist, were revoked, or are outside your scope.",
+            named.len() - found,
+            named.len()
+        )));
+    }
+    if targets.is_empty() {
+        return Err(Problem::invalid("No device matches. Nothing was sent."));
+    }
+    let id = TaskId::generate();
+    let seconds = input.expires_in_s.unwrap_or(rules::DEFAULT_EXPIRY_S);
+    let expires_at = ctx.now() + Duration::seconds(i64::try_from(seconds).unwrap_or(i64::MAX));
+    let expires_ms = ctx.state.clock.now_ms() + seconds * 1000;
+    let action = serde_json::to_value(&input.action).map_err(|_| Problem::internal())?;
+    let actor = ctx.audit_actor();
+    let task = NewTask {
+        id,
+        place: store::place_of(&targets),
+        name,
+        action: &action,
+        created_by: &actor.name,
+        created_by_id: ctx.actor.id,
+        expires_at,
+        total: targets.len(),
+    };
+    store::insert_task(&mut tx, &task).await?;
+
+    let partners = store::partners(&targets);
+    let sites: Vec<Uuid> = partners.keys().map(|site| site.0).collect();
+    let relays = store::relays(&mut tx, &sites).await?;
+    // A command for the whole site names the site: it stays small however many
+    // devices there are. Devices named one by one are signed for one by one.
+    let sizes = match named.is_empty() {
+        true => store::site_sizes(&mut tx, &sites).await?,
+        false => HashMap::new(),
+    };
+    let whole = |site, devices: usize| {
+        sizes.get(&site).is_some_and(|all| i64::try_from(devices).is_ok_and(|n| n == *all))
+    };
+    let shares = dispatch::shares(&targets, whole);
+    let signed_form = input.action.signed_form();
+    let signed = dispatch::sign(&ctx, &mut tx, shares, |_| signed_form.clone(), expires_ms).await?;
+    let mut commands = Vec::with_capacity(signed.len());
+    let mut command_of = HashMap::with_capacity(targets.len());
+    for share in &signed {
+        let site = share.share.site;
+        let Some(partner) = partners.get(&site) else { continue };
+        commands.push(NewCommand {
+            id: share.share.command.0,
+            place: store::site_place(*partner, share.share.organization, site),
+            task: Some(id),
+            kind: "script",
+            signed: &share.bytes,
+            expires_at: from_ms(share.expires_ms),
+        });
+        command_of.extend(share.share.devices.iter().map(|d| (*d, share.share.command.0)));
+    }
+    store::insert_commands(&mut tx, &commands).await?;
+    store::insert_targets(&mut tx, id, &command_of, &targets).await?;
+    // Sites without a relay wait for nothing; their targets expire.
+    dispatch::send(&mut tx, &signed, &relays).await?;
+    let count = match targets.len() {
+        1 => "1 device".to_owned(),
+        n => format!("{n} devices"),
+    };
+    let target = match targets.as_slice() {
+        [one] => AuditTarget::device(task.place, one.device().0, count),
+        _ => AuditTarget::at(task.place, count),
+    };
+    let said = dispatch::described(&input.action);
+    ctx.audit(&mut tx, "task.create", &target, &said).await?;
+    store::emit(&mut tx, id, true).await?;
+    let made = TaskMade { id: id.0 };
+    key.answer(&ctx, &mut tx, StatusCode::ACCEPTED, &made).await?;
+    tx.commit().await?;
+    Ok((StatusCode::ACCEPTED, Json(made)).into_response())
+}

@@ -1,0 +1,186 @@
+//! How commands fare, from relays into the tables.
+
+use super::{
+    TaskTicker,
+    live::LiveOutput,
+    progress::{self, Step},
+    rules::{self, MAX_OUTPUT},
+    ticker::Marks,
+};
+use crate::{
+    db::{Db, TenantTx},
+    events::{Kind, NewEvent, Watches},
+    features::relays::line,
+    link::{ApplyError, RelayIdentity, from_ms},
+};
+use serde_json::json;
+use sqlx::{Row, postgres::PgRow};
+use std::collections::BTreeSet;
+use unifyit_protocol::{
+    ids::{CommandId, DeviceId, TaskId},
+    link::{DeviceOutput, Progress},
+    outcome::{OutputChunk, Stream},
+};
+use uuid::Uuid;
+
+/// Longest piece of output accepted, in bytes.
+const MAX_PIECE: usize = 256 * 1024;
+
+/// The ingest of tasks.
+pub struct TasksIngest {
+    live: LiveOutput,
+    marks: Marks,
+}
+
+impl std::fmt::Debug for TasksIngest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TasksIngest").finish_non_exhaustive()
+    }
+}
+
+impl TasksIngest {
+    /// The ingest, and the ticker that must run beside it.
+    #[must_use]
+    pub fn new(db: &Db, watches: &Watches) -> (Self, TaskTicker) {
+        let (marks, ticker) = TaskTicker::new(db.clone());
+        (Self { live: LiveOutput::new(db.clone(), watches.clone()), marks }, ticker)
+    }
+
+    /// Moves targets forward, never back.
+    ///
+    /// # Errors
+    /// [`ApplyError`].
+    pub(in crate::features) async fn progress(
+        &self,
+        tx: &mut TenantTx,
+        relay: &RelayIdentity,
+        list: Vec<Progress>,
+    ) -> Result<(), ApplyError> {
+        let steps = progress::fold(list);
+        let columns = |pick: fn(&Step) -> Option<String>| {
+            steps.values().map(pick).collect::<Vec<Option<String>>>()
+        };
+        let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        let finished = |step: &Step| step.last.status.is_final().then(|| from_ms(step.last.at_ms));
+        // A target that a job marked as expired for want of an answer gives way
+        // to the device's own word.
+        let moved = sqlx::query(
+            "UPDATE task_targets t SET status = s.status, updated_at = now(), \
+                 exit_code = s.exit_code, reason = s.reason, \
+                 output_len = greatest(t.output_len, s.output_len), output_cut = s.output_cut, \
+                 started_at = coalesce(t.started_at, s.started_at), finished_at = s.finished_at \
+             FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::int4[], $5::int4[], $6::text[], \
+                 $7::int8[], $8::int8[], $9::timestamptz[], $10::timestamptz[]) \
+                 AS s (command, device, status, rank, exit_code, reason, output_len, output_cut, \
+                     started_at, finished_at) \
+             WHERE t.command_id = s.command AND t.device_id = s.device AND s.rank > CASE \
+                 WHEN t.status = 'pending' THEN 0 WHEN t.status = 'sent' THEN 1 \
+                 WHEN t.status = 'running' THEN 2 \
+                 WHEN t.status = 'expired' AND t.started_at IS NULL AND t.reason = $11 THEN 1 \
+                 ELSE 3 END \
+             RETURNING t.task_id, t.device_id, t.command_id, t.status, t.exit_code, t.reason, t.output_len",
+        )
+        .bind(steps.keys().map(|(command, _)| command.0).collect::<Vec<_>>())
+        .bind(steps.keys().map(|(_, device)| device.0).collect::<Vec<_>>())
+        .bind(steps.values().map(|s| rules::word(s.last.status)).collect::<Vec<_>>())
+        .bind(steps.values().map(|s| rules::rank(s.last.status)).collect::<Vec<_>>())
+        .bind(steps.values().map(|s| s.last.exit_code).collect::<Vec<_>>())
+        .bind(columns(|s| s.last.reason.as_deref().map(|why| line(why, 1024))))
+        .bind(steps.values().map(|s| number(s.last.output_len)).collect::<Vec<_>>())
+        .bind(steps.values().map(|s| number(s.last.output_cut)).collect::<Vec<_>>())
+        .bind(steps.values().map(|s| s.started_ms.map(from_ms)).collect::<Vec<_>>())
+        .bind(steps.values().map(finished).collect::<Vec<_>>())
+        .bind(super::store::NO_ANSWER)
+        .fetch_all(&mut **tx)
+        .await?;
+        let mut tasks = BTreeSet::new();
+        for row in &moved {
+            let task = TaskId(row.try_get("task_id")?);
+            tasks.insert(task);
+            self.live.learn(relay.site, CommandId(row.try_get("command_id")?), task);
+            emit(tx, relay, row)?;
+        }
+        tasks.into_iter().for_each(|task| self.marks.mark(task));
+        Ok(())
+    }
+
+    /// Keeps output. A piece that is there already is left alone.
+    ///
+    /// # Errors
+    /// [`ApplyError`].
+    pub(in crate::features) async fn output(
+        &self,
+        tx: &mut TenantTx,
+        relay: &RelayIdentity,
+        list: Vec<DeviceOutput>,
+    ) -> Result<(), ApplyError> {
+        let mut pieces: Vec<(DeviceId, OutputChunk)> = list
+            .into_iter()
+            .flat_map(|o| o.chunks.into_iter().map(move |chunk| (o.device, chunk)))
+            .collect();
+        let all = pieces.len();
+        pieces.retain(|(_, c)| {
+            let end = c.offset.saturating_add(c.data.len() as u64);
+            !c.data.is_empty() && c.data.len() <= MAX_PIECE && end <= u64::from(MAX_OUTPUT) + 4096
+        });
+        if pieces.len() < all {
+            tracing::warn!(relay = %relay.id, "Output beyond the bounds was left out.");
+        }
+        let offset = |c: &OutputChunk| i64::try_from(c.offset).unwrap_or(i64::MAX);
+        let grown = sqlx::query(
+            "WITH pieces AS (SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::int8[], $4::int2[], $5::bytea[]) \
+                 AS p (command, device, at, stream, data)), \
+             kept AS (INSERT INTO task_output (task_id, device_id, byte_offset, partner_id, organization_id, \
+                     site_id, stream, data) \
+                 SELECT t.task_id, t.device_id, p.at, t.partner_id, t.organization_id, t.site_id, p.stream, p.data \
+                 FROM pieces p JOIN task_targets t ON t.command_id = p.command AND t.device_id = p.device \
+                 ON CONFLICT DO NOTHING) \
+             UPDATE task_targets t SET output_len = greatest(t.output_len, l.length) \
+             FROM (SELECT command, device, max(at + length(data)) AS length FROM pieces GROUP BY 1, 2) l \
+             WHERE t.command_id = l.command AND t.device_id = l.device AND t.output_len < l.length \
+             RETURNING t.task_id, t.device_id, t.status, t.exit_code, t.reason, t.output_len",
+        )
+        .bind(pieces.iter().map(|(_, c)| c.command.0).collect::<Vec<_>>())
+        .bind(pieces.iter().map(|(device, _)| device.0).collect::<Vec<_>>())
+        .bind(pieces.iter().map(|(_, c)| offset(c)).collect::<Vec<_>>())
+        .bind(pieces.iter().map(|(_, c)| stream(c.stream)).collect::<Vec<_>>())
+        .bind(pieces.into_iter().map(|(_, c)| c.data).collect::<Vec<_>>())
+        .fetch_all(&mut **tx)
+        .await?;
+        for row in &grown {
+            emit(tx, relay, row)?;
+        }
+        Ok(())
+    }
+
+    /// Passes live output on to who watches.
+    pub(in crate::features) fn live(
+        &self,
+        relay: &RelayIdentity,
+        device: DeviceId,
+        chunk: OutputChunk,
+    ) {
+        self.live.pass(relay, device, chunk);
+    }
+}
+
+/// Tells browsers of a target as it stands.
+fn emit(tx: &mut TenantTx, relay: &RelayIdentity, row: &PgRow) -> Result<(), ApplyError> {
+    let data = json!({
+        "task_id": row.try_get::<Uuid, _>("task_id")?,
+        "device_id": row.try_get::<Uuid, _>("device_id")?,
+        "status": row.try_get::<&str, _>("status")?,
+        "exit_code": row.try_get::<Option<i32>, _>("exit_code")?,
+        "reason": row.try_get::<Option<&str>, _>("reason")?,
+        "output_len": row.try_get::<i64, _>("output_len")?,
+    });
+    tx.emit(NewEvent::passing(Kind::TaskTarget, relay.place(), data));
+    Ok(())
+}
+
+fn stream(stream: Stream) -> i16 {
+    match stream {
+        Stream::Stdout => 1,
+        Stream::Stderr => 2,
+    }
+}

@@ -1,0 +1,32 @@
+//! Work that technicians ask for: one signed command a site, any number of
+//! devices, followed to its end on each.
+//!
+//! ```text
+//! POST /tasks ─► targets (row security) ─► one command a relay, signed ─► downlink
+//! relay: Progress, Output ─► ingest ─► task_targets, task_output
+//! ticker ─► counts, end of the task ─► task.changed (at most 5 a second)
+//! relay: live output ─► live ─► sockets that watch the task
+//! ```
+//!
+//! A target's state only ever moves forward: `pending → sent → running →` a
+//! final one, whatever order records come in.
+
+mod api;
+mod dispatch;
+mod ingest;
+pub mod jobs;
+mod live;
+mod model;
+mod progress;
+mod rules;
+mod store;
+mod ticker;
+
+pub use api::routes;
+pub use ingest::TasksIngest;
+pub use model::{
+    ActionInput, DeviceTask, GroupBody, Groups, InterpreterInput, ScriptInput, TargetBody,
+    TargetsInput, TaskBody, TaskDetail,
+};
+pub(crate) use store::{keep_command, signing_key};
+pub use ticker::TaskTicker;

@@ -1,0 +1,197 @@
+//! What tasks look like from outside.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use time::OffsetDateTime;
+use unifyit_protocol::command::{Action, Interpreter, Script};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// Whom a task is for. What is named more than once is meant once.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TargetsInput {
+    /// Devices by id.
+    #[serde(default)]
+    pub device_ids: Vec<Uuid>,
+    /// Every device of these sites.
+    #[serde(default)]
+    pub site_ids: Vec<Uuid>,
+    /// Every device of these organizations.
+    #[serde(default)]
+    pub organization_ids: Vec<Uuid>,
+    /// Every device with this tag.
+    #[serde(default)]
+    pub tag: Option<String>,
+    /// Every device that you see.
+    #[serde(default)]
+    pub all: bool,
+}
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum ActionInput {
+    /// Run a script.
+    Script(ScriptInput),
+}
+
+/// A script and how to run it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ScriptInput {
+    /// Which program reads it.
+    pub interpreter: InterpreterInput,
+    /// The script, at most 128 KiB.
+    pub body: String,
+    /// Arguments after the script.
+    #[serde(default)]
+    pub args: Vec<String>,
+    /// Environment variables.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// Seconds until it is killed; an hour when absent, a day at most.
+    #[serde(default)]
+    pub timeout_s: Option<u32>,
+    /// Bytes of output kept; 1 MiB when absent, 16 MiB at most.
+    #[serde(default)]
+    pub output_limit: Option<u32>,
+    /// Run as this user instead of the agent's own.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// Working folder instead of a private temporary one.
+    #[serde(default)]
+    pub folder: Option<String>,
+}
+
+/// Programs that can read a script.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum InterpreterInput {
+    /// GNU Bash.
+    Bash,
+    /// POSIX shell.
+    Sh,
+    /// Python 3.
+    Python,
+    /// PowerShell 7.
+    Pwsh,
+}
+
+impl ActionInput {
+    /// The action as it is signed.
+    #[must_use]
+    pub fn signed_form(&self) -> Action {
+        let Self::Script(script) = self;
+        Action::Script(Script {
+            interpreter: match script.interpreter {
+                InterpreterInput::Bash => Interpreter::Bash,
+                InterpreterInput::Sh => Interpreter::Sh,
+                InterpreterInput::Python => Interpreter::Python,
+                InterpreterInput::Pwsh => Interpreter::Pwsh,
+            },
+            body: script.body.clone(),
+            args: script.args.clone(),
+            env: script.env.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
+            timeout_s: script.timeout_s.unwrap_or_default(),
+            output_limit: script.output_limit.unwrap_or_default(),
+            user: script.user.clone().filter(|u| !u.is_empty()),
+            folder: script.folder.clone().filter(|f| !f.is_empty()),
+        })
+    }
+}
+
+/// A task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TaskBody {
+    /// Identity.
+    pub id: Uuid,
+    /// What it was called; may be empty.
+    pub name: String,
+    /// `running`, `done` or `cancelled`.
+    pub status: String,
+    /// What is done.
+    #[schema(value_type = ActionInput)]
+    pub action: serde_json::Value,
+    /// When it was asked for.
+    #[serde(with = "time::serde::rfc3339")]
+    pub created_at: OffsetDateTime,
+    /// By whom.
+    pub created_by: String,
+    /// Devices that have not started by then do not start.
+    #[serde(with = "time::serde::rfc3339")]
+    pub expires_at: OffsetDateTime,
+    /// Devices by state; every state is named.
+    pub counts: BTreeMap<String, i64>,
+    /// Devices in all.
+    pub total: i64,
+}
+
+/// A task with its first hundred devices.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TaskDetail {
+    /// The task.
+    #[serde(flatten)]
+    pub task: TaskBody,
+    /// The devices, by name.
+    pub targets: Vec<TargetBody>,
+}
+
+/// How a task fares on a device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema, sqlx::FromRow)]
+pub struct TargetBody {
+    /// The device.
+    pub device_id: Uuid,
+    /// Its name.
+    pub device_name: String,
+    /// `pending`, `sent`, `running`, `succeeded`, `failed`, `timed_out`,
+    /// `cancelled`, `expired`, `refused` or `indeterminate`.
+    pub status: String,
+    /// Exit code, of a process that ended by itself.
+    pub exit_code: Option<i32>,
+    /// Why, in one sentence.
+    pub reason: Option<String>,
+    /// Output as text, at most 64 KiB.
+    #[sqlx(skip)]
+    pub output: String,
+    /// Bytes of output kept.
+    pub output_len: i64,
+    /// Bytes of output cut off at the limit.
+    pub output_cut: i64,
+    /// When it started on the device.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub started_at: Option<OffsetDateTime>,
+    /// When it ended there.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub finished_at: Option<OffsetDateTime>,
+}
+
+/// Devices whose results are the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct GroupBody {
+    /// Their state.
+    pub status: String,
+    /// Their exit code.
+    pub exit_code: Option<i32>,
+    /// The beginning of what they wrote.
+    pub output_sample: String,
+    /// How many.
+    pub count: i64,
+    /// Twenty of them.
+    pub device_ids: Vec<Uuid>,
+}
+
+/// Groups, largest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Groups {
+    /// The groups.
+    pub items: Vec<GroupBody>,
+}
+
+/// A task on a device's page.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DeviceTask {
+    /// The task.
+    #[serde(flatten)]
+    pub task: TaskBody,
+    /// How it fares on this device.
+    pub target: TargetBody,
+}

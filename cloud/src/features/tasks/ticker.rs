@@ -1,0 +1,98 @@
+//! Telling browsers how tasks fare, at most five times a second each, and
+//! closing tasks whose devices are all done.
+//!
+//! Ingest runs under one site and may not see a task that spans several; the
+//! ticker looks at the whole. A mark is set just before its transaction commits,
+//! so every task is looked at once more a little after the last mark.
+
+use super::store;
+use crate::db::{Db, DbError, Scope};
+use std::{collections::HashMap, time::Duration};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, MissedTickBehavior},
+};
+use tokio_util::sync::CancellationToken;
+use unifyit_protocol::ids::TaskId;
+
+/// Shortest time between two tellings of a task.
+const TICK: Duration = Duration::from_millis(200);
+/// When a task is looked at once more.
+const ONCE_MORE: Duration = Duration::from_millis(1500);
+/// Marks waiting; what does not fit is found by the periodic job.
+const QUEUE: usize = 4096;
+
+/// Where changed tasks are marked. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Marks(mpsc::Sender<TaskId>);
+
+impl Marks {
+    /// A task has changed, or is about to.
+    pub(super) fn mark(&self, task: TaskId) {
+        // Full: the job that closes tasks tells of this one too.
+        let _ = self.0.try_send(task);
+    }
+}
+
+/// The looking.
+#[derive(Debug)]
+pub struct TaskTicker {
+    db: Db,
+    marks: mpsc::Receiver<TaskId>,
+    due: HashMap<TaskId, Due>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Due {
+    at: Instant,
+    last: bool,
+}
+
+impl TaskTicker {
+    pub(super) fn new(db: Db) -> (Marks, Self) {
+        let (sender, marks) = mpsc::channel(QUEUE);
+        (Marks(sender), Self { db, marks, due: HashMap::new() })
+    }
+
+    /// Runs until cancelled.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                Some(task) = self.marks.recv() => {
+                    let now = Instant::now();
+                    let due = self.due.entry(task).or_insert(Due { at: now, last: false });
+                    *due = Due { at: due.at.min(now), last: false };
+                }
+                _ = ticks.tick() => self.look().await,
+            }
+        }
+    }
+
+    async fn look(&mut self) {
+        let now = Instant::now();
+        let tasks: Vec<TaskId> =
+            self.due.iter().filter(|(_, due)| due.at <= now).map(|(task, _)| *task).collect();
+        for task in tasks {
+            if let Err(error) = tell(&self.db, task).await {
+                tracing::warn!(%task, %error, "A task's progress could not be told.");
+                continue;
+            }
+            if self.due.get(&task).is_some_and(|due| due.last) {
+                self.due.remove(&task);
+            } else {
+                self.due.insert(task, Due { at: now + ONCE_MORE, last: true });
+            }
+        }
+    }
+}
+
+/// Counts a task, closes it when all is done, and tells browsers.
+pub(super) async fn tell(db: &Db, task: TaskId) -> Result<(), DbError> {
+    let mut tx = db.tenant(&Scope::Platform).await?;
+    let ended = store::close_if_done(&mut tx, task).await?;
+    store::emit(&mut tx, task, ended).await?;
+    tx.commit().await
+}

@@ -1,1 +1,0 @@
-//! The gateway, met by a relay that speaks the real protocol.
