@@ -11,7 +11,7 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use unifyit_protocol::{ids::DeviceId, topics};
 
-pub fn tls_config(site: &Site, device: Option<&Device>) -> Arc<ClientConfig> {
+pub(crate) fn tls_config(site: &Site, device: Option<&Device>) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(site.identity.keys.ca.certificate().clone()).unwrap();
     let builder = ClientConfig::builder().with_root_certificates(roots);
@@ -23,7 +23,7 @@ pub fn tls_config(site: &Site, device: Option<&Device>) -> Arc<ClientConfig> {
     })
 }
 
-pub async fn tls(
+pub(crate) async fn tls(
     address: SocketAddr,
     config: Arc<ClientConfig>,
 ) -> std::io::Result<TlsStream<TcpStream>> {
@@ -34,21 +34,21 @@ pub async fn tls(
 }
 
 /// A connection after TLS.
-pub struct Client {
-    pub stream: TlsStream<TcpStream>,
-    pub id: DeviceId,
-    pub v5: bool,
+pub(crate) struct Client {
+    pub(crate) stream: TlsStream<TcpStream>,
+    pub(crate) id: DeviceId,
+    pub(crate) v5: bool,
 }
 
 impl Client {
     /// TLS only.
-    pub async fn open(site: &Site, device: &Device, v5: bool) -> Self {
+    pub(crate) async fn open(site: &Site, device: &Device, v5: bool) -> Self {
         let stream = tls(site.address, tls_config(site, Some(device))).await.unwrap();
         Self { stream, id: device.id, v5 }
     }
 
     /// TLS and CONNECT, or `None` when the relay hangs up on the way.
-    pub async fn try_connect(site: &Site, device: &Device, v5: bool) -> Option<Self> {
+    pub(crate) async fn try_connect(site: &Site, device: &Device, v5: bool) -> Option<Self> {
         let stream = tls(site.address, tls_config(site, Some(device))).await.ok()?;
         let mut client = Self { stream, id: device.id, v5 };
         client.send(&connect_packet(v5, "x", 60)).await;
@@ -56,7 +56,7 @@ impl Client {
     }
 
     /// TLS and CONNECT with a client id of its own choice.
-    pub async fn connect(site: &Site, device: &Device, v5: bool) -> Self {
+    pub(crate) async fn connect(site: &Site, device: &Device, v5: bool) -> Self {
         let mut client = Self::open(site, device, v5).await;
         client.send(&connect_packet(v5, "chosen-by-client", 60)).await;
         let answer = client.packet().await.expect("CONNACK");
@@ -65,25 +65,25 @@ impl Client {
     }
 
     /// The same, and a subscription to everything that is its own.
-    pub async fn listening(site: &Site, device: &Device, v5: bool) -> Self {
+    pub(crate) async fn listening(site: &Site, device: &Device, v5: bool) -> Self {
         let mut client = Self::connect(site, device, v5).await;
         let answer = client.subscribe(&topics::down_filter(device.id)).await;
         assert_eq!(answer, 0);
         client
     }
 
-    pub async fn send(&mut self, bytes: &[u8]) {
+    pub(crate) async fn send(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes).await;
         let _ = self.stream.flush().await;
     }
 
     /// The next packet, or `None` when the relay closed the connection.
-    pub async fn packet(&mut self) -> Option<Vec<u8>> {
+    pub(crate) async fn packet(&mut self) -> Option<Vec<u8>> {
         timeout(PATIENCE, self.read_packet()).await.expect("an answer or the end in time")
     }
 
     /// Whether nothing comes for a while.
-    pub async fn is_silent(&mut self, time: Duration) -> bool {
+    pub(crate) async fn is_silent(&mut self, time: Duration) -> bool {
         timeout(time, self.read_packet()).await.is_err()
     }
 
@@ -106,7 +106,7 @@ impl Client {
     }
 
     /// Reads to the end and says with which reason code MQTT 5 was told why.
-    pub async fn farewell(&mut self) -> Option<u8> {
+    pub(crate) async fn farewell(&mut self) -> Option<u8> {
         let mut code = None;
         while let Some(packet) = self.packet().await {
             if packet[0] == 0xe0 {
@@ -117,7 +117,7 @@ impl Client {
     }
 
     /// Subscribes to one filter and returns the code of the answer.
-    pub async fn subscribe(&mut self, filter: &str) -> u8 {
+    pub(crate) async fn subscribe(&mut self, filter: &str) -> u8 {
         let mut body = vec![0, 9];
         if self.v5 {
             body.push(0);
@@ -130,12 +130,12 @@ impl Client {
         *answer.last().unwrap()
     }
 
-    pub async fn publish(&mut self, topic: &str, qos: u8, payload: &[u8]) {
+    pub(crate) async fn publish(&mut self, topic: &str, qos: u8, payload: &[u8]) {
         self.send(&publish_packet(self.v5, topic, qos, 7, payload)).await;
     }
 
     /// Sends a report and waits until the stand-in for ingest answered it.
-    pub async fn round_trip(&mut self, payload: &[u8]) {
+    pub(crate) async fn round_trip(&mut self, payload: &[u8]) {
         self.publish(&topics::Up::Report.topic(self.id), 0, payload).await;
         loop {
             let packet = self.packet().await.expect("an answer to the report");
@@ -146,7 +146,7 @@ impl Client {
     }
 }
 
-pub fn framed(first: u8, body: &[u8]) -> Vec<u8> {
+pub(crate) fn framed(first: u8, body: &[u8]) -> Vec<u8> {
     let mut packet = vec![first];
     let mut length = body.len();
     loop {
@@ -161,13 +161,13 @@ pub fn framed(first: u8, body: &[u8]) -> Vec<u8> {
     packet
 }
 
-pub fn text(text: &str) -> Vec<u8> {
+pub(crate) fn text(text: &str) -> Vec<u8> {
     let mut bytes = u16::try_from(text.len()).unwrap().to_be_bytes().to_vec();
     bytes.extend(text.as_bytes());
     bytes
 }
 
-pub fn connect_packet(v5: bool, client_id: &str, keep_alive: u16) -> Vec<u8> {
+pub(crate) fn connect_packet(v5: bool, client_id: &str, keep_alive: u16) -> Vec<u8> {
     let mut body = text("MQTT");
     body.extend([if v5 { 5 } else { 4 }, 0x02]);
     body.extend(keep_alive.to_be_bytes());
@@ -178,7 +178,7 @@ pub fn connect_packet(v5: bool, client_id: &str, keep_alive: u16) -> Vec<u8> {
     framed(0x10, &body)
 }
 
-pub fn publish_packet(v5: bool, topic: &str, qos: u8, pkid: u16, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn publish_packet(v5: bool, topic: &str, qos: u8, pkid: u16, payload: &[u8]) -> Vec<u8> {
     let mut body = text(topic);
     if qos > 0 {
         body.extend(pkid.to_be_bytes());

@@ -32,10 +32,13 @@ use unifyit_relay::{
 };
 
 /// Longest wait for anything in these tests.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Names a state folder to share with a site in another process.
+pub(crate) const STATE: &str = "UNIFYIT_TEST_STATE";
 
 /// Waits until `check` gives something, and fails with `what` when it does not.
-pub async fn until<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
+pub(crate) async fn until<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = check() {
@@ -48,7 +51,7 @@ pub async fn until<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
 
 /// Lets everybody in who is not on the list.
 #[derive(Debug, Default)]
-pub struct Gatekeeper(pub Mutex<HashSet<DeviceId>>);
+pub(crate) struct Gatekeeper(pub(crate) Mutex<HashSet<DeviceId>>);
 
 impl Admission for Gatekeeper {
     fn admit(&self, device: DeviceId, _certificate_sha256: &[u8; 32]) -> bool {
@@ -57,12 +60,12 @@ impl Admission for Gatekeeper {
 }
 
 /// The authority of the test's organization.
-pub fn authority() -> Signer25519 {
+pub(crate) fn authority() -> Signer25519 {
     Signer25519::from_seed(&[7; 32])
 }
 
 /// An enrolled relay's identity in a folder.
-pub fn enrolled(folder: &StateFolder) -> Identity {
+pub(crate) fn enrolled(folder: &StateFolder) -> Identity {
     let now = OffsetDateTime::now_utc();
     let keys = Keys::load_or_make(folder, now).unwrap();
     let (organization, site) = (OrganizationId::generate(), SiteId::generate());
@@ -96,7 +99,7 @@ pub fn enrolled(folder: &StateFolder) -> Identity {
 }
 
 /// Settings for a test: every port is the system's choice.
-pub fn config(state: &std::path::Path) -> Config {
+pub(crate) fn config(state: &std::path::Path) -> Config {
     let mut config = Config { state: state.into(), ..Config::default() };
     let anywhere: SocketAddr = "127.0.0.1:0".parse().unwrap();
     config.listen.mqtt = anywhere;
@@ -109,32 +112,32 @@ pub fn config(state: &std::path::Path) -> Config {
 
 /// A certificate and its key, also as files for other programs.
 #[derive(Debug)]
-pub struct Device {
-    pub id: DeviceId,
-    pub certificate: CertificateDer<'static>,
-    pub key: KeyPair,
-    pub certificate_file: PathBuf,
-    pub key_file: PathBuf,
+pub(crate) struct Device {
+    pub(crate) id: DeviceId,
+    pub(crate) certificate: CertificateDer<'static>,
+    pub(crate) key: KeyPair,
+    pub(crate) certificate_file: PathBuf,
+    pub(crate) key_file: PathBuf,
 }
 
 impl Device {
-    pub fn private_key(&self) -> PrivateKeyDer<'static> {
+    pub(crate) fn private_key(&self) -> PrivateKeyDer<'static> {
         PrivateKeyDer::Pkcs8(self.key.serialize_der().into())
     }
 }
 
 /// The running front.
-pub struct Site {
-    pub identity: Arc<Identity>,
-    pub address: SocketAddr,
-    pub handle: BrokerHandle,
-    pub gatekeeper: Arc<Gatekeeper>,
-    pub telemetry: Telemetry,
-    pub ca_file: PathBuf,
-    pub events: Arc<Mutex<Vec<BrokerEvent>>>,
+pub(crate) struct Site {
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) address: SocketAddr,
+    pub(crate) handle: BrokerHandle,
+    pub(crate) gatekeeper: Arc<Gatekeeper>,
+    pub(crate) telemetry: Telemetry,
+    pub(crate) ca_file: PathBuf,
+    pub(crate) events: Arc<Mutex<Vec<BrokerEvent>>>,
     /// Whether the stand-in for ingest takes events.
-    pub ingest: watch::Sender<bool>,
-    pub cancel: CancellationToken,
+    pub(crate) ingest: watch::Sender<bool>,
+    pub(crate) cancel: CancellationToken,
     folder: tempfile::TempDir,
 }
 
@@ -151,14 +154,16 @@ impl Drop for Site {
 }
 
 impl Site {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_with(|_| {}).await
     }
 
-    pub async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let folder = tempfile::tempdir().unwrap();
-        let state = StateFolder::open(&folder.path().join("state")).unwrap();
+        let shared = std::env::var_os(STATE).map(PathBuf::from);
+        let state = shared.unwrap_or_else(|| folder.path().join("state"));
+        let state = StateFolder::open(&state).unwrap();
         let identity = Arc::new(enrolled(&state));
         let mut config = config(state.path());
         change(&mut config);
@@ -192,12 +197,17 @@ impl Site {
         }
     }
 
-    pub fn device(&self) -> Device {
+    /// The state folder.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
+    pub(crate) fn device(&self) -> Device {
         self.device_named(DeviceId::generate())
     }
 
     /// A further certificate for a device.
-    pub fn device_named(&self, id: DeviceId) -> Device {
+    pub(crate) fn device_named(&self, id: DeviceId) -> Device {
         let key = KeyPair::generate().unwrap();
         let request = CertificateParams::default().serialize_request(&key).unwrap();
         let ca = &self.identity.keys.ca;
@@ -213,18 +223,18 @@ impl Site {
     }
 
     /// Waits for an event that `pick` takes, looking at all since the start.
-    pub async fn event<T>(&self, what: &str, pick: impl Fn(&BrokerEvent) -> Option<T>) -> T {
+    pub(crate) async fn event<T>(&self, what: &str, pick: impl Fn(&BrokerEvent) -> Option<T>) -> T {
         until(what, || self.events.lock().unwrap().iter().find_map(&pick)).await
     }
 
-    pub async fn subscribed(&self, id: DeviceId) {
+    pub(crate) async fn subscribed(&self, id: DeviceId) {
         self.event("a subscription", |event| {
             matches!(event, BrokerEvent::Subscribed { device, .. } if *device == id).then_some(())
         })
         .await;
     }
 
-    pub async fn message(&self, id: DeviceId, wanted: topics::Up) -> Bytes {
+    pub(crate) async fn message(&self, id: DeviceId, wanted: topics::Up) -> Bytes {
         self.event("a message", |event| match event {
             BrokerEvent::Message { device, kind, payload, .. }
                 if *device == id && *kind == wanted =>
@@ -236,7 +246,7 @@ impl Site {
         .await
     }
 
-    pub async fn disconnected(&self, id: DeviceId) -> String {
+    pub(crate) async fn disconnected(&self, id: DeviceId) -> String {
         self.event("a disconnection", |event| match event {
             BrokerEvent::Disconnected { device, reason, .. } if *device == id => {
                 Some(reason.clone())
@@ -247,7 +257,7 @@ impl Site {
     }
 
     /// Present value of a metric, summed over its labels.
-    pub fn metric(&self, name: &str) -> f64 {
+    pub(crate) fn metric(&self, name: &str) -> f64 {
         let name = format!("unifyit_relay_{name}");
         self.telemetry
             .render()
