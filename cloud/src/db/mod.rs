@@ -70,6 +70,8 @@ impl Db {
         let connect = connect.application_name("unifyit-cloud").options([
             ("statement_timeout", "30s"),
             ("idle_in_transaction_session_timeout", "30s"),
+            // Compiling a statement costs more than any of ours takes.
+            ("jit", "off"),
         ]);
         let pool = PgPoolOptions::new()
             .max_connections(options.connections)

@@ -177,6 +177,14 @@ impl From<DbError> for Problem {
                 tracing::warn!(%error, "row security refused a write");
                 Self::forbidden()
             }
+            // A value that a client made up (inside a cursor, say) and that the
+            // database cannot read.
+            DbError::Query(sqlx::Error::Database(said))
+                if said.code().is_some_and(|code| code.starts_with("22")) =>
+            {
+                tracing::info!(%error, "a request held a value that cannot be read");
+                Self::malformed("A value of the request cannot be read.")
+            }
             DbError::Query(_) => {
                 tracing::error!(%error, "a statement failed");
                 Self::internal()

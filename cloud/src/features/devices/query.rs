@@ -44,6 +44,7 @@ pub struct DeviceQuery {
 /// A column to sort by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sort {
+    field: &'static str,
     expression: &'static str,
     sql_type: &'static str,
     join: bool,
@@ -61,24 +62,40 @@ impl Sort {
     fn parse(text: Option<&str>) -> Result<Self, Problem> {
         let text = text.filter(|t| !t.is_empty()).unwrap_or("name");
         let (descending, field) = text.strip_prefix('-').map_or((false, text), |f| (true, f));
-        let sort = |expression, sql_type, join| Self { expression, sql_type, join, descending };
+        let sort = |field, expression, sql_type, join| Self {
+            field,
+            expression,
+            sql_type,
+            join,
+            descending,
+        };
         Ok(match field {
-            "name" => sort("d.name_key", "text COLLATE \"C\"", false),
-            "hostname" => sort("lower(d.hostname) COLLATE \"C\"", "text COLLATE \"C\"", false),
-            "last_seen" => sort(SEEN, "timestamptz", false),
-            "state" => sort(STATE, "text", true),
-            "os_name" | "os" => sort("d.os_name COLLATE \"C\"", "text COLLATE \"C\"", false),
-            "organization_name" | "organization" => {
-                sort("lower(o.name) COLLATE \"C\"", "text COLLATE \"C\"", true)
+            "name" => sort("name", "d.name_key", "text COLLATE \"C\"", false),
+            "hostname" => {
+                sort("hostname", "lower(d.hostname) COLLATE \"C\"", "text COLLATE \"C\"", false)
             }
-            "site_name" | "site" => sort("lower(s.name) COLLATE \"C\"", "text COLLATE \"C\"", true),
-            "cpu_pct" | "cpu" => sort("coalesce(d.cpu_pct, -1)", "real", false),
-            "memory_pct" | "memory" => sort("coalesce(d.memory_pct, -1)", "real", false),
-            "disk_pct" | "disk" => sort("coalesce(d.disk_pct, -1)", "real", false),
-            "agent_version" => sort("d.agent_version COLLATE \"C\"", "text COLLATE \"C\"", false),
-            "address" => sort("d.address COLLATE \"C\"", "text COLLATE \"C\"", false),
-            "arch" => sort("d.arch COLLATE \"C\"", "text COLLATE \"C\"", false),
-            "enrolled_at" => sort("d.enrolled_at", "timestamptz", false),
+            "last_seen" => sort("last_seen", SEEN, "timestamptz", false),
+            "state" => sort("state", STATE, "text", true),
+            "os_name" | "os" => {
+                sort("os_name", "d.os_name COLLATE \"C\"", "text COLLATE \"C\"", false)
+            }
+            "organization_name" | "organization" => {
+                sort("organization_name", "lower(o.name) COLLATE \"C\"", "text COLLATE \"C\"", true)
+            }
+            "site_name" | "site" => {
+                sort("site_name", "lower(s.name) COLLATE \"C\"", "text COLLATE \"C\"", true)
+            }
+            "cpu_pct" | "cpu" => sort("cpu_pct", "coalesce(d.cpu_pct, -1)", "real", false),
+            "memory_pct" | "memory" => {
+                sort("memory_pct", "coalesce(d.memory_pct, -1)", "real", false)
+            }
+            "disk_pct" | "disk" => sort("disk_pct", "coalesce(d.disk_pct, -1)", "real", false),
+            "agent_version" => {
+                sort("agent_version", "d.agent_version COLLATE \"C\"", "text COLLATE \"C\"", false)
+            }
+            "address" => sort("address", "d.address COLLATE \"C\"", "text COLLATE \"C\"", false),
+            "arch" => sort("arch", "d.arch COLLATE \"C\"", "text COLLATE \"C\"", false),
+            "enrolled_at" => sort("enrolled_at", "d.enrolled_at", "timestamptz", false),
             _ => {
                 return Err(Problem::invalid(
                     "Devices can be sorted by name, hostname, last_seen, state, os_name, organization_name, site_name, \
@@ -131,10 +148,18 @@ impl DeviceQuery {
         if q.len() > MAX_SEARCH {
             return Err(Problem::invalid("The search text is too long; 200 characters at most."));
         }
+        let sort = Sort::parse(self.sort.as_deref())?;
+        let after = self.cursor.as_deref().filter(|c| !c.is_empty());
+        let after: Option<(String, String, Uuid)> = after.map(from_cursor).transpose()?;
+        if after.as_ref().is_some_and(|(field, ..)| field != sort.field) {
+            return Err(Problem::malformed(
+                "The cursor belongs to another order. Start again without a cursor.",
+            ));
+        }
         Ok(Checked {
             limit: crate::http::PageQuery { limit: self.limit, cursor: None }.limit(),
-            sort: Sort::parse(self.sort.as_deref())?,
-            after: self.cursor.as_deref().filter(|c| !c.is_empty()).map(from_cursor).transpose()?,
+            sort,
+            after: after.map(|(_, key, id)| (key, id)),
             words: q.to_lowercase().split_whitespace().map(str::to_owned).collect(),
             organization: self.organization_id,
             sites: sites.map_err(|_| Problem::invalid("site_id must be ids of sites."))?,
@@ -219,7 +244,7 @@ impl Checked {
 
     /// Ids and sort values of the page, plus one.
     pub(super) fn page(&self, scope: Option<&Scope>) -> QueryBuilder<Postgres> {
-        let Sort { expression, sql_type, join, descending } = self.sort;
+        let Sort { expression, sql_type, join, descending, .. } = self.sort;
         let mut query = QueryBuilder::new("SELECT d.id, (");
         query.push(expression).push(")::text AS sort_key FROM devices d");
         if join || self.needs_relay(None) {
@@ -279,7 +304,7 @@ impl Checked {
     }
 
     /// The cursor after a row.
-    pub(super) fn cursor(key: &str, id: Uuid) -> String {
-        cursor(&(key, id))
+    pub(super) fn cursor(&self, key: &str, id: Uuid) -> String {
+        cursor(&(self.sort.field, key, id))
     }
 }

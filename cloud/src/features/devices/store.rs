@@ -56,7 +56,7 @@ pub(super) async fn list(tx: &mut TenantTx, query: &Checked) -> Result<DevicePag
     let limit = usize::try_from(query.limit).unwrap_or_default();
     let more = keys.len() > limit;
     keys.truncate(limit);
-    let next_cursor = keys.last().filter(|_| more).map(|(id, key)| Checked::cursor(key, *id));
+    let next_cursor = keys.last().filter(|_| more).map(|(id, key)| query.cursor(key, *id));
     let ids: Vec<DeviceId> = keys.iter().map(|(id, _)| DeviceId(*id)).collect();
     Ok(DevicePage { items: items(tx, &ids).await?, next_cursor, total })
 }

@@ -169,7 +169,7 @@ impl SiteRow {
 
 /// An install token in a list: without its text, which is shown once.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema, sqlx::FromRow)]
-pub struct InstallTokenItem {
+pub(super) struct InstallTokenItem {
     /// Identity.
     pub id: Uuid,
     /// `relay` or `agent`.
@@ -193,7 +193,7 @@ pub struct InstallTokenItem {
 
 /// A fresh install token. Its text is shown only now.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct NewInstallToken {
+pub(super) struct NewInstallToken {
     /// Identity.
     pub id: Uuid,
     /// `relay` or `agent`.

@@ -25,7 +25,7 @@ const TIGHT: u64 = 256 * 1024 * 1024;
 
 /// Judges by the connection and the last report.
 #[must_use]
-pub fn state(enrolled: bool, online: bool, status: &RelayStatus) -> SiteState {
+pub(super) fn state(enrolled: bool, online: bool, status: &RelayStatus) -> SiteState {
     let reported = status.at_ms > 0;
     match (enrolled, online) {
         (false, _) => SiteState::NoRelay,
@@ -42,7 +42,7 @@ pub fn state(enrolled: bool, online: bool, status: &RelayStatus) -> SiteState {
 /// Addresses for a relay's token: where the cloud listens on any interface, the
 /// host that browsers use takes its place, because nobody can dial "any".
 #[must_use]
-pub fn dialable(announced: &[String], public_url: &str) -> Vec<String> {
+pub(super) fn dialable(announced: &[String], public_url: &str) -> Vec<String> {
     let host = public_url.split_once("://").map_or(public_url, |(_, rest)| rest);
     let host = host.split('/').next().unwrap_or_default();
     let host = match host.strip_prefix('[').and_then(|h| h.split_once(']')) {
@@ -68,7 +68,7 @@ pub fn dialable(announced: &[String], public_url: &str) -> Vec<String> {
 
 /// Whether a PIN for the local UI is acceptable: 6 to 12 digits, not all equal.
 #[must_use]
-pub fn acceptable_pin(pin: &str) -> bool {
+pub(super) fn acceptable_pin(pin: &str) -> bool {
     let digits = (6..=12).contains(&pin.len()) && pin.bytes().all(|b| b.is_ascii_digit());
     digits && pin.bytes().any(|b| Some(b) != pin.bytes().next())
 }

@@ -3,7 +3,7 @@
 use crate::{
     audit::{self, AuditActor, AuditTarget},
     auth::{PasswordError, Passwords},
-    db::{Db, DbError, Scope},
+    db::{Db, DbError, Scope, TenantTx},
     features::tenants,
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -65,12 +65,11 @@ pub async fn run(
     if !valid || email.len() > 254 || email.chars().any(char::is_whitespace) {
         return Err(BootstrapError::Email(email.to_owned()));
     }
+    refuse_second(&mut db.tenant(&Scope::Platform).await?).await?;
     let hash = Passwords::new()?.hash(password).await?;
     let mut tx = db.tenant(&Scope::Platform).await?;
     sqlx::query("SELECT pg_advisory_xact_lock(7161, 1)").execute(&mut *tx).await?;
-    if sqlx::query_scalar("SELECT any_user()").fetch_one(&mut *tx).await? {
-        return Err(BootstrapError::Done);
-    }
+    refuse_second(&mut tx).await?;
     let (partner, user) = (PartnerId::generate(), UserId::generate());
     tenants::store::create_partner(&mut tx, partner, partner_name).await?;
     sqlx::query("INSERT INTO users (id, email, name, password_hash) VALUES ($1, $2, $3, $4)")
@@ -92,4 +91,9 @@ pub async fn run(
         .await?;
     tx.commit().await?;
     Ok(())
+}
+
+async fn refuse_second(tx: &mut TenantTx) -> Result<(), BootstrapError> {
+    let done: bool = sqlx::query_scalar("SELECT any_user()").fetch_one(&mut **tx).await?;
+    if done { Err(BootstrapError::Done) } else { Ok(()) }
 }
