@@ -6,6 +6,7 @@ use serde::Serialize;
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::ExitCode,
     time::Duration,
 };
 use tokio::signal::unix::{SignalKind, signal};
@@ -52,14 +53,25 @@ struct RunFile {
 }
 
 #[tokio::main]
-async fn main() -> Result<()> {
+#[expect(clippy::print_stderr, reason = "for the person who started it")]
+async fn main() -> ExitCode {
     let Command::Run { state, devices, port_base } = Args::parse().command;
+    match run(&state, devices, port_base).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(state: &Path, devices: usize, port_base: Option<u16>) -> Result<()> {
     let ports = port_base.map_or_else(Ports::default, Ports::from_base);
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;
 
-    fs::create_dir_all(&state)?;
+    fs::create_dir_all(state)?;
     let state = state.canonicalize()?;
     let one = Running::claim(&state)?;
     let run_file = state.join("run.json");
