@@ -25,6 +25,9 @@ use unifyit_protocol::{
 
 /// Frames that wait for their commit.
 const QUEUE: usize = 64;
+/// Answers that wait to be sent: more than the cloud has frames in flight, so
+/// that this task never waits for the session while the session waits for it.
+const ANSWERS: usize = 2048;
 
 /// What the downlink works with.
 #[derive(Clone)]
@@ -59,7 +62,7 @@ impl Downlink {
         let mut receiver = Receiver::new(&[Lane::Urgent], known.then_some(at));
         let resume = receiver.resume();
         let (frames, queue) = mpsc::channel(QUEUE);
-        let (answer, answers) = mpsc::channel(QUEUE);
+        let (answer, answers) = mpsc::channel(ANSWERS);
         tokio::spawn(run(parts, receiver, queue, answer));
         Ok((Self { frames, answers }, resume))
     }

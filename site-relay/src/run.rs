@@ -6,13 +6,14 @@
 //! a half-working relay. Nothing here waits for the cloud (G9).
 
 use crate::{
+    blobs::{self, Blobs},
     broker::{Admission, Broker},
     cache::{self, Cache},
     config::Config,
     enroll::agents::AgentEnroller,
     http::{
         admin::{self, Health},
-        agents::AgentHttps,
+        agents::{AgentHttps, only_devices},
     },
     identity::{Identity, folder::StateFolder, names, server::ServerCertificate},
     lifecycle::Lifecycle,
@@ -32,6 +33,9 @@ use unifyit_protocol::config::SiteConfig;
 
 /// Name of the file that says where the relay listens.
 pub const RUNTIME_FILE: &str = "runtime.json";
+
+/// Space for files that devices fetch through the relay.
+const BLOB_BYTES: u64 = 4 << 30;
 
 /// Where a running relay listens.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,12 +107,13 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
     let enroller = Arc::new(AgentEnroller::new(
         Arc::clone(&identity),
         store.clone(),
-        admission,
+        Arc::clone(&admission),
         reachable(runtime.mqtt),
         &config,
         &telemetry,
     ));
 
+    let blobs = Blobs::open(&config.state, BLOB_BYTES, &telemetry)?;
     let store_settings = store.site_config();
     let site = SiteParts {
         store,
@@ -130,7 +135,8 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
         enrolment_pin_hash: identity.record.ui_pin_hash.clone(),
         started: Instant::now(),
     });
-    life.spawn_inner("site", site::run_with(site, shadows, uplink));
+    let files = only_devices(blobs::router(blobs.clone()), admission);
+    life.spawn_inner("site", site::run_with(site, shadows, uplink, blobs));
     life.spawn_outer("local UI", {
         let cancel = life.accepting();
         async move {
@@ -153,7 +159,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
         }
     });
     life.spawn_outer("agents' HTTPS", {
-        let (router, cancel) = (enroller.router(), life.accepting());
+        let (router, cancel) = (enroller.router().merge(files), life.accepting());
         async move {
             https.serve(router, cancel).await;
             Ok(())

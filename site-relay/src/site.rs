@@ -1,6 +1,7 @@
 //! Joins store, broker and cloud: ingest, rollup, fan-out, downlink and uplink.
 
 use crate::{
+    blobs::Blobs,
     broker::{BrokerEvent, BrokerHandle},
     config::Config,
     downlink::DownlinkParts,
@@ -49,14 +50,6 @@ pub struct SiteParts {
     pub cancel: CancellationToken,
 }
 
-/// Runs until cancelled; returns when what was accepted is durable.
-///
-/// # Errors
-/// When a part fails for good; the relay then stops and is started anew.
-pub async fn run(parts: SiteParts) -> anyhow::Result<()> {
-    run_with(parts, Shadows::default(), watch::Sender::new(unconnected())).await
-}
-
 /// The uplink before its first attempt.
 #[must_use]
 pub fn unconnected() -> UplinkState {
@@ -64,14 +57,16 @@ pub fn unconnected() -> UplinkState {
     UplinkState { up: false, since_ms, reason: "Not connected yet.".into() }
 }
 
-/// Runs as [`run`] does, with shadows and the uplink's state shared with others.
+/// Runs until cancelled; returns when what was accepted is durable. Shadows, the
+/// uplink's state and files are shared with others.
 ///
 /// # Errors
-/// As [`run`].
+/// When the store cannot be read at start.
 pub async fn run_with(
     parts: SiteParts,
     shadows: Shadows,
     state: watch::Sender<UplinkState>,
+    blobs: Blobs,
 ) -> anyhow::Result<()> {
     let SiteParts { store, broker, events, identity, config, lan_https, telemetry, cancel } = parts;
     store.register(&telemetry);
@@ -111,6 +106,7 @@ pub async fn run_with(
             ca_fingerprint: identity.ca_fingerprint(),
         },
         tunnels,
+        blobs,
         state: state.clone(),
         cancel: cancel.child_token(),
     };

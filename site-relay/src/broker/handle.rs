@@ -91,6 +91,15 @@ impl BrokerHandle {
     }
 }
 
+#[cfg(test)]
+impl BrokerHandle {
+    /// A broker without sessions, for tests of other parts.
+    pub(crate) fn detached() -> Self {
+        let metrics = Metrics::new(&crate::telemetry::Telemetry::new());
+        Self(Arc::new(Table::new(BrokerLimits::default(), metrics)))
+    }
+}
+
 /// All sessions, one a device.
 #[derive(Debug)]
 pub(super) struct Table {

@@ -1,1 +1,167 @@
+//! The courier's plan, and commands through the inbox.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+use super::plan::Plan;
+use crate::{
+    downlink::take_records,
+    store::{inbox, tests::Rig, tests::START_MS, txn::NewCommand},
+};
+use unifyit_protocol::{
+    command::{Action, Command, Targets},
+    ids::{CommandId, DeviceId, OrganizationId},
+    lane::{Ack, Lane},
+    link::{DeliverCommand, DownRecord, UpRecord},
+    outcome::Status,
+    signing::Signer25519,
+};
+
+fn deliver(devices: Vec<DeviceId>, expires_ms: u64) -> DeliverCommand {
+    let id = CommandId::generate();
+    let command = Command {
+        id,
+        organization: OrganizationId::generate(),
+        targets: Targets::Devices(devices.clone()),
+        action: Action::Cancel { command: CommandId::generate() },
+        not_before_ms: 0,
+        expires_ms,
+        counter: 1,
+    };
+    let signed = Signer25519::from_seed(&[7; 32]).sign(&command, None).unwrap();
+    DeliverCommand { command: id, devices, expires_ms, signed }
+}
+
+async fn statuses(rig: &Rig) -> Vec<(DeviceId, Status)> {
+    let progress = rig.waiting(Lane::Urgent).await.into_iter().filter_map(|r| match r {
+        UpRecord::Progress(p) => Some(p),
+        _ => None,
+    });
+    progress.flatten().map(|p| (p.device, p.event.status)).collect()
+}
+
+fn planned(devices: &[DeviceId], expires_ms: u64) -> (Plan, CommandId) {
+    let mut plan = Plan::default();
+    let command = CommandId::generate();
+    plan.add(NewCommand {
+        command,
+        payload: vec![1].into(),
+        expires_ms,
+        devices: devices.to_vec(),
+    });
+    (plan, command)
+}
+
+#[test]
+fn a_silent_device_gets_its_command_again_until_it_answers() {
+    let device = DeviceId::generate();
+    let (mut plan, command) = planned(&[device], 1_000_000);
+    assert!(plan.sent(device, command, 0));
+    assert!(plan.silent(4_999).is_empty());
+    assert_eq!(plan.silent(5_000), [(device, command)]);
+    assert!(!plan.sent(device, command, 5_000), "it is told as sent once");
+    assert!(plan.silent(14_999).is_empty(), "pauses grow");
+    assert_eq!(plan.silent(15_000), [(device, command)]);
+    assert!(plan.answered(&[(device, command, Status::Running)]).is_empty());
+    assert!(plan.silent(900_000).is_empty());
+    assert!(plan.open_for(device).is_empty());
+    assert_eq!(plan.answered(&[(device, command, Status::Succeeded)]), [command]);
+}
+
+#[test]
+fn a_device_that_returns_gets_what_it_has_not_answered() {
+    let (away, done) = (DeviceId::generate(), DeviceId::generate());
+    let (mut plan, command) = planned(&[away, done], 1_000_000);
+    plan.sent(done, command, 0);
+    plan.answered(&[(done, command, Status::Failed)]);
+    assert_eq!(plan.open_for(away), [(away, command)]);
+    assert!(plan.open_for(done).is_empty());
+}
+
+#[test]
+fn only_devices_that_did_not_start_expire() {
+    let (offline, silent, running) =
+        (DeviceId::generate(), DeviceId::generate(), DeviceId::generate());
+    let (mut plan, command) = planned(&[offline, silent, running], 10_000);
+    plan.sent(silent, command, 9_000);
+    plan.sent(running, command, 9_000);
+    plan.answered(&[(running, command, Status::Running)]);
+    assert!(plan.expired(9_999).is_empty());
+    assert_eq!(plan.expired(10_000), [(command, vec![offline])]);
+    assert!(plan.payload(command, 10_000).is_none(), "it is not handed out any more");
+    assert!(plan.expired(39_999).is_empty(), "it may have started in time and tell so");
+    assert_eq!(plan.expired(40_000), [(command, vec![silent])]);
+    assert_eq!(plan.answered(&[(running, command, Status::Succeeded)]), [command]);
+}
+
+#[tokio::test]
+async fn a_record_of_the_cloud_is_applied_once() {
+    let rig = Rig::new();
+    let device = rig.enrol().await;
+    let record = DownRecord::Command(deliver(vec![device], START_MS + 60_000)).encode().unwrap();
+    let ack = |through| Ack { lane: Lane::Urgent, epoch: 5, through };
+    let (first, again) = (vec![(1, record.clone())], vec![(1, record)]);
+    let one = rig.store.write(move |txn| take_records(txn, ack(1), first)).await.unwrap();
+    assert_eq!(one.unwrap().commands[0].devices, [device]);
+    let rig = rig.crash();
+    let two = rig.store.write(move |txn| take_records(txn, ack(1), again)).await.unwrap();
+    assert!(two.is_none(), "the position moved with the effect");
+    let loaded = rig.store.read(inbox::load).await.unwrap();
+    assert_eq!(loaded[0].statuses, [(device, Status::Pending)]);
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_read_does_not_stop_the_next() {
+    let rig = Rig::new();
+    let device = rig.enrol().await;
+    let good = DownRecord::RevokeDevice(device).encode().unwrap();
+    let records = vec![(1, vec![0xff, 1, 2]), (2, good)];
+    let becomes = Ack { lane: Lane::Urgent, epoch: 5, through: 2 };
+    let effects = rig.store.write(move |txn| take_records(txn, becomes, records)).await.unwrap();
+    let effects = effects.unwrap();
+    assert_eq!((effects.unknown, effects.revoked), (1, vec![device]));
+    assert!(rig.store.device(device).unwrap().revoked);
+}
+
+#[tokio::test]
+async fn an_empty_list_means_every_device_of_the_site() {
+    let rig = Rig::new();
+    let (a, b, out) = (rig.enrol().await, rig.enrol().await, rig.enrol().await);
+    rig.store.write(move |txn| txn.revoke_device(out)).await.unwrap();
+    let deliver = deliver(Vec::new(), START_MS + 60_000);
+    let new = rig.store.write(move |txn| txn.take_command(deliver)).await.unwrap().unwrap();
+    let mut devices = new.devices;
+    devices.sort();
+    let mut want = vec![a, b];
+    want.sort();
+    assert_eq!(devices, want);
+}
+
+#[tokio::test]
+async fn strangers_are_refused_and_late_commands_expire_at_once() {
+    let rig = Rig::new();
+    let (known, stranger) = (rig.enrol().await, DeviceId::generate());
+    let first = deliver(vec![stranger], START_MS + 60_000);
+    assert!(rig.store.write(move |txn| txn.take_command(first)).await.unwrap().is_none());
+    let second = deliver(vec![known], START_MS);
+    assert!(rig.store.write(move |txn| txn.take_command(second)).await.unwrap().is_none());
+    assert_eq!(statuses(&rig).await, [(stranger, Status::Refused), (known, Status::Expired)]);
+}
+
+#[tokio::test]
+async fn a_finished_command_is_forgotten_only_after_its_expiry() {
+    let rig = Rig::new();
+    let device = rig.enrol().await;
+    let deliver = deliver(vec![device], START_MS + 60_000);
+    let (id, again) = (deliver.command, deliver.clone());
+    rig.store.write(move |txn| txn.take_command(deliver)).await.unwrap().unwrap();
+    rig.store.write(move |txn| txn.mark_sent(id, &[device])).await.unwrap();
+    rig.pass_ms(120_000);
+    let gone = rig.store.write(move |txn| txn.expire(id, &[device])).await.unwrap();
+    assert_eq!(gone, [device]);
+    rig.store.write(move |txn| txn.finish_command(id)).await.unwrap();
+    assert!(rig.store.read(inbox::load).await.unwrap().is_empty());
+    let repeat = rig.store.write(move |txn| txn.take_command(again)).await.unwrap();
+    assert!(repeat.is_none(), "a repeat is recognised");
+    assert_eq!(statuses(&rig).await, [(device, Status::Sent), (device, Status::Expired)]);
+    rig.pass_ms(2 * 3_600_000);
+    assert_eq!(rig.store.write(|txn| txn.prune_inbox()).await.unwrap(), [id]);
+}

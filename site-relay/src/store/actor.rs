@@ -20,7 +20,10 @@ use std::{
     collections::{HashMap, HashSet},
     fs,
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock, PoisonError, RwLock, atomic::AtomicBool, atomic::Ordering},
+    sync::{
+        Arc, OnceLock, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::Instant,
 };
 use tokio::sync::{mpsc, watch};
@@ -73,6 +76,10 @@ pub(crate) struct Core {
     pub(crate) lanes: watch::Sender<Lanes>,
     /// Whether the disk is nearly full.
     pub(crate) pressure: AtomicBool,
+    /// Whether a commit failed for want of space since something was dropped.
+    pub(crate) full: AtomicBool,
+    /// Size of the file when something was last dropped under pressure.
+    pub(crate) stood: AtomicU64,
     /// Metrics, once somebody wants them.
     pub(crate) metrics: OnceLock<StoreMetrics>,
     /// The time.
@@ -91,6 +98,8 @@ impl Core {
             site: watch::Sender::new(SiteConfig::default()),
             lanes: watch::Sender::new(Lanes::default()),
             pressure: AtomicBool::new(false),
+            full: AtomicBool::new(false),
+            stood: AtomicU64::new(0),
             metrics: OnceLock::new(),
             clock,
         };
@@ -323,7 +332,7 @@ impl Writer {
     /// after an I/O error, and the memory of the writer is ahead of the file.
     fn recover(&mut self, error: &StoreError) {
         if *error == StoreError::Full {
-            self.core.pressure.store(true, Ordering::Relaxed);
+            self.core.full.store(true, Ordering::Relaxed);
             self.core.drop_ballast();
         }
         let again = self.core.reopen().and_then(|()| self.core.with_database(Mem::load));

@@ -28,6 +28,8 @@ pub struct Quotas {
     pub keep_free: u64,
     /// Minutes that raw samples are kept.
     pub raw_min: u64,
+    /// Bytes of the file beyond which only the latest raw samples are kept.
+    pub file: u64,
 }
 
 impl Quotas {
@@ -35,7 +37,12 @@ impl Quotas {
     /// for state and output.
     #[must_use]
     pub fn of_total(total: u64, keep_free: u64, raw_min: u64) -> Self {
-        Self { lanes: [total / 5, total / 20 * 3, total / 20 * 3, total / 2], keep_free, raw_min }
+        Self {
+            lanes: [total / 5, total / 20 * 3, total / 20 * 3, total / 2],
+            keep_free,
+            raw_min,
+            file: total,
+        }
     }
 }
 
@@ -75,10 +82,16 @@ impl StoreHandle {
         if !space.pressure {
             core.fill_ballast();
         }
+        let crowded = space.pressure || space.file > quotas.file;
+        // What is dropped makes room within the file, which keeps its size. So
+        // under pressure more goes only when the file grew or a commit failed.
+        let stood = core.stood.swap(space.file, Ordering::Relaxed);
+        let failed = core.full.swap(false, Ordering::Relaxed);
+        let squeeze = failed || (space.pressure && was && space.file > stood);
         let dropped = self
             .write(move |txn| {
                 let now_min = txn.now_ms / MINUTE_MS;
-                let raw_min = if space.pressure { RAW_FLOOR_MIN } else { quotas.raw_min };
+                let raw_min = if crowded { RAW_FLOOR_MIN } else { quotas.raw_min };
                 let pruned = txn.prune_raw(now_min.saturating_sub(raw_min))?;
                 txn.prune_inbox()?;
                 let mut dropped = Vec::new();
@@ -90,7 +103,7 @@ impl StoreHandle {
                         dropped.push((lane, txn.drop_oldest(lane, excess, OVER_QUOTA)?));
                     }
                 }
-                if space.pressure && pruned == 0 && dropped.is_empty() {
+                if squeeze && pruned == 0 && dropped.is_empty() {
                     for lane in DROP_ORDER {
                         let step = (txn.mem.lanes.of(lane).bytes / 8).max(STEP);
                         let lost = txn.drop_oldest(lane, step, DISK_FULL)?;

@@ -12,12 +12,18 @@ mod metrics;
 mod node;
 pub(crate) mod session;
 
-use crate::{telemetry::Telemetry, tunnel::Tunnels};
+#[cfg(test)]
+mod tests;
+
+use crate::{blobs::Blobs, telemetry::Telemetry, tunnel::Tunnels};
 use futures::StreamExt as _;
 use libp2p::{
-    Swarm,
+    PeerId, Swarm,
     identity::Keypair,
-    swarm::{SwarmEvent, dial_opts::DialOpts},
+    swarm::{
+        ConnectionId, SwarmEvent,
+        dial_opts::{DialOpts, PeerCondition},
+    },
 };
 use metrics::UplinkMetrics;
 use node::{Behaviour, Cloud};
@@ -35,7 +41,9 @@ const DIAL: Duration = Duration::from_secs(6);
 const PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
 /// A session of this length counts as a success: the next pause is short again.
 const GOOD_SESSION: Duration = Duration::from_secs(20);
-/// Longest wait for the connection to close after a farewell.
+/// How long the cloud has to take a farewell and close.
+const FAREWELL: Duration = Duration::from_millis(300);
+/// Longest wait for the connection to close.
 const CLOSING: Duration = Duration::from_secs(2);
 
 /// Whether the cloud is reached, for the local UI and the site's status.
@@ -56,6 +64,7 @@ pub(crate) struct Uplink {
     pub(crate) cloud_addresses: Vec<String>,
     pub(crate) session: SessionParts,
     pub(crate) tunnels: Tunnels,
+    pub(crate) blobs: Blobs,
     pub(crate) state: watch::Sender<UplinkState>,
     pub(crate) cancel: CancellationToken,
 }
@@ -73,6 +82,7 @@ impl Uplink {
         let inbound = control
             .accept(node::protocol(tunnel::PROTOCOL))
             .map_err(|e| NodeError::new(&e.to_string()))?;
+        self.blobs.attach(control.clone(), cloud.peer);
         let tunnels = tokio::spawn(self.tunnels.clone().serve(
             inbound,
             cloud.peer,
@@ -128,12 +138,16 @@ impl Uplink {
     async fn connect(&self, swarm: &mut Swarm<Behaviour>, cloud: &Cloud) -> Result<(), String> {
         let mut reason = String::new();
         for addresses in &cloud.tiers {
-            let options = DialOpts::peer_id(cloud.peer).addresses(addresses.clone()).build();
+            let options = DialOpts::peer_id(cloud.peer)
+                .condition(PeerCondition::Always)
+                .addresses(addresses.clone())
+                .build();
+            let attempt = options.connection_id();
             if let Err(error) = swarm.dial(options) {
                 reason = error.to_string();
                 continue;
             }
-            let connected = timeout(DIAL, connected(swarm, cloud.peer));
+            let connected = timeout(DIAL, connected(swarm, cloud.peer, attempt));
             let outcome = tokio::select! {
                 () = self.cancel.cancelled() => return Err("the relay is stopping".into()),
                 outcome = connected => outcome,
@@ -189,6 +203,11 @@ impl Uplink {
             }
         };
         session.abort();
+        if !matches!(ended, Ended::Lost(_)) {
+            // Closing a QUIC connection throws away what is on its way: the
+            // farewell gets a moment.
+            drop(timeout(FAREWELL, closed(swarm)).await);
+        }
         if swarm.disconnect_peer_id(peer).is_ok() {
             drop(timeout(CLOSING, closed(swarm)).await);
         }
@@ -196,11 +215,19 @@ impl Uplink {
     }
 }
 
-async fn connected(swarm: &mut Swarm<Behaviour>, peer: libp2p::PeerId) -> Result<(), String> {
+async fn connected(
+    swarm: &mut Swarm<Behaviour>,
+    peer: PeerId,
+    attempt: ConnectionId,
+) -> Result<(), String> {
     loop {
         match swarm.select_next_some().await {
             SwarmEvent::ConnectionEstablished { peer_id, .. } if peer_id == peer => return Ok(()),
-            SwarmEvent::OutgoingConnectionError { error, .. } => return Err(error.to_string()),
+            SwarmEvent::OutgoingConnectionError { connection_id, error, .. }
+                if connection_id == attempt =>
+            {
+                return Err(error.to_string());
+            }
             _ => {}
         }
     }

@@ -1,1 +1,0 @@
-//! Content-addressed files served to agents and fetched from the cloud.

@@ -1,0 +1,170 @@
+//! Content-addressed files: fetched from the cloud once, served to the site's
+//! devices.
+//!
+//! A file's name is the BLAKE3 hash of its content. A missing one is fetched
+//! over `/unifyit/blob/1` in ranges appended to a partial file, which survives
+//! cuts and restarts; only when the whole hashes to its name does it get that
+//! name. Devices that ask meanwhile wait for the same fetch. The folder is
+//! bounded: files that were not asked for longest go first.
+
+mod fetch;
+mod serve;
+
+#[cfg(test)]
+mod tests;
+
+use crate::telemetry::Telemetry;
+use blake3::Hash;
+use libp2p::PeerId;
+use libp2p_stream::Control;
+use prometheus::IntCounter;
+use std::{
+    collections::HashMap,
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::SystemTime,
+};
+
+pub use serve::router;
+
+/// Largest file, in bytes.
+const MAX_FILE: u64 = 2 << 30;
+/// Ending of a file that is not whole yet.
+const PARTIAL: &str = "part";
+
+/// Why there is no file.
+#[derive(Debug, thiserror::Error)]
+pub enum BlobError {
+    /// Neither here nor at the cloud.
+    #[error("there is no such file")]
+    Missing,
+    /// The cloud is not reached.
+    #[error("the file is not at this site and the cloud is not reached: {0}")]
+    Away(String),
+    /// What came is not what was asked for.
+    #[error("the cloud sent other bytes than were asked for; they were thrown away")]
+    Damaged,
+    /// Too large for this relay.
+    #[error("the file is {0} bytes long, more than this relay keeps")]
+    TooLarge(u64),
+    /// The disk failed.
+    #[error("the file cannot be kept: {0}")]
+    Disk(#[from] io::Error),
+}
+
+/// The files. Cheap to clone.
+#[derive(Clone)]
+pub struct Blobs(Arc<Shared>);
+
+impl std::fmt::Debug for Blobs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Blobs").field("folder", &self.0.folder).finish_non_exhaustive()
+    }
+}
+
+struct Shared {
+    folder: PathBuf,
+    quota: u64,
+    cloud: OnceLock<(Control, PeerId)>,
+    /// One fetch a file at a time; the entry goes with its last holder.
+    fetching: Mutex<HashMap<Hash, Arc<tokio::sync::Mutex<()>>>>,
+    fetched: IntCounter,
+    served: IntCounter,
+}
+
+impl Blobs {
+    /// Opens the folder `blobs` in the state folder.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn open(state: &Path, quota: u64, telemetry: &Telemetry) -> io::Result<Self> {
+        let folder = state.join("blobs");
+        std::fs::create_dir_all(&folder)?;
+        Ok(Self(Arc::new(Shared {
+            folder,
+            quota,
+            cloud: OnceLock::new(),
+            fetching: Mutex::default(),
+            fetched: telemetry.counter("blob_fetched_bytes", "Bytes of files from the cloud."),
+            served: telemetry.counter("blob_served_bytes", "Bytes of files asked for by devices."),
+        })))
+    }
+
+    /// The way to the cloud.
+    pub(crate) fn attach(&self, control: Control, cloud: PeerId) {
+        drop(self.0.cloud.set((control, cloud)));
+    }
+
+    /// Path of a whole file, fetched if it is not here.
+    ///
+    /// # Errors
+    /// [`BlobError`].
+    pub async fn get(&self, hash: Hash) -> Result<PathBuf, BlobError> {
+        let path = self.path(&hash);
+        if tokio::fs::try_exists(&path).await? {
+            touch(&path);
+            return Ok(path);
+        }
+        let lock = {
+            let mut fetching = self.0.fetching.lock().unwrap_or_else(PoisonError::into_inner);
+            fetching.retain(|_, lock| Arc::strong_count(lock) > 1);
+            Arc::clone(fetching.entry(hash).or_default())
+        };
+        let _one = lock.lock().await;
+        if !tokio::fs::try_exists(&path).await? {
+            let (control, cloud) = self
+                .0
+                .cloud
+                .get()
+                .cloned()
+                .ok_or_else(|| BlobError::Away("not connected yet".into()))?;
+            let partial = self.partial(&hash);
+            let size = fetch::fetch(control, cloud, hash, &partial, &self.0.fetched);
+            let size = size.await?;
+            self.make_room(size, &hash);
+            tokio::fs::rename(partial, &path).await?;
+        }
+        Ok(path)
+    }
+
+    fn path(&self, hash: &Hash) -> PathBuf {
+        self.0.folder.join(hash.to_hex().as_str())
+    }
+
+    fn partial(&self, hash: &Hash) -> PathBuf {
+        self.path(hash).with_extension(PARTIAL)
+    }
+
+    /// Removes files not asked for longest until `size` more bytes fit.
+    fn make_room(&self, size: u64, keep: &Hash) {
+        let kept = [self.path(keep), self.partial(keep)];
+        let Ok(entries) = std::fs::read_dir(&self.0.folder) else { return };
+        let mut files: Vec<(SystemTime, u64, PathBuf)> = entries
+            .filter_map(|entry| {
+                let entry = entry.ok()?;
+                let meta = entry.metadata().ok()?;
+                Some((meta.modified().ok()?, meta.len(), entry.path()))
+            })
+            .filter(|(_, _, path)| !kept.contains(path))
+            .collect();
+        files.sort();
+        let mut total: u64 = size + files.iter().map(|f| f.1).sum::<u64>();
+        for (_, bytes, path) in files {
+            if total <= self.0.quota {
+                return;
+            }
+            if std::fs::remove_file(&path).is_ok() {
+                total = total.saturating_sub(bytes);
+            }
+        }
+    }
+}
+
+/// Notes that a file was asked for.
+fn touch(path: &Path) {
+    if let Ok(file) = std::fs::File::options().append(true).open(path) {
+        // Only the order of eviction depends on it.
+        drop(file.set_modified(SystemTime::now()));
+    }
+}
