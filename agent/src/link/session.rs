@@ -46,7 +46,7 @@ use unifyit_protocol::{
 };
 
 const BACKOFF_FIRST: Duration = Duration::from_millis(400);
-const BACKOFF_LAST: Duration = Duration::from_secs(60);
+const BACKOFF_LAST: Duration = Duration::from_secs(15);
 /// Pause after the relay refused this very device.
 const REFUSED_PAUSE: Duration = Duration::from_secs(60);
 /// A connection that lasted this long was a good one.

@@ -146,6 +146,14 @@ impl Bench {
         }
     }
 
+    pub(crate) async fn wait_for(what: &str, holds: impl Fn() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !holds() {
+            assert!(Instant::now() < deadline, "{what} did not happen");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     /// Waits for the final event of a command.
     pub(crate) async fn outcome(&mut self, id: CommandId) -> CommandEvent {
         let is_it = move |e: &&CommandEvent| e.command == id && e.status.is_final();

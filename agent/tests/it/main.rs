@@ -12,5 +12,7 @@
 mod bench;
 mod cancel;
 mod crash;
+mod daemon;
+mod relay;
 mod script;
 mod terminal;

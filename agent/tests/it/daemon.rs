@@ -1,0 +1,178 @@
+//! The real daemon against the model relay.
+
+use crate::{
+    bench::{guard, helper, runs, sh, unique_sleep},
+    relay::Relay,
+};
+use std::{
+    path::Path,
+    process::{Output, Stdio},
+    time::Duration,
+};
+use tokio::process::{Child, Command};
+use unifyit_agent::clock::now_ms;
+use unifyit_protocol::{
+    command::{self, Action, Targets, Terminal},
+    ids::{CommandId, TunnelId},
+    inventory::Section,
+    live::{LiveDown, LiveUp, TunnelData},
+    outcome::Status,
+};
+
+fn daemon(state: &Path) -> Child {
+    Command::new(helper())
+        .args(["--state", &state.display().to_string(), "run"])
+        .env("UNIFYIT_LOG", "info")
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap()
+}
+
+fn order(action: Action) -> command::Command {
+    let (guard, _) = guard();
+    command::Command {
+        id: CommandId::generate(),
+        organization: guard.organization,
+        targets: Targets::Devices(vec![guard.device]),
+        action,
+        not_before_ms: 0,
+        expires_ms: now_ms() + 600_000,
+        counter: 1,
+    }
+}
+
+async fn ask_to_end(child: &mut Child) {
+    let pid = child.id().unwrap().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+    let ended = tokio::time::timeout(Duration::from_secs(20), child.wait()).await;
+    assert!(ended.expect("it does not end").unwrap().success());
+}
+
+async fn doctor(state: &Path) -> Output {
+    let state = state.display().to_string();
+    Command::new(helper()).args(["--state", &state, "doctor", "--json"]).output().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_daemon_reports_executes_types_and_ends_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let relay = Relay::start(dir.path()).await;
+    let mut child = daemon(dir.path());
+    relay.until("samples", |m| m.tables >= 1 && m.sample_times.len() >= 3).await;
+    let whole = |m: &crate::relay::Memory, s| m.sections.contains(&(s, true));
+    relay
+        .until("the inventory", |m| {
+            whole(m, Section::System) && whole(m, Section::Packages) && whole(m, Section::Disks)
+        })
+        .await;
+
+    let script = order(Action::Script(sh("echo here; exit 3")));
+    relay.send(&script);
+    relay
+        .until("the outcome", |m| {
+            m.events.iter().any(|e| e.command == script.id && e.exit_code == Some(3))
+        })
+        .await;
+    relay.until("durable output", |m| m.output == b"here\n").await;
+    relay.until("live output", |m| m.live.iter().any(|l| matches!(l, LiveUp::Output(_)))).await;
+
+    let tunnel = TunnelId::generate();
+    let terminal = Terminal { tunnel, cols: 80, rows: 24, user: None };
+    relay.send(&order(Action::Terminal(terminal)));
+    // Right behind the command: the keystrokes wait for the shell.
+    let data = b"echo ty''ped\r".to_vec();
+    relay.type_in(LiveDown::Data(TunnelData { tunnel, seq: 1, data }));
+    relay
+        .until("the echo", |m| {
+            let text: Vec<u8> = m
+                .live
+                .iter()
+                .filter_map(|l| if let LiveUp::Data(d) = l { Some(&d.data[..]) } else { None })
+                .collect::<Vec<_>>()
+                .concat();
+            String::from_utf8_lossy(&text).contains("typed")
+        })
+        .await;
+
+    let found = doctor(dir.path()).await;
+    let text = String::from_utf8_lossy(&found.stdout).into_owned();
+    assert!(text.contains("in use by the running agent"), "{text}");
+    assert!(text.contains("accepts this computer's certificate"), "{text}");
+    ask_to_end(&mut child).await;
+}
+
+#[tokio::test]
+async fn what_happened_while_the_relay_was_away_arrives_once_and_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut relay = Relay::start(dir.path()).await;
+    let mut child = daemon(dir.path());
+    let nap = unique_sleep();
+    let slow = order(Action::Script(sh(&format!(
+        "for i in 1 2 3 4 5 6; do echo line$i; sleep 0.5; done; : {nap}"
+    ))));
+    relay.send(&slow);
+    relay.until("the start", |m| m.events.iter().any(|e| e.command == slow.id)).await;
+    relay.stop().await;
+    let before = relay.memory.lock().unwrap().sample_times.len();
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    relay.come_back().await;
+    relay
+        .until("the outcome", |m| {
+            m.events.iter().any(|e| e.command == slow.id && e.status == Status::Succeeded)
+        })
+        .await;
+    relay.until("the samples", |m| m.sample_times.len() >= before + 4).await;
+    let memory = relay.memory.lock().unwrap();
+    assert_eq!(memory.output, b"line1\nline2\nline3\nline4\nline5\nline6\n");
+    assert!(memory.sample_times.is_sorted_by(|a, b| a < b), "{:?}", memory.sample_times);
+    let gap = memory.sample_times.windows(2).map(|w| w[1] - w[0]).max();
+    assert!(gap < Some(3000), "a hole of {gap:?} ms");
+    assert_eq!((memory.gaps, memory.hellos.len()), (0, 2));
+    assert_eq!(memory.events.iter().filter(|e| e.command == slow.id).count(), 2);
+    drop(memory);
+    ask_to_end(&mut child).await;
+}
+
+#[tokio::test]
+async fn a_killed_daemon_never_runs_a_command_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let relay = Relay::start(dir.path()).await;
+    let (nap, ledger) = (unique_sleep(), dir.path().join("ledger"));
+    let mut child = daemon(dir.path());
+    let body = format!("echo ran >> {}; sleep {nap}", ledger.display());
+    let command = order(Action::Script(sh(&body)));
+    relay.send(&command);
+    relay.until("the start", |m| m.events.iter().any(|e| e.command == command.id)).await;
+    crate::bench::Bench::wait_for("the process", || runs(&nap)).await;
+    child.kill().await.unwrap();
+    // As a relay that never heard of the start would.
+    relay.memory.lock().unwrap().events.clear();
+    let mut child = daemon(dir.path());
+    relay
+        .until("the truth", |m| {
+            m.events.iter().any(|e| e.command == command.id && e.status.is_final())
+        })
+        .await;
+    crate::bench::gone(&nap).await;
+    let status = |m: &crate::relay::Memory| m.events.iter().map(|e| e.status).collect::<Vec<_>>();
+    let seen = status(&relay.memory.lock().unwrap());
+    assert!(seen.iter().all(|s| *s == Status::Indeterminate), "{seen:?}");
+    assert_eq!(std::fs::read_to_string(ledger).unwrap(), "ran\n");
+    ask_to_end(&mut child).await;
+}
+
+#[tokio::test]
+async fn doctor_finds_a_closed_port_and_says_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut relay = Relay::start(dir.path()).await;
+    relay.stop().await;
+    unifyit_agent::platform::make_private(dir.path()).unwrap();
+    let found = doctor(dir.path()).await;
+    let text = String::from_utf8_lossy(&found.stdout).into_owned();
+    assert_eq!(found.status.code(), Some(1), "{text}");
+    assert!(text.contains("nothing listens on the port"), "{text}");
+    let empty = tempfile::tempdir().unwrap();
+    let text = String::from_utf8(doctor(empty.path()).await.stdout).unwrap();
+    assert!(text.contains("unifyit-agent enroll --token"), "{text}");
+}
