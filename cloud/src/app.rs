@@ -230,3 +230,6 @@ async fn await_database(db: &Db, lifecycle: &Lifecycle) -> anyhow::Result<bool> 
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

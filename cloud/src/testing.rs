@@ -15,6 +15,10 @@
     reason = "tests"
 )]
 
+mod app;
+
+pub use app::{Answer, Place, TestApp};
+
 use crate::{
     db::{self, Db, DbOptions},
     events::LocalBus,

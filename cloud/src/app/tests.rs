@@ -1,0 +1,8 @@
+//! The HTTP service as clients meet it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod acting;
+mod lists;
+mod sign_in;
+mod unauthorized;

@@ -1,0 +1,127 @@
+//! Lists: every row once, in order, whatever the order; filters and counts agree.
+
+use crate::{db::Scope, testing::TestApp};
+use axum::http::StatusCode;
+use std::collections::BTreeSet;
+use unifyit_protocol::ids::DeviceId;
+
+/// 23 devices, many alike, so that ties must be broken by id.
+async fn fleet(app: &TestApp) -> (String, usize) {
+    let place = app.place("Acme").await;
+    for n in 0..22 {
+        app.device(&place, DeviceId::generate(), &format!("pc-{}", n % 5)).await;
+    }
+    let mut owner = app.test.owner().await;
+    sqlx::query(
+        "UPDATE devices SET cpu_pct = (ascii(right(hostname, 1)) % 3) * 12.5, online = right(hostname, 1) <> '2', \
+         tags = CASE WHEN right(hostname, 1) = '3' THEN ARRAY['lab'] ELSE '{}' END \
+         WHERE hostname LIKE 'pc-%'",
+    )
+    .execute(&mut owner)
+    .await
+    .unwrap();
+    (app.key("viewer", Scope::Partner(place.partner)).await.0, 23)
+}
+
+#[tokio::test]
+async fn pages_give_every_device_once_under_every_order() {
+    let app = TestApp::new().await;
+    let (key, total) = fleet(&app).await;
+    for field in [
+        "name",
+        "hostname",
+        "last_seen",
+        "state",
+        "os_name",
+        "site_name",
+        "organization_name",
+        "cpu_pct",
+        "memory_pct",
+        "disk_pct",
+        "agent_version",
+        "address",
+        "arch",
+        "enrolled_at",
+    ] {
+        for sign in ["", "-"] {
+            let mut seen = Vec::new();
+            let mut cursor = String::new();
+            loop {
+                let path = format!("/devices?limit=4&sort={sign}{field}&cursor={cursor}");
+                let answer = app.by_key(&key, "GET", &path, None).await;
+                assert_eq!(answer.status, StatusCode::OK, "{path}: {}", answer.body);
+                assert_eq!(answer.body["total"], total);
+                seen.extend(answer.body["items"].as_array().unwrap().clone());
+                match answer.body["next_cursor"].as_str() {
+                    Some(next) => cursor = next.to_owned(),
+                    None => break,
+                }
+                assert!(seen.len() <= total, "{sign}{field} repeats rows");
+            }
+            let ids: BTreeSet<&str> = seen.iter().map(|d| d["id"].as_str().unwrap()).collect();
+            assert_eq!(ids.len(), total, "{sign}{field} loses rows");
+            assert_eq!(seen.len(), total, "{sign}{field} repeats rows");
+            if field == "cpu_pct" {
+                let values: Vec<f64> =
+                    seen.iter().map(|d| d["cpu_pct"].as_f64().unwrap_or(-1.0)).collect();
+                let sorted = if sign.is_empty() {
+                    values.is_sorted()
+                } else {
+                    values.iter().rev().is_sorted()
+                };
+                assert!(sorted, "{sign}{field}: {values:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn filters_totals_and_facets_agree() {
+    let app = TestApp::new().await;
+    let (key, total) = fleet(&app).await;
+    let facets = app.by_key(&key, "GET", "/devices/facets", None).await.body;
+    let offline = facets["state"]["offline"].as_i64().unwrap();
+    assert!(offline > 0);
+    let answer = app.by_key(&key, "GET", "/devices?state=offline", None).await.body;
+    assert_eq!(answer["total"], offline);
+    assert!(answer["items"].as_array().unwrap().iter().all(|d| d["state"] == "offline"));
+    // A facet leaves out its own filter and keeps the others.
+    let again = app.by_key(&key, "GET", "/devices/facets?state=offline", None).await.body;
+    assert_eq!(again["state"], facets["state"]);
+    assert_eq!(again["os"]["Debian"], offline);
+
+    let by_tag = app.by_key(&key, "GET", "/devices?tag=lab", None).await.body["total"].clone();
+    let by_word = app.by_key(&key, "GET", "/devices?q=LAB", None).await.body["total"].clone();
+    assert_eq!(by_tag, by_word);
+    let words = app.by_key(&key, "GET", "/devices?q=pc-1%20debian", None).await.body;
+    assert!(words["items"].as_array().unwrap().iter().all(|d| d["name"] == "pc-1"));
+
+    let mut owner = app.test.owner().await;
+    sqlx::query("UPDATE relays SET online = false").execute(&mut owner).await.unwrap();
+    let away = app.by_key(&key, "GET", "/devices/facets", None).await.body;
+    assert_eq!(away["state"]["unreachable"], total, "behind an absent relay nothing is known");
+}
+
+#[tokio::test]
+async fn what_is_no_page_or_filter_is_refused_with_a_sentence() {
+    let app = TestApp::new().await;
+    let (key, _) = fleet(&app).await;
+    for (path, status) in [
+        ("/devices?cursor=%21%21", StatusCode::BAD_REQUEST),
+        ("/devices?cursor=AAAA", StatusCode::BAD_REQUEST),
+        ("/devices?sort=password_hash", StatusCode::UNPROCESSABLE_ENTITY),
+        ("/devices?state=gone", StatusCode::UNPROCESSABLE_ENTITY),
+        ("/devices?limit=many", StatusCode::BAD_REQUEST),
+        ("/sites?cursor=AAAA", StatusCode::BAD_REQUEST),
+        ("/devices/not-an-id", StatusCode::NOT_FOUND),
+    ] {
+        let answer = app.by_key(&key, "GET", path, None).await;
+        assert_eq!(answer.status, status, "{path}: {}", answer.body);
+        assert!(answer.body["detail"].as_str().unwrap().len() > 10, "{path}");
+    }
+    // A cursor of another order holds a key of another type: refused, not failed.
+    let by_name = app.by_key(&key, "GET", "/devices?limit=1&sort=name", None).await.body;
+    let path = format!("/devices?sort=cpu_pct&cursor={}", by_name["next_cursor"].as_str().unwrap());
+    let answer = app.by_key(&key, "GET", &path, None).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{}", answer.body);
+}

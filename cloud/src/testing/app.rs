@@ -1,0 +1,271 @@
+//! The whole HTTP service over a test database, asked in-process.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    unreachable_pub,
+    reason = "tests"
+)]
+
+use super::TestDb;
+use crate::{
+    app,
+    auth::{ApiKeySecret, Passwords},
+    config::Config,
+    context::{AppState, Clock},
+    db::Scope,
+    events::Watches,
+    features,
+    http::{limits::Limits, metrics::Metrics},
+    link::{Gateway, LinkDeps, LinkLimits, LinkMetrics, LinkOptions},
+    trust::{MasterKey, Trust},
+};
+use axum::{
+    Router,
+    body::Body,
+    http::{HeaderMap, Request, StatusCode, header},
+};
+use http_body_util::BodyExt;
+use serde_json::Value;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+use unifyit_protocol::ids::{DeviceId, OrganizationId, PartnerId, RelayId, SiteId};
+use uuid::Uuid;
+
+pub struct TestApp {
+    pub test: Arc<TestDb>,
+    pub state: AppState,
+    router: Router,
+    folder: Arc<tempfile::TempDir>,
+}
+
+/// A partner with one organization, site, relay and device.
+#[derive(Debug, Clone, Copy)]
+pub struct Place {
+    pub partner: PartnerId,
+    pub organization: OrganizationId,
+    pub site: SiteId,
+    pub relay: RelayId,
+    pub device: DeviceId,
+}
+
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Value,
+}
+
+impl TestApp {
+    pub async fn new() -> Self {
+        Self::with(Config::default()).await
+    }
+
+    pub async fn with(config: Config) -> Self {
+        let test = super::database().await;
+        let folder = tempfile::tempdir().unwrap();
+        let config = Config { state: folder.path().into(), ..config };
+        let (watches, metrics) = (Watches::default(), Metrics::new().unwrap());
+        let trust = Trust::new(MasterKey::from_bytes(&[7; 32]).unwrap());
+        let gateway = Gateway::bind(
+            LinkOptions {
+                listen: vec!["/ip4/127.0.0.1/tcp/0".into()],
+                announce: Vec::new(),
+                state: folder.path().into(),
+                limits: LinkLimits::default(),
+            },
+            LinkDeps {
+                db: test.db.clone(),
+                trust: trust.clone(),
+                watches: watches.clone(),
+                records: features::records(&test.db, &watches).0,
+                metrics: LinkMetrics::new(metrics.registry()).unwrap(),
+            },
+        )
+        .await
+        .unwrap();
+        let state = AppState {
+            db: test.db.clone(),
+            watches,
+            link: gateway.link(),
+            trust,
+            passwords: Passwords::new().unwrap(),
+            limits: Limits::new(&config),
+            metrics,
+            stop: CancellationToken::new(),
+            config: Arc::new(config),
+            clock: Clock::system(),
+        };
+        let (test, folder) = (Arc::new(test), Arc::new(folder));
+        Self { router: app::router(state.clone()), test, state, folder }
+    }
+
+    /// The same over other services.
+    pub fn over(&self, state: AppState) -> Self {
+        let (test, folder) = (self.test.clone(), self.folder.clone());
+        Self { router: app::router(state.clone()), test, state, folder }
+    }
+
+    /// Makes a partner with everything below it.
+    pub async fn place(&self, name: &str) -> Place {
+        let place = Place {
+            partner: PartnerId::generate(),
+            organization: OrganizationId::generate(),
+            site: SiteId::generate(),
+            relay: RelayId::generate(),
+            device: DeviceId::generate(),
+        };
+        let Place { partner, organization, site, relay, device } = place;
+        let mut tx = self.test.db.tenant(&Scope::Platform).await.unwrap();
+        let authority = self.state.trust.new_authority(organization).unwrap();
+        features::tenants::store::create_partner(&mut tx, partner, name).await.unwrap();
+        features::tenants::store::create_organization(
+            &mut tx,
+            partner,
+            organization,
+            name,
+            &authority,
+        )
+        .await
+        .unwrap();
+        features::sites::store::create(&mut tx, partner, organization, site, name).await.unwrap();
+        sqlx::query(
+            "INSERT INTO relays (id, partner_id, organization_id, site_id, peer_id, down_epoch, online, \
+                 lan_https, ca_fingerprint) VALUES ($1, $2, $3, $4, $5, 1, true, '{10.0.0.2:8443}', $6)",
+        )
+        .bind(relay.0)
+        .bind(partner.0)
+        .bind(organization.0)
+        .bind(site.0)
+        .bind(format!("peer-{relay}"))
+        .bind(vec![5u8; 32])
+        .execute(&mut *tx)
+        .await
+        .unwrap();
+        tx.commit().await.unwrap();
+        self.device(&place, device, &format!("{name}-1")).await;
+        place
+    }
+
+    /// Adds an online device to a place's site.
+    pub async fn device(&self, place: &Place, id: DeviceId, hostname: &str) {
+        let mut tx = self.test.db.tenant(&Scope::Platform).await.unwrap();
+        sqlx::query(
+            "INSERT INTO devices (id, partner_id, organization_id, site_id, hostname, online, os_name) \
+             VALUES ($1, $2, $3, $4, $5, true, 'Debian')",
+        )
+        .bind(id.0)
+        .bind(place.partner.0)
+        .bind(place.organization.0)
+        .bind(place.site.0)
+        .bind(hostname)
+        .execute(&mut *tx)
+        .await
+        .unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    /// Makes an API key with a role at a scope; returns it with its id.
+    pub async fn key(&self, role: &str, scope: Scope) -> (String, Uuid) {
+        let (secret, id, place) =
+            (ApiKeySecret::generate().unwrap(), Uuid::now_v7(), scope.place());
+        let mut tx = self.test.db.tenant(&scope).await.unwrap();
+        sqlx::query(
+            "INSERT INTO api_keys (id, key_hash, name, hint, role, scope, partner_id, organization_id, \
+                 site_id, created_by) VALUES ($1, $2, 'test', 'uak_', $3, $4, $5, $6, $7, $1)",
+        )
+        .bind(id)
+        .bind(secret.hash())
+        .bind(role)
+        .bind(scope.kind())
+        .bind(place.partner)
+        .bind(place.organization)
+        .bind(place.site)
+        .execute(&mut *tx)
+        .await
+        .unwrap();
+        tx.commit().await.unwrap();
+        (secret.text(), id)
+    }
+
+    /// Makes a user who signs in with `password`.
+    pub async fn user(&self, email: &str, password: &str, role: &str, scope: Scope) -> Uuid {
+        let hash = self.state.passwords.hash(password.to_owned().into()).await.unwrap();
+        let (id, place) = (Uuid::now_v7(), scope.place());
+        let mut tx = self.test.db.tenant(&scope).await.unwrap();
+        sqlx::query(
+            "INSERT INTO users (id, partner_id, organization_id, site_id, email, password_hash) \
+             VALUES ($1, $2, $3, $4, $5, $6)",
+        )
+        .bind(id)
+        .bind(place.partner)
+        .bind(place.organization)
+        .bind(place.site)
+        .bind(email)
+        .bind(hash)
+        .execute(&mut *tx)
+        .await
+        .unwrap();
+        sqlx::query(
+            "INSERT INTO memberships (id, user_id, role, scope, partner_id, organization_id, site_id) \
+             VALUES ($1, $1, $2, $3, $4, $5, $6)",
+        )
+        .bind(id)
+        .bind(role)
+        .bind(scope.kind())
+        .bind(place.partner)
+        .bind(place.organization)
+        .bind(place.site)
+        .execute(&mut *tx)
+        .await
+        .unwrap();
+        tx.commit().await.unwrap();
+        id
+    }
+
+    pub async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        let body = serde_json::from_slice(&bytes)
+            .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()));
+        Answer { status: parts.status, headers: parts.headers, body }
+    }
+
+    /// Asks with headers; `path` is below the API's prefix.
+    pub async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Answer {
+        let mut request = Request::builder().method(method).uri(format!("{}{path}", app::API));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let body = match body {
+            Some(body) => {
+                request = request.header(header::CONTENT_TYPE, "application/json");
+                Body::from(body.to_string())
+            }
+            None => Body::empty(),
+        };
+        self.send(request.body(body).unwrap()).await
+    }
+
+    /// Asks with an API key.
+    pub async fn by_key(
+        &self,
+        key: &str,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Answer {
+        let bearer = format!("Bearer {key}");
+        self.ask(method, path, &[("authorization", &bearer)], body).await
+    }
+}
