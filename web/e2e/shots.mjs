@@ -6,6 +6,7 @@
 import { mkdirSync } from "node:fs";
 import { chromium } from "playwright-core";
 import { startMock } from "./mock/server.mjs";
+import { launch, pagesOf } from "./pages.mjs";
 
 const args = process.argv.slice(2);
 const out = args[0] ?? "test-results/shots";
@@ -22,32 +23,8 @@ const url = external || mock.url;
 const email = option("email", "ada@example.com");
 const password = option("password", "correct horse");
 
-const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"] });
+const browser = await launch(chromium);
 const complaints = new Set();
-
-/** Pages by name: an address, or a function that goes there. */
-async function pages(api) {
-  const devices = (await api("/devices?limit=60&sort=name")).items;
-  const sites = (await api("/sites?limit=50")).items;
-  const device = devices.find((each) => each.state === "online" && /^\w/.test(each.name) && each.name.length < 40) ?? devices[0];
-  const lost = devices.find((each) => each.state === "unreachable");
-  const site = sites.find((each) => each.state !== "no_relay") ?? sites[0];
-  const tasks = (await api("/tasks?limit=5")).items;
-  const task = [...tasks].sort((a, b) => b.total - a.total)[0];
-  const list = [
-    ["overview", "/"], ["devices", "/devices"], ["tasks", "/tasks"], ["new-task", device ? `/tasks/new?devices=${device.id}` : "/tasks/new"], ["sites", "/sites"], ["setup", "/sites/setup"],
-    ["terminal", "/terminal"], ["audit", "/audit"], ["api-keys", "/admin/api-keys"], ["users", "/admin/users"], ["missing", "/devices/00000000-0000-7000-8000-000000000000"],
-    ["devices-nomatch", "/devices?q=zzzzzz"],
-  ];
-  if (device) {
-    for (const tab of ["overview", "metrics", "hardware", "software", "services", "network", "tasks", "timeline", "audit"]) list.push([`device-${tab}`, `/devices/${device.id}?tab=${tab}`]);
-    list.push(["devices-peek", `/devices?peek=${device.id}`], ["terminal-open", `/terminal?device=${device.id}`]);
-  }
-  if (lost) list.push(["device-lost", `/devices/${lost.id}`]);
-  if (site) for (const tab of ["overview", "install", "settings"]) list.push([`site-${tab}`, `/sites/${site.id}?tab=${tab}`]);
-  if (task) list.push(["task", `/tasks/${task.id}`], ["task-devices", `/tasks/${task.id}?view=devices`], ["task-output", `/tasks/${task.id}?device=${(await api(`/tasks/${task.id}`)).targets[0]?.device_id}`]);
-  return list;
-}
 
 let seeded = false;
 for (const theme of themes) {
@@ -76,7 +53,7 @@ for (const theme of themes) {
       await post({ targets: { device_ids: [ids[8]] }, action: { kind: "script", interpreter: "python", body: "print(1)" } });
       await page.waitForTimeout(6000);
     }
-    for (const [name, path] of await pages(api)) {
+    for (const [name, path] of await pagesOf(api)) {
       if (only.length > 0 && !only.includes(name)) continue;
       where = `${name} ${width} ${theme}`;
       await page.goto(url + path);

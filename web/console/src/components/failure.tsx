@@ -7,7 +7,7 @@ import { t } from "@/strings";
 const words = { retry: t.errors.retry, request: t.errors.request, copy: t.errors.copyRequest, copied: t.copied };
 
 /** What a failed query shows in its place. */
-export function Failure({ error, onRetry, compact = false }: { error: unknown; onRetry?: () => void; compact?: boolean }) {
+export function Failure({ error, onRetry, compact = false, page = false }: { error: unknown; onRetry?: () => void; compact?: boolean; page?: boolean }) {
   const known = error instanceof ApiError ? error : null;
   const missing = known?.status === 404;
   return (
@@ -18,6 +18,7 @@ export function Failure({ error, onRetry, compact = false }: { error: unknown; o
       {...(onRetry && { onRetry })}
       words={words}
       compact={compact}
+      page={page}
     />
   );
 }

@@ -58,6 +58,11 @@ export function TargetStatusBadge({ status, soft }: { status: TargetStatus; soft
   return <StateBadge {...look} label={t.tasks.statuses[status] ?? status} {...(soft && { soft })} />;
 }
 
+/** Whether something still follows. */
+export function isOpen(status: TargetStatus): boolean {
+  return status === "pending" || status === "sent" || status === "running";
+}
+
 export function TaskStatusBadge({ task }: { task: Pick<Task, "status" | "counts"> }) {
   const bad = (task.counts.failed ?? 0) + (task.counts.timed_out ?? 0) + (task.counts.refused ?? 0);
   if (task.status === "running") return <StateBadge tone="info" icon={CircleDot} label={t.tasks.running} />;

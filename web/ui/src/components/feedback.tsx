@@ -37,14 +37,16 @@ export interface ErrorStateProps {
   onRetry?: () => void;
   words: { retry: string; request: string; copy: string; copied: string };
   compact?: boolean;
+  /** The title is the page's heading. */
+  page?: boolean;
 }
 
 /** What happened, what to do, and a request id to copy. */
-export function ErrorState({ title, detail, requestId, onRetry, words, compact = false }: ErrorStateProps) {
+export function ErrorState({ title, detail, requestId, onRetry, words, compact = false, page = false }: ErrorStateProps) {
   return (
     <div role="alert" className={clsx("flex flex-col items-center gap-2 text-center", compact ? "px-4 py-4" : "px-6 py-12")}>
       <CircleAlert className="size-6 text-bad" strokeWidth={1.75} aria-hidden />
-      <p className="text-sm font-medium">{title}</p>
+      {page ? <h1 className="text-sm font-medium">{title}</h1> : <p className="text-sm font-medium">{title}</p>}
       {detail && <p className="max-w-md text-13 text-muted">{detail}</p>}
       {requestId && (
         <p className="flex items-center gap-1 text-xs text-faint">

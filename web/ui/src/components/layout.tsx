@@ -5,7 +5,7 @@ import type { ComponentProps, ReactNode } from "react";
 export function PageHeader({ title, children, actions }: { title: ReactNode; children?: ReactNode; actions?: ReactNode }) {
   return (
     <header className="flex flex-wrap items-center gap-x-4 gap-y-2 px-4 pt-4 pb-3 md:px-6">
-      <div className="min-w-0 flex-1">
+      <div className="min-w-0 flex-[1_1_13rem]">
         <h1 className="clip text-lg font-semibold tracking-tight">{title}</h1>
         {children && <div className="mt-0.5 text-13 text-muted">{children}</div>}
       </div>
@@ -56,7 +56,7 @@ export function Table({ label, head, children, className }: { label: string; hea
   );
 }
 export const Th = ({ className, ...rest }: ComponentProps<"th">) => <th scope="col" className={clsx("h-8 px-3 font-medium whitespace-nowrap first:pl-4 last:pr-4", className)} {...rest} />;
-export const Td = ({ className, ...rest }: ComponentProps<"td">) => <td className={clsx("h-9 max-w-80 px-3 py-1 first:pl-4 last:pr-4", className)} {...rest} />;
+export const Td = ({ className, ...rest }: ComponentProps<"td">) => <td className={clsx("h-9 max-w-80 px-3 py-1 whitespace-nowrap first:pl-4 last:pr-4", className)} {...rest} />;
 export const Tr = ({ className, ...rest }: ComponentProps<"tr">) => <tr className={clsx("border-b border-line/60 last:border-0 hover:bg-hover/60", className)} {...rest} />;
 
 /** Links that look like tabs; the caller gives router links. */

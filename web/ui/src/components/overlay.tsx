@@ -27,15 +27,15 @@ export function Dialog({ open, onOpenChange, title, description, children, foote
           {...(!description && { "aria-describedby": undefined })}
           className={clsx("fixed top-1/2 left-1/2 z-50 flex max-h-[calc(100dvh-2rem)] w-[calc(100vw-1.5rem)] -translate-x-1/2 -translate-y-1/2 flex-col rounded-lg border border-line bg-raised shadow-pop outline-none", wide ? "max-w-3xl" : "max-w-md")}
         >
-          <header className="flex items-start gap-3 border-b border-line px-4 py-3">
+          <div className="flex items-start gap-3 border-b border-line px-4 py-3">
             <div className="min-w-0 flex-1">
               <D.Title className="text-sm font-semibold">{title}</D.Title>
               {description && <D.Description className="mt-0.5 text-13 text-muted">{description}</D.Description>}
             </div>
             <D.Close asChild><IconButton size="sm" label={closeLabel}><X className="size-4" aria-hidden /></IconButton></D.Close>
-          </header>
+          </div>
           <div className="min-h-0 flex-1 overflow-y-auto px-4 py-4">{children}</div>
-          {footer && <footer className="flex flex-wrap justify-end gap-2 border-t border-line px-4 py-3">{footer}</footer>}
+          {footer && <div className="flex flex-wrap justify-end gap-2 border-t border-line px-4 py-3">{footer}</div>}
         </D.Content>
       </D.Portal>
     </D.Root>

@@ -40,7 +40,7 @@ export function DeviceRoute(): ReactElement {
   const { data: device, error, refetch } = useDevice(deviceId);
   useTitle(device?.name);
   const tab: Tab = search.tab !== undefined && search.tab in tabs ? (search.tab as Tab) : "overview";
-  if (error && !device) return <Failure error={error} onRetry={() => void refetch()} />;
+  if (error && !device) return <Failure page error={error} onRetry={() => void refetch()} />;
   return (
     <div className="pb-8">
       {device ? <DeviceHeader device={device} /> : <HeaderSkeleton />}

@@ -50,10 +50,13 @@ function Item({ item, collapsed }: { item: NavItem; collapsed: boolean }) {
 function List({ collapsed }: { collapsed: boolean }) {
   useUser();
   return (
-    <nav aria-label={t.nav.label} className="flex min-h-0 flex-1 flex-col overflow-y-auto p-2">
+    <nav aria-label={t.nav.label} className="flex min-h-0 flex-1 flex-col">
+      <Brand collapsed={collapsed} />
+      <div className="min-h-0 flex-1 overflow-y-auto p-2">
       <ul className="flex flex-col gap-0.5">{navItems.map((item) => <Item key={item.to} item={item} collapsed={collapsed} />)}</ul>
       {collapsed ? <hr className="my-3 border-line" /> : <p className="mt-5 mb-1 px-2 text-xs text-faint">{t.nav.administration}</p>}
       <ul className="flex flex-col gap-0.5">{adminItems.map((item) => <Item key={item.to} item={item} collapsed={collapsed} />)}</ul>
+      </div>
     </nav>
   );
 }
@@ -71,7 +74,6 @@ export function Nav({ collapsed, onCollapse }: { collapsed: boolean; onCollapse:
   const label = collapsed ? t.nav.expand : t.nav.collapse;
   return (
     <div className={clsx("row-span-2 hidden flex-col border-r border-line bg-surface md:flex", collapsed ? "w-12" : "w-52")}>
-      <Brand collapsed={collapsed} />
       <List collapsed={collapsed} />
       <div className="p-2">
         <IconButton label={label} onClick={onCollapse}>
@@ -85,7 +87,6 @@ export function Nav({ collapsed, onCollapse }: { collapsed: boolean; onCollapse:
 export function MobileNav({ open, onOpenChange }: { open: boolean; onOpenChange: (open: boolean) => void }) {
   return (
     <Drawer open={open} onOpenChange={onOpenChange} title={t.nav.label}>
-      <Brand collapsed={false} />
       <List collapsed={false} />
     </Drawer>
   );

@@ -7,6 +7,7 @@ import { startLive } from "@/api/events/live";
 import { sessionQuery } from "@/api/session";
 import { Guard } from "@/components/failure";
 import { useKeys } from "@/lib/keys";
+import { useMedia } from "@/lib/media";
 import { recall, remember } from "@/lib/storage";
 import { t } from "@/strings";
 import { Header } from "./Header";
@@ -25,7 +26,9 @@ export function Shell() {
   const navigate = useNavigate();
   const location = useLocation();
   const pending = useRouterState({ select: (state) => state.status === "pending" });
-  const [collapsed, setCollapsed] = useState(() => recall("nav.collapsed", false));
+  const [chosen, setChosen] = useState<boolean | null>(() => recall<boolean | null>("nav.collapsed", null));
+  const tight = useMedia("(max-width: 1023px)");
+  const collapsed = chosen ?? tight;
   const [drawer, setDrawer] = useState(false);
   const [palette, setPalette] = useState(false);
   const [help, setHelp] = useState(false);
@@ -49,7 +52,7 @@ export function Shell() {
         collapsed={collapsed}
         onCollapse={() => {
           remember("nav.collapsed", !collapsed);
-          setCollapsed(!collapsed);
+          setChosen(!collapsed);
         }}
       />
       <MobileNav open={drawer} onOpenChange={setDrawer} />

@@ -34,13 +34,13 @@ function Body({ id, onClose }: { id: string; onClose: () => void }) {
   }
   return (
     <>
-      <header className="sticky top-0 flex items-start gap-2 border-b border-line bg-surface px-4 py-3">
+      <div className="sticky top-0 flex items-start gap-2 border-b border-line bg-surface px-4 py-3">
         <div className="min-w-0 flex-1">
           <DeviceText className="text-base font-semibold">{device.name}</DeviceText>
           <div className="mt-0.5 flex items-center gap-3"><DeviceStateBadge state={device.state} /><Age at={device.last_seen} className="text-xs text-faint" none={t.devices.neverSeen} /></div>
         </div>
         {close}
-      </header>
+      </div>
       <div className="flex flex-col gap-4 p-4">
         <div className="flex flex-wrap gap-2">
           <Link to="/devices/$deviceId" params={{ deviceId: id }} className={buttonClass("primary")}><ExternalLink className="size-4" aria-hidden />{t.devices.openPage}</Link>

@@ -118,7 +118,7 @@ export function Filters({ list }: { list: DeviceList }) {
         <button key={state} type="button" aria-pressed={search.state === state} title={t.devices.stateHint[state]} className={clsx(chip, search.state === state ? chipOn : chipOff)} onClick={() => change({ state: search.state === state ? undefined : state })}>
           <span className={clsx("size-1.5 rounded-full bg-current", toneText[tone])} aria-hidden />
           {t.devices.states[state]}
-          <span className="tnum opacity-80">{count(states[state] ?? 0)}</span>
+          <span className="tnum">{count(states[state] ?? 0)}</span>
         </button>
       ))}
       <FacetMenu label={t.devices.filterOs} values={facets.data?.os ?? {}} value={search.os} nameOf={(key) => key} onChange={(os) => change({ os })} />

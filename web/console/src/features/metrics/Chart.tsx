@@ -168,9 +168,9 @@ function Legend({ data, lines, unit, cursor }: { data: ChartData; lines: readonl
         const high = cursor === null ? null : line.max[cursor];
         const name = lineName(line, lines);
         return (
-          <span key={line.key} className="inline-flex min-w-0 items-baseline gap-1.5">
+          <span key={line.key} className="inline-flex shrink-0 items-baseline gap-1.5 whitespace-nowrap">
             <span className="size-2 shrink-0 self-center rounded-sm" style={{ background: `var(--chart-${(index % PALETTE) + 1})` }} aria-hidden />
-            {name && <Bdi className="clip max-w-40">{name}</Bdi>}
+            {name && <Bdi className="clip max-w-28">{name}</Bdi>}
             <span className="text-text tnum">{value === null ? t.metrics.noData : metric(value, unit)}</span>
             {lines.length === 1 && low != null && high != null && low !== high && <span className="text-faint tnum">{metric(low, unit)} – {metric(high, unit)}</span>}
           </span>

@@ -25,7 +25,7 @@ export function SitePage(): ReactElement {
   const { data: site, error, refetch } = useSite(siteId);
   useTitle(site?.name);
   const tab: Tab = search.tab !== undefined && search.tab in t.sites.tabs ? (search.tab as Tab) : "overview";
-  if (error && !site) return <Failure error={error} onRetry={() => void refetch()} />;
+  if (error && !site) return <Failure page error={error} onRetry={() => void refetch()} />;
   return (
     <div className="pb-8">
       {site ? <Header site={site} /> : <div className="flex flex-col gap-2 px-6 pt-4 pb-3"><Skeleton className="h-7 w-56" /><Skeleton className="h-5 w-80" /></div>}

@@ -5,7 +5,7 @@ import { useTaskGroups } from "@/api/tasks";
 import type { TaskDetail, TaskGroup } from "@/api/types";
 import { Failure } from "@/components/failure";
 import { OutputView } from "@/components/OutputView";
-import { TargetStatusBadge } from "@/components/states";
+import { isOpen, TargetStatusBadge } from "@/components/states";
 import { count } from "@/lib/format";
 import { t } from "@/strings";
 
@@ -13,14 +13,15 @@ export function Groups({ task, onDevice }: { task: TaskDetail; onDevice: (device
   const { data, error, refetch } = useTaskGroups(task.id);
   if (error && !data) return <Failure error={error} onRetry={() => void refetch()} compact />;
   if (!data) return <div className="flex flex-col gap-3 p-4"><Skeleton className="h-5 w-48" /><Skeleton className="h-24" /></div>;
-  if (data.items.length === 0) return <p className="px-4 py-8 text-center text-13 text-faint">{t.tasks.waitingForResults}</p>;
-  const largest = data.items.reduce((most, group) => Math.max(most, group.count), 0);
-  const total = data.items.reduce((sum, group) => sum + group.count, 0);
+  const items = data.items.filter((group) => !isOpen(group.status));
+  if (items.length === 0) return <p className="px-4 py-8 text-center text-13 text-faint">{t.tasks.waitingForResults}</p>;
+  const largest = items.reduce((most, group) => Math.max(most, group.count), 0);
+  const total = items.reduce((sum, group) => sum + group.count, 0);
   return (
     <div>
       <p className="px-4 pt-3 text-13 font-medium tnum" aria-live="polite">{t.tasks.groupsSummary(largest, total - largest)}</p>
       <ul>
-        {[...data.items].sort((a, b) => b.count - a.count).map((group, index) => <Group key={index} group={group} task={task} onDevice={onDevice} />)}
+        {[...items].sort((a, b) => b.count - a.count).map((group, index) => <Group key={index} group={group} task={task} onDevice={onDevice} />)}
       </ul>
     </div>
   );

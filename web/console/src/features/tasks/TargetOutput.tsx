@@ -9,7 +9,7 @@ import type { TaskDetail } from "@/api/types";
 import { Moment } from "@/components/age";
 import { Failure } from "@/components/failure";
 import { OutputView } from "@/components/OutputView";
-import { TargetStatusBadge } from "@/components/states";
+import { isOpen, TargetStatusBadge } from "@/components/states";
 import { save } from "@/lib/csv";
 import { bytes } from "@/lib/format";
 import { t } from "@/strings";
@@ -20,7 +20,7 @@ export function TargetOutput({ task, deviceId, onClose }: { task: TaskDetail; de
   const target = known ?? more.data?.pages.flatMap((page) => page.items).find((each) => each.device_id === deviceId);
   const output = useOutput(task.id, deviceId);
   const text = useMemo(() => (output.data ? asText(output.data.bytes) : ""), [output.data]);
-  const final = target ? !["pending", "sent", "running"].includes(target.status) : false;
+  const final = target ? !isOpen(target.status) : false;
   const behind = final && output.data !== undefined && target !== undefined && output.data.bytes.length < target.output_len;
   const { refetch } = output;
   useEffect(() => {

@@ -21,7 +21,7 @@ export function TaskPage(): ReactElement {
   const { taskId } = useParams({ from: "/shell/tasks/$taskId" });
   const { data: task, error, refetch } = useTask(taskId);
   useTitle(task ? taskName(task) : undefined);
-  if (error && !task) return <Failure error={error} onRetry={() => void refetch()} />;
+  if (error && !task) return <Failure page error={error} onRetry={() => void refetch()} />;
   if (!task) {
     return (
       <div className="flex flex-col gap-4 p-6">
