@@ -14,6 +14,7 @@ use time::OffsetDateTime;
 const OLDEST_YEAR: i32 = 2026;
 const NEWEST_YEAR: i32 = 2100;
 const STORE_FILE: &str = "relay.redb";
+const SECRETS: [&str; 4] = ["relay.key", "ca.key", "enrolment", "machine-secret"];
 
 pub(super) fn disk(config: &Config) -> Finding {
     let check = "disk";
@@ -95,15 +96,16 @@ pub(super) fn folder(state: &Path) -> Vec<Finding> {
         let Ok(file) = entry.metadata() else { continue };
         if file.is_file() && file.mode() & 0o077 != 0 {
             let path = entry.path();
-            findings.push(Finding::ill(
-                check,
-                format!(
-                    "{} is open to other users (mode {:o})",
-                    path.display(),
-                    file.mode() & 0o777
-                ),
-                format!("Run: chmod 600 {}", path.display()),
-            ));
+            let mode = file.mode() & 0o777;
+            let detail = format!("{} is open to other users (mode {mode:o})", path.display());
+            let remedy = format!("Run: chmod 600 {}", path.display());
+            // The folder is closed around everything; secrets are closed by themselves, too.
+            let secret = SECRETS.iter().any(|name| entry.file_name() == *name);
+            findings.push(if secret {
+                Finding::ill(check, detail, remedy)
+            } else {
+                Finding::warning(check, detail, remedy)
+            });
         }
         if file.uid() != found.uid() {
             findings.push(Finding::warning(

@@ -11,3 +11,4 @@ mod idle;
 mod rights;
 mod sessions;
 mod site;
+mod whole;
