@@ -19,7 +19,7 @@ use crate::{
 };
 use futures::StreamExt;
 use libp2p::{
-    Multiaddr, PeerId, Stream, StreamProtocol, Swarm,
+    Multiaddr, PeerId, Stream, StreamProtocol, Swarm, ping,
     request_response::{self, Message, ResponseChannel},
     swarm::SwarmEvent,
 };
@@ -278,10 +278,14 @@ impl Gateway {
                 tracing::debug!(%error, "A connection was not accepted.");
                 self.turned_away("not_accepted");
             }
-            SwarmEvent::Behaviour(BehaviourEvent::Ping(ping)) if ping.result.is_err() => {
-                self.turned_away("silent");
-                self.swarm.close_connection(ping.connection);
-            }
+            SwarmEvent::Behaviour(BehaviourEvent::Ping(ping)) => match ping.result {
+                // Not every peer answers pings; a stranger's time is short anyway.
+                Ok(_) | Err(ping::Failure::Unsupported) => {}
+                Err(_) => {
+                    self.turned_away("silent");
+                    self.swarm.close_connection(ping.connection);
+                }
+            },
             SwarmEvent::Behaviour(BehaviourEvent::Enroll(request_response::Event::Message {
                 peer,
                 connection_id,

@@ -10,7 +10,7 @@
 )]
 
 use super::{
-    Gateway, Link, LinkDeps, LinkLimits, LinkMetrics, LinkOptions, Records, RelayIdentity,
+    Gateway, Link, LinkDeps, LinkLimits, LinkMetrics, LinkOptions, Records,
     framing::{self, FrameSink, Frames},
     relay::now_ms,
 };
@@ -39,7 +39,7 @@ use tokio_util::sync::CancellationToken;
 use unifyit_protocol::{
     enroll::{EnrollRelay, EnrollRelayAnswer, RELAY_PROTOCOL, RelayEnrolment},
     envelope::Decoded,
-    ids::{OrganizationId, PartnerId, RelayId, SiteId, TokenId},
+    ids::{OrganizationId, PartnerId, SiteId, TokenId},
     lane::{Ack, Data, Lane, Resume},
     link::{Frame, LinkHello, PROTOCOL, UpRecord},
     signing::PublicKey,
@@ -217,15 +217,6 @@ impl World {
         }
     }
 
-    pub fn identity(&self, place: &Place, relay: RelayId) -> RelayIdentity {
-        RelayIdentity {
-            id: relay,
-            partner: place.partner,
-            organization: place.organization,
-            site: place.site,
-        }
-    }
-
     /// One value out of the database, seen as the platform.
     pub async fn scalar<T>(&self, sql: &'static str) -> T
     where
@@ -353,7 +344,6 @@ struct RelayBehaviour {
 
 /// The relay's libp2p node.
 pub struct FakeRelay {
-    pub peer: PeerId,
     cloud: PeerId,
     pub control: libp2p_stream::Control,
     ask: mpsc::Sender<(EnrollRelay, oneshot::Sender<EnrollRelayAnswer>)>,
@@ -388,7 +378,6 @@ impl FakeRelay {
             .with_swarm_config(|c| c.with_idle_connection_timeout(Duration::from_secs(60)))
             .build();
         let control = swarm.behaviour().streams.new_control();
-        let peer = *swarm.local_peer_id();
         swarm.dial(address.clone()).unwrap();
         let connected = async {
             loop {
@@ -427,7 +416,7 @@ impl FakeRelay {
                 }
             }
         });
-        Self { peer, cloud, control, ask, closed, task }
+        Self { cloud, control, ask, closed, task }
     }
 
     pub async fn enroll(&self, request: EnrollRelay) -> EnrollRelayAnswer {

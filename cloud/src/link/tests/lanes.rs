@@ -3,11 +3,12 @@
 use super::Ledger;
 use crate::link::{
     RelayChange, downlink,
-    testing::{FakeRelay, Place, World, eventually},
+    testing::{FakeRelay, Place, World, eventually, request},
 };
 use std::sync::Arc;
 use unifyit_protocol::{
     config::SiteConfig,
+    enroll::EnrollRelayAnswer,
     ids::{DeviceId, RelayId},
     lane::{Ack, Lane, Resume},
     link::{DownRecord, Ephemeral, Frame, SiteAudit, UpRecord},
@@ -138,23 +139,18 @@ async fn a_record_that_cannot_be_applied_is_skipped_and_leaves_a_gap() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_downlink_waits_for_the_relay_and_survives_restarts_of_both() {
     let (mut world, _) = world().await;
-    let (relay, enrolment) = world.enrolled(&world.place).await;
+    let keypair = libp2p::identity::Keypair::generate_ed25519();
+    let relay = FakeRelay::connect_as(keypair.clone(), &world.address, world.peer).await;
+    let token = world.sign(&world.relay_token(&world.place).await).await;
+    let EnrollRelayAnswer::Accepted(enrolment) = relay.enroll(request(&token)).await else {
+        panic!("not enrolled")
+    };
     drop(relay);
     for revision in 1..=3 {
         down(&world, &world.place, enrolment.relay, revision).await;
     }
-    let keypair = libp2p::identity::Keypair::generate_ed25519();
-    drop(keypair);
     world.restart().await;
-    let (relay, enrolment) = {
-        // The first relay's key is gone with it: another relay of another site.
-        let place = crate::link::testing::make_place(&world.db, &world.trust).await;
-        let (relay, enrolment) = world.enrolled(&place).await;
-        for revision in 1..=3 {
-            down(&world, &place, enrolment.relay, revision).await;
-        }
-        (relay, enrolment)
-    };
+    let relay = FakeRelay::connect_as(keypair, &world.address, world.peer).await;
     let mut lane = relay.lane(1).await;
     assert_eq!(revisions(&mut lane, 3).await, [1, 2, 3]);
     // Not acknowledged: all of it comes again.
@@ -163,12 +159,12 @@ async fn the_downlink_waits_for_the_relay_and_survives_restarts_of_both() {
     assert_eq!(revisions(&mut lane, 3).await, [1, 2, 3]);
     let epoch = lane.hello.as_ref().unwrap().epoch;
     lane.send(Frame::Ack(Ack { lane: Lane::Urgent, epoch, through: 2 })).await;
-    world.until("what is acknowledged is deleted", "SELECT count(*) = 4 FROM downlink").await;
+    world.until("what is acknowledged is deleted", "SELECT count(*) = 1 FROM downlink").await;
     drop(lane);
     // The relay says that it has all three: only its acknowledgement was lost.
     let resume = Resume { positions: vec![Ack { lane: Lane::Urgent, epoch, through: 3 }] };
     let _lane = relay.lane_at(1, resume).await;
-    world.until("the rest is deleted", "SELECT count(*) = 3 FROM downlink").await;
+    world.until("the rest is deleted", "SELECT count(*) = 0 FROM downlink").await;
     assert!(world.link.online(enrolment.relay));
 }
 
