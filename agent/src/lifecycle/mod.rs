@@ -31,7 +31,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 /// Commands that wait for the executor.
-const MAX_ORDERS: usize = 1024;
+const MAX_ORDERS: usize = 256;
 /// How long scripts are given to end when the agent is stopped.
 const SCRIPTS_END: Duration = Duration::from_secs(10);
 /// How long the agent waits for the relay to acknowledge the last reports.

@@ -87,7 +87,11 @@ pub(super) async fn inventory(
             () = router.tell_inventory.notified() => {}
             changed = config.changed() => match changed {
                 // Not a reason to look at once: wait anew, at the new pace.
-                Ok(()) => {}
+                Ok(()) => {
+                    let every = config.borrow_and_update().inventory_every_s;
+                    pause = pause.min(Duration::from_secs(every.into()));
+                    continue;
+                }
                 Err(_) => return,
             }
         }

@@ -123,14 +123,15 @@ async fn what_happened_while_the_relay_was_away_arrives_once_and_in_order() {
         })
         .await;
     relay.until("the samples", |m| m.sample_times.len() >= before + 4).await;
-    let memory = relay.memory.lock().unwrap();
-    assert_eq!(memory.output, b"line1\nline2\nline3\nline4\nline5\nline6\n");
-    assert!(memory.sample_times.is_sorted_by(|a, b| a < b), "{:?}", memory.sample_times);
-    let gap = memory.sample_times.windows(2).map(|w| w[1] - w[0]).max();
-    assert!(gap < Some(3000), "a hole of {gap:?} ms");
-    assert_eq!((memory.gaps, memory.hellos.len()), (0, 2));
-    assert_eq!(memory.events.iter().filter(|e| e.command == slow.id).count(), 2);
-    drop(memory);
+    {
+        let memory = relay.memory.lock().unwrap();
+        assert_eq!(memory.output, b"line1\nline2\nline3\nline4\nline5\nline6\n");
+        assert!(memory.sample_times.is_sorted_by(|a, b| a < b), "{:?}", memory.sample_times);
+        let gap = memory.sample_times.windows(2).map(|w| w[1] - w[0]).max();
+        assert!(gap < Some(3000), "a hole of {gap:?} ms");
+        assert_eq!((memory.gaps, memory.hellos.len()), (0, 2));
+        assert_eq!(memory.events.iter().filter(|e| e.command == slow.id).count(), 2);
+    }
     ask_to_end(&mut child).await;
 }
 

@@ -297,8 +297,7 @@ impl LaneBook {
             }
             let old = (key_of(lane), 0, 0)..(key_of(lane), self.epoch, 0);
             // One at a time: the lane may be larger than memory should be.
-            loop {
-                let Some((key, at_ms, body)) = first_of(&table, old.clone())? else { break };
+            while let Some((key, at_ms, body)) = first_of(&table, old.clone())? {
                 table.remove(key)?;
                 add(&mut table, at_ms, &body)?;
             }
