@@ -23,3 +23,6 @@ mod store;
 pub use api::routes;
 pub use ingest::MetricsIngest;
 pub use model::MetricsBody;
+
+#[cfg(test)]
+pub(super) use api::measured_for_test;

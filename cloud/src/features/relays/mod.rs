@@ -12,3 +12,6 @@ mod text;
 pub use api::routes;
 pub use records::RelayRecords;
 pub(crate) use text::line;
+
+#[cfg(test)]
+mod tests;

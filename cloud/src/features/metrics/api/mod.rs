@@ -9,3 +9,23 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(of_device::get_device_metrics))
 }
+
+/// What the endpoint answers, a step a minute.
+#[cfg(test)]
+pub(in crate::features) async fn measured_for_test(
+    tx: &mut crate::db::TenantTx,
+    device: &crate::features::devices::store::DeviceRef,
+    from_ms: u64,
+    to_ms: u64,
+) -> super::MetricsBody {
+    let query = of_device::MetricsQuery {
+        names: None,
+        from: Some(from_ms.to_string()),
+        to: Some(to_ms.to_string()),
+        step: Some(60),
+    };
+    match of_device::measured(tx, device, &query, to_ms).await {
+        Ok(body) => body,
+        Err(problem) => unreachable!("{}", problem.detail),
+    }
+}
