@@ -177,3 +177,33 @@ async fn doctor_finds_a_closed_port_and_says_what_to_do() {
     let text = String::from_utf8(doctor(empty.path()).await.stdout).unwrap();
     assert!(text.contains("unifyit-agent enroll --token"), "{text}");
 }
+
+/// Prints what the daemon costs. For the figure that counts, point
+/// `UNIFYIT_AGENT_BIN` at a build with the profile `agent`.
+#[tokio::test]
+#[ignore = "measures for a minute"]
+async fn footprint() {
+    let dir = tempfile::tempdir().unwrap();
+    let relay = Relay::start(dir.path()).await;
+    relay.memory.lock().unwrap().collect_every_s = 10;
+    let program = std::env::var_os("UNIFYIT_AGENT_BIN").map_or_else(helper, Into::into);
+    let mut child = Command::new(program)
+        .args(["--state", &dir.path().display().to_string(), "run"])
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    relay.until("the inventory", |m| m.sections.len() >= 4 && m.sample_times.len() >= 2).await;
+    let pid = child.id().unwrap();
+    let ticks = || -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    };
+    let before = ticks();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let spent = ticks() - before;
+    let memory = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
+    let schedule = std::fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap();
+    println!("{spent} ticks in 60 s; in all {schedule}{memory}");
+    ask_to_end(&mut child).await;
+}

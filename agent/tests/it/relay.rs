@@ -58,6 +58,8 @@ pub(crate) struct Memory {
     pub(crate) gaps: usize,
     /// Commands handed over at each connect until an event comes.
     pub(crate) inbox: Vec<Command>,
+    /// Seconds between samples; 0 means 1.
+    pub(crate) collect_every_s: u32,
 }
 
 pub(crate) struct Relay {
@@ -255,7 +257,11 @@ fn take(memory: &mut Memory, message: &Publish) -> Vec<(Down, Vec<u8>)> {
         memory.hellos.push(hello);
         let welcome = DownControl::Welcome(Welcome {
             positions: memory.positions.iter().map(|(l, p)| ack((*l, *p))).collect(),
-            config: DeviceConfig { revision: 1, collect_every_s: 1, inventory_every_s: 60 },
+            config: DeviceConfig {
+                revision: 1,
+                collect_every_s: memory.collect_every_s.max(1),
+                inventory_every_s: 900,
+            },
             now_ms: unifyit_agent::clock::now_ms(),
         });
         let answered: Vec<CommandId> = memory.events.iter().map(|e| e.command).collect();
