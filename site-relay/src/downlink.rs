@@ -193,7 +193,8 @@ async fn follow(parts: &DownlinkParts, effects: Effects) {
         let bytes = bytes::Bytes::from(bytes);
         for device in parts.broker.online() {
             // A device that is gone gets its settings with the next welcome.
-            drop(parts.broker.send(device, Down::Control, bytes.clone()));
+            let _offline_gets_it_with_its_welcome =
+                parts.broker.send(device, Down::Control, bytes.clone());
         }
     }
     if !effects.commands.is_empty() {

@@ -122,6 +122,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
         identity: Arc::clone(&identity),
         config: Arc::clone(&config),
         lan_https: reachable(runtime.https),
+        cache: cache.as_ref().map(|(cache, _)| Arc::clone(cache)),
         telemetry: telemetry.clone(),
         cancel: life.running(),
     };

@@ -3,6 +3,7 @@
 use crate::{
     blobs::Blobs,
     broker::{BrokerEvent, BrokerHandle},
+    cache::Cache,
     config::Config,
     downlink::DownlinkParts,
     fanout,
@@ -44,6 +45,8 @@ pub struct SiteParts {
     pub config: Arc<Config>,
     /// `host:port` at which agents reach the HTTPS side.
     pub lan_https: Vec<String>,
+    /// Package cache, when it runs.
+    pub cache: Option<Arc<Cache>>,
     /// Metrics.
     pub telemetry: Telemetry,
     /// Ends everything.
@@ -68,7 +71,8 @@ pub async fn run_with(
     state: watch::Sender<UplinkState>,
     blobs: Blobs,
 ) -> anyhow::Result<()> {
-    let SiteParts { store, broker, events, identity, config, lan_https, telemetry, cancel } = parts;
+    let SiteParts { store, broker, events, identity, config, lan_https, cache, telemetry, cancel } =
+        parts;
     store.register(&telemetry);
     let presence = store.all_presence().await.context("reading who was online")?;
     let online = presence.into_iter().filter(|(_, p)| p.online).map(|(device, _)| device);
@@ -117,7 +121,7 @@ pub async fn run_with(
     helpers.spawn(rollup::run(store.clone(), cancel.clone()));
     helpers.spawn(keep_space(store.clone(), quotas, cancel.clone()));
     let states = state.subscribe();
-    let reporter = status::Reporter::new(store.clone(), broker.clone(), quotas, &telemetry);
+    let reporter = status::Reporter::new(store.clone(), broker.clone(), quotas, cache, &telemetry);
     helpers.spawn(reporter.run(states, cancel.clone()));
     let fanout = fanout::Fanout::load(store.clone(), broker, &telemetry).await;
     let fanout = fanout.context("reading the commands that wait")?;

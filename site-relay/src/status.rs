@@ -3,12 +3,16 @@
 
 use crate::{
     broker::BrokerHandle,
+    cache::Cache,
     store::{Quotas, StoreError, StoreHandle},
     telemetry::Telemetry,
     uplink::UplinkState,
 };
 use prometheus::IntGauge;
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use unifyit_protocol::{
@@ -23,6 +27,7 @@ pub(crate) struct Reporter {
     store: StoreHandle,
     broker: BrokerHandle,
     quotas: Quotas,
+    cache: Option<Arc<Cache>>,
     started: Instant,
     memory: IntGauge,
     online: IntGauge,
@@ -33,12 +38,14 @@ impl Reporter {
         store: StoreHandle,
         broker: BrokerHandle,
         quotas: Quotas,
+        cache: Option<Arc<Cache>>,
         telemetry: &Telemetry,
     ) -> Self {
         Self {
             store,
             broker,
             quotas,
+            cache,
             started: Instant::now(),
             memory: telemetry.gauge("memory_bytes", "Resident memory."),
             online: telemetry.gauge("devices_online", "Devices with a session."),
@@ -93,7 +100,14 @@ impl Reporter {
         }
     }
 
-    async fn report(&self, status: RelayStatus) -> Result<(), StoreError> {
+    async fn report(&self, mut status: RelayStatus) -> Result<(), StoreError> {
+        if let Some(cache) = self.cache.clone() {
+            status.cache_bytes = cache.stored_bytes();
+            let saved = tokio::task::spawn_blocking(move || cache.saved_today()).await;
+            if let Ok(Ok((served, fetched))) = saved {
+                (status.cache_served_bytes, status.cache_fetched_bytes) = (served, fetched);
+            }
+        }
         self.store.write(move |txn| txn.append(Lane::State, &UpRecord::Relay(status))).await
     }
 }

@@ -158,7 +158,6 @@ impl Tunnels {
     }
 
     /// Enters the tunnel and hands the command to the device.
-    #[expect(clippy::type_complexity, reason = "an entry's parts, taken apart at once")]
     fn start(
         &self,
         open: TunnelOpen,

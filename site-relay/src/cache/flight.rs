@@ -30,7 +30,7 @@ const NOTICE: u64 = 64 * 1024;
 
 /// Where a flight stands.
 #[derive(Debug, Clone)]
-pub enum Phase {
+pub(super) enum Phase {
     /// No answer yet.
     Asking,
     /// Bytes arrive.
@@ -45,7 +45,7 @@ pub enum Phase {
 
 /// What clients need in order to read along.
 #[derive(Debug)]
-pub struct Streaming {
+pub(super) struct Streaming {
     /// The answer's head.
     pub head: Head,
     /// The partial file; it stays readable after it got its name.
@@ -55,7 +55,7 @@ pub struct Streaming {
 impl Phase {
     /// Bytes that may be sent to clients by now.
     #[must_use]
-    pub fn available(&self) -> u64 {
+    pub(super) fn available(&self) -> u64 {
         match self {
             Self::Streaming(_, written) => written.saturating_sub(1),
             Self::Kept(_, entry) => entry.size,
@@ -65,13 +65,13 @@ impl Phase {
 
     /// Whether nothing more will come.
     #[must_use]
-    pub fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         matches!(self, Self::Confirmed(_) | Self::Kept(..) | Self::Failed(_))
     }
 }
 
 /// Joins the flight for a resource, starting it when there is none.
-pub fn join(
+pub(super) fn join(
     cache: &Arc<Cache>,
     resource: &Resource,
     accept: Option<&str>,

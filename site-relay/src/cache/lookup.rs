@@ -16,7 +16,7 @@ const HOT_FOR_MS: u64 = 2_000;
 
 /// What to do about a resource.
 #[derive(Debug)]
-pub enum Plan {
+pub(super) enum Plan {
     /// Serve from memory.
     Hot(Arc<Hot>),
     /// Serve from disk.
@@ -29,7 +29,7 @@ pub enum Plan {
 
 /// A small body in memory.
 #[derive(Debug)]
-pub struct Hot {
+pub(super) struct Hot {
     /// Its entry.
     pub entry: Entry,
     /// Its bytes, verified when they were read.

@@ -272,6 +272,18 @@ impl Cache {
         self.index.savings()
     }
 
+    /// Bytes served to the site and fetched from outside since the day began
+    /// (UTC), over all repositories.
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn saved_today(&self) -> Result<(u64, u64), index::IndexError> {
+        let today = meters::day(self.now_ms());
+        let rows = self.saved()?;
+        let rows = rows.iter().filter(|(day, ..)| *day == today);
+        Ok(rows.fold((0, 0), |(served, fetched), (.., s)| (served + s.served, fetched + s.fetched)))
+    }
+
     fn policy(&self) -> Arc<Policy> {
         Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
     }

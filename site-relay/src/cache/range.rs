@@ -4,7 +4,7 @@
 
 /// What part of a body of known length a request wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wanted {
+pub(super) enum Wanted {
     /// All of it (200).
     Whole,
     /// Bytes `start..end` (206).
@@ -20,7 +20,7 @@ pub enum Wanted {
 
 /// A `Range` header taken apart, before the length is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RangeHeader {
+pub(super) enum RangeHeader {
     /// `bytes=a-` or `bytes=a-b`, with the last byte included.
     From(u64, Option<u64>),
     /// `bytes=-n`: the last n bytes.
@@ -30,7 +30,7 @@ pub enum RangeHeader {
 impl RangeHeader {
     /// Reads a header value; `None` means that it is to be ignored.
     #[must_use]
-    pub fn parse(value: &str) -> Option<Self> {
+    pub(super) fn parse(value: &str) -> Option<Self> {
         let spec = value.trim().strip_prefix("bytes=")?.trim();
         let (first, last) = spec.split_once('-')?;
         let number = |text: &str| text.trim().parse::<u64>().ok();
@@ -46,7 +46,7 @@ impl RangeHeader {
 
     /// Applies the range to a body of `length` bytes.
     #[must_use]
-    pub fn of(self, length: u64) -> Wanted {
+    pub(super) fn of(self, length: u64) -> Wanted {
         let (start, end) = match self {
             Self::From(start, last) => {
                 (start, last.map_or(length, |l| l.saturating_add(1).min(length)))

@@ -15,7 +15,7 @@ const MAX_HEADERS: usize = 64;
 
 /// What is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Request {
+pub(super) struct Request {
     /// The method.
     pub method: Method,
     /// The target as written: a path, or a whole address.
@@ -40,7 +40,7 @@ pub struct Request {
 
 /// Methods that the cache tells apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Method {
+pub(super) enum Method {
     /// Wants the file.
     Get,
     /// Wants its head.
@@ -53,7 +53,7 @@ pub enum Method {
 
 /// What came in instead of a request.
 #[derive(Debug)]
-pub enum NoRequest {
+pub(super) enum NoRequest {
     /// The client went away between requests.
     Closed,
     /// Bytes that are no request.
@@ -66,7 +66,7 @@ pub enum NoRequest {
 ///
 /// # Errors
 /// [`NoRequest`] when there is none.
-pub async fn read<S: tokio::io::AsyncRead + Unpin>(
+pub(super) async fn read<S: tokio::io::AsyncRead + Unpin>(
     stream: &mut S,
     buffer: &mut BytesMut,
 ) -> Result<Request, NoRequest> {

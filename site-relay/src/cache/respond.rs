@@ -27,7 +27,7 @@ const RANGE_AHEAD: u64 = 8 * 1024 * 1024;
 const VERIFY_FIRST: u64 = 8 * 1024 * 1024;
 
 /// One answer being made.
-pub struct Answer<'a> {
+pub(super) struct Answer<'a> {
     /// The cache.
     pub cache: &'a Arc<Cache>,
     /// The client.
@@ -44,7 +44,7 @@ impl Answer<'_> {
     /// # Errors
     /// When the connection is to be closed at once: the client is gone, or has a
     /// fragment that must not be taken for the whole.
-    pub async fn run(mut self) -> io::Result<bool> {
+    pub(super) async fn run(mut self) -> io::Result<bool> {
         match self.request.method {
             Method::Get | Method::Head => {}
             Method::Connect => {

@@ -7,7 +7,7 @@ use super::{
 use std::io;
 
 /// Longest page whose links are rewritten.
-pub const MAX_REWRITE: u64 = 64 * 1024 * 1024;
+pub(super) const MAX_REWRITE: u64 = 64 * 1024 * 1024;
 
 impl Answer<'_> {
     pub(super) async fn along_rewritten(

@@ -22,13 +22,13 @@ use tokio::{
 };
 
 /// A client that takes no byte for this long is let go.
-pub const CLIENT_STALL: Duration = Duration::from_secs(60);
+pub(super) const CLIENT_STALL: Duration = Duration::from_secs(60);
 /// Bytes given to the kernel in one call.
 const PIECE: u64 = 1024 * 1024;
 
 /// Holds one connection to its share of the line.
 #[derive(Debug)]
-pub struct Pace {
+pub(super) struct Pace {
     bytes_per_s: u64,
     since: Instant,
     sent: u64,
@@ -37,7 +37,7 @@ pub struct Pace {
 impl Pace {
     /// No limit when `bytes_per_s` is 0.
     #[must_use]
-    pub fn new(bytes_per_s: u64) -> Self {
+    pub(super) fn new(bytes_per_s: u64) -> Self {
         Self { bytes_per_s, since: Instant::now(), sent: 0 }
     }
 
@@ -62,7 +62,7 @@ impl Pace {
 ///
 /// # Errors
 /// When the client is gone or stalls.
-pub async fn write(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<()> {
+pub(super) async fn write(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<()> {
     timeout(CLIENT_STALL, stream.write_all(bytes)).await.map_err(|_| stalled())?
 }
 
@@ -70,7 +70,7 @@ pub async fn write(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<()> {
 ///
 /// # Errors
 /// When the client is gone or stalls, or the file is shorter than it was.
-pub async fn by_kernel(
+pub(super) async fn by_kernel(
     stream: &TcpStream,
     file: &File,
     start: u64,
@@ -101,7 +101,7 @@ pub async fn by_kernel(
 /// # Errors
 /// [`io::ErrorKind::InvalidData`] when a block is damaged: nothing of that
 /// block has been sent. Otherwise as [`by_kernel`].
-pub async fn body(
+pub(super) async fn body(
     cache: &Cache,
     stream: &mut TcpStream,
     body: Box<Body>,
@@ -143,7 +143,7 @@ pub async fn body(
 /// # Errors
 /// [`io::ErrorKind::ConnectionAborted`] when the flight failed: the client has a
 /// fragment and must see the connection break. Otherwise as [`by_kernel`].
-pub async fn flight(
+pub(super) async fn flight(
     stream: &TcpStream,
     rx: &mut watch::Receiver<Phase>,
     streaming: &Streaming,
@@ -168,7 +168,7 @@ pub async fn flight(
 ///
 /// # Errors
 /// As [`flight`].
-pub async fn flight_chunked(
+pub(super) async fn flight_chunked(
     stream: &mut TcpStream,
     rx: &mut watch::Receiver<Phase>,
     streaming: &Streaming,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 /// No byte for this long counts as a cut.
-pub const STALL: Duration = Duration::from_secs(20);
+pub(super) const STALL: Duration = Duration::from_secs(20);
 const CONNECT: Duration = Duration::from_secs(10);
 
 /// Why an upstream gave nothing.
@@ -31,7 +31,7 @@ pub enum UpstreamError {
 
 /// What an answer's head says of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Head {
+pub(super) struct Head {
     /// Whole length, when told.
     pub size: Option<u64>,
     /// Strong validator.
@@ -47,7 +47,7 @@ pub struct Head {
 impl Head {
     /// Reads an answer's headers; `size` of a 206 is the whole file's.
     #[must_use]
-    pub fn of(response: &Response) -> Self {
+    pub(super) fn of(response: &Response) -> Self {
         let text = |name: header::HeaderName| {
             response
                 .headers()
@@ -72,7 +72,7 @@ impl Head {
 
     /// Whether another answer is about the same bytes, as far as validators tell.
     #[must_use]
-    pub fn same_file(&self, other: &Self) -> bool {
+    pub(super) fn same_file(&self, other: &Self) -> bool {
         let agree = |a: &Option<String>, b: &Option<String>| match (a, b) {
             (Some(a), Some(b)) => a == b,
             _ => true,
@@ -90,7 +90,7 @@ impl Head {
 
     /// The validator to send with `If-Range`.
     #[must_use]
-    pub fn validator(&self) -> Option<&str> {
+    pub(super) fn validator(&self) -> Option<&str> {
         self.etag.as_deref().or(self.last_modified.as_deref())
     }
 }
@@ -117,7 +117,7 @@ fn freshness(control: &str) -> u32 {
 ///
 /// # Errors
 /// When the TLS roots cannot be loaded.
-pub fn client() -> Result<Client, reqwest::Error> {
+pub(super) fn client() -> Result<Client, reqwest::Error> {
     Client::builder()
         .user_agent(concat!("unifyit-relay/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT)
@@ -129,7 +129,7 @@ pub fn client() -> Result<Client, reqwest::Error> {
 
 /// What a request to the upstream adds.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Ask<'a> {
+pub(super) struct Ask<'a> {
     /// Only if it differs from this.
     pub unless: Option<&'a Entry>,
     /// From this byte on, if `if_range` still holds.
@@ -146,7 +146,11 @@ pub struct Ask<'a> {
 ///
 /// # Errors
 /// [`UpstreamError::Unreachable`].
-pub async fn get(client: &Client, url: &str, ask: Ask<'_>) -> Result<Response, UpstreamError> {
+pub(super) async fn get(
+    client: &Client,
+    url: &str,
+    ask: Ask<'_>,
+) -> Result<Response, UpstreamError> {
     let mut request = client.get(url).header(header::ACCEPT_ENCODING, "identity");
     if let Some(accept) = ask.accept {
         request = request.header(header::ACCEPT, accept);
@@ -175,7 +179,7 @@ pub async fn get(client: &Client, url: &str, ask: Ask<'_>) -> Result<Response, U
 
 /// The innermost reason, which is the one that helps.
 #[must_use]
-pub fn root_cause(error: &dyn std::error::Error) -> String {
+pub(super) fn root_cause(error: &dyn std::error::Error) -> String {
     let mut deepest = error;
     while let Some(source) = deepest.source() {
         deepest = source;

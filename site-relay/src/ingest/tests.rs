@@ -100,15 +100,15 @@ async fn a_batch_is_taken_once_and_only_where_it_continues() {
     let (a, b, c) = (sample(START_MS, 1), sample(START_MS + 1, 2), sample(START_MS + 2, 3));
     let first = send(&rig.store, device, Lane::Metrics, (7, 0), &[a.clone(), b.clone()]).await;
     assert_eq!((first.position, first.out_of_step), ((7, 2), false));
-    let hole = send(&rig.store, device, Lane::Metrics, (7, 5), &[c.clone()]).await;
+    let hole = send(&rig.store, device, Lane::Metrics, (7, 5), std::slice::from_ref(&c)).await;
     assert_eq!((hole.position, hole.out_of_step), ((7, 2), true));
     let twice = send(&rig.store, device, Lane::Metrics, (7, 0), &[a.clone(), b]).await;
     assert_eq!((twice.position, twice.out_of_step), ((7, 2), false));
     let overlap = send(&rig.store, device, Lane::Metrics, (7, 1), &[a.clone(), c]).await;
     assert_eq!(overlap.position, (7, 3));
-    let old = send(&rig.store, device, Lane::Metrics, (6, 9), &[a.clone()]).await;
+    let old = send(&rig.store, device, Lane::Metrics, (6, 9), std::slice::from_ref(&a)).await;
     assert_eq!(old.position, (7, 3), "an earlier epoch is behind it");
-    let middle = send(&rig.store, device, Lane::Metrics, (8, 4), &[a.clone()]).await;
+    let middle = send(&rig.store, device, Lane::Metrics, (8, 4), std::slice::from_ref(&a)).await;
     assert!(middle.out_of_step, "an epoch opens with its first number");
     let fresh = send(&rig.store, device, Lane::Metrics, (8, 0), &[a]).await;
     assert_eq!(fresh.position, (8, 1));

@@ -3,6 +3,7 @@
 use super::{
     StoreHandle,
     error::StoreError,
+    samples,
     tables::{self, CommandRecord, status_of},
 };
 use crate::{shadow::Shadow, ui::Tables};
@@ -74,12 +75,10 @@ impl StoreHandle {
             .filter_map(|(device, shadow)| Some((*device, shadow.newest.as_ref()?.table)))
             .collect();
         self.read(move |tx| {
-            let series = tx.open_table(tables::SERIES)?;
             let mut named = Tables::new();
             for (device, hash) in wanted {
-                let key = (tables::device_key(device), hash);
-                if let Some(bytes) = series.get(key)? {
-                    named.insert((device, hash), codec::decode(bytes.value())?);
+                if let Some(table) = samples::series(tx, device, hash)? {
+                    named.insert((device, hash), table);
                 }
             }
             Ok(named)

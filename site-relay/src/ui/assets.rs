@@ -10,7 +10,7 @@ use rust_embed::RustEmbed;
 struct Pages;
 
 /// Serves a file, or the page for every other path: its routes are its own.
-pub async fn serve(uri: Uri, headers: HeaderMap) -> Response {
+pub(super) async fn serve(uri: Uri, headers: HeaderMap) -> Response {
     let path = uri.path().trim_start_matches('/');
     if path.starts_with("api/") {
         return super::sessions::problem(StatusCode::NOT_FOUND, "There is no such thing here.");

@@ -31,7 +31,7 @@ const STALL: Duration = Duration::from_secs(10);
 const MAX_INCOMING: usize = 1024;
 
 /// `GET /api/events`
-pub async fn handle(
+pub(super) async fn handle(
     State(ui): State<Arc<Ui>>,
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,

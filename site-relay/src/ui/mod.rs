@@ -58,7 +58,6 @@ struct Ui {
 }
 
 /// The routes of the local UI.
-#[must_use]
 pub fn router(parts: UiParts) -> Router {
     let ui = Arc::new(Ui { parts, sessions: Sessions::default(), newest: live::Newest::default() });
     let signed_in = Router::new()

@@ -140,7 +140,7 @@ impl Sessions {
 
 /// The `Set-Cookie` value of a new session, or of its end.
 #[must_use]
-pub fn set_cookie(session: Option<&str>) -> String {
+pub(super) fn set_cookie(session: Option<&str>) -> String {
     let (value, age) = match session {
         Some(text) => (text, IDLE.as_secs()),
         None => ("", 0),
@@ -160,7 +160,7 @@ fn cookie(headers: &HeaderMap) -> Option<&str> {
 /// Whether a request comes from a page of this very host. Browsers send `Origin`
 /// with every POST and WebSocket; one that sends another host's is refused.
 #[must_use]
-pub fn same_origin(headers: &HeaderMap) -> bool {
+pub(super) fn same_origin(headers: &HeaderMap) -> bool {
     let text = |name| headers.get(name).and_then(|v: &http::HeaderValue| v.to_str().ok());
     match (text(header::ORIGIN), text(header::HOST)) {
         (Some(origin), Some(host)) => origin.strip_prefix("https://") == Some(host),

@@ -18,7 +18,7 @@ const DISK_FULL_PCT: f64 = 90.0;
 
 /// The one-screen answer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Overview {
+pub(super) struct Overview {
     /// Name of the organization; empty before the cloud told.
     pub organization: String,
     /// Name of the site; empty before the cloud told.
@@ -41,7 +41,7 @@ pub struct Overview {
 
 /// Whether the cloud is reached.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Connection {
+pub(super) struct Connection {
     /// Whether a session runs.
     pub up: bool,
     /// Since when, Unix milliseconds.
@@ -50,7 +50,7 @@ pub struct Connection {
 
 /// Devices by state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Counts {
+pub(super) struct Counts {
     /// All that are enrolled.
     pub total: u64,
     /// Connected.
@@ -61,7 +61,7 @@ pub struct Counts {
 
 /// Something that needs somebody.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Need {
+pub(super) struct Need {
     /// The device, when it is one.
     pub device: Option<DeviceId>,
     /// What it is, as a word: `offline`, `disk_full`, `clock_wrong`, `relay_disk`.
@@ -76,7 +76,7 @@ pub struct Need {
 
 /// What waits for the cloud.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Backlog {
+pub(super) struct Backlog {
     /// Records.
     pub records: u64,
     /// Bytes.
@@ -87,7 +87,7 @@ pub struct Backlog {
 
 /// How the relay fares.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Relay {
+pub(super) struct Relay {
     /// Version.
     pub version: &'static str,
     /// When it started, Unix milliseconds.
@@ -96,7 +96,7 @@ pub struct Relay {
 
 /// How the package cache fares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct CacheNow {
+pub(super) struct CacheNow {
     /// Bytes kept.
     pub stored_bytes: u64,
     /// Since when upstreams are out of reach, Unix milliseconds.
@@ -105,7 +105,7 @@ pub struct CacheNow {
 
 /// A device as on-site staff see it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Device {
+pub(super) struct Device {
     /// Its id.
     pub id: DeviceId,
     /// Host name.
@@ -136,7 +136,7 @@ pub struct Device {
 ///
 /// # Errors
 /// [`StoreError`] when the store cannot be read.
-pub async fn overview(parts: &UiParts) -> Result<Overview, StoreError> {
+pub(super) async fn overview(parts: &UiParts) -> Result<Overview, StoreError> {
     let devices = devices(parts).await?;
     let lanes = parts.store.lanes().borrow().clone();
     let site = parts.store.site_config().borrow().clone();
@@ -179,7 +179,7 @@ pub async fn overview(parts: &UiParts) -> Result<Overview, StoreError> {
 ///
 /// # Errors
 /// [`StoreError`] when the store cannot be read.
-pub async fn devices(parts: &UiParts) -> Result<Vec<Device>, StoreError> {
+pub(super) async fn devices(parts: &UiParts) -> Result<Vec<Device>, StoreError> {
     let now_ms = parts.store.now_ms();
     let shadows = parts.shadows.all();
     let presence = parts.store.all_presence().await?;
@@ -224,7 +224,7 @@ pub async fn devices(parts: &UiParts) -> Result<Vec<Device>, StoreError> {
 ///
 /// # Errors
 /// [`StoreError`] when the store cannot be read.
-pub async fn work(parts: &UiParts) -> Result<Vec<CommandView>, StoreError> {
+pub(super) async fn work(parts: &UiParts) -> Result<Vec<CommandView>, StoreError> {
     parts.store.recent_commands(50).await
 }
 

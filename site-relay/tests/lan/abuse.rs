@@ -187,7 +187,7 @@ async fn certified_attackers_disturb_nobody_else() {
             let attacks = attacks(&topics::Up::Report.topic(evil.id));
             let mut count = 0usize;
             while !over.load(Ordering::Relaxed) || count < attacks.len() {
-                let mut client = Client::connect(&site, &evil, count % 2 == 0).await;
+                let mut client = Client::connect(&site, &evil, count.is_multiple_of(2)).await;
                 client.send(&attacks[count % attacks.len()]).await;
                 client.send(&[0xc0, 0]).await;
                 while client.packet().await.is_some_and(|p| p[0] != 0xd0) {}

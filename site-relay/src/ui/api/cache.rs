@@ -21,7 +21,7 @@ struct Row {
 }
 
 /// Answers with rows, oldest first; none when the cache does not run.
-pub async fn handle(State(ui): State<Arc<Ui>>) -> Response {
+pub(crate) async fn handle(State(ui): State<Arc<Ui>>) -> Response {
     let Some(cache) = ui.parts.cache.clone() else {
         return Json(Vec::<Row>::new()).into_response();
     };

@@ -1,12 +1,12 @@
 //! The local UI's endpoints, one a file.
 
-pub mod cache;
-pub mod devices;
-pub mod overview;
-pub mod session;
-pub mod sign_in;
-pub mod sign_out;
-pub mod work;
+pub(super) mod cache;
+pub(super) mod devices;
+pub(super) mod overview;
+pub(super) mod session;
+pub(super) mod sign_in;
+pub(super) mod sign_out;
+pub(super) mod work;
 
 use super::sessions::problem;
 use crate::store::StoreError;

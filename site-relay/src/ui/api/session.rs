@@ -3,6 +3,6 @@
 use axum::Json;
 
 /// Reached only by signed-in requests.
-pub async fn handle() -> Json<serde_json::Value> {
+pub(crate) async fn handle() -> Json<serde_json::Value> {
     Json(serde_json::json!({ "signed_in": true }))
 }

@@ -19,12 +19,12 @@ use unifyit_protocol::link::SiteAudit;
 
 /// A PIN as typed.
 #[derive(Deserialize)]
-pub struct SignIn {
+pub(crate) struct SignIn {
     pin: String,
 }
 
 /// Opens a session; both success and refusal stand in the audit trail.
-pub async fn handle(
+pub(crate) async fn handle(
     State(ui): State<Arc<Ui>>,
     Extension(peer): Extension<Peer>,
     headers: HeaderMap,

@@ -12,7 +12,7 @@ use http::{HeaderMap, StatusCode, header};
 use std::sync::Arc;
 
 /// Ends the session, if there is one.
-pub async fn handle(State(ui): State<Arc<Ui>>, headers: HeaderMap) -> Response {
+pub(crate) async fn handle(State(ui): State<Arc<Ui>>, headers: HeaderMap) -> Response {
     if !same_origin(&headers) {
         return problem(StatusCode::FORBIDDEN, "Open this from the relay's own page.");
     }

@@ -10,7 +10,7 @@ use axum::{
 use std::sync::Arc;
 
 /// Answers with [`view::work`].
-pub async fn handle(State(ui): State<Arc<Ui>>) -> Response {
+pub(crate) async fn handle(State(ui): State<Arc<Ui>>) -> Response {
     match view::work(&ui.parts).await {
         Ok(found) => Json(found).into_response(),
         Err(error) => unreadable(&error),
