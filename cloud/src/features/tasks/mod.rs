@@ -30,3 +30,6 @@ pub use model::{
 };
 pub(crate) use store::{keep_command, signing_key};
 pub use ticker::TaskTicker;
+
+#[cfg(test)]
+mod tests;

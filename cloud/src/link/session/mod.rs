@@ -7,13 +7,16 @@
 //! two directions cannot lock each other up.
 
 mod down;
+mod ended;
 mod presence;
+mod reading;
+mod wait;
 
+pub(super) use ended::Ended;
 pub(super) use presence::sweep;
 
 use super::{
-    LinkMetrics, RelayIdentity,
-    framing::{self, Frames},
+    LinkMetrics, RelayIdentity, framing,
     ingest::{Ingest, IngestError},
     records::Records,
     registry::{Link, Slot},
@@ -25,20 +28,20 @@ use crate::{
 };
 use bytes::Bytes;
 use down::{Downlink, Synced};
-use futures::StreamExt;
 use libp2p::{PeerId, Stream};
-use std::{collections::VecDeque, io, sync::Arc, time::Duration};
+use reading::{greeting, read_ahead};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, timeout},
 };
 use unifyit_protocol::{
     ProtocolError,
-    envelope::Decoded,
-    lane::{Ack, Apply, Lane, LaneError, Receiver, Resume, Verdict},
+    lane::{Ack, Apply, Lane, Receiver, Verdict},
     link::{Frame, Goodbye, LinkHello, Watch},
 };
+use wait::{join, until};
 
 /// How long the relay may take for its first two frames.
 const GREETING: Duration = Duration::from_secs(15);
@@ -49,31 +52,6 @@ const MAX_PENDING: usize = 4 * 1024 * 1024;
 const MAX_BATCH: usize = 1024 * 1024;
 /// Pause after a failed transaction; doubles up to the second.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
-
-/// Why a session ended.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Ended {
-    #[error("the connection closed")]
-    Closed,
-    #[error("the stream broke: {0}")]
-    Io(#[from] io::Error),
-    #[error("the relay said goodbye: {0}")]
-    Goodbye(String),
-    #[error("the relay did not greet in time")]
-    NoGreeting,
-    #[error("the relay was revoked")]
-    Revoked,
-    #[error("another connection of the relay took over, or the cloud stops")]
-    Cancelled,
-    #[error("another session has moved the relay's lanes")]
-    Moved,
-    #[error("the relay sent what no relay sends: {0}")]
-    Protocol(#[from] ProtocolError),
-    #[error("the lanes disagree: {0}")]
-    Lane(#[from] LaneError),
-    #[error(transparent)]
-    Db(#[from] DbError),
-}
 
 /// What every session needs.
 #[derive(Clone)]
@@ -172,49 +150,6 @@ async fn serve(
     // What is queued, a goodbye among it, may still leave.
     let _ = timeout(Duration::from_secs(2), writer).await;
     Err(ended)
-}
-
-/// Reads the relay's first two frames.
-async fn greeting(frames: &mut Frames) -> Result<(LinkHello, Resume), Ended> {
-    let mut hello = None;
-    while let Some(bytes) = frames.next().await {
-        match Frame::decode(&framing::frozen(bytes)?)? {
-            Decoded::Known(Frame::Hello(said)) => hello = Some(said),
-            Decoded::Known(Frame::Resume(resume)) => {
-                return hello.map(|hello| (hello, resume)).ok_or_else(|| {
-                    ProtocolError::Invalid("the first frame is not a hello").into()
-                });
-            }
-            Decoded::Known(Frame::Goodbye(said)) => return Err(Ended::Goodbye(said.reason)),
-            Decoded::Known(_) => {
-                return Err(ProtocolError::Invalid("it spoke before its greeting").into());
-            }
-            Decoded::Unknown(_) => {}
-        }
-    }
-    Err(Ended::Closed)
-}
-
-/// Decodes frames in a task of its own, a few ahead.
-fn read_ahead(mut frames: Frames) -> (mpsc::Receiver<Result<Frame, Ended>>, JoinHandle<()>) {
-    let (sender, receiver) = mpsc::channel(32);
-    let task = tokio::spawn(async move {
-        while let Some(bytes) = frames.next().await {
-            let frame = match framing::frozen(bytes).map_err(Ended::from) {
-                Ok(bytes) => Frame::decode(&bytes).map_err(Ended::from),
-                Err(broken) => Err(broken),
-            };
-            let (message, last) = match frame {
-                Ok(Decoded::Known(frame)) => (Ok(frame), false),
-                Ok(Decoded::Unknown(_)) => continue,
-                Err(ended) => (Err(ended), true),
-            };
-            if sender.send(message).await.is_err() || last {
-                return;
-            }
-        }
-    });
-    (receiver, task)
 }
 
 fn queue_frame(waiting: &mut VecDeque<Bytes>, frame: Frame) -> Result<(), Ended> {
@@ -449,25 +384,4 @@ impl Session<'_> {
 
 fn size(apply: &Apply) -> usize {
     apply.records.iter().map(|(_, body)| body.len() + 16).sum()
-}
-
-/// Waits for a task; one that was aborted or panicked counts as a failure that
-/// the caller tries again.
-async fn join<T, E: From<DbError>>(task: &mut Option<JoinHandle<Result<T, E>>>) -> Result<T, E> {
-    match task {
-        None => std::future::pending().await,
-        Some(task) => match task.await {
-            Ok(done) => done,
-            Err(error) => {
-                Err(DbError::Query(sqlx::Error::Io(io::Error::other(error.to_string()))).into())
-            }
-        },
-    }
-}
-
-async fn until(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => sleep_until(moment).await,
-        None => std::future::pending().await,
-    }
 }

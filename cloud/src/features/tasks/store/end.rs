@@ -1,0 +1,94 @@
+//! The end of tasks: cancelled, expired, done.
+
+use super::NO_ANSWER;
+use crate::db::{DbError, TenantTx};
+use unifyit_protocol::ids::{SiteId, TaskId};
+use uuid::Uuid;
+
+/// A command of a task with the devices that are not done.
+#[derive(Debug, sqlx::FromRow)]
+pub(in super::super) struct OpenCommand {
+    pub(in super::super) command_id: Uuid,
+    pub(in super::super) organization_id: Uuid,
+    pub(in super::super) site_id: Uuid,
+    pub(in super::super) devices: Vec<Uuid>,
+}
+
+/// Marks a task as cancelled, and returns what is still to be stopped.
+pub(in super::super) async fn cancel(
+    tx: &mut TenantTx,
+    task: TaskId,
+) -> Result<Vec<OpenCommand>, DbError> {
+    sqlx::query("UPDATE tasks SET cancelled_at = coalesce(cancelled_at, now()) WHERE id = $1")
+        .bind(task.0)
+        .execute(&mut **tx)
+        .await?;
+    Ok(sqlx::query_as(
+        "SELECT command_id, organization_id, site_id, array_agg(device_id ORDER BY device_id) AS devices \
+         FROM task_targets WHERE task_id = $1 AND status IN ('pending', 'sent', 'running') \
+         GROUP BY 1, 2, 3 ORDER BY 3, 1",
+    )
+    .bind(task.0)
+    .fetch_all(&mut **tx)
+    .await?)
+}
+
+/// Marks the open targets at sites without a relay: nobody else will.
+pub(in super::super) async fn cancel_at(
+    tx: &mut TenantTx,
+    task: TaskId,
+    sites: &[SiteId],
+) -> Result<(), DbError> {
+    sqlx::query(
+        "UPDATE task_targets SET status = 'cancelled', finished_at = now(), updated_at = now(), \
+             reason = 'It was cancelled before it was sent.' \
+         WHERE task_id = $1 AND site_id = ANY($2) AND status IN ('pending', 'sent', 'running')",
+    )
+    .bind(task.0)
+    .bind(sites.iter().map(|s| s.0).collect::<Vec<_>>())
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Marks what nobody answered for, a minute after its expiry. Running targets are
+/// left: they run until their own limit, and their relay may be away.
+pub(in super::super) async fn expire(tx: &mut TenantTx) -> Result<Vec<TaskId>, DbError> {
+    let tasks: Vec<Uuid> = sqlx::query_scalar(
+        "UPDATE task_targets t SET status = 'expired', reason = $1, finished_at = now(), updated_at = now() \
+         FROM tasks k WHERE k.id = t.task_id AND k.finished_at IS NULL \
+             AND k.expires_at < now() - interval '1 minute' AND t.status IN ('pending', 'sent') \
+         RETURNING t.task_id",
+    )
+    .bind(NO_ANSWER)
+    .fetch_all(&mut **tx)
+    .await?;
+    Ok(tasks.into_iter().map(TaskId).collect())
+}
+
+/// Tasks whose devices are all done and that are not closed.
+pub(in super::super) async fn done_but_open(tx: &mut TenantTx) -> Result<Vec<TaskId>, DbError> {
+    let tasks: Vec<Uuid> = sqlx::query_scalar(
+        "SELECT id FROM tasks k WHERE finished_at IS NULL AND NOT EXISTS ( \
+             SELECT FROM task_targets t WHERE t.task_id = k.id AND t.status IN ('pending', 'sent', 'running')) \
+         LIMIT 1000",
+    )
+    .fetch_all(&mut **tx)
+    .await?;
+    Ok(tasks.into_iter().map(TaskId).collect())
+}
+
+/// Closes a task when all its devices are done. Whether it did.
+pub(in super::super) async fn close_if_done(
+    tx: &mut TenantTx,
+    task: TaskId,
+) -> Result<bool, DbError> {
+    let done = sqlx::query(
+        "UPDATE tasks k SET finished_at = now() WHERE id = $1 AND finished_at IS NULL AND NOT EXISTS ( \
+             SELECT FROM task_targets t WHERE t.task_id = k.id AND t.status IN ('pending', 'sent', 'running'))",
+    )
+    .bind(task.0)
+    .execute(&mut **tx)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}

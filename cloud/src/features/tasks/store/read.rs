@@ -1,0 +1,260 @@
+//! Reading tasks: how they stand, on which devices, with which output.
+
+use super::super::{
+    model::{GroupBody, TargetBody, TaskBody},
+    rules::{MAX_OUTPUT, STATES},
+};
+use crate::{
+    db::{DbError, Place, TenantTx},
+    http::{Page, PageQuery, Problem},
+};
+use sqlx::{Postgres, QueryBuilder};
+use std::collections::{BTreeMap, HashMap};
+use time::OffsetDateTime;
+use unifyit_protocol::ids::{DeviceId, TaskId};
+use uuid::Uuid;
+
+/// Bytes of output shown with a target.
+const SHOWN: i64 = 64 * 1024;
+/// Bytes of output by which results are grouped and shown in groups.
+const SAMPLE: i64 = 4096;
+
+#[derive(Debug, Clone, sqlx::FromRow)]
+struct TaskRow {
+    id: Uuid,
+    #[sqlx(flatten)]
+    place: Place,
+    name: String,
+    action: serde_json::Value,
+    created_by: String,
+    created_at: OffsetDateTime,
+    expires_at: OffsetDateTime,
+    cancelled_at: Option<OffsetDateTime>,
+    finished_at: Option<OffsetDateTime>,
+    total: i32,
+}
+
+const TASKS: &str = "SELECT id, partner_id, organization_id, site_id, name, action, created_by, \
+    created_at, expires_at, cancelled_at, finished_at, total FROM tasks";
+
+async fn with_counts(tx: &mut TenantTx, rows: Vec<TaskRow>) -> Result<Vec<TaskBody>, DbError> {
+    let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
+    let counts: Vec<(Uuid, String, i64)> = sqlx::query_as(
+        "SELECT task_id, status, count(*) FROM task_targets WHERE task_id = ANY($1) GROUP BY 1, 2",
+    )
+    .bind(&ids)
+    .fetch_all(&mut **tx)
+    .await?;
+    let mut by_task: HashMap<Uuid, BTreeMap<String, i64>> = HashMap::new();
+    for (task, status, count) in counts {
+        by_task.entry(task).or_default().insert(status, count);
+    }
+    Ok(rows
+        .into_iter()
+        .map(|row| {
+            let mut counts = by_task.remove(&row.id).unwrap_or_default();
+            for state in STATES {
+                counts.entry(state.to_owned()).or_default();
+            }
+            let status = match (row.finished_at, row.cancelled_at) {
+                (None, _) => "running",
+                (Some(_), None) => "done",
+                (Some(_), Some(_)) => "cancelled",
+            };
+            TaskBody {
+                id: row.id,
+                name: row.name,
+                status: status.to_owned(),
+                action: row.action,
+                created_at: row.created_at,
+                created_by: row.created_by,
+                expires_at: row.expires_at,
+                counts,
+                total: row.total.into(),
+            }
+        })
+        .collect())
+}
+
+/// Tasks, latest first.
+pub(in super::super) async fn list(
+    tx: &mut TenantTx,
+    page: &PageQuery,
+) -> Result<Page<TaskBody>, Problem> {
+    let mut query = QueryBuilder::<Postgres>::new(TASKS);
+    if let Some(after) = page.after::<Uuid>()? {
+        query.push(" WHERE id < ").push_bind(after);
+    }
+    query.push(" ORDER BY id DESC LIMIT ").push_bind(page.limit() + 1);
+    let rows: Vec<TaskRow> = query.build_query_as().fetch_all(&mut **tx).await?;
+    let items = with_counts(tx, rows).await?;
+    Ok(Page::cut(items, page.limit(), |task| task.id))
+}
+
+/// A task with its place: the proof that it is visible.
+pub(in super::super) async fn get(
+    tx: &mut TenantTx,
+    task: TaskId,
+) -> Result<Option<(TaskBody, Place)>, DbError> {
+    let mut query = QueryBuilder::<Postgres>::new(TASKS);
+    query.push(" WHERE id = ").push_bind(task.0);
+    let rows: Vec<TaskRow> = query.build_query_as().fetch_all(&mut **tx).await?;
+    let Some(place) = rows.first().map(|row| row.place) else { return Ok(None) };
+    Ok(with_counts(tx, rows).await?.pop().map(|task| (task, place)))
+}
+
+const TARGETS: &str = "SELECT t.device_id, CASE WHEN d.name = '' THEN d.hostname ELSE d.name END AS device_name, \
+    t.status, t.exit_code, t.reason, t.output_len, t.output_cut, t.started_at, t.finished_at, d.name_key \
+    FROM task_targets t JOIN devices d ON d.id = t.device_id WHERE t.task_id = ";
+
+/// Devices of a task by name, with their output.
+pub(in super::super) async fn targets(
+    tx: &mut TenantTx,
+    task: TaskId,
+    status: Option<&str>,
+    page: &PageQuery,
+) -> Result<Page<TargetBody>, Problem> {
+    #[derive(sqlx::FromRow)]
+    struct Row {
+        #[sqlx(flatten)]
+        body: TargetBody,
+        name_key: String,
+    }
+    let mut query = QueryBuilder::<Postgres>::new(TARGETS);
+    query.push_bind(task.0);
+    if let Some(status) = status {
+        query.push(" AND t.status = ").push_bind(status.to_owned());
+    }
+    if let Some((name, id)) = page.after::<(String, Uuid)>()? {
+        query
+            .push(" AND (d.name_key, d.id) > (")
+            .push_bind(name)
+            .push(", ")
+            .push_bind(id)
+            .push(")");
+    }
+    query.push(" ORDER BY d.name_key, d.id LIMIT ").push_bind(page.limit() + 1);
+    let rows: Vec<Row> = query.build_query_as().fetch_all(&mut **tx).await?;
+    let Page { items, next_cursor } =
+        Page::cut(rows, page.limit(), |row: &Row| (row.name_key.clone(), row.body.device_id));
+    let mut items: Vec<TargetBody> = items.into_iter().map(|row| row.body).collect();
+    let devices: Vec<Uuid> = items.iter().map(|t| t.device_id).collect();
+    let mut output = beginnings(tx, task, &devices, SHOWN).await?;
+    for item in &mut items {
+        let bytes = output.remove(&item.device_id).unwrap_or_default();
+        item.output = String::from_utf8_lossy(&bytes).into_owned();
+    }
+    Ok(Page { items, next_cursor })
+}
+
+/// One device's state in a task, without its output.
+pub(in super::super) async fn target(
+    tx: &mut TenantTx,
+    task: TaskId,
+    device: DeviceId,
+) -> Result<Option<TargetBody>, DbError> {
+    let mut query = QueryBuilder::<Postgres>::new(TARGETS);
+    query.push_bind(task.0).push(" AND t.device_id = ").push_bind(device.0);
+    Ok(query.build_query_as().fetch_optional(&mut **tx).await?)
+}
+
+/// The first bytes that devices wrote. Pieces are joined at their offsets; what
+/// overlaps is taken once, and after a hole nothing is shown.
+async fn beginnings(
+    tx: &mut TenantTx,
+    task: TaskId,
+    devices: &[Uuid],
+    most: i64,
+) -> Result<HashMap<Uuid, Vec<u8>>, DbError> {
+    let rows: Vec<(Uuid, i64, Vec<u8>)> = sqlx::query_as(
+        "SELECT device_id, byte_offset, data FROM task_output \
+         WHERE task_id = $1 AND device_id = ANY($2) AND byte_offset < $3 ORDER BY device_id, byte_offset",
+    )
+    .bind(task.0)
+    .bind(devices)
+    .bind(most)
+    .fetch_all(&mut **tx)
+    .await?;
+    let mut output: HashMap<Uuid, Vec<u8>> = HashMap::new();
+    for (device, offset, data) in rows {
+        let bytes = output.entry(device).or_default();
+        join(bytes, offset, &data);
+        bytes.truncate(usize::try_from(most).unwrap_or_default());
+    }
+    Ok(output)
+}
+
+/// Puts a piece behind what is there, as far as it continues it.
+pub(in super::super) fn join(bytes: &mut Vec<u8>, offset: i64, piece: &[u8]) {
+    let Ok(offset) = usize::try_from(offset) else { return };
+    if let Some(skip) = bytes.len().checked_sub(offset)
+        && let Some(fresh) = piece.get(skip..)
+    {
+        bytes.extend_from_slice(fresh);
+    }
+}
+
+/// All that a device wrote.
+pub(in super::super) async fn output(
+    tx: &mut TenantTx,
+    task: TaskId,
+    device: DeviceId,
+) -> Result<Vec<u8>, DbError> {
+    let mut all = beginnings(tx, task, &[device.0], i64::from(MAX_OUTPUT) + 4096).await?;
+    Ok(all.remove(&device.0).unwrap_or_default())
+}
+
+/// Devices by equal result: state, exit code and the beginning of the output.
+pub(in super::super) async fn groups(
+    tx: &mut TenantTx,
+    task: TaskId,
+) -> Result<Vec<GroupBody>, DbError> {
+    type Row = (String, Option<i32>, Vec<u8>, i64, Vec<Uuid>);
+    let rows: Vec<Row> = sqlx::query_as(
+        "SELECT status, exit_code, sample, count(*), (array_agg(device_id ORDER BY device_id))[1:20] FROM ( \
+             SELECT t.device_id, t.status, t.exit_code, t.output_len, coalesce(( \
+                 SELECT substring(string_agg(o.data, ''::bytea ORDER BY o.byte_offset) FOR $2::int) \
+                 FROM task_output o WHERE o.task_id = t.task_id AND o.device_id = t.device_id \
+                     AND o.byte_offset < $2), ''::bytea) AS sample \
+             FROM task_targets t WHERE t.task_id = $1) results \
+         GROUP BY status, exit_code, sample, output_len ORDER BY count(*) DESC, status LIMIT 200",
+    )
+    .bind(task.0)
+    .bind(SAMPLE)
+    .fetch_all(&mut **tx)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|(status, exit_code, sample, count, device_ids)| GroupBody {
+            status,
+            exit_code,
+            output_sample: String::from_utf8_lossy(&sample).into_owned(),
+            count,
+            device_ids,
+        })
+        .collect())
+}
+
+/// A device's tasks, latest first.
+pub(in super::super) async fn of_device(
+    tx: &mut TenantTx,
+    device: DeviceId,
+    page: &PageQuery,
+) -> Result<Page<(TaskBody, TargetBody)>, Problem> {
+    let mut query = QueryBuilder::<Postgres>::new(TASKS);
+    query.push(" WHERE id IN (SELECT task_id FROM task_targets WHERE device_id = ");
+    query.push_bind(device.0).push(")");
+    if let Some(after) = page.after::<Uuid>()? {
+        query.push(" AND id < ").push_bind(after);
+    }
+    query.push(" ORDER BY id DESC LIMIT ").push_bind(page.limit() + 1);
+    let rows: Vec<TaskRow> = query.build_query_as().fetch_all(&mut **tx).await?;
+    let tasks = with_counts(tx, rows).await?;
+    let mut items = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        if let Some(target) = target(tx, TaskId(task.id), device).await? {
+            items.push((task, target));
+        }
+    }
+    Ok(Page::cut(items, page.limit(), |(task, _)| task.id))
+}

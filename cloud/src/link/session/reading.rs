@@ -1,0 +1,57 @@
+//! Frames in: the greeting, and then a few frames ahead.
+
+use super::Ended;
+use crate::link::framing::{self, Frames};
+use futures::StreamExt;
+use tokio::{sync::mpsc, task::JoinHandle};
+use unifyit_protocol::{
+    ProtocolError,
+    envelope::Decoded,
+    lane::Resume,
+    link::{Frame, LinkHello},
+};
+
+/// Reads the relay's first two frames.
+pub(super) async fn greeting(frames: &mut Frames) -> Result<(LinkHello, Resume), Ended> {
+    let mut hello = None;
+    while let Some(bytes) = frames.next().await {
+        match Frame::decode(&framing::frozen(bytes)?)? {
+            Decoded::Known(Frame::Hello(said)) => hello = Some(said),
+            Decoded::Known(Frame::Resume(resume)) => {
+                return hello.map(|hello| (hello, resume)).ok_or_else(|| {
+                    ProtocolError::Invalid("the first frame is not a hello").into()
+                });
+            }
+            Decoded::Known(Frame::Goodbye(said)) => return Err(Ended::Goodbye(said.reason)),
+            Decoded::Known(_) => {
+                return Err(ProtocolError::Invalid("it spoke before its greeting").into());
+            }
+            Decoded::Unknown(_) => {}
+        }
+    }
+    Err(Ended::Closed)
+}
+
+/// Decodes frames in a task of its own, a few ahead.
+pub(super) fn read_ahead(
+    mut frames: Frames,
+) -> (mpsc::Receiver<Result<Frame, Ended>>, JoinHandle<()>) {
+    let (sender, receiver) = mpsc::channel(32);
+    let task = tokio::spawn(async move {
+        while let Some(bytes) = frames.next().await {
+            let frame = match framing::frozen(bytes).map_err(Ended::from) {
+                Ok(bytes) => Frame::decode(&bytes).map_err(Ended::from),
+                Err(broken) => Err(broken),
+            };
+            let (message, last) = match frame {
+                Ok(Decoded::Known(frame)) => (Ok(frame), false),
+                Ok(Decoded::Unknown(_)) => continue,
+                Err(ended) => (Err(ended), true),
+            };
+            if sender.send(message).await.is_err() || last {
+                return;
+            }
+        }
+    });
+    (receiver, task)
+}
