@@ -81,8 +81,9 @@ async fn a_hundred_megabytes_of_output_are_cut_visibly_and_harm_nobody() -> Resu
     let target = &done.targets[0];
     assert_eq!(target.status, "succeeded", "{:?}", target.reason);
     assert!(target.output_len <= 2 << 20, "{} bytes were kept", target.output_len);
-    assert_eq!(target.output_len + target.output_cut, printed, "the cut says how much");
-    // A notice about the cut may stand behind the program's own output.
+    // The visible notice about the cut is a line of the kept output.
+    let told = target.output_len + target.output_cut;
+    assert!((printed..printed + 200).contains(&told), "the cut says how much: {told}");
     let output = stack.api.bytes(&format!("/tasks/{task}/targets/{device}/output")).await?;
     assert!(output.len() as u64 >= target.output_len, "what was kept can be read");
     assert!(output.iter().take_while(|b| **b == b'x').count() > 500_000);
