@@ -12,12 +12,14 @@
 //! damaged block is dropped and fetched again; and with the WAN down, what was
 //! cached is served and says that it is stale.
 
+mod config;
 pub mod content;
 pub mod eviction;
 pub mod facts;
 mod fallback;
 mod flight;
 mod head;
+mod hex;
 pub mod index;
 mod lookup;
 mod meters;
@@ -32,6 +34,7 @@ mod serve;
 mod transfer;
 mod upstream;
 
+pub use config::CacheConfig;
 pub use meters::{Meters, Savings};
 pub use prefetch::{Prefetch, Wanted};
 pub use serve::serve;
@@ -39,7 +42,6 @@ pub use serve::serve;
 use content::Contents;
 use index::{Content, Entry, Index};
 use policy::{Policy, Resource};
-use serde::{Deserialize, Serialize};
 use std::{
     collections::HashMap,
     num::NonZeroUsize,
@@ -52,80 +54,6 @@ use std::{
 };
 use thiserror::Error;
 use tokio::sync::watch;
-
-/// Settings of the cache; every bound has one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct CacheConfig {
-    /// Whether it runs.
-    pub enabled: bool,
-    /// Folder of bodies and index; empty means `cache` in the state folder.
-    pub folder: PathBuf,
-    /// Bytes of bodies kept at most.
-    pub max_bytes: u64,
-    /// Bytes left free on the disk for everybody else.
-    pub reserve_bytes: u64,
-    /// Bytes of one file at most.
-    pub max_file: u64,
-    /// Client connections at most.
-    pub max_connections: usize,
-    /// Client connections from one address at most.
-    pub max_connections_per_client: usize,
-    /// Bytes a second to one connection; 0 means no limit.
-    pub client_bytes_per_s: u64,
-    /// Days that a confirmed file is served while the upstream is out of reach.
-    pub stale_days: u32,
-    /// Hosts that may be fetched from, in addition to what the console allows.
-    pub hosts: Vec<String>,
-    /// Remaps as `name=url`, in addition to what the console allows.
-    pub remaps: Vec<String>,
-}
-
-impl Default for CacheConfig {
-    fn default() -> Self {
-        let text = |all: &[&str]| all.iter().map(|s| (*s).to_owned()).collect();
-        Self {
-            enabled: true,
-            folder: PathBuf::new(),
-            max_bytes: 50 << 30,
-            reserve_bytes: 1 << 30,
-            max_file: 20 << 30,
-            max_connections: 1024,
-            max_connections_per_client: 64,
-            client_bytes_per_s: 0,
-            stale_days: 30,
-            hosts: text(DEFAULT_HOSTS),
-            remaps: text(DEFAULT_REMAPS),
-        }
-    }
-}
-
-/// Distributions' own hosts, and the content hosts of Windows.
-const DEFAULT_HOSTS: &[&str] = &[
-    "deb.debian.org",
-    "security.debian.org",
-    "*.archive.ubuntu.com",
-    "archive.ubuntu.com",
-    "security.ubuntu.com",
-    "ports.ubuntu.com",
-    "dl.fedoraproject.org",
-    "mirrors.rockylinux.org",
-    "dl.rockylinux.org",
-    "repo.almalinux.org",
-    "download.opensuse.org",
-    "dl-cdn.alpinelinux.org",
-    "geo.mirror.pkgbuild.com",
-    "*.windowsupdate.com",
-    "*.delivery.mp.microsoft.com",
-];
-
-/// Repositories that exist only over HTTPS.
-const DEFAULT_REMAPS: &[&str] = &[
-    "pypi=https://pypi.org",
-    "pypi-files=https://files.pythonhosted.org",
-    "npm=https://registry.npmjs.org",
-    "winget=https://cdn.winget.microsoft.com",
-];
 
 /// Why the cache cannot open.
 #[derive(Debug, Error)]
