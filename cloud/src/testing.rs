@@ -201,6 +201,7 @@ fn start(folder: &Path, root: bool) {
 
 /// Leaves a shell behind that ends the cluster some seconds after the last
 /// test process is gone.
+#[expect(clippy::zombie_processes, reason = "it outlives the test on purpose")]
 fn supervise(folder: &Path, bin: &Path, root: bool) {
     let user = if root { "setpriv --reuid=nobody --regid=nogroup --clear-groups" } else { "" };
     let script = format!(
