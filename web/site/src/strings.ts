@@ -57,11 +57,14 @@ export const t = {
     internetUp: (since: string) => `The internet connection to your IT partner has been working since ${since}.`,
     internetDown: (since: string) => `The internet connection to your IT partner has been down since ${since}.`,
     kept: "Computers here keep being looked after.",
-    healthy: (healthy: number, total: number) => (healthy === total ? `All ${computers(total)} are healthy.` : `${count(healthy)} of ${computers(total)} are healthy.`),
+    healthy: (healthy: number, total: number) => {
+      if (total === 1) return healthy === 1 ? "The one computer here is healthy." : "The one computer here is not healthy.";
+      return healthy === total ? `All ${computers(total)} are healthy.` : `${count(healthy)} of ${computers(total)} ${healthy === 1 ? "is" : "are"} healthy.`;
+    },
     noComputers: "No computer has joined this site yet.",
     nobody: "Nobody is needed.",
     somebody: (value: number) => `${count(value)} ${value === 1 ? "thing needs" : "things need"} somebody.`,
-    waiting: (records: number, size: string) => `${count(records)} records (${size}) wait to be sent; nothing is lost.`,
+    waiting: (records: number, size: string) => `${records === 1 ? "1 record" : `${count(records)} records`} (${size}) ${records === 1 ? "waits" : "wait"} to be sent; nothing is lost.`,
   },
   internet: "Internet",
   up: "Working",
@@ -86,7 +89,7 @@ export const t = {
     at: (time: string) => `started ${time}`,
     counts: { pending: "waiting", sent: "sent", running: "running", succeeded: "fine", failed: "failed", timed_out: "timed out", cancelled: "cancelled", expired: "expired", refused: "refused", indeterminate: "unclear" },
   },
-  relay: { title: "Relay", version: "Version", running: "Running for", backlog: "Waiting to be sent", nothing: "nothing", urgent: "urgent", records: (value: number, size: string) => `${count(value)} records, ${size}` },
+  relay: { title: "Relay", version: "Version", running: "Running for", backlog: "Waiting to be sent", nothing: "nothing", urgent: "urgent", records: (value: number, size: string) => `${count(value)} ${value === 1 ? "record" : "records"}, ${size}` },
   cache: { title: "Package cache", stored: "Kept here", served: "Given to computers", fetched: "Fetched from the internet", saved: "Saved", offline: (time: string) => `Package servers have been out of reach since ${time}; what is kept here is still given out.` },
   loading: "Loading",
   retry: "Try again",

@@ -4,6 +4,7 @@ import { Link } from "@tanstack/react-router";
 import { Activity, CircleDot, Monitor, Network, Play, Server, ShieldCheck, SquareTerminal, type LucideIcon } from "lucide-react";
 import type { ReactNode } from "react";
 import type { Reference, TimelineItem } from "@/api/types";
+import { t } from "@/strings";
 import { Age } from "./age";
 
 const icons: readonly (readonly [RegExp, LucideIcon])[] = [
@@ -18,6 +19,12 @@ const icons: readonly (readonly [RegExp, LucideIcon])[] = [
 
 function iconOf(kind: string): LucideIcon {
   return icons.find(([pattern]) => pattern.test(kind))?.[1] ?? CircleDot;
+}
+
+/** Audit details begin with what was acted on; that is not said twice. */
+function withoutTarget(detail: string, target: string | null | undefined): string {
+  if (!target || !detail.startsWith(target)) return detail;
+  return detail.slice(target.length).replace(/^:\s*/, "");
 }
 
 /** A link to what an entry is about, or plain text when it has no page. */
@@ -37,17 +44,24 @@ export function Timeline({ items, empty, named = false }: { items: readonly Time
   return (
     <ol className="py-1">
       {items.map((item, index) => {
-        const Icon = iconOf(item.kind);
+        const audited = item.kind === "audit";
+        const Icon = iconOf(audited ? item.title : item.kind);
+        const name = named ? item.ref?.name : null;
+        const detail = audited ? withoutTarget(item.detail, named ? item.ref?.name : null) : item.detail;
         return (
           <li key={`${item.at}-${item.title}-${index}`} className="flex items-start gap-3 px-4 py-1.5">
             <Icon className="mt-0.5 size-4 shrink-0 text-faint" aria-hidden />
             <div className="min-w-0 flex-1">
-              <RefLink reference={item.ref} className="clip block text-13">{named && item.ref.name && <><Bdi className="font-medium">{item.ref.name.slice(0, 120)}</Bdi> </>}<Bdi className={named && item.ref.name ? "text-muted" : undefined}>{item.title}</Bdi></RefLink>
-              {(item.detail || item.actor) && (
+              <RefLink reference={item.ref} className="clip block text-13">
+                {name && !audited && <><Bdi className="font-medium">{name.slice(0, 120)}</Bdi> </>}
+                <Bdi className={name && !audited ? "text-muted" : undefined}>{t.actionWords(item.title)}</Bdi>
+                {name && audited && <>: <Bdi className="text-muted">{name.slice(0, 120)}</Bdi></>}
+              </RefLink>
+              {(detail || item.actor) && (
                 <p className="clip text-xs text-faint">
                   {item.actor && <Bdi>{item.actor}</Bdi>}
-                  {item.actor && item.detail && " · "}
-                  {item.detail && <Bdi>{item.detail.slice(0, 300)}</Bdi>}
+                  {item.actor && detail && " · "}
+                  {detail && <Bdi>{detail.slice(0, 300)}</Bdi>}
                 </p>
               )}
             </div>

@@ -1,4 +1,5 @@
 /** Every word the console says, in one catalogue, by domain. Sentences with values are functions. */
+import { actionWords } from "./actions";
 import { admin } from "./admin";
 import { common } from "./common";
 import { devices } from "./devices";
@@ -8,4 +9,4 @@ import { sites } from "./sites";
 import { tasks } from "./tasks";
 import { terminal } from "./terminal";
 
-export const t = { ...common, ...shell, devices, metrics, sites, tasks, terminal, ...admin } as const;
+export const t = { ...common, ...shell, devices, metrics, sites, tasks, terminal, ...admin, actionWords } as const;

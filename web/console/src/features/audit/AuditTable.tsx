@@ -14,7 +14,7 @@ export function AuditTable({ items }: { items: readonly AuditItem[] | undefined 
         <Tr key={item.id}>
           <Td className="text-muted"><Moment at={item.at} /></Td>
           <Td><DeviceText className="max-w-56">{item.actor || t.audit.system}</DeviceText></Td>
-          <Td><code className="font-mono text-xs">{item.action}</code></Td>
+          <Td><span title={item.action.slice(0, 200)}><DeviceText className="max-w-56">{t.actionWords(item.action)}</DeviceText></span></Td>
           <Td><DeviceText className="max-w-64">{item.target}</DeviceText></Td>
           <Td className="text-muted"><DeviceText className="max-w-80">{item.detail}</DeviceText></Td>
           <Td>

@@ -10,6 +10,8 @@ import { t } from "@/strings";
 import { latest, type ChartData, type Line } from "./series";
 
 const HEIGHT = 168;
+/** Lines of fewer points than this show each of them. */
+const SPARSE = 40;
 const MOST_LINES = 6;
 const PALETTE = 6;
 /** Round steps of binary units. */
@@ -74,6 +76,13 @@ function columns(data: ChartData, lines: readonly Line[]): uPlot.AlignedData {
   return [data.times, ...lines.flatMap((line) => (lines.length === 1 ? [line.max, line.min, line.avg] : [line.avg]))] as uPlot.AlignedData;
 }
 
+/** Whether a line has so few points that each must be seen, since a single one draws no line. */
+function sparse(plot: uPlot, series: number): boolean {
+  let points = 0;
+  for (const value of plot.data[series] ?? []) if (value != null) points += 1;
+  return points < SPARSE;
+}
+
 export function Chart({ title, data, max, from, to, onZoom }: ChartProps) {
   const host = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
@@ -97,7 +106,7 @@ export function Chart({ title, data, max, from, to, onZoom }: ChartProps) {
     shown.forEach((_, index) => {
       const stroke = token(`--chart-${(index % PALETTE) + 1}`);
       if (shown.length === 1) series.push(invisible, invisible);
-      series.push({ stroke, width: 1.5, spanGaps: false, points: { show: false } });
+      series.push({ stroke, width: 1.5, spanGaps: false, points: { show: sparse, size: 4, fill: stroke } });
     });
     const chart = new uPlot(
       {
@@ -106,7 +115,7 @@ export function Chart({ title, data, max, from, to, onZoom }: ChartProps) {
         legend: { show: false },
         padding: [8, 4, 0, 0],
         cursor: { sync: { key: "device-metrics", setSeries: false }, drag: { x: true, y: false, setScale: false }, points: { size: 6 }, y: false },
-        scales: { x: { time: true, range: () => [latestProps.current.from / 1000, latestProps.current.to / 1000] }, y: { range: (_, low, high) => [Math.min(0, low ?? 0), max ?? Math.max((high ?? 1) * 1.1, 1e-3)] } },
+        scales: { x: { time: true, range: () => [latestProps.current.from / 1000, Math.max(latestProps.current.to / 1000, latestProps.current.data.times.at(-1) ?? 0)] }, y: { range: (_, low, high) => [Math.min(0, low ?? 0), max ?? Math.max((high ?? 1) * 1.1, 1e-3)] } },
         axes: [
           { ...axis, space: 72, size: 24, values: (self, splits) => splits.map((value) => tick(value * 1000, (self.scales.x?.max ?? 0) - (self.scales.x?.min ?? 0))) },
           { ...axis, size: 66, space: 34, ...(unit.startsWith("bytes") && { incrs: BINARY_STEPS }), values: (_, splits) => splits.map((value) => metric(value, unit)) },
@@ -152,7 +161,7 @@ export function Chart({ title, data, max, from, to, onZoom }: ChartProps) {
         <span className="shrink-0 text-13 font-medium">{title}</span>
         <Legend data={data} lines={lines} unit={unit} cursor={cursor} />
       </figcaption>
-      <div ref={host} role="img" aria-label={t.metrics.chartLabel(title, newest)} style={{ height: HEIGHT }} className="overflow-hidden" />
+      <div ref={host} role="img" aria-label={t.metrics.chartLabel(title, newest)} data-points={data.times.length} style={{ height: HEIGHT }} className="overflow-hidden" />
     </figure>
   );
 }

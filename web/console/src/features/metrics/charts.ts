@@ -34,5 +34,5 @@ export const ranges = { "15m": 15 * 60_000, "1h": 3_600_000, "6h": 6 * 3_600_000
 export type Range = keyof typeof ranges;
 
 export function parseRange(text: string | undefined): Range {
-  return text !== undefined && text in ranges ? (text as Range) : "1h";
+  return text !== undefined && text in ranges ? (text as Range) : "15m";
 }

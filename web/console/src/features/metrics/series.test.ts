@@ -29,6 +29,12 @@ describe("chartData", () => {
     expect(data.times).toEqual([0, 60, 65]);
     expect(data.lines[0]?.avg).toEqual([1, 2, 60]);
   });
+  it("puts live samples where the newest steps are still empty", () => {
+    const live = addSample(undefined, { device_id: "d", at: minute + 5000, values: [{ name: "cpu.busy", label: "", value: 60 }] });
+    const data = chartData(metrics([0, minute, 2 * minute], [1, 2, null]), ["cpu.busy"], live);
+    expect(data.times).toEqual([0, 60, 65]);
+    expect(data.lines[0]?.avg).toEqual([1, 2, 60]);
+  });
   it("leaves a gap between old history and the live tail", () => {
     const live = addSample(undefined, { device_id: "d", at: 30 * minute, values: [{ name: "cpu.busy", label: "", value: 60 }] });
     expect(chartData(metrics([0, minute], [1, 2]), ["cpu.busy"], live).lines[0]?.avg).toEqual([1, 2, null, 60]);

@@ -47,18 +47,27 @@ function spread<T>(values: readonly T[], at: ReadonlySet<number>, filler: (index
   return result;
 }
 
+/** How many of the times lie before the empty steps at the end; those have not been reported yet, and live samples take their place. */
+function reported(metrics: Metrics): number {
+  let known = metrics.times.length;
+  while (known > 0 && metrics.series.every((series) => series.avg[known - 1] == null)) known -= 1;
+  return known;
+}
+
 /** Builds the columns for the series whose names are asked for. */
 export function chartData(metrics: Metrics, names: readonly string[], live?: LiveSamples): ChartData {
   const stepMs = metrics.step_s * 1000;
-  const at = holes(metrics.times, stepMs);
-  const times = spread(metrics.times, at, (index) => (metrics.times[index - 1] ?? 0) + stepMs);
+  const known = reported(metrics);
+  const stored = metrics.times.slice(0, known);
+  const at = holes(stored, stepMs);
+  const times = spread(stored, at, (index) => (stored[index - 1] ?? 0) + stepMs);
   const nothing = () => null;
   const lines = metrics.series
     .filter((series) => names.includes(series.name))
     .sort((a, b) => names.indexOf(a.name) - names.indexOf(b.name) || a.label.localeCompare(b.label))
     .map((series) => ({
       key: seriesKey(series.name, series.label), name: series.name, label: series.label, unit: series.unit,
-      avg: spread(series.avg, at, nothing), min: spread(series.min, at, nothing), max: spread(series.max, at, nothing),
+      avg: spread(series.avg.slice(0, known), at, nothing), min: spread(series.min.slice(0, known), at, nothing), max: spread(series.max.slice(0, known), at, nothing),
     }));
   if (live) appendLive(times, lines, live, stepMs);
   return { times: times.map((ms) => ms / 1000), lines, gaps: gapBands(metrics.gaps) };

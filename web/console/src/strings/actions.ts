@@ -1,0 +1,37 @@
+/** The audit log's verbs in plain words. A verb that is not here is shown as it is. */
+export const actions: Readonly<Record<string, string>> = {
+  "user.login": "Signed in",
+  "user.login_failed": "Sign-in failed",
+  "user.logout": "Signed out",
+  "user.password": "Password changed",
+  "user.bootstrap": "First user created",
+  "site.ui.sign_in": "Signed in to the local page",
+  "site.ui.sign_in_failed": "Sign-in to the local page failed",
+  "ui.sign_in": "Signed in to the local page",
+  "device.enroll": "Device joined",
+  "device.update": "Device changed",
+  "device.revoke": "Device removed",
+  "relay.enroll": "Relay joined",
+  "relay.revoke": "Relay removed",
+  "terminal.open": "Terminal opened",
+  "terminal.close": "Terminal closed",
+  "task.create": "Script run started",
+  "task.cancel": "Script run cancelled",
+  "site.create": "Site created",
+  "site.update": "Site changed",
+  "site.delete": "Site deleted",
+  "site.config": "Site settings changed",
+  "site.ui_pin": "PIN of the local page set",
+  "partner.create": "Partner created",
+  "partner.update": "Partner changed",
+  "organization.create": "Organization created",
+  "organization.update": "Organization changed",
+  "organization.delete": "Organization deleted",
+  "install_token.create": "Install line created",
+  "install_token.revoke": "Install line revoked",
+  "api_key.create": "API key created",
+  "api_key.revoke": "API key revoked",
+};
+
+/** A verb in words; the verb itself when there are none. */
+export const actionWords = (verb: string): string => actions[verb] ?? verb;
