@@ -8,6 +8,7 @@
     reason = "tests"
 )]
 
+mod apt;
 mod client;
 mod faults;
 mod repository;
