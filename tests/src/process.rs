@@ -322,3 +322,28 @@ pub fn binary(name: &str) -> Result<PathBuf> {
         .find(|path| path.is_file())
         .with_context(|| format!("{name} is not built: run cargo build --workspace --bins"))
 }
+
+/// Makes a folder that only its owner may enter, as the units' state folders are.
+///
+/// # Errors
+/// When the folder cannot be made.
+pub fn private_folder(folder: &std::path::Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+/// Writes a file that only its owner may read: settings hold passwords.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn private_file(path: &std::path::Path, content: &str) -> std::io::Result<()> {
+    use std::{io::Write, os::unix::fs::OpenOptionsExt};
+    let mut options = std::fs::OpenOptions::new();
+    options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?
+        .write_all(content.as_bytes())
+}

@@ -1,10 +1,9 @@
 //! A real agent as a process.
 
-use crate::process::{Outcome, Process, Spec, binary};
+use crate::process::{Outcome, Process, Spec, binary, private_file, private_folder};
 use anyhow::Result;
 use nix::sys::signal::Signal;
 use std::{
-    fs,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -23,8 +22,8 @@ impl Agent {
     /// # Errors
     /// When the folder cannot be written.
     pub fn configure(folder: &Path, logs: &Path) -> Result<Self> {
-        fs::create_dir_all(folder)?;
-        fs::write(folder.join("agent.toml"), "")?;
+        private_folder(folder)?;
+        private_file(&folder.join("agent.toml"), "")?;
         let name = folder.file_name().and_then(|n| n.to_str()).unwrap_or("agent");
         let log = logs.join(format!("{name}.log"));
         Ok(Self { folder: folder.to_owned(), log, process: None })

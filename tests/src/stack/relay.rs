@@ -1,7 +1,7 @@
 //! A relay as a process.
 
 use super::{cloud::wait_http, ports::Ports};
-use crate::process::{Outcome, Process, Spec, binary};
+use crate::process::{Outcome, Process, Spec, binary, private_file, private_folder};
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -26,7 +26,7 @@ impl Relay {
     /// # Errors
     /// When the folder cannot be written.
     pub fn configure(folder: &Path, logs: &Path, ports: Ports) -> Result<Self> {
-        fs::create_dir_all(folder)?;
+        private_folder(folder)?;
         let at = |port: u16| toml::Value::from(format!("127.0.0.1:{port}"));
         let listen: toml::Table = [
             ("mqtt", at(ports.mqtt)),
@@ -48,7 +48,7 @@ impl Relay {
             max_half_open_per_ip = 1024
         };
         config.insert("listen".to_owned(), listen.into());
-        fs::write(folder.join("relay.toml"), toml::to_string(&config)?)?;
+        private_file(&folder.join("relay.toml"), &toml::to_string(&config)?)?;
         let name = folder.file_name().and_then(|n| n.to_str()).unwrap_or("relay");
         let log = logs.join(format!("{name}.log"));
         Ok(Self { folder: folder.to_owned(), log, ports, process: None })
