@@ -1,7 +1,7 @@
 /** Tasks: start, follow, cancel, results and output. */
 import { infiniteQueryOptions, useInfiniteQuery, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useWatch } from "./events/live";
-import type { Output } from "./events/output";
+import { longer, type Output } from "./events/output";
 import { call, callBytes, get } from "./http";
 import { keys, type ScopeFilter } from "./keys";
 import { first, next } from "./paging";
@@ -50,12 +50,19 @@ export const useTaskTargets = (id: string, status: string, enabled = true) =>
 /** The path of a task's raw output on one device. */
 export const outputPath = (task: string, device: string) => `/tasks/${task}/targets/${device}/output`;
 
-/** Output so far: what is stored, extended by live pieces. */
-export const useOutput = (task: string, device: string) =>
+/** What was sent before the watch was set is only found by reading again: often until something is there, then rarely. */
+const FIRST_OUTPUT_MS = 1_500;
+const MORE_OUTPUT_MS = 15_000;
+
+/** Output so far: what is stored, extended by live pieces. Output only grows, so of two answers the longer one holds. */
+export const useOutput = (task: string, device: string, live: boolean) =>
   useQuery<Output>({
     queryKey: keys.output(task, device),
     queryFn: async ({ signal }) => ({ bytes: await callBytes(outputPath(task, device), signal) }),
     staleTime: 5_000,
+    refetchInterval: ({ state }) => live && (state.data && state.data.bytes.length > 0 ? MORE_OUTPUT_MS : FIRST_OUTPUT_MS),
+    refetchIntervalInBackground: true,
+    structuralSharing: (old, fresh) => longer(old as Output | undefined, fresh as Output),
   });
 
 export function useStartTask() {

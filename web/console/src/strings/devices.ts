@@ -4,7 +4,7 @@ import { count, plural } from "@/lib/format";
 export const devices = {
   title: "Devices",
   total: (n: number) => plural(n, "device"),
-  matching: (n: number) => `${plural(n, "device")} match`,
+  matching: (n: number) => `${plural(n, "device")} ${n === 1 ? "matches" : "match"}`,
   search: "Search devices",
   searchHint: "Name, host, address or tag",
   states: { online: "Online", offline: "Offline", unreachable: "Unreachable", revoked: "Removed" },

@@ -72,7 +72,7 @@ export const tasks = {
   results: "Results",
   views: { groups: "By result", devices: "By device" },
   groupSame: (n: number) => (n === 1 ? "1 device" : `${count(n)} the same`),
-  groupsSummary: (same: number, differ: number) => (differ === 0 ? `${count(same)} the same` : `${count(same)} the same, ${count(differ)} differ`),
+  groupsSummary: (same: number, differ: number) => (same === 1 && differ > 0 ? `${count(same + differ)} different results` : differ === 0 ? `${count(same)} the same` : `${count(same)} the same, ${count(differ)} differ`),
   exitCode: (code: number) => `exit code ${code}`,
   noOutput: "No output.",
   waitingOutput: "Waiting for output.",

@@ -7,7 +7,7 @@
 import type { InfiniteData, QueryClient, QueryKey } from "@tanstack/react-query";
 import { keys } from "../keys";
 import type { AuditItem, Device, DeviceDetail, DeviceSample, LiveEvent, OutputEvent, Overview, Page, Site, TargetEvent, Task, TaskDetail, TimelineItem } from "../types";
-import { appendChunk, decodeBase64, type Output } from "./output";
+import { appendChunk, decodeBase64, MAX_OUTPUT, type Output } from "./output";
 import { addSample, type LiveSamples } from "./samples";
 
 /** Marks queries stale, at most once in a while for each key. */
@@ -92,6 +92,9 @@ function targetChanged(client: QueryClient, event: TargetEvent, refresh: Refresh
   patchLists<TaskDetail["targets"][number]>(client, ["task-targets", event.task_id], (item) => item.device_id === event.device_id, change);
   refresh(["task-targets", event.task_id]);
   refresh(keys.taskGroups(event.task_id));
+  // Live pieces sent before this tab watched the task are only in what is stored.
+  const have = client.getQueryData<Output>(keys.output(event.task_id, event.device_id))?.bytes.length ?? 0;
+  if (Math.min(event.output_len ?? 0, MAX_OUTPUT) > have) refresh(keys.output(event.task_id, event.device_id));
 }
 
 function output(client: QueryClient, event: OutputEvent, refresh: Refresh): void {

@@ -21,6 +21,9 @@ export function appendChunk(output: Output, offset: number, data: Uint8Array): O
   return { bytes };
 }
 
+/** Of two states of the same output, the one that has more. */
+export const longer = (old: Output | undefined, fresh: Output): Output => (old && old.bytes.length > fresh.bytes.length ? old : fresh);
+
 /** Bytes of base64 text; nothing when it is malformed. */
 export function decodeBase64(text: string): Uint8Array {
   try {

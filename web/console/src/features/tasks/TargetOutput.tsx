@@ -18,9 +18,9 @@ export function TargetOutput({ task, deviceId, onClose }: { task: TaskDetail; de
   const known = task.targets.find((each) => each.device_id === deviceId);
   const more = useTaskTargets(task.id, "", !known);
   const target = known ?? more.data?.pages.flatMap((page) => page.items).find((each) => each.device_id === deviceId);
-  const output = useOutput(task.id, deviceId);
-  const text = useMemo(() => (output.data ? asText(output.data.bytes) : ""), [output.data]);
   const final = target ? !isOpen(target.status) : false;
+  const output = useOutput(task.id, deviceId, !final);
+  const text = useMemo(() => (output.data ? asText(output.data.bytes) : ""), [output.data]);
   const behind = final && output.data !== undefined && target !== undefined && output.data.bytes.length < target.output_len;
   const { refetch } = output;
   useEffect(() => {
