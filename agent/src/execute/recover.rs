@@ -3,7 +3,7 @@
 use super::ledger;
 use crate::{
     link::spool,
-    platform::{self, Blow},
+    platform,
     store::{Store, StoreError},
 };
 use std::{fs, path::Path};
@@ -22,7 +22,7 @@ use unifyit_protocol::{
 pub async fn recover(store: &Store, work: &Path, now_ms: u64) -> Result<usize, StoreError> {
     let unfinished = ledger::unfinished(store)?;
     for id in &unfinished {
-        let left = platform::kill_marked(&id.to_string(), Blow::Kill);
+        let left = platform::end_marked(&id.to_string());
         tracing::warn!(command = %id, left, "a command was under way when the agent went down");
         let event = CommandEvent {
             command: *id,

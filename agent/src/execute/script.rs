@@ -246,7 +246,7 @@ async fn execute(
     .await;
     if cause.is_some() {
         platform::signal_group(leader, Blow::Kill);
-        platform::kill_marked(&id.to_string(), Blow::Kill);
+        platform::end_marked(&id.to_string());
     }
     Ok((exit, cause))
 }

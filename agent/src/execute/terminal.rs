@@ -265,9 +265,11 @@ impl Shell {
         drop(self.pty);
         if timeout(GRACE, self.child.wait()).await.is_err() {
             platform::signal_group(self.leader, Blow::Kill);
-            platform::kill_marked(&self.mark, Blow::Kill);
             drop(self.child.wait().await);
         }
+        // A shell that ends in good order may have been forking just then, and
+        // what it forked has heard nothing.
+        platform::end_marked(&self.mark);
     }
 }
 

@@ -21,8 +21,8 @@ pub use machine::{account, agent_account, hostname, is_administrator, machine_se
 pub use notify::{notify, watchdog_interval};
 pub use probe::Probe;
 pub use process::{
-    Blow, Ending, MARK, agent_program, ending, group_command, helper_command, kill_marked,
-    search_path, signal_group, terminate_signal,
+    Blow, Ending, MARK, agent_program, end_marked, ending, group_command, helper_command,
+    kill_marked, search_path, signal_group, terminate_signal,
 };
 pub use pty::{Pty, open_pty};
 pub use sources::{package_sources, service_manager};

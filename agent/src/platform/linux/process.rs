@@ -121,6 +121,17 @@ pub fn kill_marked(mark: &str, blow: Blow) -> usize {
         .count()
 }
 
+/// Looks for survivors this often.
+const SWEEPS: usize = 16;
+
+/// Ends every process that carries the mark of a command. One that forks while
+/// the others are being ended leaves a child that the same look cannot see, so
+/// it looks again until nobody is left. Returns how many were ended.
+pub fn end_marked(mark: &str) -> usize {
+    let rounds = std::iter::repeat_with(|| kill_marked(mark, Blow::Kill)).take(SWEEPS);
+    rounds.take_while(|found| *found > 0).sum()
+}
+
 /// Completes when the service manager or a person asks the agent to end.
 ///
 /// # Errors
