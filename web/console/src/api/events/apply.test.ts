@@ -3,7 +3,7 @@ import { beforeEach, describe, expect, it } from "vitest";
 import { keys } from "../keys";
 import type { Device, Overview, Page, Site, Task, TaskDetail, TimelineItem } from "../types";
 import { applyEvent } from "./apply";
-import type { Output } from "./output";
+import { longer, type Output } from "./output";
 import { seriesKey, type LiveSamples } from "./samples";
 
 const device = (id: string, patch: Partial<Device> = {}) => ({ id, name: id, state: "online", ...patch }) as Device;
@@ -88,6 +88,12 @@ describe("tasks", () => {
     expect(refreshed).toEqual([]);
     chunk(20, "late");
     expect(refreshed).toEqual([key]);
+    // What came early is kept, and joined when what is before it has been read.
+    const late = client.getQueryData<Output>(key);
+    const stored = new TextEncoder().encode("hello world, and so") as Uint8Array<ArrayBuffer>;
+    expect(new TextDecoder().decode(longer(late, { bytes: stored }).bytes)).toBe("hello world, and so");
+    const more = new TextEncoder().encode("hello world, and so ") as Uint8Array<ArrayBuffer>;
+    expect(new TextDecoder().decode(longer(late, { bytes: more }).bytes)).toBe("hello world, and so late");
     chunk(11, "%%%not base64");
     expect(client.getQueryData<Output>(key)?.bytes.length).toBeGreaterThanOrEqual(11);
   });

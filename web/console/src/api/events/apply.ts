@@ -7,7 +7,7 @@
 import type { InfiniteData, QueryClient, QueryKey } from "@tanstack/react-query";
 import { keys } from "../keys";
 import type { AuditItem, Device, DeviceDetail, DeviceSample, LiveEvent, OutputEvent, Overview, Page, Site, TargetEvent, Task, TaskDetail, TimelineItem } from "../types";
-import { appendChunk, decodeBase64, MAX_OUTPUT, type Output } from "./output";
+import { decodeBase64, MAX_OUTPUT, type Output, takePiece } from "./output";
 import { addSample, type LiveSamples } from "./samples";
 
 /** Marks queries stale, at most once in a while for each key. */
@@ -102,9 +102,9 @@ function output(client: QueryClient, event: OutputEvent, refresh: Refresh): void
   let missing = false;
   client.setQueryData<Output>(key, (old) => {
     if (!old) return old;
-    const next = appendChunk(old, event.offset, decodeBase64(event.data_b64));
-    missing = next === null;
-    return next ?? old;
+    const next = takePiece(old, { offset: event.offset, data: decodeBase64(event.data_b64) });
+    missing = next.early !== undefined;
+    return next;
   });
   if (missing) refresh(key);
 }

@@ -3,7 +3,18 @@
 /** Bytes in the order the agent read them. */
 export interface Output {
   readonly bytes: Uint8Array<ArrayBuffer>;
+  /** Pieces that came before the bytes in front of them did: kept until those are read. */
+  readonly early?: readonly Piece[];
 }
+
+/** Bytes and where they belong. */
+export interface Piece {
+  readonly offset: number;
+  readonly data: Uint8Array;
+}
+
+/** Most pieces kept early; beyond it they are read again with what is stored. */
+const MAX_EARLY = 256;
 
 /** Most bytes kept in the browser; the download has all. */
 export const MAX_OUTPUT = 2 * 1024 * 1024;
@@ -21,8 +32,23 @@ export function appendChunk(output: Output, offset: number, data: Uint8Array): O
   return { bytes };
 }
 
-/** Of two states of the same output, the one that has more. */
-export const longer = (old: Output | undefined, fresh: Output): Output => (old && old.bytes.length > fresh.bytes.length ? old : fresh);
+/** Takes a live piece, now or once what comes before it is there. */
+export function takePiece(output: Output, piece: Piece): Output {
+  const early = [...(output.early ?? []), piece].sort((a, b) => a.offset - b.offset).slice(0, MAX_EARLY);
+  let joined: Output = { bytes: output.bytes };
+  const waiting = early.filter((each) => {
+    const next = appendChunk(joined, each.offset, each.data);
+    joined = next ?? joined;
+    return next === null;
+  });
+  return waiting.length > 0 ? { ...joined, early: waiting } : joined;
+}
+
+/** Joins what was known with what is stored: the longer one, with the early pieces that now fit. */
+export function longer(old: Output | undefined, fresh: Output): Output {
+  const base: Output = { bytes: old && old.bytes.length > fresh.bytes.length ? old.bytes : fresh.bytes };
+  return (old?.early ?? []).reduce(takePiece, base);
+}
 
 /** Bytes of base64 text; nothing when it is malformed. */
 export function decodeBase64(text: string): Uint8Array {
