@@ -71,15 +71,14 @@ test-web: install-deps web
 test-rust: install-deps build
 	$(TEST) --locked --workspace
 
-.PHONY: test-browser
-test-browser: install-deps build
-	@if [ -x tests/e2e/run ]; then tests/e2e/run; fi
+.PHONY: browser
+browser: install-deps build ## A person's way through console and local UI in a real browser
+	bash tests/e2e/run
 
 .PHONY: test
 test: ## Everything that must hold
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory test-web
-	@$(MAKE) --no-print-directory test-browser
 	@$(MAKE) --no-print-directory test-rust
 
 .PHONY: soak

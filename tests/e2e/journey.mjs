@@ -209,7 +209,7 @@ await step("an install line for agents is made and revoked", page, async () => {
 await step("a device page gains live points", page, async () => {
   await go(`/devices/${real.id}`);
   const chart = page.locator("[role=img][data-points]").first();
-  await chart.waitFor({ timeout: 60_000 });
+  await chart.waitFor({ timeout: 150_000 });
   const points = async () => Number(await chart.getAttribute("data-points"));
   const before = await points();
   await until("one more point in the chart", async () => (await points()) > before, 25_000);
