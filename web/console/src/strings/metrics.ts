@@ -8,7 +8,7 @@ export const metrics = {
   none: "No metrics yet",
   noneDetail: "The first values arrive about a minute after the agent has joined.",
   noneInRange: "No values in this range",
-  noneInRangeDetail: "Choose a longer range, or an earlier one.",
+  noneInRangeDetail: "A device that has just joined shows its first chart after about a minute. Otherwise choose a longer range, or an earlier one.",
   noData: "no data",
   chartLabel: (title: string, latest: string) => `Chart of ${title}. Latest: ${latest}`,
   reasons: {
