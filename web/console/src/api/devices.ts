@@ -2,7 +2,7 @@
 import { infiniteQueryOptions, keepPreviousData, queryOptions, useInfiniteQuery, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { call, get } from "./http";
 import { useWatch } from "./events/live";
-import type { LiveSamples } from "./events/samples";
+import { noSamples, type LiveSamples } from "./events/samples";
 import { keys, type DeviceFilters } from "./keys";
 import { first, next } from "./paging";
 import type { AuditItem, Device, DeviceDetail, Facets, Inventory, InventorySection, Metrics, Page, SoftwareItem, TimelineItem } from "./types";
@@ -59,7 +59,7 @@ export const useDevice = (id: string, enabled = true) => useQuery({ ...deviceQue
 /** Live samples of a device, watched while the component is mounted. */
 export function useLiveSamples(id: string): LiveSamples | undefined {
   useWatch("devices", id);
-  return useQuery<LiveSamples>({ queryKey: keys.live(id), queryFn: () => ({ latest: new Map(), tail: [] }), staleTime: Number.POSITIVE_INFINITY }).data;
+  return useQuery<LiveSamples>({ queryKey: keys.live(id), queryFn: () => noSamples, staleTime: Number.POSITIVE_INFINITY }).data;
 }
 
 /** A stretch of a device's metrics. `refetchMs` keeps an open end current, never faster than every 30 s. */

@@ -291,7 +291,7 @@ export interface LiveEvent {
 export interface DeviceSample {
   device_id: string;
   at: string | number;
-  values: { name: string; label: string; value: number }[];
+  values: { name: string; label: string; unit?: string; value: number }[];
 }
 export interface TargetEvent {
   task_id: string;

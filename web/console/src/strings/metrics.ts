@@ -5,10 +5,8 @@ export const metrics = {
   custom: (from: string, to: string) => `${from} – ${to}`,
   back: "Back to live",
   zoomHint: "Drag across a chart to zoom.",
-  none: "No metrics yet",
-  noneDetail: "The first values arrive about a minute after the agent has joined.",
   noneInRange: "No values in this range",
-  noneInRangeDetail: "A device that has just joined shows its first chart after about a minute. Otherwise choose a longer range, or an earlier one.",
+  noneInRangeDetail: "A device that has just joined sends its first values within a few seconds. Otherwise choose a longer range, or an earlier one.",
   noData: "no data",
   chartLabel: (title: string, latest: string) => `Chart of ${title}. Latest: ${latest}`,
   reasons: {

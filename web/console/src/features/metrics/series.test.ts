@@ -39,6 +39,29 @@ describe("chartData", () => {
     const live = addSample(undefined, { device_id: "d", at: 30 * minute, values: [{ name: "cpu.busy", label: "", value: 60 }] });
     expect(chartData(metrics([0, minute], [1, 2]), ["cpu.busy"], live).lines[0]?.avg).toEqual([1, 2, null, 60]);
   });
+  it("draws live samples of a device that has no history yet", () => {
+    const nothing: Metrics = { ...metrics([], []), series: [], gaps: [] };
+    let live = addSample(undefined, { device_id: "d", at: minute, values: [{ name: "cpu.busy", label: "", unit: "percent", value: 50 }, { name: "net.rx", label: "eth0", unit: "bytes_per_s", value: 7 }] });
+    live = addSample(live, { device_id: "d", at: minute + 10_000, values: [{ name: "cpu.busy", label: "", unit: "percent", value: 60 }] });
+    const data = chartData(nothing, ["cpu.busy"], live);
+    expect(data.times).toEqual([60, 70]);
+    expect(data.lines).toMatchObject([{ name: "cpu.busy", unit: "percent", avg: [50, 60] }]);
+    expect(chartData(nothing, ["net.rx", "net.tx"], live).lines).toMatchObject([{ key: "net.rx{eth0}", label: "eth0", unit: "bytes_per_s", avg: [7] }]);
+  });
+  it("draws live samples alone when every stored step is still empty", () => {
+    const live = addSample(undefined, { device_id: "d", at: minute + 5000, values: [{ name: "cpu.busy", label: "", unit: "percent", value: 60 }] });
+    expect(chartData(metrics([0, minute], [null, null]), ["cpu.busy"], live)).toMatchObject({ times: [65], lines: [{ avg: [60] }] });
+  });
+  it("adds a series that appeared after the newest stored step", () => {
+    const live = addSample(undefined, { device_id: "d", at: minute + 5000, values: [{ name: "disk.used_pct", label: "/mnt", unit: "percent", value: 9 }] });
+    const disk: Metrics = { ...metrics([0, minute], [1, 2]), series: [{ name: "disk.used_pct", label: "/", unit: "percent", avg: [1, 2], min: [1, 2], max: [1, 2] }] };
+    expect(chartData(disk, ["disk.used_pct"], live).lines).toMatchObject([{ label: "/", avg: [1, 2, null] }, { label: "/mnt", avg: [null, null, 9] }]);
+  });
+  it("leaves a gap where the page was not listening", () => {
+    let live = addSample(undefined, { device_id: "d", at: 2 * minute, values: [{ name: "cpu.busy", label: "", value: 1 }] });
+    live = addSample(live, { device_id: "d", at: 9 * minute, values: [{ name: "cpu.busy", label: "", value: 2 }] });
+    expect(chartData(metrics([0, minute], [1, 2]), ["cpu.busy"], live).lines[0]?.avg).toEqual([1, 2, 1, null, 2]);
+  });
   it("leaves out series that the chart does not draw", () => {
     expect(chartData(metrics([0], [1]), ["load.1"]).lines).toEqual([]);
   });

@@ -54,42 +54,52 @@ function reported(metrics: Metrics): number {
   return known;
 }
 
-/** Builds the columns for the series whose names are asked for. */
+/** Live samples further apart than this are drawn with a gap between: the page was not listening, or the device not sending. */
+const LIVE_HOLE_MS = 120_000;
+
+/** Builds the columns for the series whose names are asked for. Live samples extend them, and stand alone until history is stored. */
 export function chartData(metrics: Metrics, names: readonly string[], live?: LiveSamples): ChartData {
   const stepMs = metrics.step_s * 1000;
   const known = reported(metrics);
   const stored = metrics.times.slice(0, known);
   const at = holes(stored, stepMs);
-  const times = spread(stored, at, (index) => (stored[index - 1] ?? 0) + stepMs);
+  const times = known === 0 ? [] : spread(stored, at, (index) => (stored[index - 1] ?? 0) + stepMs);
   const nothing = () => null;
   const lines = metrics.series
     .filter((series) => names.includes(series.name))
-    .sort((a, b) => names.indexOf(a.name) - names.indexOf(b.name) || a.label.localeCompare(b.label))
-    .map((series) => ({
+    .map((series): Line => ({
       key: seriesKey(series.name, series.label), name: series.name, label: series.label, unit: series.unit,
       avg: spread(series.avg.slice(0, known), at, nothing), min: spread(series.min.slice(0, known), at, nothing), max: spread(series.max.slice(0, known), at, nothing),
     }));
-  if (live) appendLive(times, lines, live, stepMs);
+  if (live) {
+    lines.push(...liveOnly(lines, names, live, times.length));
+    appendLive(times, lines, live, stepMs);
+  }
+  lines.sort((a, b) => names.indexOf(a.name) - names.indexOf(b.name) || a.label.localeCompare(b.label));
   return { times: times.map((ms) => ms / 1000), lines, gaps: gapBands(metrics.gaps) };
 }
 
-function appendLive(times: number[], lines: Line[], live: LiveSamples, stepMs: number): void {
-  const last = times.at(-1) ?? 0;
-  const fresh = live.tail.filter((sample) => sample.at > last && lines.some((line) => sample.values.has(line.key)));
-  const first = fresh[0];
-  if (!first) return;
-  if (last > 0 && first.at - last > Math.max(stepMs * GAP_STEPS, 120_000)) {
-    times.push(last + stepMs);
-    for (const line of lines) for (const column of [line.avg, line.min, line.max]) column.push(null);
-  }
-  for (const sample of fresh) {
-    times.push(sample.at);
-    for (const line of lines) {
-      const value = sample.values.get(line.key) ?? null;
-      line.avg.push(value);
-      line.min.push(value);
-      line.max.push(value);
-    }
+/** Lines of series that only live samples know: the device has just joined, or a disk has just been plugged in. */
+function liveOnly(lines: readonly Line[], names: readonly string[], live: LiveSamples, length: number): Line[] {
+  const empty = () => Array.from<null>({ length }).fill(null);
+  return [...live.series]
+    .filter(([key, series]) => names.includes(series.name) && !lines.some((line) => line.key === key))
+    .map(([key, series]) => ({ key, ...series, avg: empty(), min: empty(), max: empty() }));
+}
+
+function appendLive(times: number[], lines: readonly Line[], live: LiveSamples, stepMs: number): void {
+  const last = times.at(-1);
+  const hole = Math.max(last === undefined ? 0 : stepMs * GAP_STEPS, LIVE_HOLE_MS);
+  const push = (at: number, value: (line: Line) => number | null) => {
+    times.push(at);
+    for (const line of lines) for (const column of [line.avg, line.min, line.max]) column.push(value(line));
+  };
+  let before = last;
+  for (const sample of live.tail) {
+    if ((last !== undefined && sample.at <= last) || !lines.some((line) => sample.values.has(line.key))) continue;
+    if (before !== undefined && sample.at - before > (before === last ? hole : LIVE_HOLE_MS)) push(before + Math.min(stepMs, LIVE_HOLE_MS), () => null);
+    push(sample.at, (line) => sample.values.get(line.key) ?? null);
+    before = sample.at;
   }
 }
 
