@@ -50,18 +50,15 @@ export const useTaskTargets = (id: string, status: string, enabled = true) =>
 /** The path of a task's raw output on one device. */
 export const outputPath = (task: string, device: string) => `/tasks/${task}/targets/${device}/output`;
 
-/** What was sent before the watch was set is only found by reading again: often until something is there, then rarely. */
-const FIRST_OUTPUT_MS = 1_500;
-const MORE_OUTPUT_MS = 15_000;
-
-/** Output so far: what is stored, extended by live pieces. Output only grows, so of two answers the longer one holds. */
-export const useOutput = (task: string, device: string, live: boolean) =>
+/**
+ * Output so far: what is stored, extended by live pieces. Nothing is read again by the clock: whatever the live pieces
+ * left out is announced by its length once it is stored. Output only grows, so of two answers the longer one holds.
+ */
+export const useOutput = (task: string, device: string) =>
   useQuery<Output>({
     queryKey: keys.output(task, device),
     queryFn: async ({ signal }) => ({ bytes: await callBytes(outputPath(task, device), signal) }),
     staleTime: 5_000,
-    refetchInterval: ({ state }) => live && (state.data && state.data.bytes.length > 0 ? MORE_OUTPUT_MS : FIRST_OUTPUT_MS),
-    refetchIntervalInBackground: true,
     structuralSharing: (old, fresh) => longer(old as Output | undefined, fresh as Output),
   });
 

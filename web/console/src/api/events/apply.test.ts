@@ -2,7 +2,7 @@ import { QueryClient, type InfiniteData, type QueryKey } from "@tanstack/react-q
 import { beforeEach, describe, expect, it } from "vitest";
 import { keys } from "../keys";
 import type { Device, Overview, Page, Site, Task, TaskDetail, TimelineItem } from "../types";
-import { applyEvent } from "./apply";
+import { applyEvent, refreshPassing } from "./apply";
 import { longer, type Output } from "./output";
 import { seriesKey, type LiveSamples } from "./samples";
 
@@ -88,14 +88,34 @@ describe("tasks", () => {
     expect(refreshed).toEqual([]);
     chunk(20, "late");
     expect(refreshed).toEqual([key]);
+    chunk(24, "r");
+    expect(refreshed).toEqual([key]);
+    chunk(24, "r");
     // What came early is kept, and joined when what is before it has been read.
     const late = client.getQueryData<Output>(key);
     const stored = new TextEncoder().encode("hello world, and so") as Uint8Array<ArrayBuffer>;
     expect(new TextDecoder().decode(longer(late, { bytes: stored }).bytes)).toBe("hello world, and so");
     const more = new TextEncoder().encode("hello world, and so ") as Uint8Array<ArrayBuffer>;
-    expect(new TextDecoder().decode(longer(late, { bytes: more }).bytes)).toBe("hello world, and so late");
+    expect(new TextDecoder().decode(longer(late, { bytes: more }).bytes)).toBe("hello world, and so later");
     chunk(11, "%%%not base64");
     expect(client.getQueryData<Output>(key)?.bytes.length).toBeGreaterThanOrEqual(11);
+  });
+});
+
+describe("output that was sent before the page watched", () => {
+  const key = keys.output("t", "a");
+  const target = (length: number) => apply("task.target", { task_id: "t", device_id: "a", status: "running", exit_code: null, reason: null, output_len: length });
+  it("is read once it is stored, and not when the live pieces had it already", () => {
+    client.setQueryData<Output>(key, { bytes: new TextEncoder().encode("hello") as Uint8Array<ArrayBuffer> });
+    target(5);
+    expect(refreshed).not.toContainEqual(key);
+    target(9);
+    expect(refreshed).toContainEqual(key);
+  });
+  it("is read again after a break, since live pieces cannot be resumed", () => {
+    refreshPassing((each) => refreshed.push(each));
+    expect(refreshed).toContainEqual(["task-output"]);
+    expect(refreshed).toContainEqual(["task"]);
   });
 });
 

@@ -7,7 +7,7 @@
 import type { InfiniteData, QueryClient, QueryKey } from "@tanstack/react-query";
 import { keys } from "../keys";
 import type { AuditItem, Device, DeviceDetail, DeviceSample, LiveEvent, OutputEvent, Overview, Page, Site, TargetEvent, Task, TaskDetail, TimelineItem } from "../types";
-import { decodeBase64, MAX_OUTPUT, type Output, takePiece } from "./output";
+import { decodeBase64, foundHole, MAX_OUTPUT, type Output, takePiece } from "./output";
 import { addSample, type LiveSamples } from "./samples";
 
 /** Marks queries stale, at most once in a while for each key. */
@@ -103,7 +103,7 @@ function output(client: QueryClient, event: OutputEvent, refresh: Refresh): void
   client.setQueryData<Output>(key, (old) => {
     if (!old) return old;
     const next = takePiece(old, { offset: event.offset, data: decodeBase64(event.data_b64) });
-    missing = next.early !== undefined;
+    missing = foundHole(old, next);
     return next;
   });
   if (missing) refresh(key);
@@ -127,6 +127,14 @@ function timelineAdded(client: QueryClient, item: TimelineItem, refresh: Refresh
     old && !old.recent.some(same) ? { ...old, recent: [item, ...old.recent].slice(0, 50) } : old);
   if (item.ref.kind === "device" && item.ref.id) prepend(client, keys.timeline(item.ref.id), item, same);
   else refresh(["device-timeline"]);
+}
+
+/**
+ * After a break that was resumed by id: what carries no id was told to nobody meanwhile, so what is made of it is read
+ * again, by the screens that show it.
+ */
+export function refreshPassing(refresh: Refresh): void {
+  for (const key of [["task"], ["task-targets"], ["task-groups"], ["task-output"], ["devices"], ["device"], ["device-metrics"]]) refresh(key);
 }
 
 /** Applies one event. Unknown kinds are of a later server and are left alone. */

@@ -6,7 +6,7 @@
 import type { QueryClient, QueryKey } from "@tanstack/react-query";
 import { useEffect, useSyncExternalStore } from "react";
 import { socketAddress } from "../http";
-import { applyEvent } from "./apply";
+import { applyEvent, refreshPassing } from "./apply";
 import { EventSocket, type Connection } from "./socket";
 
 /** Shortest time between two refetches that events cause for one key. */
@@ -61,6 +61,7 @@ export function startLive(client: QueryClient): () => void {
     {
       onEvent: (event) => applyEvent(client, event, refresh),
       onGap: () => void client.invalidateQueries(),
+      onResume: () => refreshPassing(refresh),
       onState: (state, retryInMs) => {
         info = { state, retryAt: retryInMs === null ? null : Date.now() + retryInMs };
         for (const observer of observers) observer();

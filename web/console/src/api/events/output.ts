@@ -5,6 +5,8 @@ export interface Output {
   readonly bytes: Uint8Array<ArrayBuffer>;
   /** Pieces that came before the bytes in front of them did: kept until those are read. */
   readonly early?: readonly Piece[];
+  /** Where a piece was found missing last, so that one hole is read again once, however many pieces come after it. */
+  readonly hole?: number;
 }
 
 /** Bytes and where they belong. */
@@ -41,7 +43,12 @@ export function takePiece(output: Output, piece: Piece): Output {
     joined = next ?? joined;
     return next === null;
   });
-  return waiting.length > 0 ? { ...joined, early: waiting } : joined;
+  return waiting.length > 0 ? { ...joined, early: waiting, hole: joined.bytes.length } : joined;
+}
+
+/** Whether a piece just taken showed a hole that was not known before. */
+export function foundHole(old: Output, next: Output): boolean {
+  return next.hole !== undefined && next.hole !== old.hole;
 }
 
 /** Joins what was known with what is stored: the longer one, with the early pieces that now fit. */

@@ -32,6 +32,7 @@ function setUp() {
   const events: LiveEvent[] = [];
   const states: Connection[] = [];
   let gaps = 0;
+  let resumes = 0;
   const socket = new EventSocket(
     {
       open: (after) => {
@@ -46,14 +47,14 @@ function setUp() {
       },
       random: () => 1,
     },
-    { onEvent: (event) => events.push(event), onState: (state) => states.push(state), onGap: () => (gaps += 1) },
+    { onEvent: (event) => events.push(event), onState: (state) => states.push(state), onGap: () => (gaps += 1), onResume: () => (resumes += 1) },
   );
   const last = () => {
     const entry = wires.at(-1);
     if (!entry) throw new Error("no connection");
     return entry;
   };
-  return { socket, wires, delays, due, events, states, last, gaps: () => gaps };
+  return { socket, wires, delays, due, events, states, last, gaps: () => gaps, resumes: () => resumes };
 }
 
 describe("EventSocket", () => {
@@ -69,6 +70,7 @@ describe("EventSocket", () => {
     expect(t.last().after).toBe("41");
     t.last().wire.opens();
     expect(t.gaps()).toBe(0);
+    expect(t.resumes()).toBe(1);
     expect(t.states).toEqual(["connecting", "live", "waiting", "connecting", "live"]);
   });
 
@@ -80,6 +82,7 @@ describe("EventSocket", () => {
     t.due.shift()?.();
     t.last().wire.opens();
     expect(t.gaps()).toBe(1);
+    expect(t.resumes()).toBe(0);
   });
 
   it("waits longer after each failed try, up to a bound, and starts over after a success", () => {

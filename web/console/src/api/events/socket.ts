@@ -31,6 +31,8 @@ export interface Listener {
   onState(state: Connection, retryInMs: number | null): void;
   /** Connected again without an id to resume from: caches may have missed events. */
   onGap(): void;
+  /** Connected again and resumed: only events that carry no id were missed. */
+  onResume(): void;
 }
 
 /** What is asked for beyond the common stream. */
@@ -103,6 +105,7 @@ export class EventSocket {
       this.isOpen = true;
       this.attempts = 0;
       if (this.everOpen && this.lastId === null) this.listener.onGap();
+      else if (this.everOpen) this.listener.onResume();
       this.everOpen = true;
       this.listener.onState("live", null);
       this.sendWatch();

@@ -19,7 +19,7 @@ export function TargetOutput({ task, deviceId, onClose }: { task: TaskDetail; de
   const more = useTaskTargets(task.id, "", !known);
   const target = known ?? more.data?.pages.flatMap((page) => page.items).find((each) => each.device_id === deviceId);
   const final = target ? !isOpen(target.status) : false;
-  const output = useOutput(task.id, deviceId, !final);
+  const output = useOutput(task.id, deviceId);
   const text = useMemo(() => (output.data ? asText(output.data.bytes) : ""), [output.data]);
   const behind = final && output.data !== undefined && target !== undefined && output.data.bytes.length < target.output_len;
   const { refetch } = output;
