@@ -1,47 +1,25 @@
 //! How many reports a second the relay makes durable, and how long each waits
 //! for that (G1).
 
-use crate::report::{Report, ms, quantile};
+use crate::{
+    flood::{self, BATCH, Flooder},
+    report::{Report, ms, quantile},
+};
 use anyhow::Result;
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
-use tokio::{task::JoinSet, time::timeout};
-use unifyit_protocol::{
-    codec,
-    envelope::Decoded,
-    lan::{DownControl, Hello, UpControl},
-    lane::Lane,
-    report::{Report as DeviceReport, ReportBatch, Sequenced},
-    topics::Up,
-};
-use unifyit_tests::{
-    sim::{
-        Connection, Enroller, Identity,
-        machine::{Machine, Meter},
-        now_ms,
-    },
-    stack::Stack,
-};
+use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
+use unifyit_tests::{sim::Identity, sim::now_ms, stack::Stack};
 
 const DEVICES: u64 = 32;
-const BATCH: u64 = 32;
 const MEASURE: Duration = Duration::from_secs(10);
 
 pub(crate) async fn measure(stack: &Stack, report: &mut Report) -> Result<()> {
     println!("durable acks ({DEVICES} devices, {} s)", MEASURE.as_secs());
-    let uses = u32::try_from(DEVICES)?;
-    let token = stack.api.install_token(&stack.site()?, "agent", uses).await?.token;
-    let enroller = Enroller::new(&token)?;
-    let mut identities = Vec::new();
-    for seed in 0..DEVICES {
-        identities.push(enroller.enroll(&format!("flood-{seed}"), seed).await?);
-    }
+    let identities = flood::enrol(stack, "flood", DEVICES).await?;
     let began = Instant::now();
     let mut tasks = JoinSet::new();
     for identity in identities {
-        tasks.spawn(Box::pin(flood(identity, began + MEASURE)));
+        tasks.spawn(Box::pin(until(identity, began + MEASURE)));
     }
     let mut waits = Vec::new();
     while let Some(done) = tasks.join_next().await {
@@ -63,61 +41,14 @@ pub(crate) async fn measure(stack: &Stack, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// Sends batch after batch, each when the one before is durable; returns how
-/// long each waited.
-async fn flood(identity: Identity, end: Instant) -> Result<Vec<Duration>> {
-    let mut connection = Connection::open(&identity, Arc::new(identity.tls()?)).await?;
-    let epoch = now_ms();
-    let hello = UpControl::Hello(Hello {
-        agent_version: "bench".into(),
-        epoch,
-        hostname: identity.hostname.clone(),
-        now_ms: epoch,
-        running: Vec::new(),
-    });
-    connection.publish(&Up::Hello.topic(identity.device), hello.encode()?).await?;
-    wait_for(&mut connection, |message| matches!(message, DownControl::Welcome(_))).await?;
-
-    let topic = Up::Report.topic(identity.device);
-    let machine = Machine::new(identity.seed, 1);
-    let mut meter = Meter::new(&machine, identity.seed, epoch);
-    let mut prev = 0;
+/// Sends until a moment; returns how long each batch waited.
+async fn until(identity: Identity, end: Instant) -> Result<Vec<Duration>> {
+    let mut device = Flooder::open(&identity).await?;
+    let start = now_ms();
     let mut waits = Vec::new();
     while Instant::now() < end {
-        let mut reports = Vec::new();
-        for seq in prev + 1..=prev + BATCH {
-            let report = match seq {
-                1 => DeviceReport::Series(meter.series()),
-                _ => DeviceReport::Sample(meter.sample(epoch + seq)),
-            };
-            reports.push(Sequenced { seq, body: report.encode()? });
-        }
-        let batch = ReportBatch { epoch, lane: Lane::Metrics, prev, reports };
-        let through = prev + BATCH;
-        let began = Instant::now();
-        connection.publish(&topic, codec::encode(&batch)?).await?;
-        wait_for(&mut connection, |message| {
-            matches!(message, DownControl::Ack(ack)
-                if ack.lane == Lane::Metrics && ack.epoch == epoch && ack.through >= through)
-        })
-        .await?;
-        waits.push(began.elapsed());
-        prev = through;
+        waits.push(device.batch(|number| start + number).await?);
     }
-    connection.close().await;
+    device.close().await;
     Ok(waits)
-}
-
-async fn wait_for(
-    connection: &mut Connection,
-    mut wanted: impl FnMut(&DownControl) -> bool,
-) -> Result<()> {
-    loop {
-        let incoming = timeout(Duration::from_secs(20), connection.next()).await??;
-        if let Ok(Decoded::Known(message)) = DownControl::decode(&incoming.payload)
-            && wanted(&message)
-        {
-            return Ok(());
-        }
-    }
 }

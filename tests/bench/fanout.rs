@@ -3,7 +3,7 @@
 
 use crate::{
     mosquitto,
-    report::{Report, mb, ms, pss, quantile},
+    report::{Report, mb, ms, quantile},
 };
 use anyhow::{Context, Result};
 use serde_json::json;
@@ -27,8 +27,7 @@ pub(crate) async fn measure(stack: &mut Stack, report: &mut Report) -> Result<()
         let fleet = start(stack, devices, &file).await?;
         // First samples and inventories are behind them by then.
         tokio::time::sleep(Duration::from_secs(20)).await;
-        let pid = stack.relay.process().context("the relay runs")?.pid();
-        let memory = pss(pid)?;
+        let memory = stack.relay.process().context("the relay runs")?.memory()?;
         let (goal, met) = match devices {
             FEW => ("≤ 30 MB (Zabbix proxy 38)", memory <= 30_000_000),
             _ => ("≤ 100 MB at 2,000", memory <= 100_000_000),

@@ -6,7 +6,9 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a report for people")]
 
 mod acks;
+mod backlog;
 mod fanout;
+mod flood;
 mod idle;
 mod latency;
 mod mosquitto;
@@ -48,6 +50,12 @@ async fn main() -> Result<()> {
             let outcome = fanout::measure(&mut stack, &mut report).await;
             report.part("fan-out", outcome);
         }
+    }
+    if wanted("backlog") {
+        // A stack of its own: what else is in the database would be counted.
+        let mut stack = Box::pin(Stack::for_test(0)).await?;
+        let outcome = backlog::measure(&mut stack, &mut report).await;
+        report.part("backlog", outcome);
     }
     if wanted("wire") {
         let outcome = wire::measure(&mut report);

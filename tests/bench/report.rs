@@ -92,13 +92,6 @@ pub(crate) fn quantile(values: &mut [Duration], share: f64) -> Duration {
     values.get(at).copied().unwrap_or_default()
 }
 
-/// Proportional set size of a process, bytes: memory that it alone accounts for.
-pub(crate) fn pss(pid: i32) -> anyhow::Result<u64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
-    let line = text.lines().find(|line| line.starts_with("Pss:")).unwrap_or_default();
-    Ok(line.split_whitespace().nth(1).unwrap_or("0").parse::<u64>()? * 1024)
-}
-
 /// Processor time of a process and of its ended children, seconds.
 #[expect(clippy::cast_precision_loss, reason = "ticks of a minute")]
 pub(crate) fn cpu_s(pid: i32) -> anyhow::Result<f64> {

@@ -188,6 +188,17 @@ impl Process {
         self.ended
     }
 
+    /// Memory that it alone accounts for, bytes: its proportional set size.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn memory(&self) -> Result<u64> {
+        let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid()))?;
+        let line = text.lines().find(|line| line.starts_with("Pss:")).unwrap_or_default();
+        let kib: u64 = line.split_whitespace().nth(1).context("no Pss line")?.parse()?;
+        Ok(kib * 1024)
+    }
+
     /// What this start of it has written to its log, at most the last `limit` bytes.
     #[must_use]
     pub fn log_tail(&self, limit: u64) -> String {

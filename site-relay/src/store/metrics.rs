@@ -1,6 +1,6 @@
 //! Metrics of the store (`unifyit_relay_store_*`, `unifyit_relay_outbox_*`).
 
-use super::outbox::Lanes;
+use super::{outbox::Lanes, space::Space};
 use crate::telemetry::Telemetry;
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 use std::time::Duration;
@@ -16,6 +16,7 @@ pub(crate) struct StoreMetrics {
     outbox_records: IntGaugeVec,
     outbox_bytes: IntGaugeVec,
     dropped: IntCounterVec,
+    minutes_open: IntGauge,
     file_bytes: IntGauge,
     disk_free: IntGauge,
     pressure: IntGauge,
@@ -47,6 +48,8 @@ impl StoreMetrics {
                 "Records dropped for want of space, each stated in a gap record.",
                 "lane",
             ),
+            minutes_open: telemetry
+                .gauge("minutes_open", "Minutes of devices that are not summed up yet."),
             file_bytes: telemetry.gauge("store_file_bytes", "Bytes of the store's file."),
             disk_free: telemetry.gauge("disk_free_bytes", "Bytes free on the store's disk."),
             pressure: telemetry.gauge("disk_pressure", "1 while the disk is nearly full."),
@@ -66,16 +69,20 @@ impl StoreMetrics {
         self.dropped.with_label_values(&[lane_name(lane)]).inc_by(records);
     }
 
-    pub(crate) fn state(&self, lanes: &Lanes, file: u64, free: u64, pressure: bool) {
+    pub(crate) fn state(&self, lanes: &Lanes, space: &Space) {
         for lane in Lane::ALL {
             let state = lanes.of(lane);
             let name = lane_name(lane);
             self.outbox_records.with_label_values(&[name]).set(signed(state.records));
             self.outbox_bytes.with_label_values(&[name]).set(signed(state.bytes));
         }
-        self.file_bytes.set(signed(file));
-        self.disk_free.set(signed(free));
-        self.pressure.set(i64::from(pressure));
+        self.file_bytes.set(signed(space.file));
+        self.disk_free.set(signed(space.free));
+        self.pressure.set(i64::from(space.pressure));
+    }
+
+    pub(crate) fn open_minutes(&self, minutes: usize) {
+        self.minutes_open.set(i64::try_from(minutes).unwrap_or(i64::MAX));
     }
 }
 

@@ -88,7 +88,7 @@ impl StoreHandle {
         let stood = core.stood.swap(space.file, Ordering::Relaxed);
         let failed = core.full.swap(false, Ordering::Relaxed);
         let squeeze = failed || (space.pressure && was && space.file > stood);
-        let dropped = self
+        let (dropped, open) = self
             .write(move |txn| {
                 let now_min = txn.now_ms / MINUTE_MS;
                 let raw_min = if crowded { RAW_FLOOR_MIN } else { quotas.raw_min };
@@ -113,7 +113,7 @@ impl StoreHandle {
                         }
                     }
                 }
-                Ok(dropped)
+                Ok((dropped, txn.mem.dirty.len()))
             })
             .await?;
         for (lane, records) in dropped.into_iter().filter(|(_, records)| *records > 0) {
@@ -127,7 +127,8 @@ impl StoreHandle {
             }
         }
         if let Some(metrics) = core.metrics.get() {
-            metrics.state(&core.lanes.borrow(), space.file, space.free, space.pressure);
+            metrics.state(&core.lanes.borrow(), &space);
+            metrics.open_minutes(open);
         }
         Ok(space)
     }
