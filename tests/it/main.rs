@@ -24,3 +24,4 @@ mod outage;
 mod revocation;
 mod scripts;
 mod terminal;
+mod uplink;

@@ -1,12 +1,13 @@
 //! Metrics of the uplink (`unifyit_relay_uplink_*`).
 
 use crate::telemetry::Telemetry;
-use prometheus::{IntCounter, IntCounterVec, IntGauge};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 /// Metrics of the uplink.
 #[derive(Debug)]
 pub(crate) struct UplinkMetrics {
     pub(super) up: IntGauge,
+    transport: IntGaugeVec,
     pub(super) attempts: IntCounter,
     pub(super) sent_bytes: IntCounter,
     pub(super) received_bytes: IntCounter,
@@ -21,6 +22,11 @@ impl UplinkMetrics {
     pub(super) fn register(telemetry: &Telemetry) -> Self {
         Self {
             up: telemetry.gauge("uplink_up", "1 while a session with the cloud runs."),
+            transport: telemetry.gauges(
+                "uplink_transport",
+                "1 for the transport that the connection with the cloud uses.",
+                "transport",
+            ),
             attempts: telemetry.counter("uplink_lost", "Sessions or attempts that ended."),
             sent_bytes: telemetry.counter("uplink_sent_bytes", "Bytes of frames sent."),
             received_bytes: telemetry.counter("uplink_received_bytes", "Bytes of frames taken."),
@@ -31,6 +37,13 @@ impl UplinkMetrics {
             live_dropped: telemetry
                 .counter("uplink_live_dropped", "Live frames dropped because the link is slow."),
             window: telemetry.gauge("uplink_bulk_window_bytes", "Window of the bulk lanes."),
+        }
+    }
+
+    /// Shows which transport is in use; `None` when there is no connection.
+    pub(super) fn connected_by(&self, transport: Option<&str>) {
+        for name in ["quic", "tcp"] {
+            self.transport.with_label_values(&[name]).set(i64::from(transport == Some(name)));
         }
     }
 }

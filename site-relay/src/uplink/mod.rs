@@ -92,11 +92,15 @@ impl Uplink {
         while !self.cancel.is_cancelled() {
             let started = tokio::time::Instant::now();
             let ended = match self.connect(&mut swarm, &cloud).await {
-                Ok(()) => self.serve(&mut swarm, &cloud, &control, &metrics).await,
+                Ok(transport) => {
+                    metrics.connected_by(transport);
+                    self.serve(&mut swarm, &cloud, &control, &metrics).await
+                }
                 Err(reason) => Ended::Lost(reason),
             };
             self.session.live.set_up(false);
             metrics.up.set(0);
+            metrics.connected_by(None);
             if self.cancel.is_cancelled() {
                 break;
             }
@@ -134,8 +138,12 @@ impl Uplink {
         self.state.send_replace(UplinkState { up: false, since_ms, reason });
     }
 
-    /// Dials tier by tier until connected.
-    async fn connect(&self, swarm: &mut Swarm<Behaviour>, cloud: &Cloud) -> Result<(), String> {
+    /// Dials tier by tier until connected; returns the transport's name.
+    async fn connect(
+        &self,
+        swarm: &mut Swarm<Behaviour>,
+        cloud: &Cloud,
+    ) -> Result<Option<&'static str>, String> {
         let mut reason = String::new();
         for addresses in &cloud.tiers {
             let options = DialOpts::peer_id(cloud.peer)
@@ -153,7 +161,7 @@ impl Uplink {
                 outcome = connected => outcome,
             };
             match outcome {
-                Ok(Ok(())) => return Ok(()),
+                Ok(Ok(())) => return Ok(addresses.first().map(node::transport)),
                 Ok(Err(error)) => reason = error,
                 Err(_) => reason = "the cloud does not answer".into(),
             }

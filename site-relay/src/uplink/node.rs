@@ -90,9 +90,9 @@ impl Cloud {
         let mut other = Vec::new();
         for address in addresses {
             let address: Multiaddr = address.parse().map_err(|_| wrong("a cloud address"))?;
-            match address.iter().any(|part| matches!(part, Protocol::QuicV1)) {
-                true => quic.push(address),
-                false => other.push(address),
+            match transport(&address) {
+                "quic" => quic.push(address),
+                _ => other.push(address),
             }
         }
         let tiers: Vec<_> = [quic, other].into_iter().filter(|t| !t.is_empty()).collect();
@@ -100,6 +100,14 @@ impl Cloud {
             return Err(wrong("the list of cloud addresses"));
         }
         Ok(Self { peer, tiers })
+    }
+}
+
+/// Name of the transport of an address.
+pub(super) fn transport(address: &Multiaddr) -> &'static str {
+    match address.iter().any(|part| matches!(part, Protocol::QuicV1)) {
+        true => "quic",
+        false => "tcp",
     }
 }
 
