@@ -82,8 +82,8 @@ test: ## Everything that must hold
 	@$(MAKE) --no-print-directory test-rust
 
 .PHONY: soak
-soak: install-deps build ## The fault tests at full length (about an hour)
-	UNIFYIT_SOAK=50 cargo test --locked -p unifyit-tests --test it -- --nocapture --test-threads 1 kill_ soak_
+soak: install-deps build ## The fault tests at full length (about forty minutes)
+	UNIFYIT_SOAK=50 cargo test --locked --workspace --test it -- --nocapture --test-threads 1 --include-ignored kill_ soak_
 
 .PHONY: bench
 bench: install-deps web ## Print the figures beside their goals
@@ -93,8 +93,8 @@ bench: install-deps web ## Print the figures beside their goals
 	@UNIFYIT_BIN_DIR=$(CARGO_TARGET_DIR)/agent exec $(CARGO_TARGET_DIR)/release/unifyit-bench
 
 .PHONY: fuzz
-fuzz: ## Fuzz every decoder for a minute each (needs cargo-fuzz and a nightly toolchain)
-	cd protocol/fuzz && for target in $$(cargo fuzz list); do cargo fuzz run $$target -- -max_total_time=60; done
+fuzz: ## Fuzz every decoder for a minute each (needs cargo-fuzz: cargo install cargo-fuzz)
+	@protocol/fuzz/run 60
 
 .PHONY: install
 install: web ## Install binaries and unit files on this machine (as root)
