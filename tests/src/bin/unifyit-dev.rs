@@ -36,6 +36,10 @@ enum Command {
         /// First of seven consecutive ports, instead of the usual ones.
         #[arg(long)]
         port_base: Option<u16>,
+        /// Port of a line between relays and cloud that can be cut: SIGUSR1 to
+        /// this process cuts it, SIGUSR2 mends it. The same at every start.
+        #[arg(long)]
+        wan: Option<u16>,
     },
 }
 
@@ -50,13 +54,14 @@ struct RunFile {
     organization_id: String,
     site_id: String,
     relay_peer_id: String,
+    pid: u32,
 }
 
 #[tokio::main]
 #[expect(clippy::print_stderr, reason = "for the person who started it")]
 async fn main() -> ExitCode {
-    let Command::Run { state, devices, port_base } = Args::parse().command;
-    match run(&state, devices, port_base).await {
+    let Command::Run { state, devices, port_base, wan } = Args::parse().command;
+    match run(&state, devices, port_base, wan).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error:#}");
@@ -65,17 +70,19 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(state: &Path, devices: usize, port_base: Option<u16>) -> Result<()> {
+async fn run(state: &Path, devices: usize, port_base: Option<u16>, wan: Option<u16>) -> Result<()> {
     let ports = port_base.map_or_else(Ports::default, Ports::from_base);
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;
+    let mut cut = signal(SignalKind::user_defined1())?;
+    let mut mend = signal(SignalKind::user_defined2())?;
 
     fs::create_dir_all(state)?;
     let state = state.canonicalize()?;
     let one = Running::claim(&state)?;
     let run_file = state.join("run.json");
-    let spec = StackSpec { folder: state.clone(), ports, agents: 1 };
+    let spec = StackSpec { folder: state.clone(), ports, agents: 1, wan };
     let work = async {
         let mut stack = Box::pin(Stack::start(&spec)).await?;
         let run = describe(&stack).await?;
@@ -86,7 +93,14 @@ async fn run(state: &Path, devices: usize, port_base: Option<u16>) -> Result<()>
         };
         greet(&run, devices, &state);
         loop {
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            let open = tokio::select! {
+                () = tokio::time::sleep(Duration::from_secs(1)) => None,
+                _ = cut.recv() => Some(false),
+                _ = mend.recv() => Some(true),
+            };
+            if let (Some(open), Some(wan)) = (open, &stack.wan) {
+                wan.set_open(open);
+            }
             stack.check_alive()?;
             if let Some(fleet) = &mut fleet {
                 fleet.check_alive()?;
@@ -140,6 +154,7 @@ async fn describe(stack: &Stack) -> Result<RunFile> {
         organization_id: saved.organization.clone().context("the stack has no organization")?,
         site_id,
         relay_peer_id: relay.peer_id,
+        pid: std::process::id(),
     })
 }
 

@@ -22,6 +22,9 @@ struct Args {
     /// Grows names, inventories and metrics.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Devices whose every word is made to do harm where it is shown.
+    #[arg(long)]
+    hostile: bool,
     /// Seconds between lines of numbers; 0 for none.
     #[arg(long, default_value_t = 10)]
     report_s: u64,
@@ -38,8 +41,11 @@ async fn main() -> Result<()> {
 
     let spec =
         FleetSpec { devices: args.devices, token: args.token, file: args.file, seed: args.seed };
+    let start = async {
+        if args.hostile { Fleet::start_hostile(&spec).await } else { Fleet::start(&spec).await }
+    };
     let fleet = tokio::select! {
-        fleet = Box::pin(Fleet::start(&spec)) => fleet?,
+        fleet = Box::pin(start) => fleet?,
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };

@@ -5,7 +5,7 @@ use super::{
     Fleet, Moment,
     enroll::Identity,
     execute::{Guard, Plan, Verdict, chunks, event},
-    inventory,
+    hostile, inventory,
     machine::{Machine, Meter, Rng},
     mqtt::{Connection, Incoming, KEEP_ALIVE_S},
     spool::Spool,
@@ -63,7 +63,7 @@ impl Device {
     /// When the identity is damaged.
     pub fn new(identity: Identity, number: usize, fleet: Arc<Fleet>) -> Result<Self> {
         let now = now_ms();
-        let machine = Machine::new(identity.seed, number);
+        let machine = super::machine(fleet.hostile, identity.seed, number);
         let meter = Meter::new(&machine, identity.seed, now);
         let tls = Arc::new(identity.tls()?);
         let config = identity.config.clone();
@@ -253,7 +253,11 @@ impl Device {
         };
         let stats = &self.fleet.stats;
         match self.guard.judge(&signed, &self.identity, now_ms(), &mut self.rng) {
-            Verdict::Run(id, plan) => {
+            Verdict::Run(id, mut plan) => {
+                if self.machine.lies {
+                    plan.output = hostile::output();
+                    plan.exit_code = 1;
+                }
                 stats.started.add(1);
                 self.fleet.observe(self.identity.device, Moment::Started(id));
                 self.push(Lane::Urgent, Report::Command(event(id, Status::Running, now_ms())))?;
@@ -306,6 +310,7 @@ impl Device {
             }
             let status = if plan.exit_code == 0 { Status::Succeeded } else { Status::Failed };
             let done = CommandEvent {
+                reason: self.machine.lies.then(|| self.machine.os_name.to_owned()),
                 exit_code: Some(plan.exit_code),
                 output_len: plan.output.len() as u64,
                 ..event(id, status, now_ms())
@@ -324,6 +329,9 @@ impl Device {
             return self.publish(connection, Up::Live, closed.encode()?).await;
         }
         self.terminals.insert(tunnel, 0);
+        if self.machine.lies {
+            self.print(connection, tunnel, &hostile::output()).await?;
+        }
         let prompt = format!("{}$ ", self.identity.hostname);
         self.print(connection, tunnel, prompt.as_bytes()).await
     }

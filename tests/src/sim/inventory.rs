@@ -1,6 +1,9 @@
 //! A believable inventory of a simulated computer, section by section.
 
-use super::machine::{Machine, Rng, Role};
+use super::{
+    hostile,
+    machine::{Machine, Rng, Role},
+};
 use std::collections::BTreeMap;
 use unifyit_protocol::inventory::{Entry, InventoryReport, Section, system};
 
@@ -253,6 +256,9 @@ fn system_facts(machine: &Machine, rng: &mut Rng) -> BTreeMap<String, Entry> {
     ]);
     let kernel = if machine.os_family == "windows" { "10.0.22631" } else { "6.1.0-25-amd64" };
     let chassis = if vendor == "QEMU" { "vm" } else { "physical" };
+    if machine.lies {
+        return lying_system(machine);
+    }
     let user = *rng.pick(&["", "a.meyer", "k.yilmaz", "s.nowak", "t.schmidt", "j.becker"]);
     BTreeMap::from([(
         "system".to_owned(),
@@ -275,7 +281,32 @@ fn system_facts(machine: &Machine, rng: &mut Rng) -> BTreeMap<String, Entry> {
     )])
 }
 
+fn lying_system(machine: &Machine) -> BTreeMap<String, Entry> {
+    let lie = machine.os_name;
+    let facts = [
+        system::OS_NAME,
+        system::KERNEL,
+        system::ARCH,
+        system::VENDOR,
+        system::MODEL,
+        system::SERIAL,
+        system::CPU,
+        system::MEMORY,
+        system::FIRMWARE,
+        system::CHASSIS,
+        system::USERS,
+        "unknown fact",
+    ];
+    let mut entry: Entry = facts.iter().map(|fact| ((*fact).to_owned(), lie.to_owned())).collect();
+    entry.insert(system::HOSTNAME.to_owned(), machine.hostname.clone());
+    entry.insert(lie.to_owned(), lie.to_owned());
+    BTreeMap::from([("system".to_owned(), entry)])
+}
+
 fn interfaces(machine: &Machine, rng: &mut Rng) -> BTreeMap<String, Entry> {
+    if machine.lies {
+        return hostile::entries(&["mac", "addresses", "state", "speed_mbit"]);
+    }
     let mac: Vec<String> = (0..5).map(|_| format!("{:02x}", rng.below(256))).collect();
     let address = format!("10.{}.{}.{}/24", rng.below(60), rng.below(250), 2 + rng.below(250));
     let facts = entry([
@@ -288,6 +319,9 @@ fn interfaces(machine: &Machine, rng: &mut Rng) -> BTreeMap<String, Entry> {
 }
 
 fn disks(machine: &Machine) -> BTreeMap<String, Entry> {
+    if machine.lies {
+        return hostile::entries(&["device", "filesystem", "total_bytes"]);
+    }
     let file_system = if machine.os_family == "windows" { "ntfs" } else { "ext4" };
     machine
         .disks
@@ -304,6 +338,9 @@ fn disks(machine: &Machine) -> BTreeMap<String, Entry> {
 }
 
 fn packages(machine: &Machine, rng: &mut Rng) -> BTreeMap<String, Entry> {
+    if machine.lies {
+        return hostile::entries(&["manager", "name", "version", "arch"]);
+    }
     let (manager, names) = match machine.os_family {
         "windows" => ("winget", WINDOWS_PACKAGES),
         _ if machine.os_name.starts_with("Red Hat") => ("rpm", LINUX_PACKAGES),
@@ -328,6 +365,9 @@ fn packages(machine: &Machine, rng: &mut Rng) -> BTreeMap<String, Entry> {
 }
 
 fn services(machine: &Machine, rng: &mut Rng) -> BTreeMap<String, Entry> {
+    if machine.lies {
+        return hostile::entries(&["state", "start", "description"]);
+    }
     let names = if machine.os_family == "windows" { WINDOWS_SERVICES } else { LINUX_SERVICES };
     let mut set = BTreeMap::new();
     for name in names {

@@ -76,6 +76,8 @@ pub struct Machine {
     pub interface: &'static str,
     /// Name of another one.
     pub second_interface: &'static str,
+    /// Whether it reports lies; see [`super::hostile`].
+    pub lies: bool,
 }
 
 impl Machine {
@@ -123,6 +125,7 @@ impl Machine {
             disks,
             interface: if os_family == "windows" { "Ethernet" } else { "enp1s0" },
             second_interface: if os_family == "windows" { "Wi-Fi" } else { "wlp2s0" },
+            lies: false,
         }
     }
 }

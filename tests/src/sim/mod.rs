@@ -9,6 +9,7 @@
 pub mod device;
 pub mod enroll;
 pub mod execute;
+pub mod hostile;
 pub mod inventory;
 pub mod machine;
 pub mod mqtt;
@@ -113,6 +114,7 @@ pub type Observer = Box<dyn Fn(DeviceId, Moment, Instant) + Send + Sync>;
 pub struct Fleet {
     /// Numbers.
     pub stats: Stats,
+    hostile: bool,
     stop: CancellationToken,
     handshakes: Semaphore,
     observer: Mutex<Option<Arc<Observer>>>,
@@ -124,11 +126,24 @@ impl Fleet {
     /// # Errors
     /// When devices are missing and cannot be enrolled.
     pub async fn start(spec: &FleetSpec) -> Result<Running> {
+        Self::launch(spec, false).await
+    }
+
+    /// As [`Fleet::start`], with devices that lie; see [`hostile`].
+    ///
+    /// # Errors
+    /// When devices are missing and cannot be enrolled.
+    pub async fn start_hostile(spec: &FleetSpec) -> Result<Running> {
+        Self::launch(spec, true).await
+    }
+
+    async fn launch(spec: &FleetSpec, hostile: bool) -> Result<Running> {
         crate::install_crypto();
         allow_files(spec.devices as u64 + 256)?;
-        let identities = identities(spec).await?;
+        let identities = identities(spec, hostile).await?;
         let fleet = Arc::new(Self {
             stats: Stats::default(),
+            hostile,
             stop: CancellationToken::new(),
             handshakes: Semaphore::new(HANDSHAKES),
             observer: Mutex::new(None),
@@ -214,7 +229,7 @@ impl Drop for Running {
     }
 }
 
-async fn identities(spec: &FleetSpec) -> Result<Vec<Identity>> {
+async fn identities(spec: &FleetSpec, hostile: bool) -> Result<Vec<Identity>> {
     let mut known: Vec<Identity> = match &spec.file {
         Some(path) if path.exists() => serde_json::from_slice(&fs::read(path)?)
             .with_context(|| format!("{} is damaged; remove it to begin anew", path.display()))?,
@@ -229,7 +244,7 @@ async fn identities(spec: &FleetSpec) -> Result<Vec<Identity>> {
                 let enroller = enroller.clone();
                 let seed = Rng::new(spec.seed, &number.to_string()).next_u64();
                 async move {
-                    let hostname = Machine::new(seed, number + 1).hostname;
+                    let hostname = machine(hostile, seed, number + 1).hostname;
                     enroller.enroll(&hostname, seed).await
                 }
             })
@@ -245,6 +260,11 @@ async fn identities(spec: &FleetSpec) -> Result<Vec<Identity>> {
     }
     known.truncate(spec.devices);
     Ok(known)
+}
+
+/// The computer behind a device, honest or not.
+fn machine(hostile: bool, seed: u64, number: usize) -> Machine {
+    if hostile { hostile::machine(number) } else { Machine::new(seed, number) }
 }
 
 fn save(path: Option<&Path>, identities: &[Identity]) -> Result<()> {

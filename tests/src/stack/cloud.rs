@@ -24,15 +24,24 @@ pub struct Cloud {
 }
 
 impl Cloud {
-    /// Writes its configuration; starts nothing.
+    /// Writes its configuration; starts nothing. Relays are told to come to
+    /// `front` where that is another port than its own.
     ///
     /// # Errors
     /// When the folder cannot be written.
-    pub fn configure(folder: &Path, logs: &Path, ports: Ports, pg: &Postgres) -> Result<Self> {
+    pub fn configure(
+        folder: &Path,
+        logs: &Path,
+        ports: Ports,
+        front: Option<u16>,
+        pg: &Postgres,
+    ) -> Result<Self> {
         fs::create_dir_all(folder)?;
         let Ports { http, libp2p, .. } = ports;
-        let tcp = format!("/ip4/127.0.0.1/tcp/{libp2p}");
-        let quic = format!("/ip4/127.0.0.1/udp/{libp2p}/quic-v1");
+        let at = |port: u16| {
+            let quic = format!("/ip4/127.0.0.1/udp/{port}/quic-v1");
+            vec![quic, format!("/ip4/127.0.0.1/tcp/{port}")]
+        };
         let config = toml::toml! {
             // Tests and load generators are one very busy client.
             logins_per_minute = 10000
@@ -46,8 +55,8 @@ impl Cloud {
         set("migrate_url", pg.owner_url().into());
         set("listen", format!("127.0.0.1:{http}").into());
         set("public_url", format!("http://127.0.0.1:{http}").into());
-        set("libp2p_listen", vec![quic.clone(), tcp.clone()].into());
-        set("announce", vec![quic, tcp].into());
+        set("libp2p_listen", at(libp2p).into());
+        set("announce", at(front.unwrap_or(libp2p)).into());
         super::write_private(&folder.join("cloud.toml"), &toml::to_string(&config)?)?;
         let log = logs.join("cloud.log");
         Ok(Self { folder: folder.to_owned(), log, port: http, process: None })

@@ -10,6 +10,7 @@ pub mod cloud;
 pub mod ports;
 pub mod postgres;
 pub mod relay;
+pub mod wan;
 
 use crate::{
     api::{Api, types::Device},
@@ -27,6 +28,7 @@ use std::{
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
+use wan::Wan;
 
 /// E-mail address of the first administrator of every stack.
 pub const EMAIL: &str = "admin@example.com";
@@ -40,6 +42,9 @@ pub struct StackSpec {
     pub ports: Ports,
     /// Real agents.
     pub agents: usize,
+    /// Port of a line between relays and cloud that can be cut; the same at every
+    /// start, because relays remember it. Without it they meet directly.
+    pub wan: Option<u16>,
 }
 
 /// What must be known at the next start.
@@ -74,6 +79,8 @@ pub struct Stack {
     pub relay: Relay,
     /// The cloud.
     pub cloud: Cloud,
+    /// The line between relay and cloud, when it can be cut.
+    pub wan: Option<Wan>,
     /// The database.
     pub postgres: Postgres,
     /// Signed in as the first administrator.
@@ -97,7 +104,8 @@ impl Stack {
         let folder = temporary.path().to_owned();
         let keep = std::env::var_os("UNIFYIT_KEEP").is_some();
         let temporary = if keep { drop_guard(temporary) } else { Some(temporary) };
-        let mut stack = Self::start(&StackSpec { folder, ports: Ports::free()?, agents }).await?;
+        let mut stack =
+            Self::start(&StackSpec { folder, ports: Ports::free()?, agents, wan: None }).await?;
         stack.temporary = temporary;
         Ok(stack)
     }
@@ -114,7 +122,12 @@ impl Stack {
         saved.ports.check()?;
 
         let postgres = Postgres::start(&folder.join("postgres")).await?;
-        let mut cloud = Cloud::configure(&folder.join("cloud"), &logs, saved.ports, &postgres)?;
+        let wan = match spec.wan {
+            Some(port) => Some(Wan::start(port, saved.ports.libp2p).await?),
+            None => None,
+        };
+        let mut cloud =
+            Cloud::configure(&folder.join("cloud"), &logs, saved.ports, spec.wan, &postgres)?;
         cloud.migrate()?;
         if saved.organization.is_none() {
             let outcome = cloud.bootstrap(&saved.email, &saved.password, "Example IT Services")?;
@@ -145,7 +158,7 @@ impl Stack {
             agents.push(agent);
         }
         let mut stack =
-            Self { agents, relay, cloud, postgres, api, saved, folder, temporary: None };
+            Self { agents, relay, cloud, wan, postgres, api, saved, folder, temporary: None };
         stack.relay_online().await?;
         stack.enroll_agents().await?;
         for agent in &mut stack.agents {
