@@ -1,5 +1,6 @@
 //! Settings of the package cache.
 
+use super::CacheError;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -23,12 +24,49 @@ pub struct CacheConfig {
     pub max_connections_per_client: usize,
     /// Bytes a second to one connection; 0 means no limit.
     pub client_bytes_per_s: u64,
+    /// Seconds without a byte after which an upstream counts as cut.
+    pub upstream_stall_s: u64,
+    /// Seconds after which a client that takes no byte, or does not end its
+    /// request, is let go.
+    pub client_stall_s: u64,
+    /// From when files are fetched ahead, time of day in UTC.
+    pub ahead_from: String,
+    /// Until when; the same as `ahead_from` means all day.
+    pub ahead_until: String,
+    /// Bytes a second for fetching ahead; 0 means no limit.
+    pub ahead_bytes_per_s: u64,
     /// Days that a confirmed file is served while the upstream is out of reach.
     pub stale_days: u32,
     /// Hosts that may be fetched from, in addition to what the console allows.
     pub hosts: Vec<String>,
     /// Remaps as `name=url`, in addition to what the console allows.
     pub remaps: Vec<String>,
+    /// PEM file of authorities that vouch for HTTPS upstreams, beside the
+    /// system's own: for a company's repository, or behind a proxy that opens TLS.
+    pub authorities: PathBuf,
+    /// HTTP proxy through which upstreams are reached, as `http://host:port`;
+    /// empty means directly, or as the environment says.
+    pub proxy: String,
+}
+
+impl CacheConfig {
+    /// The proxy towards upstreams.
+    pub(super) fn proxy(&self) -> Result<Option<reqwest::Proxy>, CacheError> {
+        if self.proxy.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(reqwest::Proxy::all(&self.proxy)?))
+    }
+
+    /// The further authorities.
+    pub(super) fn authorities(&self) -> Result<Vec<reqwest::Certificate>, CacheError> {
+        if self.authorities.as_os_str().is_empty() {
+            return Ok(Vec::new());
+        }
+        let pem = std::fs::read(&self.authorities)
+            .map_err(|e| CacheError::Authorities(self.authorities.clone(), e))?;
+        Ok(reqwest::Certificate::from_pem_bundle(&pem)?)
+    }
 }
 
 impl Default for CacheConfig {
@@ -43,9 +81,16 @@ impl Default for CacheConfig {
             max_connections: 1024,
             max_connections_per_client: 64,
             client_bytes_per_s: 0,
+            upstream_stall_s: 20,
+            client_stall_s: 60,
+            ahead_from: "21:00".into(),
+            ahead_until: "05:00".into(),
+            ahead_bytes_per_s: 4_000_000,
             stale_days: 30,
             hosts: text(DEFAULT_HOSTS),
             remaps: text(DEFAULT_REMAPS),
+            authorities: PathBuf::new(),
+            proxy: String::new(),
         }
     }
 }

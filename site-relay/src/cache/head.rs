@@ -39,6 +39,7 @@ impl Answer<'_> {
                 write!(out, "content-range: bytes */{}\r\ncontent-length: 0\r\n", entry.size)
             }
             (304, _) => Ok(()),
+            (412, _) => write!(out, "content-length: 0\r\n"),
             (_, part) => {
                 let (start, end) = part.unwrap_or((0, 0));
                 write!(out, "content-length: {}\r\n", end - start)

@@ -58,7 +58,8 @@ impl Cache {
         }
         let Some(entry) = entry else { return Ok(Plan::Fetch(None)) };
         let Some(body) = self.contents.get(&entry.content) else { return Ok(Plan::Fetch(None)) };
-        let fresh_until = entry.checked_ms.saturating_add(u64::from(entry.fresh_s) * 1000);
+        let fresh_s = entry.fresh_s.max(resource.fresh_s());
+        let fresh_until = entry.checked_ms.saturating_add(u64::from(fresh_s) * 1000);
         let now_ms = self.now_ms();
         // A clock that was set back must not make everything fresh.
         if now_ms < fresh_until && entry.checked_ms <= now_ms {

@@ -5,22 +5,68 @@
 //! which is how repositories that exist only over HTTPS are cached. What no
 //! policy names is refused: the cache is no open proxy.
 
-use std::collections::BTreeMap;
+use super::windows;
+use std::{
+    cmp::Ordering,
+    collections::BTreeMap,
+    hash::{Hash, Hasher},
+};
 use thiserror::Error;
 
 /// Longest URL that is handled, in bytes.
 const MAX_URL: usize = 4096;
 
 /// Where a body lives: the repository it belongs to and its path therein.
-/// Together they are its name in the index.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// Together they are its name in the index and alone tell resources apart: the
+/// same Windows file may be asked for by many addresses.
+#[derive(Debug, Clone)]
 pub struct Resource {
     /// Host, or the name of a remap.
     pub repository: String,
-    /// Path and query, with its leading slash.
+    /// Path and query, with its leading slash; behind a `#`, which no path holds,
+    /// the media type that a client of a remap negotiates.
     pub path: String,
     /// Where to fetch it.
     pub url: String,
+}
+
+impl Resource {
+    fn name(&self) -> (&str, &str) {
+        (&self.repository, &self.path)
+    }
+
+    /// Seconds that a body of this resource needs no confirmation, whatever the
+    /// upstream says: where the path names the content, it does not change.
+    #[must_use]
+    pub fn fresh_s(&self) -> u32 {
+        if self.repository == windows::REPOSITORY { windows::FRESH_S } else { 0 }
+    }
+}
+
+impl PartialEq for Resource {
+    fn eq(&self, other: &Self) -> bool {
+        self.name() == other.name()
+    }
+}
+
+impl Eq for Resource {}
+
+impl Hash for Resource {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name().hash(state);
+    }
+}
+
+impl Ord for Resource {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.name().cmp(&other.name())
+    }
+}
+
+impl PartialOrd for Resource {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 /// Why a request is not served.
@@ -28,12 +74,12 @@ pub struct Resource {
 pub enum Refusal {
     /// The host is not on the site's list.
     #[error(
-        "This site's package cache does not serve {0}. A technician can allow it in the console: Sites > (this site) > Settings > Package cache."
+        "This site's package cache does not serve {0}. Who manages this site in UnifyIT can allow it (cache_hosts in the site's settings), and who manages the relay can (cache.hosts in /etc/unifyit/relay.toml)."
     )]
     HostNotAllowed(String),
     /// There is no such remap.
     #[error(
-        "This site's package cache has no remap named {0}. A technician can add it in the console: Sites > (this site) > Settings > Package cache."
+        "This site's package cache has no remap named {0}. Who manages this site in UnifyIT can add it (cache_remaps in the site's settings), and who manages the relay can (cache.remaps in /etc/unifyit/relay.toml)."
     )]
     NoSuchRemap(String),
     /// Not something that a package client asks.
@@ -103,6 +149,22 @@ impl Policy {
         self.by_host(path)
     }
 
+    /// As [`Self::resolve`], with the client's `Accept`: repositories behind remaps
+    /// answer the same path as JSON to one client and as HTML to another, and
+    /// neither must get the other's.
+    ///
+    /// # Errors
+    /// The refusal to show.
+    pub fn resolve_for(&self, target: &str, accept: Option<&str>) -> Result<Resource, Refusal> {
+        let mut resource = self.resolve(target)?;
+        if let Some(kind) = accept.and_then(negotiated)
+            && self.remaps.contains_key(&resource.repository)
+        {
+            resource.path = format!("{}#{kind}", resource.path);
+        }
+        Ok(resource)
+    }
+
     fn by_host(&self, rest: &str) -> Result<Resource, Refusal> {
         let (authority, path) = match rest.find('/') {
             Some(at) => rest.split_at(at),
@@ -117,10 +179,12 @@ impl Policy {
             return Err(Refusal::HostNotAllowed(authority.into()));
         }
         let path = clean_path(path)?;
-        Ok(Resource {
-            repository: authority.into(),
-            url: format!("http://{authority}{path}"),
-            path,
+        let url = format!("http://{authority}{path}");
+        Ok(match windows::content(authority, &path) {
+            Some(content) => {
+                Resource { repository: windows::REPOSITORY.into(), path: content, url }
+            }
+            None => Resource { repository: authority.into(), path, url },
         })
     }
 
@@ -142,6 +206,26 @@ impl Policy {
             None => host == authority,
         })
     }
+}
+
+/// The page format that an `Accept` prefers, where it prefers one: JSON or HTML
+/// of some kind. What asks for files says `*/*`, and apt `text/*`.
+fn negotiated(accept: &str) -> Option<String> {
+    let weight = |range: &str| {
+        let q = range.split(';').find_map(|p| p.trim().strip_prefix("q="));
+        q.and_then(|q| q.trim().parse::<f32>().ok()).unwrap_or(1.0)
+    };
+    let mut best: Option<(&str, f32)> = None;
+    for range in accept.split(',') {
+        let q = weight(range);
+        if best.is_none_or(|(_, most)| q > most) {
+            best = Some((range.split(';').next().unwrap_or("").trim(), q));
+        }
+    }
+    let kind = best?.0.to_ascii_lowercase();
+    let page = kind.ends_with("json") || kind.ends_with("html");
+    let token = |b: u8| b.is_ascii_alphanumeric() || b"/.+-_".contains(&b);
+    (page && kind.len() <= 80 && kind.bytes().all(token)).then_some(kind)
 }
 
 fn strip_scheme<'a>(target: &'a str, scheme: &str) -> Option<&'a str> {
@@ -226,6 +310,34 @@ mod tests {
         }
         assert!(p.resolve("http://archive.ubuntu.com/x").is_ok());
         assert!(matches!(p.resolve("/remap/npm/x"), Err(Refusal::NoSuchRemap(_))));
+    }
+
+    #[test]
+    fn one_windows_file_has_one_name_at_all_its_hosts_and_under_any_signature() {
+        let hosts = ["*.delivery.mp.microsoft.com".into(), "*.windowsupdate.com".into()];
+        let (p, _) = Policy::new(&hosts, &[]);
+        let file = "/filestreamingservice/files/0f3c2a10-1111-2222-3333-444455556666";
+        let one = p.resolve(&format!("http://tlu.dl.delivery.mp.microsoft.com{file}?P1=1&P4=abc"));
+        let two = p.resolve(&format!("http://2.dl.delivery.mp.microsoft.com{file}?P1=9&P4=xyz"));
+        let (one, two) = (one.ok(), two.ok());
+        assert!(one.is_some() && one == two);
+        // Each is fetched by the signature that came with it.
+        assert!(two.is_some_and(|r| r.url.ends_with("P4=xyz") && r.fresh_s() > 0));
+        let list = "http://download.windowsupdate.com/c/list.cab";
+        assert!(p.resolve(&format!("{list}?1")).ok() != p.resolve(&format!("{list}?2")).ok());
+    }
+
+    #[test]
+    fn clients_that_negotiate_another_format_do_not_share_an_answer() {
+        let p = policy();
+        let of = |accept: &str| p.resolve_for("/remap/pypi/simple/six/", Some(accept)).ok();
+        let json = "application/vnd.pypi.simple.v1+json, text/html; q=0.1";
+        assert_ne!(of(json), of("text/html"));
+        assert_eq!(of(json), of("application/vnd.pypi.simple.v1+json"));
+        assert_eq!(of("*/*"), p.resolve("/remap/pypi/simple/six/").ok());
+        assert_eq!(of("text/*"), of("*/*"));
+        let debian = "http://deb.debian.org/x";
+        assert_eq!(p.resolve_for(debian, Some("text/html")).ok(), p.resolve(debian).ok());
     }
 
     #[test]

@@ -16,6 +16,8 @@ pub(super) enum Wanted {
     },
     /// Nothing of it exists (416).
     Unsatisfiable,
+    /// The file is not the one that the client means (412).
+    Failed,
 }
 
 /// A `Range` header taken apart, before the length is known.

@@ -32,6 +32,10 @@ pub(super) struct Request {
     pub if_none_match: Option<String>,
     /// Only if the file has another date.
     pub if_modified_since: Option<String>,
+    /// Only if the file has this tag.
+    pub if_match: Option<String>,
+    /// Only if the file is not younger than this; BITS sends it with its ranges.
+    pub if_unmodified_since: Option<String>,
     /// Whether the connection stays open after the answer.
     pub keep_alive: bool,
     /// Whether the client understands HTTP/1.1.
@@ -127,6 +131,8 @@ fn parse(bytes: &[u8]) -> Result<Option<(Request, usize)>, NoRequest> {
         if_range: owned("if-range"),
         if_none_match: owned("if-none-match"),
         if_modified_since: owned("if-modified-since"),
+        if_match: owned("if-match"),
+        if_unmodified_since: owned("if-unmodified-since"),
         keep_alive: !has_body
             && matches!(method, Method::Get | Method::Head)
             && if http_1_1 { !says("close") } else { says("keep-alive") },

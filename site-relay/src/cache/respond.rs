@@ -55,7 +55,8 @@ impl Answer<'_> {
                 return self.page(405, "This package cache answers only GET and HEAD.").await;
             }
         }
-        let resource = match self.cache.policy().resolve(&self.request.target) {
+        let accept = self.request.accept.as_deref();
+        let resource = match self.cache.policy().resolve_for(&self.request.target, accept) {
             Ok(resource) => resource,
             Err(refusal) => {
                 self.count("refused");
@@ -130,7 +131,7 @@ impl Answer<'_> {
         if self.rewrites(resource, entry.content_type.as_deref()) && entry.size <= MAX_REWRITE {
             let page = tokio::task::spawn_blocking(move || body.read_all());
             let Ok(page) = page.await.map_err(io::Error::other)? else { return Ok(None) };
-            return self.rewritten(entry, &page).await.map(Some);
+            return self.rewritten(resource, entry, &page, stale).await.map(Some);
         }
         if how == How::Fresh
             && let Some(hot) = self.cache.warm(resource, entry, &body)
@@ -140,11 +141,12 @@ impl Answer<'_> {
         if self.not_modified(entry) {
             return self.head(304, entry, None, stale).await.map(Some);
         }
-        let wanted = self.wanted(entry.size, entry.etag.as_deref(), entry.last_modified.as_deref());
+        let wanted = self.wanted(entry);
         let (status, start, end) = match wanted {
             Wanted::Whole => (200, 0, entry.size),
             Wanted::Part { start, end } => (206, start, end),
             Wanted::Unsatisfiable => return self.head(416, entry, None, stale).await.map(Some),
+            Wanted::Failed => return self.head(412, entry, None, stale).await.map(Some),
         };
         let keep = self.head(status, entry, Some((start, end)), stale).await?;
         if self.request.method == Method::Get {
@@ -168,16 +170,17 @@ impl Answer<'_> {
         bytes: &[u8],
     ) -> io::Result<bool> {
         if self.rewrites(resource, entry.content_type.as_deref()) {
-            return self.rewritten(entry, bytes).await;
+            return self.rewritten(resource, entry, bytes, false).await;
         }
         if self.not_modified(entry) {
             return self.head(304, entry, None, false).await;
         }
-        let wanted = self.wanted(entry.size, entry.etag.as_deref(), entry.last_modified.as_deref());
+        let wanted = self.wanted(entry);
         let (status, start, end) = match wanted {
             Wanted::Whole => (200, 0, entry.size),
             Wanted::Part { start, end } => (206, start, end),
             Wanted::Unsatisfiable => return self.head(416, entry, None, false).await,
+            Wanted::Failed => return self.head(412, entry, None, false).await,
         };
         let mut out = self.lines(status, entry, Some((start, end)), false).into_bytes();
         let index = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
@@ -240,7 +243,7 @@ impl Answer<'_> {
         self.count("miss");
         self.cache.savings.answered(&resource.repository, false);
         if self.rewrites(resource, head.content_type.as_deref()) {
-            return self.along_rewritten(rx).await;
+            return self.along_rewritten(resource, rx).await;
         }
         let mut entry = Entry {
             content: [0; 32],
@@ -266,41 +269,27 @@ impl Answer<'_> {
             transfer::flight(self.stream, &mut rx, streaming, 0, entry.size, self.pace).await?;
             return Ok(keep);
         };
-        let wanted = self.wanted(size, head.etag.as_deref(), head.last_modified.as_deref());
+        let wanted = self.wanted(&entry);
         let (status, start, end) = match wanted {
             Wanted::Whole => (200, 0, size),
             Wanted::Part { start, .. } if start > written + RANGE_AHEAD => {
                 // The whole comes too; this client need not wait for it.
+                self.cache.linger(resource, rx);
                 return self.bypass(resource, head.validator().map(str::to_owned)).await;
             }
             Wanted::Part { start, end } => (206, start, end),
             Wanted::Unsatisfiable => return self.head(416, &entry, None, false).await,
+            Wanted::Failed => return self.head(412, &entry, None, false).await,
         };
         let keep = self.head(status, &entry, Some((start, end)), false).await?;
         if self.request.method == Method::Get {
             transfer::flight(self.stream, &mut rx, streaming, start, end, self.pace).await?;
             self.served(resource, end - start);
         }
-        Ok(keep)
-    }
-
-    fn wanted(&self, size: u64, etag: Option<&str>, modified: Option<&str>) -> Wanted {
-        let Some(range) = self.request.range else { return Wanted::Whole };
-        let holds = match self.request.if_range.as_deref() {
-            None => true,
-            Some(validator) => Some(validator) == etag || Some(validator) == modified,
-        };
-        if holds { range.of(size) } else { Wanted::Whole }
-    }
-
-    pub(super) fn not_modified(&self, entry: &Entry) -> bool {
-        if let Some(tags) = &self.request.if_none_match {
-            return entry.etag.as_ref().is_some_and(|etag| {
-                tags.split(',').any(|tag| tag.trim().trim_start_matches("W/") == etag)
-            }) || tags.trim() == "*";
+        if status == 206 {
+            self.cache.linger(resource, rx);
         }
-        self.request.if_modified_since.is_some()
-            && self.request.if_modified_since == entry.last_modified
+        Ok(keep)
     }
 
     fn hit(&self, resource: &Resource) {
