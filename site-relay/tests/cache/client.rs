@@ -11,11 +11,25 @@ pub struct Got {
 
 /// Asks the cache as a proxy would be asked. `Err` when the answer broke off.
 pub async fn get(cache: SocketAddr, url: &str, headers: &[(&str, &str)]) -> reqwest::Result<Got> {
+    ask(reqwest::Method::GET, cache, url, headers).await
+}
+
+/// As [`get`], for the head alone.
+pub async fn head(cache: SocketAddr, url: &str, headers: &[(&str, &str)]) -> reqwest::Result<Got> {
+    ask(reqwest::Method::HEAD, cache, url, headers).await
+}
+
+async fn ask(
+    method: reqwest::Method,
+    cache: SocketAddr,
+    url: &str,
+    headers: &[(&str, &str)],
+) -> reqwest::Result<Got> {
     let client = reqwest::Client::builder()
         .proxy(reqwest::Proxy::http(format!("http://{cache}")).unwrap())
         .build()
         .unwrap();
-    let mut request = client.get(url);
+    let mut request = client.request(method, url);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }

@@ -11,9 +11,14 @@
 mod apt;
 mod client;
 mod faults;
+mod remap;
 mod repository;
+mod rpm;
 mod sharing;
+mod tls;
+mod tools;
 mod upstream;
+mod windows;
 
 use std::{path::Path, sync::Arc};
 use tokio::net::TcpListener;

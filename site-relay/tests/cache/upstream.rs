@@ -11,6 +11,9 @@ use tokio::{
     sync::Semaphore,
 };
 
+/// The date of every file, because many a publisher's tools set no better one.
+pub const MODIFIED: &str = "Thu, 01 Oct 2026 00:00:00 GMT";
+
 /// How the next answers go wrong.
 #[derive(Clone, Default)]
 pub struct Behaviour {
@@ -130,9 +133,12 @@ async fn connection(stream: TcpStream, state: Arc<Mutex<State>>) -> std::io::Res
                 .await?;
             continue;
         }
-        let from = header("range")
-            .and_then(|r| r.strip_prefix("bytes=")?.split('-').next()?.parse::<usize>().ok())
-            .filter(|_| header("if-range").is_none_or(|v| v == etag));
+        let range = header("range").filter(|_| header("if-range").is_none_or(|v| v == etag));
+        let bound = |n: usize| {
+            let range = range.as_ref()?.strip_prefix("bytes=")?;
+            range.split('-').nth(n)?.parse::<usize>().ok()
+        };
+        let (from, last) = (bound(0), bound(1));
         {
             let mut state = state.lock().unwrap();
             match from {
@@ -146,25 +152,26 @@ async fn connection(stream: TcpStream, state: Arc<Mutex<State>>) -> std::io::Res
         }
         let total = body.len();
         let start = from.unwrap_or(0).min(total);
+        let end = last.map_or(total, |last| (last + 1).clamp(start, total));
         let mut head = match from {
             Some(_) => format!(
                 "HTTP/1.1 206 Partial Content\r\ncontent-range: bytes {start}-{}/{total}\r\n",
-                total.saturating_sub(1)
+                end.saturating_sub(1)
             ),
             None => "HTTP/1.1 200 OK\r\n".to_owned(),
         };
         head += &format!("content-type: {kind}\r\n");
         if !behaviour.no_validators {
-            head += &format!("etag: {etag}\r\n");
+            head += &format!("etag: {etag}\r\nlast-modified: {MODIFIED}\r\n");
         }
-        let claimed = behaviour.claim_length.unwrap_or(total - start);
+        let claimed = behaviour.claim_length.unwrap_or(end - start);
         head += &match behaviour.chunked {
             true => "transfer-encoding: chunked\r\n\r\n".to_owned(),
             false => format!("content-length: {claimed}\r\n\r\n"),
         };
         stream.write_all(head.as_bytes()).await?;
         let mut sent = 0;
-        for piece in body[start..].chunks(64 * 1024) {
+        for piece in body[start..end].chunks(64 * 1024) {
             if let Some(gate) = &behaviour.gate {
                 gate.acquire().await.unwrap().forget();
             }
