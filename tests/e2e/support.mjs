@@ -59,11 +59,11 @@ export function watchRequests(context, strangers) {
 export function steps(results) {
   let passed = 0;
   let failed = 0;
-  const step = async (name, page, body) => {
+  const step = async (name, page, body, deadlineMs = STEP_DEADLINE_MS) => {
     const began = Date.now();
     let timer;
     try {
-      const late = new Promise((_, fail) => { timer = setTimeout(() => fail(new Error(`the step took more than ${STEP_DEADLINE_MS / 1000} s`)), STEP_DEADLINE_MS); });
+      const late = new Promise((_, fail) => { timer = setTimeout(() => fail(new Error(`the step took more than ${deadlineMs / 1000} s`)), deadlineMs); });
       await Promise.race([body(), late]);
       passed += 1;
       console.log(`ok    ${name} (${((Date.now() - began) / 1000).toFixed(1)} s)`);
@@ -77,10 +77,4 @@ export function steps(results) {
     }
   };
   return { step, totals: () => ({ passed, failed }) };
-}
-
-/** Looks for serious and critical faults on the page as it is. */
-export async function axeFaults(page, where) {
-  const { violations } = await new AxeBuilder({ page }).analyze();
-  return violations.filter(({ impact }) => ["serious", "critical"].includes(impact)).map(({ id, nodes }) => `${where}: ${id} at ${nodes[0]?.target.join(" ")}`);
 }
