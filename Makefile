@@ -37,6 +37,10 @@ install-deps: ## Install from the distribution what building and testing need
 deps-run:
 	@deploy/dev/install-deps run
 
+.PHONY: deps-bench
+deps-bench:
+	@deploy/dev/install-deps bench
+
 .PHONY: web
 web: deps-run ## Build console and local UI, when their sources changed
 	@deploy/dev/build-web
@@ -82,11 +86,11 @@ test: ## Everything that must hold
 	@$(MAKE) --no-print-directory test-rust
 
 .PHONY: soak
-soak: install-deps build ## The fault tests at full length (about forty minutes)
-	UNIFYIT_SOAK=50 cargo test --locked --workspace --test it -- --nocapture --test-threads 1 --include-ignored kill_ soak_
+soak: deps-bench build ## The fault tests at full length (about an hour)
+	UNIFYIT_SOAK=50 UNIFYIT_CACHE_ROUNDS=1000 cargo test --locked --workspace --test it -- --nocapture --test-threads 1 --include-ignored kill_ soak_
 
 .PHONY: bench
-bench: install-deps web ## Print the figures beside their goals
+bench: deps-bench web ## Print the figures beside their goals
 	cargo build --locked --release --bins -p unifyit-relay -p unifyit-cloud -p unifyit-tests
 	cargo build --locked --release --examples -p unifyit-protocol
 	cargo build --locked --profile agent --bin unifyit-agent -p unifyit-agent
