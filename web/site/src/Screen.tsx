@@ -14,6 +14,8 @@ import { WorkPanel } from "./WorkPanel";
 /** The lists are read again this often, besides on each change of the overview. */
 const REFRESH_MS = 30_000;
 const MOST_NEEDS = 12;
+/** Longest name within a sentence. */
+const MOST_NAME = 64;
 
 /** The present, ticking slowly. */
 export function useNow(): number {
@@ -127,7 +129,7 @@ function Answer({ overview, now }: { overview: Overview; now: number }) {
 }
 
 function sentenceOf(need: Need): string {
-  const name = need.name;
+  const name = need.name.length > MOST_NAME ? `${need.name.slice(0, MOST_NAME)}…` : need.name;
   if (need.kind === "disk_full") return t.need.disk_full(name, need.value ?? 0);
   if (need.kind === "offline" || need.kind === "clock_wrong") return t.need[need.kind](name);
   return need.kind === "relay_disk" ? t.need.relay_disk() : t.need.other(name, need.kind);

@@ -24,9 +24,12 @@ export function Kbd({ children }: { children: ReactNode }) {
 // eslint-disable-next-line no-control-regex -- control characters are what is removed here
 const DECEIVING = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
 
-/** A text from outside without control characters and direction overrides, which only serve to deceive. */
+/** Marks piled on one letter, beyond what any writing needs: such a pile cannot be broken over lines. */
+const PILED = /(\p{M}{4})\p{M}+/gu;
+
+/** A text from outside without control characters and direction overrides, which only serve to deceive, and without piles of marks. */
 export function tame(text: string): string {
-  return text.replace(DECEIVING, "");
+  return text.replace(DECEIVING, "").replace(PILED, "$1");
 }
 
 /** Text from outside inside of ours: tamed, and its direction isolated. */
