@@ -72,7 +72,7 @@ export default async function hostile({ step, open, page, main, get, go, copyTok
     const heights = await page.locator("[role=row][aria-rowindex][id]").evaluateAll((rows) => [...new Set(rows.map((row) => row.getBoundingClientRect().height))]);
     must(heights.length === 1, `rows of ${heights.join(" and ")} px`);
     faults.push(...(await unharmed("list")));
-    await page.getByRole("button", { name: "System", exact: true }).click();
+    await page.getByRole("search").getByRole("button", { name: "System" }).click();
     faults.push(...(await unharmed("filter")));
     for (const { id } of lying) {
       await go(`/devices?q=hostile-&peek=${id}`);

@@ -43,7 +43,7 @@ pub fn machine(number: usize) -> Machine {
         hostname: format!("hostile-{number} {lie}"),
         os_family: "linux",
         os_name: lie,
-        memory: i64::MAX,
+        memory: i64::MAX / 2048,
         cpus: 4,
         disks: vec![(lie, 1 << 40), ("/", 0)],
         interface: lie,

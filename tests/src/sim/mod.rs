@@ -242,7 +242,9 @@ async fn identities(spec: &FleetSpec, hostile: bool) -> Result<Vec<Identity>> {
         let mut joined = stream::iter(missing)
             .map(|number| {
                 let enroller = enroller.clone();
-                let seed = Rng::new(spec.seed, &number.to_string()).next_u64();
+                // A machine that joins again is the same device: liars are others.
+                let stream = if hostile { format!("hostile {number}") } else { number.to_string() };
+                let seed = Rng::new(spec.seed, &stream).next_u64();
                 async move {
                     let hostname = machine(hostile, seed, number + 1).hostname;
                     enroller.enroll(&hostname, seed).await
