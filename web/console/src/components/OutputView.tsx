@@ -1,6 +1,6 @@
 /** Output of a script: colours kept, everything else harmless; search, wrap, follow. Lines are virtual, so a long output stays quick. */
 import { useVirtualizer } from "@tanstack/react-virtual";
-import { IconButton, Input } from "@unifyit/ui";
+import { IconButton, Input, tame } from "@unifyit/ui";
 import clsx from "clsx";
 import { ArrowDownToLine, ChevronDown, ChevronUp, Download, WrapText } from "lucide-react";
 import { memo, useDeferredValue, useEffect, useMemo, useRef, useState, type CSSProperties, type ReactNode } from "react";
@@ -128,7 +128,7 @@ export function OutputView({ text, label, empty, live = false, onDownload, note,
       <div
         ref={scroller}
         role="region"
-        aria-label={label}
+        aria-label={tame(label)}
         tabIndex={0}
         dir="ltr"
         className="min-h-16 flex-1 overflow-auto bg-[#14161a] p-3 font-mono text-xs leading-5 text-[#d7dae0] outline-offset-[-2px]"

@@ -39,9 +39,12 @@ const SEQUENCE = /\u001b\[([0-9;:<=>?]*)[ -/]*([@-~])?|\u009b([0-9;:]*)[ -/]*([@
 const CONTROLS = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f]/g;
 const BIDI = /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
 
-/** Makes a text from a device harmless to draw: no controls, no direction overrides. */
+/** Marks piled on one letter, which would cover the lines around it. */
+const PILED = /(\p{M}{4})\p{M}+/gu;
+
+/** Makes a text from a device harmless to draw: no controls, no direction overrides, no piles of marks. */
 export function visible(text: string): string {
-  return text.replace(CONTROLS, "").replace(BIDI, "\u2426");
+  return text.replace(CONTROLS, "").replace(BIDI, "\u2426").replace(PILED, "$1");
 }
 
 /** Parses output into lines. */

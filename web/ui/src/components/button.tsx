@@ -3,6 +3,7 @@ import clsx from "clsx";
 import { LoaderCircle } from "lucide-react";
 import { Slot } from "radix-ui";
 import type { ComponentProps, ReactNode } from "react";
+import { tame } from "./badge";
 import { Tip } from "./tooltip";
 
 export type ButtonVariant = "primary" | "secondary" | "ghost" | "danger";
@@ -53,10 +54,10 @@ export interface IconButtonProps extends Omit<ComponentProps<"button">, "aria-la
 /** A button that is an icon, with its word in a tooltip. */
 export function IconButton({ label, size = "md", pressed, className, children, ...rest }: IconButtonProps) {
   return (
-    <Tip label={label}>
+    <Tip label={tame(label)}>
       <button
         type="button"
-        aria-label={label}
+        aria-label={tame(label)}
         aria-pressed={pressed}
         className={clsx(
           "inline-flex items-center justify-center rounded-md text-muted transition-colors duration-100 enabled:hover:bg-hover enabled:hover:text-text disabled:opacity-45 shrink-0",

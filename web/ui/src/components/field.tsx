@@ -3,6 +3,7 @@ import clsx from "clsx";
 import { Check, ChevronDown, Minus } from "lucide-react";
 import { Checkbox as Box } from "radix-ui";
 import { useId, type ComponentProps, type ReactNode } from "react";
+import { tame } from "./badge";
 
 const control =
   "w-full rounded-md border border-line-strong bg-surface text-text placeholder:text-faint transition-colors duration-100 hover:border-off-solid focus-visible:outline-offset-0 disabled:bg-sunken disabled:text-muted aria-invalid:border-bad";
@@ -48,7 +49,7 @@ export function Select({ className, children, ...rest }: ComponentProps<"select"
 export function Checkbox({ label, className, ...rest }: ComponentProps<typeof Box.Root> & { label: string }) {
   return (
     <Box.Root
-      aria-label={label}
+      aria-label={tame(label)}
       className={clsx("inline-flex size-4 shrink-0 items-center justify-center rounded border border-line-strong bg-surface hover:border-accent data-[state=checked]:border-accent-solid data-[state=checked]:bg-accent-solid data-[state=indeterminate]:border-accent-solid data-[state=indeterminate]:bg-accent-solid", className)}
       {...rest}
     >

@@ -1,6 +1,7 @@
 /** Pages, panels, facts and plain tables. */
 import clsx from "clsx";
 import type { ComponentProps, ReactNode } from "react";
+import { tame } from "./badge";
 
 export function PageHeader({ title, children, actions }: { title: ReactNode; children?: ReactNode; actions?: ReactNode }) {
   return (
@@ -44,7 +45,7 @@ export function Facts({ items, columns = 1 }: { items: readonly (readonly [strin
 /** A plain table for lists that are not long. Scrolls sideways inside itself on small screens. */
 export function Table({ label, head, children, className }: { label: string; head: ReactNode; children: ReactNode; className?: string }) {
   return (
-    <div className={clsx("overflow-x-auto", className)} tabIndex={0} role="region" aria-label={label}>
+    <div className={clsx("overflow-x-auto", className)} tabIndex={0} role="region" aria-label={tame(label)}>
       <table className="w-full border-collapse text-13">
         <caption className="sr-only">{label}</caption>
         <thead className="text-left text-xs text-faint">
@@ -61,7 +62,7 @@ export const Tr = ({ className, ...rest }: ComponentProps<"tr">) => <tr classNam
 
 /** Links that look like tabs; the caller gives router links. */
 export const TabBar = ({ label, children }: { label: string; children: ReactNode }) => (
-  <nav aria-label={label} className="flex gap-1 overflow-x-auto border-b border-line px-4 md:px-6">{children}</nav>
+  <nav aria-label={tame(label)} className="flex gap-1 overflow-x-auto border-b border-line px-4 md:px-6">{children}</nav>
 );
 export const tabClass = "relative flex h-9 shrink-0 items-center px-2 text-13 text-muted hover:text-text";
 export const tabActiveClass = "text-text font-medium after:absolute after:inset-x-1 after:-bottom-px after:h-0.5 after:rounded-full after:bg-accent";

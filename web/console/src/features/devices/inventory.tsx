@@ -1,5 +1,5 @@
 /** What the inventory tabs share: loading, "not reported yet", when it was read, and entries as a searchable table. */
-import { Bdi, DeviceText, EmptyState, Input, Panel, Skeleton, Table, Td, Th, Tr } from "@unifyit/ui";
+import { Bdi, DeviceText, EmptyState, Input, Panel, Skeleton, Table, tame, Td, Th, Tr } from "@unifyit/ui";
 import { PackageOpen } from "lucide-react";
 import { useDeferredValue, useMemo, useState, type ReactNode } from "react";
 import { useInventory } from "@/api/devices";
@@ -27,7 +27,7 @@ export function Section({ deviceId, section, title, children }: { deviceId: stri
 
 /** A fact's name in words: `read_only` → "Read only". */
 export function factName(key: string): string {
-  const words = key.replaceAll(/[_.]/g, " ").replace(/ bytes$/, "");
+  const words = tame(key).replaceAll(/[_.]/g, " ").replace(/ bytes$/, "");
   return words.charAt(0).toUpperCase() + words.slice(1, 60);
 }
 

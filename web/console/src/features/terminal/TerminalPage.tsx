@@ -1,6 +1,6 @@
 /** Terminals in tabs, with search, copy, paste, text size and reconnect. */
 import "@xterm/xterm/css/xterm.css";
-import { Bdi, Button, EmptyState, IconButton, Input, Popover, toast } from "@unifyit/ui";
+import { Bdi, Button, EmptyState, IconButton, Input, Popover, tame, toast } from "@unifyit/ui";
 import { useNavigate, useSearch } from "@tanstack/react-router";
 import clsx from "clsx";
 import { Command } from "cmdk";
@@ -64,7 +64,7 @@ function Tab({ session, active, onChoose }: { session: SessionInfo; active: bool
   const Icon = icons[session.state];
   return (
     <span className={clsx("flex h-8 max-w-56 shrink-0 items-center rounded-md", active ? "bg-accent-soft" : "hover:bg-hover")}>
-      <button type="button" aria-current={active || undefined} aria-label={t.terminal.tab(session.name, t.terminal[session.state])} className="flex min-w-0 items-center gap-2 pl-2.5 text-13" onClick={onChoose}>
+      <button type="button" aria-current={active || undefined} aria-label={tame(t.terminal.tab(session.name, t.terminal[session.state]))} className="flex min-w-0 items-center gap-2 pl-2.5 text-13" onClick={onChoose}>
         <Icon className={clsx("size-3.5 shrink-0", tones[session.state])} aria-hidden />
         <Bdi className="clip">{session.name}</Bdi>
       </button>
@@ -127,7 +127,7 @@ function Screen({ session }: { session: SessionInfo }) {
     else void navigator.clipboard?.writeText(text).then(() => toast.success(t.copied));
   };
   return (
-    <div role="region" aria-label={t.terminal.screen(session.name)} className="flex min-h-0 flex-1 flex-col bg-[#14161a]">
+    <div role="region" aria-label={tame(t.terminal.screen(session.name))} className="flex min-h-0 flex-1 flex-col bg-[#14161a]">
       <div className="flex flex-wrap items-center gap-1 border-b border-line bg-surface px-2 py-1">
         <span role="status" className={clsx("clip flex-1 px-1 text-13", session.state === "closed" ? "text-warn" : "text-muted")}>
           {session.state === "closed" && session.reason ? <Bdi>{t.terminal.closedWhy(session.reason.slice(0, 300))}</Bdi> : t.terminal[session.state]}
