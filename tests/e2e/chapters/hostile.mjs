@@ -34,7 +34,11 @@ const signs = () => {
 
 export default async function hostile({ step, open, page, main, get, go, copyToken, programs, stack, dialog, write, at }) {
   const dialogs = [];
-  page.on("dialog", (box) => (dialogs.push(box.message()), box.dismiss()));
+  page.on("dialog", (box) => {
+    // The page itself asks before unsaved work and open terminals are left.
+    if (box.type() !== "beforeunload") dialogs.push(`${box.type()}: ${box.message()}`);
+    void box.accept();
+  });
   await page.context().addInitScript(() => {
     window.refused = [];
     document.addEventListener("securitypolicyviolation", (event) => window.refused.push(event.violatedDirective));

@@ -310,7 +310,7 @@ impl Device {
             }
             let status = if plan.exit_code == 0 { Status::Succeeded } else { Status::Failed };
             let done = CommandEvent {
-                reason: self.machine.lies.then(|| self.machine.os_name.to_owned()),
+                reason: self.machine.lies.then(|| self.machine.os_name.chars().take(200).collect()),
                 exit_code: Some(plan.exit_code),
                 output_len: plan.output.len() as u64,
                 ..event(id, status, now_ms())
