@@ -14,11 +14,45 @@ pub struct DeviceConfig {
     pub collect_every_s: u32,
     /// Seconds between looks for inventory changes, 60 to 86400.
     pub inventory_every_s: u32,
+    /// The site's package cache, filled in by the relay.
+    #[serde(skip_serializing_if = "PackageCache::is_untold")]
+    pub package_cache: PackageCache,
+}
+
+/// The site's package cache, as a device may use it. Empty where there is none.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PackageCache {
+    /// `host:port` of its HTTP proxy, one or several names of the same.
+    #[serde(deserialize_with = "crate::codec::at_most::<64, _, _>")]
+    pub addresses: Vec<String>,
+    /// Hosts that it fetches from; `*.debian.org` covers subdomains. It refuses
+    /// all others, which are therefore reached without it.
+    #[serde(deserialize_with = "crate::codec::at_most::<1024, _, _>")]
+    pub hosts: Vec<String>,
+}
+
+impl PackageCache {
+    /// Whether nothing is said of one.
+    fn is_untold(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether there is nothing to use.
+    #[must_use]
+    pub fn is_off(&self) -> bool {
+        self.addresses.is_empty() || self.hosts.is_empty()
+    }
 }
 
 impl Default for DeviceConfig {
     fn default() -> Self {
-        Self { revision: 0, collect_every_s: 10, inventory_every_s: 900 }
+        Self {
+            revision: 0,
+            collect_every_s: 10,
+            inventory_every_s: 900,
+            package_cache: PackageCache::default(),
+        }
     }
 }
 
@@ -42,4 +76,21 @@ pub struct SiteConfig {
     pub cache_remaps: Vec<String>,
     /// Hosts that the package cache may fetch from; `*.debian.org` covers subdomains.
     pub cache_hosts: Vec<String>,
+    /// Files that the package cache is to have ready, most urgent first.
+    #[serde(deserialize_with = "crate::codec::at_most::<1024, _, _>")]
+    pub cache_ahead: Vec<CacheAhead>,
+}
+
+/// A file to fetch into the package cache ahead of its use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheAhead {
+    /// Its address, as a device would ask the cache.
+    pub url: String,
+    /// SHA-256 of its content.
+    #[serde(with = "serde_bytes")]
+    pub sha256: [u8; 32],
+    /// Its length in bytes.
+    pub size: u64,
+    /// Kept until then at least, Unix milliseconds.
+    pub until_ms: u64,
 }

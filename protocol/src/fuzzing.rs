@@ -5,6 +5,7 @@
 //! fuzz targets in `protocol/fuzz` and the bounded tests call the same functions.
 
 use crate::{
+    blob::{BlobAnswer, BlobRequest},
     codec,
     command::Command,
     enroll::{EnrollAgent, EnrollAgentAnswer, EnrollRelay, EnrollRelayAnswer, RenewAgent},
@@ -30,7 +31,7 @@ use uuid::Uuid;
 pub type Target = fn(&[u8]);
 
 /// All of them, by the name of their fuzz target.
-pub const TARGETS: [(&str, Target); 14] = [
+pub const TARGETS: [(&str, Target); 15] = [
     ("envelope", envelope),
     ("lan_up", lan_up),
     ("lan_down", lan_down),
@@ -39,6 +40,7 @@ pub const TARGETS: [(&str, Target); 14] = [
     ("link_frame", link_frame),
     ("up_record", up_record),
     ("down_record", down_record),
+    ("blob", blob),
     ("token_text", token_text),
     ("signed_command", signed_command),
     ("enrolment", enrolment),
@@ -133,6 +135,16 @@ pub fn up_record(bytes: &[u8]) {
 /// Durable records of the cloud.
 pub fn down_record(bytes: &[u8]) {
     again!(bytes, DownRecord);
+}
+
+/// What cloud and relay say to each other about files.
+pub fn blob(bytes: &[u8]) {
+    if let Some(request) = value::<BlobRequest>(bytes) {
+        let following = request.following(u64::MAX);
+        assert!(request.length == 0 || following <= request.length);
+        assert!(following.checked_add(request.offset).is_some());
+    }
+    let _ = value::<BlobAnswer>(bytes);
 }
 
 /// The text of an install token.

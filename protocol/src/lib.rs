@@ -8,11 +8,13 @@
 //! message is framed and versioned), then by wire:
 //!
 //! * LAN, agent and relay over MQTT: [`topics`], [`lan`], [`report`], [`live`].
-//! * WAN, relay and cloud over libp2p: [`link`], [`lane`], [`tunnel`].
+//! * WAN, relay and cloud over libp2p: [`link`], [`lane`], [`tunnel`],
+//!   [`blob`].
 //! * Trust: [`signing`], [`grant`], [`token`], [`enroll`], [`seal`].
 //! * Content: [`command`], [`outcome`], [`telemetry`], [`inventory`],
 //!   [`config`].
 
+pub mod blob;
 pub mod codec;
 pub mod command;
 pub mod config;

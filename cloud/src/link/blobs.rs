@@ -8,7 +8,6 @@ use super::framing;
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use libp2p::Stream;
-use serde::{Deserialize, Serialize};
 use std::{
     io::SeekFrom,
     path::{Path, PathBuf},
@@ -19,59 +18,13 @@ use tokio::{
     io::{AsyncReadExt, AsyncSeekExt},
     time::timeout,
 };
-use unifyit_protocol::codec;
+use unifyit_protocol::{
+    blob::{BlobAnswer, BlobRequest, MAX_CHUNK},
+    codec,
+};
 
-/// Protocol name.
-pub(super) const PROTOCOL: &str = "/unifyit/blob/1";
-/// Bytes of a file in one frame.
-const CHUNK: usize = 256 * 1024;
 /// A peer that takes or says nothing for this long is dropped.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Asks for a range of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct BlobRequest {
-    /// BLAKE3 of the whole file.
-    #[serde(with = "serde_bytes_array")]
-    pub(super) hash: [u8; 32],
-    /// First byte.
-    #[serde(default)]
-    pub(super) offset: u64,
-    /// Bytes wanted; 0 for all that follow.
-    #[serde(default)]
-    pub(super) length: u64,
-}
-
-/// The first frame of the answer; the bytes follow in frames.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum BlobAnswer {
-    /// The file has this many bytes; this many follow.
-    Found { size: u64, following: u64 },
-    /// There is no such file here.
-    Missing,
-}
-
-mod serde_bytes_array {
-    use serde::{Deserializer, Serializer, de::Error};
-
-    pub(super) fn serialize<S: Serializer>(hash: &[u8; 32], s: S) -> Result<S::Ok, S::Error> {
-        s.serialize_bytes(hash)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<[u8; 32], D::Error> {
-        struct Visitor;
-        impl serde::de::Visitor<'_> for Visitor {
-            type Value = [u8; 32];
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("32 bytes")
-            }
-            fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<[u8; 32], E> {
-                bytes.try_into().map_err(|_| E::invalid_length(bytes.len(), &self))
-            }
-        }
-        d.deserialize_bytes(Visitor)
-    }
-}
 
 /// Answers one request.
 pub(super) async fn serve(folder: PathBuf, stream: Stream) -> std::io::Result<()> {
@@ -86,12 +39,11 @@ pub(super) async fn serve(folder: PathBuf, stream: Stream) -> std::io::Result<()
         return sink.send(encode(BlobAnswer::Missing)?).await;
     };
     let size = file.metadata().await?.len();
-    let left = size.saturating_sub(request.offset);
-    let mut following = if request.length == 0 { left } else { left.min(request.length) };
+    let mut following = request.following(size);
     sink.send(encode(BlobAnswer::Found { size, following })?).await?;
     file.seek(SeekFrom::Start(request.offset)).await?;
     while following > 0 {
-        let take = usize::try_from(following).unwrap_or(CHUNK).min(CHUNK);
+        let take = usize::try_from(following).unwrap_or(MAX_CHUNK).min(MAX_CHUNK);
         let mut chunk = vec![0; take];
         file.read_exact(&mut chunk).await?;
         following -= take as u64;

@@ -98,9 +98,10 @@ impl Gateway {
         };
         let mut control = swarm.behaviour().streams.new_control();
         let (stream, streams) = mpsc::channel(QUEUE);
-        for (protocol, kind) in
-            [(unifyit_protocol::link::PROTOCOL, Kind::Lane), (blobs::PROTOCOL, Kind::Blob)]
-        {
+        for (protocol, kind) in [
+            (unifyit_protocol::link::PROTOCOL, Kind::Lane),
+            (unifyit_protocol::blob::PROTOCOL, Kind::Blob),
+        ] {
             let mut incoming = control
                 .accept(StreamProtocol::new(protocol))
                 .map_err(|e| LinkError::Setup(e.to_string()))?;

@@ -8,7 +8,6 @@ use futures::{SinkExt, StreamExt as _};
 use libp2p::{PeerId, StreamProtocol};
 use libp2p_stream::Control;
 use prometheus::IntCounter;
-use serde::{Deserialize, Serialize};
 use std::{
     io::{self, Read},
     path::Path,
@@ -18,34 +17,14 @@ use tokio::{
     io::{AsyncSeekExt as _, AsyncWriteExt as _},
     time::timeout,
 };
-use unifyit_protocol::codec;
+use unifyit_protocol::{
+    blob::{BlobAnswer, BlobRequest, PROTOCOL as NAME, RANGE},
+    codec,
+};
 
-const PROTOCOL: StreamProtocol = StreamProtocol::new("/unifyit/blob/1");
-/// Bytes asked for at a time.
-const RANGE: u64 = 16 * 1024 * 1024;
+const PROTOCOL: StreamProtocol = StreamProtocol::new(NAME);
 /// A cloud that sends nothing for this long is given up.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Asks for a range of a file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct BlobRequest {
-    /// BLAKE3 of the whole file.
-    #[serde(with = "serde_bytes")]
-    pub(super) hash: [u8; 32],
-    /// First byte.
-    pub(super) offset: u64,
-    /// Bytes wanted.
-    pub(super) length: u64,
-}
-
-/// The first frame of the answer; the bytes follow in frames.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum BlobAnswer {
-    /// The file has this many bytes; this many follow.
-    Found { size: u64, following: u64 },
-    /// There is no such file.
-    Missing,
-}
 
 /// Completes the partial file, which then is the whole and verified. Returns its
 /// size. What was fetched stays when the cloud goes, and is thrown away when the
@@ -91,8 +70,8 @@ async fn range(
     let opened = timeout(PATIENCE, control.open_stream(cloud, PROTOCOL)).await.map_err(slow)?;
     let (mut frames, mut sink) = framing::split(opened.map_err(|e| away(&e))?);
     let request = BlobRequest { hash: *hash.as_bytes(), offset: *at, length: RANGE };
-    let request = codec::encode(&request).map_err(|e| away(&e))?;
-    SinkExt::<Bytes>::send(&mut sink, request.into()).await.map_err(|e| away(&e))?;
+    let bytes = codec::encode(&request).map_err(|e| away(&e))?;
+    SinkExt::<Bytes>::send(&mut sink, bytes.into()).await.map_err(|e| away(&e))?;
     let first = timeout(PATIENCE, frames.next()).await.map_err(slow)?;
     let first = first.ok_or_else(|| away(&"it closed the stream"))?.map_err(|e| away(&e))?;
     let (size, following) = match codec::decode(&first).map_err(|e| away(&e))? {
@@ -100,8 +79,8 @@ async fn range(
         BlobAnswer::Found { size, .. } if size > MAX_FILE => return Err(BlobError::TooLarge(size)),
         BlobAnswer::Found { size, following } => (size, following),
     };
-    let end = *at + following;
-    if end > size || (following == 0 && *at < size) {
+    let end = at.saturating_add(following);
+    if !request.allows(size, following) {
         return Err(BlobError::Damaged);
     }
     while *at < end {

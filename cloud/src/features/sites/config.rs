@@ -59,11 +59,13 @@ pub async fn current(tx: &mut TenantTx, site: SiteId) -> Result<Option<SiteConfi
             revision,
             collect_every_s: row.collect_every_s.unsigned_abs(),
             inventory_every_s: row.inventory_every_s.unsigned_abs(),
+            ..DeviceConfig::default()
         },
         revoked_tokens: revoked.into_iter().map(TokenId).collect(),
         ui_pin_hash: row.ui_pin_hash,
         cache_remaps: row.cache_remaps,
         cache_hosts: row.cache_hosts,
+        ..SiteConfig::default()
     }))
 }
 

@@ -3,13 +3,14 @@
 
 mod values;
 
-pub(super) use values::{authority, command, grant, relay, rollups, token};
+pub(super) use values::{authority, cached_config, command, grant, relay, rollups, token};
 use values::{
     cancel, chunk, device, device_config, event, gap, id, inventory, relay_status, relay_token,
     site_certificate, site_config, table, terminal,
 };
 
 use crate::{
+    blob::{BlobAnswer, BlobRequest},
     codec,
     enroll::{
         AgentEnrolment, EnrollAgent, EnrollAgentAnswer, EnrollRelay, EnrollRelayAnswer,
@@ -97,6 +98,7 @@ pub(super) fn wires() -> Vec<(&'static str, Vec<Example>)> {
         ("up_record", up_records()),
         ("down_record", down_records()),
         ("tunnel", tunnel()),
+        ("blob", blobs()),
         ("enrolment", enrolment()),
         ("signed", signatures()),
         ("telemetry", telemetry()),
@@ -137,6 +139,7 @@ fn lan() -> Vec<Example> {
         Config(device_config()),
         Renew(Renew { expires_ms: 9000 }),
     ));
+    all.push(plain("DeviceConfig with a package cache", cached_config()));
     all.extend(messages!(Deliver: Command(authority().sign(&command(), None).unwrap())));
     all
 }
@@ -280,6 +283,14 @@ fn tunnel() -> Vec<Example> {
         Credit(TunnelCredit { tunnel: id(10), bytes: 1 }),
         Closed(closed()),
     )
+}
+
+fn blobs() -> Vec<Example> {
+    vec![
+        plain("BlobRequest", BlobRequest { hash: [7; 32], offset: 16, length: 4096 }),
+        plain("BlobAnswer::Found", BlobAnswer::Found { size: 9000, following: 4096 }),
+        plain("BlobAnswer::Missing", BlobAnswer::Missing),
+    ]
 }
 
 fn enrolment() -> Vec<Example> {

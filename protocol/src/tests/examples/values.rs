@@ -2,7 +2,7 @@
 
 use crate::{
     command::{Action, Command, Interpreter, Script, Targets, Terminal},
-    config::{DeviceConfig, SiteConfig},
+    config::{DeviceConfig, PackageCache, SiteConfig},
     grant::{Grant, Scope, SiteCertificate},
     ids::DeviceId,
     inventory::{InventoryReport, Section},
@@ -181,7 +181,21 @@ pub(in crate::tests) fn inventory() -> InventoryReport {
 }
 
 pub(in crate::tests) fn device_config() -> DeviceConfig {
-    DeviceConfig { revision: 2, collect_every_s: 10, inventory_every_s: 900 }
+    DeviceConfig {
+        revision: 2,
+        collect_every_s: 10,
+        inventory_every_s: 900,
+        ..DeviceConfig::default()
+    }
+}
+
+/// As a relay with a package cache tells its devices.
+pub(in crate::tests) fn cached_config() -> DeviceConfig {
+    let package_cache = PackageCache {
+        addresses: vec!["relay.example:3142".into()],
+        hosts: vec!["*.debian.org".into()],
+    };
+    DeviceConfig { package_cache, ..device_config() }
 }
 
 pub(in crate::tests) fn site_config() -> SiteConfig {
