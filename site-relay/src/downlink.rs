@@ -14,7 +14,6 @@ use crate::{
 use prometheus::IntCounter;
 use tokio::sync::mpsc;
 use unifyit_protocol::{
-    config::DeviceConfig,
     envelope::Decoded,
     ids::DeviceId,
     lan::DownControl,
@@ -43,7 +42,7 @@ pub(crate) struct DownlinkParts {
 pub(crate) struct Effects {
     pub(crate) commands: Vec<NewCommand>,
     pub(crate) revoked: Vec<DeviceId>,
-    pub(crate) config: Option<DeviceConfig>,
+    pub(crate) config: bool,
     pub(crate) unknown: u64,
 }
 
@@ -167,10 +166,7 @@ fn take_record(
             effects.commands.extend(txn.take_command(deliver)?);
         }
         DownRecord::Config(config) => {
-            let device = config.device.clone();
-            if txn.take_site_config(config)? {
-                effects.config = Some(device);
-            }
+            effects.config |= txn.take_site_config(config)?;
         }
         DownRecord::RevokeDevice(device) => {
             txn.revoke_device(device)?;
@@ -187,8 +183,8 @@ async fn follow(parts: &DownlinkParts, effects: Effects) {
     for device in effects.revoked {
         parts.broker.disconnect(device, "the device was revoked");
     }
-    if let Some(config) = effects.config
-        && let Ok(bytes) = DownControl::Config(config).encode()
+    if effects.config
+        && let Ok(bytes) = DownControl::Config(parts.store.device_config()).encode()
     {
         let bytes = bytes::Bytes::from(bytes);
         for device in parts.broker.online() {

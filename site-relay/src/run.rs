@@ -8,7 +8,7 @@
 use crate::{
     blobs::{self, Blobs},
     broker::{Admission, Broker},
-    cache::{self, Cache},
+    cache::{self, Cache, Wanted},
     config::Config,
     enroll::agents::AgentEnroller,
     http::{
@@ -29,7 +29,7 @@ use std::{future::Future, net::SocketAddr, sync::Arc, time::Instant};
 use time::OffsetDateTime;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use unifyit_protocol::config::SiteConfig;
+use unifyit_protocol::config::{PackageCache, SiteConfig};
 
 /// Name of the file that says where the relay listens.
 pub const RUNTIME_FILE: &str = "runtime.json";
@@ -113,6 +113,12 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
         &telemetry,
     ));
 
+    if cache.is_some() && config.cache.agents {
+        store.offer_package_cache(PackageCache {
+            addresses: reachable(runtime.cache),
+            hosts: config.cache.hosts.clone(),
+        });
+    }
     let blobs = Blobs::open(&config.state, BLOB_BYTES, &telemetry)?;
     let store_settings = store.site_config();
     let site = SiteParts {
@@ -198,10 +204,24 @@ async fn follow_settings(
     mut settings: watch::Receiver<SiteConfig>,
     cancel: &CancellationToken,
 ) {
+    let mut wanted = Vec::new();
     loop {
         {
             let settings = settings.borrow_and_update();
             cache.allow(&settings.cache_hosts, &settings.cache_remaps);
+            for file in &settings.cache_ahead {
+                wanted.push(Wanted {
+                    url: file.url.clone(),
+                    sha256: file.sha256,
+                    size: file.size,
+                    until_ms: file.until_ms,
+                });
+            }
+        }
+        if !wanted.is_empty()
+            && let Err(error) = cache.want(&std::mem::take(&mut wanted))
+        {
+            tracing::warn!(%error, "What is to be fetched ahead could not be noted.");
         }
         tokio::select! {
             () = cancel.cancelled() => return,

@@ -10,6 +10,8 @@ use std::path::PathBuf;
 pub struct CacheConfig {
     /// Whether it runs.
     pub enabled: bool,
+    /// Whether agents of the site are told to use it.
+    pub agents: bool,
     /// Folder of bodies and index; empty means `cache` in the state folder.
     pub folder: PathBuf,
     /// Bytes of bodies kept at most.
@@ -74,6 +76,7 @@ impl Default for CacheConfig {
         let text = |all: &[&str]| all.iter().map(|s| (*s).to_owned()).collect();
         Self {
             enabled: true,
+            agents: true,
             folder: PathBuf::new(),
             max_bytes: 50 << 30,
             reserve_bytes: 1 << 30,

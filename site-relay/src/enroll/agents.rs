@@ -178,7 +178,7 @@ impl AgentEnroller {
             ca: self.identity.keys.ca.certificate().to_vec(),
             site_certificate: enrolment.site_certificate.clone(),
             mqtt: self.mqtt.clone(),
-            config: self.store.site_config().borrow().device.clone(),
+            config: self.store.device_config(),
         }
     }
 

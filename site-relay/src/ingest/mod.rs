@@ -327,7 +327,7 @@ impl Ingest {
     }
 
     fn welcome(&self, device: DeviceId, positions: Vec<ReportAck>) {
-        let config = self.store.site_config().borrow().device.clone();
+        let config = self.store.device_config();
         let now_ms = self.store.now_ms();
         self.control(device, DownControl::Welcome(Welcome { positions, config, now_ms }));
         self.fanout.ready(device);

@@ -28,7 +28,7 @@ use std::{
 };
 use tokio::sync::{mpsc, watch};
 use unifyit_protocol::{
-    config::SiteConfig,
+    config::{PackageCache, SiteConfig},
     ids::{DeviceId, TokenId},
 };
 
@@ -72,6 +72,8 @@ pub(crate) struct Core {
     pub(crate) revoked_tokens: RwLock<HashSet<TokenId>>,
     /// Settings of the site.
     pub(crate) site: watch::Sender<SiteConfig>,
+    /// The package cache as devices are told of it, without the console's hosts.
+    pub(crate) package_cache: OnceLock<PackageCache>,
     /// Where the outbox stands.
     pub(crate) lanes: watch::Sender<Lanes>,
     /// Whether the disk is nearly full.
@@ -96,6 +98,7 @@ impl Core {
             devices: RwLock::default(),
             revoked_tokens: RwLock::default(),
             site: watch::Sender::new(SiteConfig::default()),
+            package_cache: OnceLock::new(),
             lanes: watch::Sender::new(Lanes::default()),
             pressure: AtomicBool::new(false),
             full: AtomicBool::new(false),

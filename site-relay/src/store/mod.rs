@@ -19,7 +19,7 @@ use std::{
 use tokio::sync::{mpsc, oneshot, watch};
 use txn::Txn;
 use unifyit_protocol::{
-    config::SiteConfig,
+    config::{DeviceConfig, PackageCache, SiteConfig},
     ids::{DeviceId, TokenId},
     lane::Fetch,
 };
@@ -211,6 +211,28 @@ impl StoreHandle {
     #[must_use]
     pub fn site_config(&self) -> watch::Receiver<SiteConfig> {
         self.inner.core.site.subscribe()
+    }
+
+    /// Says from now on that this relay has a package cache. The hosts are those
+    /// that it allows by itself.
+    pub fn offer_package_cache(&self, offer: PackageCache) {
+        let _first_word_holds = self.inner.core.package_cache.set(offer);
+    }
+
+    /// What devices are told: the cloud's settings, and this relay's package cache.
+    #[must_use]
+    pub fn device_config(&self) -> DeviceConfig {
+        let site = self.inner.core.site.borrow();
+        let mut config = site.device.clone();
+        config.package_cache = PackageCache::default();
+        if let Some(offer) = self.inner.core.package_cache.get() {
+            config.package_cache = offer.clone();
+            config.package_cache.hosts.extend(site.cache_hosts.iter().cloned());
+            // The bounds of the wire.
+            config.package_cache.hosts.truncate(1024);
+            config.package_cache.addresses.truncate(64);
+        }
+        config
     }
 
     /// Where the outbox stands, told after each commit that moved it.
