@@ -5,11 +5,17 @@ use crate::{
     clock::now_ms,
     collect::inventory,
     config::{Overrides, Settings},
-    doctor, enroll, lifecycle,
-    platform::{self, HelperOrder},
+    doctor, enroll, lifecycle, package_cache,
+    platform::{self, HelperOrder, PackageManagers},
+    uninstall,
 };
 use clap::{Args, Parser, Subcommand};
-use std::{ffi::OsString, io, path::PathBuf, process::ExitCode};
+use std::{
+    ffi::OsString,
+    io,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
 /// The UnifyIT agent: reports how this computer fares to the site's relay and
@@ -48,6 +54,9 @@ struct Global {
     /// host:port of the relay's HTTPS, instead of the enrolled one; may be repeated
     #[arg(long, global = true, env = "UNIFYIT_HTTPS", value_delimiter = ',', value_name = "ADDR")]
     https: Vec<String>,
+    /// Folder that stands for / in other programs' settings [default: /]
+    #[arg(long, global = true, env = "UNIFYIT_ROOT", hide = true, value_name = "DIR")]
+    root: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -69,6 +78,21 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Remove the agent from this computer: service, state, settings it made
+    Uninstall {
+        /// Really remove; without it, only what would go is said
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Answer apt's question for a proxy; apt runs it by itself
+    #[command(hide = true)]
+    ProxyForApt {
+        /// What the running agent wrote for this
+        #[arg(long)]
+        settings: PathBuf,
+        /// What apt is about to fetch from
+        url: String,
+    },
     /// Parts of the agent that run as processes of their own
     #[command(hide = true, subcommand)]
     Internal(Internal),
@@ -83,6 +107,8 @@ enum Internal {
         #[arg(long)]
         whole: bool,
     },
+    /// Take away settings that fail without a package cache that answers
+    PausePackageCache,
     /// Prepare this process and become a program
     Exec {
         #[arg(long)]
@@ -122,12 +148,19 @@ fn say(sentence: &str) {
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    let Global { config, state, log, log_format, mqtt, https } = cli.global;
+    let Global { config, state, log, log_format, mqtt, https, root } = cli.global;
     // The helpers run in environments that are not the agent's own.
-    if let Command::Internal(internal) = cli.command {
-        return run_internal(internal);
+    match cli.command {
+        Command::Internal(internal) => {
+            return run_internal(internal, root.as_deref().unwrap_or(Path::new("/")));
+        }
+        Command::ProxyForApt { settings, url } => {
+            say(&package_cache::answer(&settings, &url));
+            return Ok(ExitCode::SUCCESS);
+        }
+        _ => {}
     }
-    let overrides = Overrides { config, state, log, log_format, mqtt, https };
+    let overrides = Overrides { config, state, log, log_format, mqtt, https, root };
     let settings = Settings::load(overrides)?;
     start_logging(&settings)?;
     match cli.command {
@@ -150,12 +183,31 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             say(&if json { report.json()? } else { report.text() });
             Ok(if report.is_well() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
-        Command::Internal(internal) => run_internal(internal),
+        Command::Uninstall { yes: false } => {
+            say(&uninstall::plan(&settings));
+            Ok(ExitCode::FAILURE)
+        }
+        Command::Uninstall { yes: true } => {
+            for path in uninstall::uninstall(&settings)? {
+                say(&format!("removed {}", path.display()));
+            }
+            say(
+                "This computer is no longer managed. Revoke the device in the console, and remove \
+                 the program itself: it is where you started it from.",
+            );
+            Ok(ExitCode::SUCCESS)
+        }
+        // Done above.
+        Command::Internal(_) | Command::ProxyForApt { .. } => Ok(ExitCode::SUCCESS),
     }
 }
 
-fn run_internal(internal: Internal) -> anyhow::Result<ExitCode> {
+fn run_internal(internal: Internal, root: &Path) -> anyhow::Result<ExitCode> {
     match internal {
+        Internal::PausePackageCache => {
+            drop(PackageManagers::new(root).pause()?);
+            Ok(ExitCode::SUCCESS)
+        }
         Internal::Inventory { folder, whole } => {
             let out = io::BufWriter::new(io::stdout().lock());
             inventory::tell_changes(&folder, whole, out)?;

@@ -37,6 +37,12 @@ pub struct ConfigFile {
     pub max_scripts: Option<usize>,
     /// Terminals that may be open at once.
     pub max_terminals: Option<usize>,
+    /// Whether package managers are set up to use the site's package cache, where
+    /// the relay has one.
+    pub package_cache: Option<bool>,
+    /// Folder that stands for `/` in what the agent writes of other programs'
+    /// settings and of its own service.
+    pub root: Option<PathBuf>,
 }
 
 /// Settings that hold.
@@ -58,6 +64,10 @@ pub struct Settings {
     pub max_scripts: usize,
     /// Terminals at once.
     pub max_terminals: usize,
+    /// Whether package managers use the site's package cache.
+    pub package_cache: bool,
+    /// What stands for `/`.
+    pub root: PathBuf,
 }
 
 /// Values of flags and environment, where given.
@@ -75,6 +85,8 @@ pub struct Overrides {
     pub mqtt: Vec<String>,
     /// HTTPS addresses.
     pub https: Vec<String>,
+    /// What stands for `/`.
+    pub root: Option<PathBuf>,
 }
 
 /// What is wrong with the settings.
@@ -122,6 +134,8 @@ impl Settings {
             spool_bytes: in_range("spool_mb", file.spool_mb.unwrap_or(64), 4, 4096)? << 20,
             max_scripts: in_range("max_scripts", file.max_scripts.unwrap_or(8), 1, 64)?,
             max_terminals: in_range("max_terminals", file.max_terminals.unwrap_or(8), 0, 64)?,
+            package_cache: file.package_cache.unwrap_or(true),
+            root: over.root.or(file.root).unwrap_or_else(|| "/".into()),
         })
     }
 }

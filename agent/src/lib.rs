@@ -6,6 +6,7 @@
 //! ([`link`]). Commands come the other way: [`guard`] decides whether one may
 //! run, [`execute`] makes the intent durable in [`store`], runs it and reports.
 //! [`enroll`] gets the [`identity`] by which relay and agent trust each other.
+//! [`package_cache`] lets the package managers use the site's cache.
 //! Everything that only one operating system has sits behind [`platform`].
 //!
 //! Reading order: `main`, [`cli`], [`lifecycle`], then the modules above.
@@ -21,8 +22,10 @@ pub mod guard;
 pub mod identity;
 pub mod lifecycle;
 pub mod link;
+pub mod package_cache;
 pub mod platform;
 pub mod store;
+pub mod uninstall;
 
 /// Version of this build, as told to the relay.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

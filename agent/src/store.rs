@@ -145,6 +145,19 @@ impl std::fmt::Debug for Store {
 }
 
 impl Store {
+    /// Whether no agent runs on this folder. A database that cannot be read is
+    /// nobody's.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`].
+    pub fn unused(state: &Path) -> Result<(), StoreError> {
+        let path = state.join(FILE);
+        match path.exists().then(|| open_database(&path)) {
+            Some(Err(StoreError::InUse)) => Err(StoreError::InUse),
+            _ => Ok(()),
+        }
+    }
+
     /// Opens the database of a state folder, creating it when absent, and starts
     /// an epoch of the spool that is later than any before.
     ///

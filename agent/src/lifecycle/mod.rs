@@ -19,7 +19,8 @@ use crate::{
         session::Link,
         spool::{Quotas, Spool},
     },
-    platform,
+    package_cache,
+    platform::{self, PackageManagers},
     store::{Store, StoreError},
 };
 use parts::Router;
@@ -128,6 +129,7 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
             config.clone(),
             Arc::clone(&router),
         )),
+        tokio::spawn(package_cache::follow(settings.clone(), config.clone())),
         tokio::spawn(tasks::keep_config(store.clone(), config)),
         tokio::spawn(tasks::renewal(
             settings.clone(),
@@ -144,6 +146,9 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
     platform::notify("STOPPING=1");
     for task in &background {
         task.abort();
+    }
+    if let Err(error) = PackageManagers::new(&settings.root).pause() {
+        tracing::warn!(%error, "package managers still use the package cache");
     }
     draining.cancel();
     if timeout(SCRIPTS_END, executor).await.is_err() {

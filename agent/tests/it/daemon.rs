@@ -19,10 +19,11 @@ use unifyit_protocol::{
     outcome::Status,
 };
 
-fn daemon(state: &Path) -> Child {
+pub(crate) fn daemon(state: &Path) -> Child {
     Command::new(helper())
         .args(["--state", &state.display().to_string(), "run"])
         .env("UNIFYIT_LOG", "info")
+        .env("UNIFYIT_ROOT", state.join("root"))
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .spawn()
@@ -42,7 +43,7 @@ fn order(action: Action) -> command::Command {
     }
 }
 
-async fn ask_to_end(child: &mut Child) {
+pub(crate) async fn ask_to_end(child: &mut Child) {
     let pid = child.id().unwrap().to_string();
     assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
     let ended = tokio::time::timeout(Duration::from_secs(20), child.wait()).await;

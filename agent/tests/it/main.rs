@@ -13,6 +13,7 @@ mod bench;
 mod cancel;
 mod crash;
 mod daemon;
+mod package_cache;
 mod relay;
 mod script;
 mod terminal;

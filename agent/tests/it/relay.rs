@@ -31,7 +31,7 @@ use unifyit_agent::identity::Identity;
 use unifyit_protocol::{
     codec,
     command::Command,
-    config::DeviceConfig,
+    config::{DeviceConfig, PackageCache},
     envelope::Decoded,
     ids::CommandId,
     inventory::Section,
@@ -58,6 +58,8 @@ pub(crate) struct Memory {
     pub(crate) gaps: usize,
     /// Commands handed over at each connect until an event comes.
     pub(crate) inbox: Vec<Command>,
+    /// What it says of its package cache.
+    pub(crate) package_cache: PackageCache,
     /// Seconds between samples; 0 means 1.
     pub(crate) collect_every_s: u32,
 }
@@ -261,6 +263,7 @@ fn take(memory: &mut Memory, message: &Publish) -> Vec<(Down, Vec<u8>)> {
                 revision: 1,
                 collect_every_s: memory.collect_every_s.max(1),
                 inventory_every_s: 900,
+                package_cache: memory.package_cache.clone(),
             },
             now_ms: unifyit_agent::clock::now_ms(),
         });

@@ -23,7 +23,11 @@ impl Agent {
     /// When the folder cannot be written.
     pub fn configure(folder: &Path, logs: &Path) -> Result<Self> {
         private_folder(folder)?;
-        private_file(&folder.join("agent.toml"), "")?;
+        // The computer's own package managers are not the test's to set up.
+        let root = folder.join("root");
+        private_folder(&root)?;
+        let settings = format!("root = {:?}\n", root.display().to_string());
+        private_file(&folder.join("agent.toml"), &settings)?;
         let name = folder.file_name().and_then(|n| n.to_str()).unwrap_or("agent");
         let log = logs.join(format!("{name}.log"));
         Ok(Self { folder: folder.to_owned(), log, process: None })

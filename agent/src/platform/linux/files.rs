@@ -71,3 +71,32 @@ pub fn exposed(path: &Path) -> io::Result<Option<String>> {
 pub fn give_to(path: &Path, account: &Account) -> io::Result<()> {
     std::os::unix::fs::chown(path, Some(account.uid), Some(account.gid))
 }
+
+/// Replaces a file as a whole that everybody may read: after a crash there is the
+/// old content or the new. Package managers pass over the name it has meanwhile.
+///
+/// # Errors
+/// What the system answers.
+pub(super) fn replace_public(
+    path: &Path,
+    bytes: &[u8],
+    mode: u32,
+    owner: Option<(u32, u32)>,
+) -> io::Result<()> {
+    let parent = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
+    let fresh = parent.join(format!(".{name}.unifyit-agent"));
+    match fs::remove_file(&fresh) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
+    file.write_all(bytes)?;
+    if let Some((user, group)) = owner {
+        std::os::unix::fs::fchown(&file, Some(user), Some(group))?;
+    }
+    file.set_permissions(Permissions::from_mode(mode))?;
+    file.sync_all()?;
+    fs::rename(&fresh, path)?;
+    File::open(parent)?.sync_all()
+}
