@@ -231,6 +231,12 @@ pub struct RelayStatus {
     pub cache_served_bytes: u64,
     /// Package cache: bytes fetched from outside since the start of the day (UTC).
     pub cache_fetched_bytes: u64,
+    /// Package cache: requests answered from here since the start of the day (UTC).
+    pub cache_hits: u64,
+    /// Package cache: requests that had to fetch since the start of the day (UTC).
+    pub cache_misses: u64,
+    /// Package cache: files still to be fetched ahead.
+    pub cache_ahead_files: u64,
 }
 
 /// Dropped data of a device, or of the relay itself.

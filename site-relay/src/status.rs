@@ -103,9 +103,13 @@ impl Reporter {
     async fn report(&self, mut status: RelayStatus) -> Result<(), StoreError> {
         if let Some(cache) = self.cache.clone() {
             status.cache_bytes = cache.stored_bytes();
+            let ahead = cache.meters.ahead_files.get();
+            status.cache_ahead_files = u64::try_from(ahead).unwrap_or(0);
             let saved = tokio::task::spawn_blocking(move || cache.saved_today()).await;
-            if let Ok(Ok((served, fetched))) = saved {
-                (status.cache_served_bytes, status.cache_fetched_bytes) = (served, fetched);
+            if let Ok(Ok(today)) = saved {
+                (status.cache_served_bytes, status.cache_fetched_bytes) =
+                    (today.served, today.fetched);
+                (status.cache_hits, status.cache_misses) = (today.hits, today.misses);
             }
         }
         self.store.write(move |txn| txn.append(Lane::State, &UpRecord::Relay(status))).await

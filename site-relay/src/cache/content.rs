@@ -222,6 +222,9 @@ impl Contents {
                 let file = file?;
                 if let Some(hash) = file.file_name().to_str().and_then(unhex) {
                     found.push((hash, file.metadata()?.len()));
+                } else if !file.path().with_extension("").exists() {
+                    // Sums whose body was never kept.
+                    let _best_effort = fs::remove_file(file.path());
                 }
             }
         }
@@ -247,7 +250,8 @@ impl Partial {
     /// # Errors
     /// When the disk refuses, for example because it is full.
     pub fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all(bytes)?;
+        // At its place, so that a failed write can be tried again.
+        self.file.write_all_at(bytes, self.written)?;
         self.written += bytes.len() as u64;
         self.whole.update(bytes);
         self.sha256.update(bytes);

@@ -11,6 +11,7 @@ use super::{
     Cache, content,
     index::{Entry, Expected},
     policy::Resource,
+    prefetch::Bucket,
     upstream::{self, Ask, Head, UpstreamError},
 };
 use bytes::Bytes;
@@ -25,6 +26,8 @@ use tokio::sync::watch;
 const ATTEMPTS: u32 = 6;
 /// A fetch that nobody waits for goes on from this share, in percent.
 const FINISH_FROM: u64 = 25;
+/// Bytes of a body of unknown length for which room is made at a time.
+const GRANT: u64 = 8 * 1024 * 1024;
 /// Bytes between two notices to waiting clients.
 const NOTICE: u64 = 64 * 1024;
 
@@ -37,7 +40,7 @@ pub(super) enum Phase {
     Streaming(Arc<Streaming>, u64),
     /// The upstream confirmed what the cache has.
     Confirmed(Arc<Entry>),
-    /// Complete, checked and kept.
+    /// Complete, checked and, if the disk allowed it, kept.
     Kept(Arc<Streaming>, Arc<Entry>),
     /// Given up; what was sent stays a fragment.
     Failed(UpstreamError),
@@ -70,6 +73,10 @@ impl Phase {
     }
 }
 
+/// What a flight fetches: a resource, and the SHA-256 that it must turn out to
+/// have. Who expects other bytes joins another flight.
+pub(super) type Key = (Resource, Option<[u8; 32]>);
+
 /// Joins the flight for a resource, starting it when there is none.
 pub(super) fn join(
     cache: &Arc<Cache>,
@@ -78,17 +85,33 @@ pub(super) fn join(
     known: Option<Entry>,
     expected: Option<Expected>,
 ) -> watch::Receiver<Phase> {
+    join_paced(cache, resource, accept, known, expected, None)
+}
+
+/// [`join`] for one who is in no hurry: the fetch is held to `pace`, and given
+/// up when that one leaves, unless clients wait for it too.
+pub(super) fn join_paced(
+    cache: &Arc<Cache>,
+    resource: &Resource,
+    accept: Option<&str>,
+    known: Option<Entry>,
+    expected: Option<Expected>,
+    pace: Option<Arc<Bucket>>,
+) -> watch::Receiver<Phase> {
     let mut flights = cache.flights.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    if let Some(flight) = flights.get(resource) {
+    let key = (resource.clone(), expected.map(|e| e.sha256));
+    if let Some(flight) = flights.get(&key)
+        && flight.has_changed().is_ok()
+    {
         return flight.clone();
     }
     let (tx, rx) = watch::channel(Phase::Asking);
-    flights.insert(resource.clone(), rx.clone());
+    flights.insert(key.clone(), rx.clone());
     cache.meters.flights.inc();
     let (cache, resource) = (Arc::clone(cache), resource.clone());
     let accept = accept.map(str::to_owned);
     tokio::spawn(async move {
-        let fetch = Fetch { cache: &cache, resource: &resource, expected, tx: &tx };
+        let fetch = Fetch { cache: &cache, resource: &resource, expected, pace, tx: &tx };
         let last = match fetch.run(known, accept.as_deref()).await {
             Ok(phase) => phase,
             Err(error) => {
@@ -97,7 +120,7 @@ pub(super) fn join(
             }
         };
         // Out of the table first: who comes from here on sees the index.
-        cache.flights.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&resource);
+        cache.flights.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&key);
         cache.meters.flights.dec();
         tx.send_replace(last);
     });
@@ -108,6 +131,7 @@ struct Fetch<'a> {
     cache: &'a Arc<Cache>,
     resource: &'a Resource,
     expected: Option<Expected>,
+    pace: Option<Arc<Bucket>>,
     tx: &'a watch::Sender<Phase>,
 }
 
@@ -125,7 +149,8 @@ impl Fetch<'_> {
             let entry = Entry { checked_ms: self.cache.now_ms(), ..known };
             let (cache, resource, renewed) =
                 (Arc::clone(self.cache), self.resource.clone(), entry.clone());
-            on_disk(move || cache.index.confirm(&resource, &renewed)).await?;
+            // Not noted means asked again, no more.
+            let _told = on_disk(move || cache.index.confirm(&resource, &renewed)).await;
             return Ok(Phase::Confirmed(Arc::new(entry)));
         }
         if status.as_u16() != 200 {
@@ -137,7 +162,8 @@ impl Fetch<'_> {
         {
             return Err(UpstreamError::Mismatch);
         }
-        self.cache.make_room(head.size.unwrap_or(0)).await.map_err(UpstreamError::Disk)?;
+        let _room =
+            self.cache.make_room(head.size.unwrap_or(0)).await.map_err(UpstreamError::Disk)?;
         let name = self.cache.next_partial.fetch_add(1, Ordering::Relaxed);
         let mut partial = self.cache.contents.begin(name).map_err(disk)?;
         let shared =
@@ -203,6 +229,7 @@ impl Fetch<'_> {
         shared: &Arc<Streaming>,
     ) -> Result<Option<String>, UpstreamError> {
         let mut noticed = partial.written();
+        let mut granted = (Vec::new(), noticed);
         loop {
             let chunk: Bytes = match response.chunk().await {
                 Ok(Some(chunk)) => chunk,
@@ -218,9 +245,24 @@ impl Fetch<'_> {
             }
             // A write into the page cache of at most a socket's read: short enough
             // for the async worker, and far cheaper than a thread hop a chunk.
-            partial.write(&chunk).map_err(disk)?;
+            if let Err(error) = partial.write(&chunk) {
+                self.after_refusal(error, head, partial).await?;
+                partial.write(&chunk).map_err(disk)?;
+            }
+            if head.size.is_none() && after - granted.1 > GRANT {
+                let room = self.cache.make_room(GRANT).await.map_err(UpstreamError::Disk)?;
+                granted.0.push(room);
+                granted.1 = after;
+            }
             self.cache.meters.fetched.inc_by(chunk.len() as u64);
             self.cache.savings.fetched(&self.resource.repository, chunk.len() as u64);
+            // With the table's own receiver, and the one who is in no hurry.
+            if let Some(pace) = &self.pace
+                && self.tx.receiver_count() <= 2
+            {
+                let until = pace.take(chunk.len() as u64, tokio::time::Instant::now());
+                tokio::time::sleep_until(until).await;
+            }
             let first = noticed == 0;
             if first || after - noticed >= NOTICE {
                 noticed = after;
@@ -232,10 +274,26 @@ impl Fetch<'_> {
         }
     }
 
+    /// The disk refused a write: others may have filled it. What is worth less
+    /// than the file under way goes.
+    async fn after_refusal(
+        &self,
+        error: std::io::Error,
+        head: &Head,
+        partial: &content::Partial,
+    ) -> Result<(), UpstreamError> {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        if !matches!(error.kind(), StorageFull | QuotaExceeded) {
+            return Err(disk(error));
+        }
+        let more = head.size.unwrap_or(0).saturating_sub(partial.written()).max(NOTICE);
+        self.cache.make_room(more).await.map(drop).map_err(UpstreamError::Disk)
+    }
+
     fn abandoned(&self, head: &Head, written: u64) -> bool {
         let share = head.size.filter(|size| *size > 0).map_or(100, |size| written * 100 / size);
         // The table of flights holds one receiver of its own.
-        self.tx.receiver_count() <= 1 && share < FINISH_FROM
+        self.tx.receiver_count() <= 1 && (share < FINISH_FROM || self.pace.is_some())
     }
 
     async fn keep(
@@ -267,12 +325,14 @@ impl Fetch<'_> {
         let cost_ms = u32::try_from(started.elapsed().as_millis()).unwrap_or(u32::MAX);
         let (cache, resource, kept) =
             (Arc::clone(self.cache), self.resource.clone(), entry.clone());
-        on_disk(move || {
+        // The body is whole and right, and open: clients get it even when the
+        // disk does not keep it.
+        let _told = on_disk(move || {
             cache.keep(&resource, sealed, &kept, cost_ms).inspect_err(
                 |e| tracing::warn!(error = %e, "The package cache could not keep a body."),
             )
         })
-        .await?;
+        .await;
         Ok(Phase::Kept(Arc::clone(shared), Arc::new(entry)))
     }
 }

@@ -3,7 +3,7 @@
 use super::index::Saving;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Mutex, PoisonError},
 };
 
@@ -19,6 +19,12 @@ pub struct Meters {
     pub served: IntCounter,
     /// Body bytes received from upstreams.
     pub fetched: IntCounter,
+    /// Body bytes by repository, `served` and `fetched`.
+    pub repository_bytes: IntCounterVec,
+    /// Answers by repository, `hit` and `miss`.
+    pub repository_answers: IntCounterVec,
+    /// Repositories that have counters of their own.
+    repositories: Mutex<HashSet<String>>,
     /// Fetches under way.
     pub flights: IntGauge,
     /// Broken fetches taken up again.
@@ -31,10 +37,20 @@ pub struct Meters {
     pub evicted: IntCounter,
     /// Connections refused because a bound was reached.
     pub refused: IntCounter,
+    /// Clients let go because they sent or took nothing.
+    pub slow: IntCounter,
+    /// Times that a connection was held to its share of the line.
+    pub paced: IntCounter,
     /// Client connections open.
     pub connections: IntGauge,
     /// Bytes of bodies kept.
     pub stored: IntGauge,
+    /// Files that are still to be fetched ahead.
+    pub ahead_files: IntGauge,
+    /// Their bytes.
+    pub ahead_bytes: IntGauge,
+    /// Files on the list that could not be had the last time.
+    pub ahead_failing: IntGauge,
 }
 
 impl Meters {
@@ -56,14 +72,62 @@ impl Meters {
             ),
             served: counter("served_bytes_total", "Body bytes sent to clients."),
             fetched: counter("fetched_bytes_total", "Body bytes received from upstreams."),
+            repository_bytes: register(
+                registry,
+                IntCounterVec::new(
+                    Opts::new(
+                        "unifyit_relay_cache_repository_bytes_total",
+                        "Body bytes by repository, to clients and from upstreams.",
+                    ),
+                    &["repository", "way"],
+                ),
+            ),
+            repository_answers: register(
+                registry,
+                IntCounterVec::new(
+                    Opts::new(
+                        "unifyit_relay_cache_repository_answers_total",
+                        "Answers by repository, from the disk or fetched.",
+                    ),
+                    &["repository", "answer"],
+                ),
+            ),
+            repositories: Mutex::default(),
             flights: gauge("flights", "Fetches under way."),
             resumes: counter("resumes_total", "Broken fetches taken up again."),
             mismatches: counter("mismatches_total", "Bodies that differ from the signed index."),
             damaged: counter("damaged_blocks_total", "Damaged blocks found on disk."),
             evicted: counter("evicted_total", "Bodies evicted."),
             refused: counter("refused_connections_total", "Connections refused at a bound."),
+            slow: counter(
+                "slow_clients_total",
+                "Clients let go because they sent or took nothing.",
+            ),
+            paced: counter("paced_total", "Times that a client was held to its share of the line."),
             connections: gauge("connections", "Client connections open."),
             stored: gauge("stored_bytes", "Bytes of bodies kept."),
+            ahead_files: gauge("ahead_files", "Files still to be fetched ahead."),
+            ahead_bytes: gauge("ahead_bytes", "Bytes still to be fetched ahead."),
+            ahead_failing: gauge("ahead_failing", "Files that could not be fetched ahead."),
+        }
+    }
+}
+
+impl Meters {
+    /// Shows savings by repository, for a bounded number of them.
+    pub(super) fn saved(&self, savings: &[(String, Saving)]) {
+        let mut known = self.repositories.lock().unwrap_or_else(PoisonError::into_inner);
+        for (repository, saving) in savings {
+            if known.len() < MAX_REPOSITORIES {
+                known.insert(repository.clone());
+            }
+            let name = if known.contains(repository) { repository } else { "other" };
+            for (way, bytes) in [("served", saving.served), ("fetched", saving.fetched)] {
+                self.repository_bytes.with_label_values(&[name, way]).inc_by(bytes);
+            }
+            for (answer, times) in [("hit", saving.hits), ("miss", saving.misses)] {
+                self.repository_answers.with_label_values(&[name, answer]).inc_by(times);
+            }
         }
     }
 }
@@ -108,20 +172,25 @@ impl Savings {
         change(all.entry(name.to_owned()).or_default());
     }
 
-    /// Empties the account, named for the index by day and repository.
-    pub(super) fn take(&self, now_ms: u64) -> Vec<(String, Saving)> {
-        let day = day(now_ms);
+    /// Empties the account.
+    pub(super) fn take(&self) -> Vec<(String, Saving)> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.drain().map(|(name, saving)| (format!("{day}\n{name}"), saving)).collect()
+        all.drain().collect()
+    }
+
+    /// Takes back what could not be written.
+    pub(super) fn put_back(&self, savings: Vec<(String, Saving)>) {
+        for (repository, more) in savings {
+            self.with(&repository, |saving| saving.add(&more));
+        }
     }
 }
 
-/// The UTC day of a moment, `2026-11-21`.
+/// The UTC day of a moment.
 #[must_use]
-pub(super) fn day(now_ms: u64) -> String {
+pub(super) fn day(now_ms: u64) -> time::Date {
     let seconds = i64::try_from(now_ms / 1000).unwrap_or(i64::MAX);
-    let date = time::OffsetDateTime::from_unix_timestamp(seconds)
+    time::OffsetDateTime::from_unix_timestamp(seconds)
         .unwrap_or(time::OffsetDateTime::UNIX_EPOCH)
-        .date();
-    format!("{:04}-{:02}-{:02}", date.year(), u8::from(date.month()), date.day())
+        .date()
 }

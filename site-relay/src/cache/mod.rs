@@ -12,6 +12,7 @@
 //! damaged block is dropped and fetched again; and with the WAN down, what was
 //! cached is served and says that it is stale.
 
+mod conditions;
 mod config;
 pub mod content;
 pub mod eviction;
@@ -21,6 +22,7 @@ mod flight;
 mod head;
 mod hex;
 pub mod index;
+mod linger;
 mod lookup;
 mod meters;
 pub mod policy;
@@ -30,13 +32,16 @@ mod request;
 mod respond;
 mod rewrite;
 mod room;
+mod scrub;
 mod serve;
 mod transfer;
 mod upstream;
+mod windows;
 
 pub use config::CacheConfig;
+pub use index::Saving;
 pub use meters::{Meters, Savings};
-pub use prefetch::{Prefetch, Wanted};
+pub use prefetch::Wanted;
 pub use serve::serve;
 
 use content::Contents;
@@ -64,9 +69,15 @@ pub enum CacheError {
     /// Index database.
     #[error(transparent)]
     Index(#[from] index::IndexError),
+    /// Off hours.
+    #[error("cache.ahead_from and cache.ahead_until are times of day such as 22:00, not {0}")]
+    Hours(String),
     /// The client for upstreams.
     #[error("the package cache cannot make TLS connections: {0}")]
     Client(#[from] reqwest::Error),
+    /// The file of further authorities.
+    #[error("cache.authorities: the file {0} cannot be read: {1}")]
+    Authorities(PathBuf, std::io::Error),
 }
 
 /// Most flights' worth of small bodies held in memory.
@@ -75,18 +86,33 @@ const HOT_ENTRIES: NonZeroUsize = match NonZeroUsize::new(1024) {
     None => NonZeroUsize::MIN,
 };
 
+/// Tells Unix milliseconds.
+pub type Clock = Box<dyn Fn() -> u64 + Send + Sync>;
+
+fn system_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// The cache.
 pub struct Cache {
     pub(in crate::cache) config: CacheConfig,
     pub(in crate::cache) contents: Contents,
     pub(in crate::cache) index: Index,
-    pub(in crate::cache) client: reqwest::Client,
+    pub(in crate::cache) client: upstream::Client,
     policy: RwLock<Arc<Policy>>,
-    flights: Mutex<HashMap<Resource, watch::Receiver<flight::Phase>>>,
+    flights: Mutex<HashMap<flight::Key, watch::Receiver<flight::Phase>>>,
+    lingering: linger::Lingering,
     next_partial: AtomicU64,
     /// Bytes of bodies on disk.
     stored: AtomicU64,
+    /// Bytes that fetches under way have room for.
+    promised: AtomicU64,
     room: tokio::sync::Mutex<()>,
+    hours: prefetch::Hours,
+    /// The line, as far as fetching ahead may use it.
+    line: Arc<prefetch::Bucket>,
+    clock: Clock,
     hot: Mutex<lru::LruCache<String, Arc<lookup::Hot>>>,
     uses: Mutex<HashMap<content::Hash, (u32, u64)>>,
     /// Set while the last fetch failed for want of a connection, Unix ms.
@@ -110,47 +136,57 @@ impl Cache {
     /// # Errors
     /// [`CacheError`] says what to look at.
     pub fn open(
+        config: CacheConfig,
+        state: &Path,
+        registry: &prometheus::Registry,
+    ) -> Result<Arc<Self>, CacheError> {
+        Self::open_with(config, state, registry, Box::new(system_ms))
+    }
+
+    /// [`Cache::open`] with another clock.
+    ///
+    /// # Errors
+    /// [`CacheError`] says what to look at.
+    pub fn open_with(
         mut config: CacheConfig,
         state: &Path,
         registry: &prometheus::Registry,
+        clock: Clock,
     ) -> Result<Arc<Self>, CacheError> {
         if config.folder.as_os_str().is_empty() {
             config.folder = state.join("cache");
         }
+        let stall = Duration::from_secs(config.upstream_stall_s.max(1));
         let folder = config.folder.clone();
         let contents =
             Contents::open(&folder).map_err(|e| CacheError::Folder(folder.clone(), e))?;
         let index = Index::open(&folder.join("index.redb"))?;
-        let known: HashMap<_, _> = index.contents()?.into_iter().collect();
-        let mut stored = 0;
-        let mut present = std::collections::HashSet::new();
-        for (hash, size) in contents.list().map_err(|e| CacheError::Folder(folder, e))? {
-            if known.get(&hash).is_some_and(|content| content.size == size) {
-                stored += size;
-                present.insert(hash);
-            } else {
-                contents.remove(&hash);
-            }
-        }
-        let gone: Vec<_> = known.into_keys().filter(|hash| !present.contains(hash)).collect();
-        index.forget(&gone)?;
+        let _anew = index.take_lost();
+        let hours = prefetch::Hours::parse(&config.ahead_from, &config.ahead_until)
+            .map_err(CacheError::Hours)?;
+        let line = Arc::new(prefetch::Bucket::new(config.ahead_bytes_per_s));
         let cache = Self {
             policy: RwLock::new(Arc::new(policy_of(&config, &[], &[]))),
+            client: upstream::client(config.authorities()?, config.proxy()?, stall)?,
             config,
             contents,
             index,
-            client: upstream::client()?,
             flights: Mutex::default(),
+            lingering: linger::Lingering::default(),
             next_partial: AtomicU64::new(0),
-            stored: AtomicU64::new(stored),
+            stored: AtomicU64::new(0),
+            promised: AtomicU64::new(0),
             room: tokio::sync::Mutex::default(),
+            hours,
+            line,
+            clock,
             hot: Mutex::new(lru::LruCache::new(HOT_ENTRIES)),
             uses: Mutex::default(),
             upstream_lost_ms: AtomicU64::new(0),
             savings: Savings::default(),
             meters: Meters::new(registry),
         };
-        cache.meters.stored.set(i64::try_from(stored).unwrap_or(i64::MAX));
+        cache.reconcile()?;
         Ok(Arc::new(cache))
     }
 
@@ -180,15 +216,21 @@ impl Cache {
     /// # Errors
     /// When the index fails; what was gathered is gathered again.
     pub fn flush(&self) -> Result<(), index::IndexError> {
+        if self.index.take_lost() {
+            self.reconcile().map_err(|e| index::IndexError::Disk(e.to_string()))?;
+        }
         let uses: Vec<_> = {
             let mut uses = self.uses.lock().unwrap_or_else(PoisonError::into_inner);
             uses.drain().map(|(hash, (times, at))| (hash, times, at)).collect()
         };
-        let savings = self.savings.take(self.now_ms());
+        let savings = self.savings.take();
         if uses.is_empty() && savings.is_empty() {
             return Ok(());
         }
-        self.index.note(&uses, &savings)
+        self.meters.saved(&savings);
+        self.index
+            .note(&uses, meters::day(self.now_ms()), &savings)
+            .inspect_err(|_| self.savings.put_back(savings))
     }
 
     /// Savings by day and repository, what is not yet written included.
@@ -200,26 +242,25 @@ impl Cache {
         self.index.savings()
     }
 
-    /// Bytes served to the site and fetched from outside since the day began
-    /// (UTC), over all repositories.
+    /// What was saved since the day began (UTC), over all repositories.
     ///
     /// # Errors
     /// When the index fails.
-    pub fn saved_today(&self) -> Result<(u64, u64), index::IndexError> {
-        let today = meters::day(self.now_ms());
-        let rows = self.saved()?;
-        let rows = rows.iter().filter(|(day, ..)| *day == today);
-        Ok(rows.fold((0, 0), |(served, fetched), (.., s)| (served + s.served, fetched + s.fetched)))
+    pub fn saved_today(&self) -> Result<Saving, index::IndexError> {
+        let today = index::name_of(meters::day(self.now_ms()));
+        let mut sum = Saving::default();
+        for (.., saving) in self.saved()?.iter().filter(|(day, ..)| *day == today) {
+            sum.add(saving);
+        }
+        Ok(sum)
     }
 
     fn policy(&self) -> Arc<Policy> {
         Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    #[expect(clippy::unused_self, reason = "the cache's clock, in one place")]
     fn now_ms(&self) -> u64 {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        (self.clock)()
     }
 
     fn used(&self, hash: content::Hash) {
@@ -239,7 +280,7 @@ impl Cache {
     ) -> Result<(), CacheError> {
         let folder = || self.config.folder.clone();
         let digests = self.contents.keep(sealed).map_err(|e| CacheError::Folder(folder(), e))?;
-        let new = self.index.content(&digests.blake3)?.is_none();
+        let new = !matches!(self.index.content(&digests.blake3), Ok(Some(_)));
         let content = Content {
             size: digests.size,
             sha256: digests.sha256,
@@ -248,10 +289,14 @@ impl Cache {
             cost_ms,
             pinned_ms: 0,
         };
-        self.index.keep(resource, entry, &content)?;
+        if let Err(error) = self.index.keep(resource, entry, &content) {
+            // A body that the index does not know would count for nobody.
+            self.contents.remove(&digests.blake3);
+            return Err(error.into());
+        }
         if new {
-            let stored = self.stored.fetch_add(digests.size, Ordering::Relaxed) + digests.size;
-            self.meters.stored.set(i64::try_from(stored).unwrap_or(i64::MAX));
+            self.stored.fetch_add(digests.size, Ordering::Relaxed);
+            self.show_stored();
         }
         self.learn(resource, entry);
         Ok(())

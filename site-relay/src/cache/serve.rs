@@ -12,15 +12,17 @@ use std::{
     io,
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// A kept-alive connection without a request is closed after this.
 const IDLE: Duration = Duration::from_secs(75);
-/// A head must be complete within this of its first byte.
+/// A head must be complete within this of its first byte, at most.
 const HEAD: Duration = Duration::from_secs(15);
+/// Refused connections are told of this often.
+const TELL: Duration = Duration::from_secs(60);
 /// Uses and savings are written this often.
 const FLUSH: Duration = Duration::from_secs(30);
 
@@ -28,6 +30,10 @@ const FLUSH: Duration = Duration::from_secs(30);
 pub async fn serve(cache: Arc<Cache>, listener: TcpListener, stop: CancellationToken) {
     let clients = TaskTracker::new();
     let doors = Arc::new(Doors::default());
+    let ahead = tokio::spawn({
+        let (cache, stop) = (Arc::clone(&cache), stop.clone());
+        async move { tokio::join!(cache.fetch_ahead(&stop), cache.look_after(&stop)) }
+    });
     let mut flush = tokio::time::interval(FLUSH);
     flush.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -46,7 +52,7 @@ pub async fn serve(cache: Arc<Cache>, listener: TcpListener, stop: CancellationT
                             }
                         });
                     }
-                    None => cache.meters.refused.inc(),
+                    None => doors.refused(&cache, peer.ip()),
                 },
                 Err(error) => {
                     // Out of file handles, most likely: let some be closed.
@@ -57,6 +63,7 @@ pub async fn serve(cache: Arc<Cache>, listener: TcpListener, stop: CancellationT
         }
     }
     clients.close();
+    ahead.abort();
     let _in_time = tokio::time::timeout(Duration::from_secs(5), clients.wait()).await;
     flushed(&cache).await;
 }
@@ -75,7 +82,8 @@ async fn client(cache: &Arc<Cache>, mut stream: TcpStream) {
         return;
     }
     let mut buffer = BytesMut::with_capacity(2048);
-    let mut pace = Pace::new(cache.config.client_bytes_per_s);
+    let stall = Duration::from_secs(cache.config.client_stall_s.max(1));
+    let mut pace = Pace::new(cache.config.client_bytes_per_s, stall, cache.meters.paced.clone());
     loop {
         // Waiting costs no buffer; a head, once begun, has to come quickly.
         if buffer.is_empty() {
@@ -85,7 +93,9 @@ async fn client(cache: &Arc<Cache>, mut stream: TcpStream) {
             }
         }
         let request =
-            match tokio::time::timeout(HEAD, request::read(&mut stream, &mut buffer)).await {
+            match tokio::time::timeout(HEAD.min(stall), request::read(&mut stream, &mut buffer))
+                .await
+            {
                 Ok(Ok(request)) => request,
                 Ok(Err(NoRequest::Malformed(why))) => {
                     tracing::debug!(why, "A client of the package cache sent no request.");
@@ -96,7 +106,12 @@ async fn client(cache: &Arc<Cache>, mut stream: TcpStream) {
                     tracing::debug!(?kind, "A connection to the package cache broke.");
                     return;
                 }
-                Ok(Err(NoRequest::Closed)) | Err(_) => return,
+                Ok(Err(NoRequest::Closed)) => return,
+                Err(_) => {
+                    cache.meters.slow.inc();
+                    tracing::debug!("A client of the package cache did not end its request.");
+                    return;
+                }
             };
         let answer =
             Answer { cache, stream: &mut stream, request: &request, pace: &mut pace }.run().await;
@@ -104,6 +119,9 @@ async fn client(cache: &Arc<Cache>, mut stream: TcpStream) {
             Ok(true) => {}
             Ok(false) => return,
             Err(error) => {
+                if error.kind() == io::ErrorKind::TimedOut {
+                    cache.meters.slow.inc();
+                }
                 tracing::debug!(%error, target = %request.target, "An answer of the package cache broke off.");
                 reset(&stream);
                 return;
@@ -125,7 +143,11 @@ async fn refuse(stream: &mut TcpStream) -> io::Result<()> {
 
 /// Counts who is in.
 #[derive(Debug, Default)]
-struct Doors(Mutex<HashMap<IpAddr, usize>>);
+struct Doors {
+    inside: Mutex<HashMap<IpAddr, usize>>,
+    /// When a refusal was last told.
+    told: Mutex<Option<Instant>>,
+}
 
 /// One connection's place; leaving gives it back.
 struct Guest {
@@ -136,7 +158,7 @@ struct Guest {
 
 impl Doors {
     fn enter(self: &Arc<Self>, cache: &Arc<Cache>, address: IpAddr) -> Option<Guest> {
-        let mut inside = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
         let total: usize = inside.values().sum();
         let own = inside.get(&address).copied().unwrap_or(0);
         if total >= cache.config.max_connections || own >= cache.config.max_connections_per_client {
@@ -146,11 +168,25 @@ impl Doors {
         cache.meters.connections.inc();
         Some(Guest { doors: Arc::clone(self), address, cache: Arc::clone(cache) })
     }
+
+    /// Counts a refusal, and tells of it now and then.
+    fn refused(&self, cache: &Cache, address: IpAddr) {
+        cache.meters.refused.inc();
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_none_or(|at| at.elapsed() > TELL) {
+            *told = Some(Instant::now());
+            tracing::warn!(
+                client = %address,
+                total = cache.meters.refused.get(),
+                "The package cache refuses connections: cache.max_connections or cache.max_connections_per_client is reached."
+            );
+        }
+    }
 }
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        let mut inside = self.doors.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inside = self.doors.inside.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = inside.get_mut(&self.address) {
             *count -= 1;
             if *count == 0 {

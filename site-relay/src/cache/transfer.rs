@@ -21,24 +21,27 @@ use tokio::{
     time::timeout,
 };
 
-/// A client that takes no byte for this long is let go.
-pub(super) const CLIENT_STALL: Duration = Duration::from_secs(60);
+/// A client that takes no byte of a page or head for this long is let go.
+const CLIENT_STALL: Duration = Duration::from_secs(60);
 /// Bytes given to the kernel in one call.
 const PIECE: u64 = 1024 * 1024;
 
 /// Holds one connection to its share of the line.
 #[derive(Debug)]
 pub(super) struct Pace {
+    /// A client that takes no byte of a body for this long is let go.
+    stall: Duration,
     bytes_per_s: u64,
     since: Instant,
     sent: u64,
+    paced: prometheus::IntCounter,
 }
 
 impl Pace {
     /// No limit when `bytes_per_s` is 0.
     #[must_use]
-    pub(super) fn new(bytes_per_s: u64) -> Self {
-        Self { bytes_per_s, since: Instant::now(), sent: 0 }
+    pub(super) fn new(bytes_per_s: u64, stall: Duration, paced: prometheus::IntCounter) -> Self {
+        Self { paced, stall, bytes_per_s, since: Instant::now(), sent: 0 }
     }
 
     async fn after(&mut self, bytes: u64) {
@@ -47,7 +50,10 @@ impl Pace {
         }
         self.sent += bytes;
         let due = Duration::from_millis(self.sent.saturating_mul(1000) / self.bytes_per_s);
-        tokio::time::sleep_until((self.since + due).into()).await;
+        if self.since.elapsed() < due {
+            self.paced.inc();
+            tokio::time::sleep_until((self.since + due).into()).await;
+        }
         if self.since.elapsed() > Duration::from_secs(10) {
             (self.since, self.sent) = (Instant::now(), 0);
         }
@@ -63,7 +69,11 @@ impl Pace {
 /// # Errors
 /// When the client is gone or stalls.
 pub(super) async fn write(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<()> {
-    timeout(CLIENT_STALL, stream.write_all(bytes)).await.map_err(|_| stalled())?
+    write_within(stream, bytes, CLIENT_STALL).await
+}
+
+async fn write_within(stream: &mut TcpStream, bytes: &[u8], stall: Duration) -> io::Result<()> {
+    timeout(stall, stream.write_all(bytes)).await.map_err(|_| stalled())?
 }
 
 /// Sends `start..end` of a file by the kernel.
@@ -87,7 +97,7 @@ pub(super) async fn by_kernel(
             sendfile(stream.as_fd(), file.as_fd(), Some(&mut offset), count)
                 .map_err(io::Error::from)
         });
-        match timeout(CLIENT_STALL, sent).await.map_err(|_| stalled())?? {
+        match timeout(pace.stall, sent).await.map_err(|_| stalled())?? {
             0 => return Err(io::ErrorKind::UnexpectedEof.into()),
             sent => pace.after(sent as u64).await,
         }
@@ -128,7 +138,7 @@ pub(super) async fn body(
         let until = end.min(block_start + buffer.len() as u64);
         let index = |offset: u64| usize::try_from(offset - block_start).unwrap_or(usize::MAX);
         let wanted = buffer.get(index(at)..index(until)).unwrap_or_default();
-        write(stream, wanted).await?;
+        write_within(stream, wanted, pace.stall).await?;
         pace.after(until - at).await;
         at = until;
     }

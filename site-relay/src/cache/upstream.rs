@@ -1,17 +1,15 @@
 //! Asking upstreams: conditional and ranged GETs, and what their answers say.
 
 use super::index::Entry;
-use reqwest::{Client, Response, StatusCode, header};
+use reqwest::{Response, StatusCode, header};
 use std::time::Duration;
 use thiserror::Error;
 
-/// No byte for this long counts as a cut.
-pub(super) const STALL: Duration = Duration::from_secs(20);
 const CONNECT: Duration = Duration::from_secs(10);
 
 /// Why an upstream gave nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum UpstreamError {
+pub(super) enum UpstreamError {
     /// No connection, no answer, or an answer that broke off.
     #[error("the upstream cannot be reached or broke off: {0}")]
     Unreachable(String),
@@ -114,17 +112,33 @@ fn freshness(control: &str) -> u32 {
 }
 
 /// The client that fetches.
+#[derive(Debug)]
+pub(super) struct Client {
+    http: reqwest::Client,
+    /// No byte for this long counts as a cut.
+    stall: Duration,
+}
+
+/// Makes the client. `authorities` are trusted beside the system's own.
 ///
 /// # Errors
 /// When the TLS roots cannot be loaded.
-pub(super) fn client() -> Result<Client, reqwest::Error> {
-    Client::builder()
+pub(super) fn client(
+    authorities: Vec<reqwest::Certificate>,
+    proxy: Option<reqwest::Proxy>,
+    stall: Duration,
+) -> Result<Client, reqwest::Error> {
+    let mut http = reqwest::Client::builder()
         .user_agent(concat!("unifyit-relay/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT)
-        .read_timeout(STALL)
+        .read_timeout(stall)
         .redirect(reqwest::redirect::Policy::limited(5))
-        .pool_max_idle_per_host(8)
-        .build()
+        .tls_certs_merge(authorities)
+        .pool_max_idle_per_host(8);
+    if let Some(proxy) = proxy {
+        http = http.proxy(proxy);
+    }
+    Ok(Client { http: http.build()?, stall })
 }
 
 /// What a request to the upstream adds.
@@ -151,7 +165,7 @@ pub(super) async fn get(
     url: &str,
     ask: Ask<'_>,
 ) -> Result<Response, UpstreamError> {
-    let mut request = client.get(url).header(header::ACCEPT_ENCODING, "identity");
+    let mut request = client.http.get(url).header(header::ACCEPT_ENCODING, "identity");
     if let Some(accept) = ask.accept {
         request = request.header(header::ACCEPT, accept);
     }
@@ -170,7 +184,7 @@ pub(super) async fn get(
         }
     }
     // An answer's head must come in bounded time too.
-    match tokio::time::timeout(CONNECT + STALL, request.send()).await {
+    match tokio::time::timeout(CONNECT + client.stall, request.send()).await {
         Ok(Ok(response)) => Ok(response),
         Ok(Err(e)) => Err(UpstreamError::Unreachable(root_cause(&e))),
         Err(_) => Err(UpstreamError::Unreachable("no answer in time".into())),

@@ -150,3 +150,22 @@ async fn what_a_crash_left_half_written_is_removed_and_the_rest_is_served() {
     assert!(get(run.address, &up.url("/f"), &[]).await.unwrap().body == bytes(1, 100_000));
     assert_eq!(up.gets("/f"), 1);
 }
+
+#[tokio::test]
+async fn damage_that_no_client_met_is_found_by_looking_for_it() {
+    let up = Upstream::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let run = Running::start(folder.path(), &up.authority, |_| {}).await;
+    for seed in 0..4 {
+        let path = format!("/f{seed}");
+        up.put(&path, bytes(seed, 300_000));
+        get(run.address, &up.url(&path), &[]).await.unwrap();
+    }
+    assert_eq!(run.cache.scrub().await, 0);
+    let body = bodies(folder.path()).pop().unwrap();
+    let file = fs::OpenOptions::new().write(true).open(&body).unwrap();
+    file.write_all_at(b"x", 299_000).unwrap();
+    assert_eq!(run.cache.scrub().await, 1);
+    assert_eq!((run.cache.stored_bytes(), run.cache.meters.damaged.get()), (900_000, 1));
+    assert!(!body.exists());
+}

@@ -8,9 +8,12 @@
     reason = "tests"
 )]
 
+mod ahead;
 mod apt;
 mod client;
+mod crowd;
 mod faults;
+mod limits;
 mod remap;
 mod repository;
 mod rpm;
@@ -48,7 +51,11 @@ impl Running {
             ..CacheConfig::default()
         };
         change(&mut config);
-        let cache = Cache::open(config, folder, &prometheus::Registry::new()).unwrap();
+        Self::serve(Cache::open(config, folder, &prometheus::Registry::new()).unwrap()).await
+    }
+
+    /// Serves a cache that is open already.
+    pub async fn serve(cache: Arc<Cache>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();

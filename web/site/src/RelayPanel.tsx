@@ -9,8 +9,9 @@ const CACHE_MS = 60_000;
 export function RelayPanel({ overview, now }: { overview: Overview; now: number }) {
   const { relay, backlog, cache } = overview;
   const account = useQuery({ queryKey: ["cache"], queryFn: api.cache, refetchInterval: CACHE_MS, enabled: cache !== null });
-  const served = account.data?.reduce((sum, day) => sum + day.served, 0) ?? 0;
-  const fetched = account.data?.reduce((sum, day) => sum + day.fetched, 0) ?? 0;
+  const sum = (of: "served" | "fetched" | "hits" | "misses") => account.data?.days.reduce((all, day) => all + day[of], 0) ?? 0;
+  const [served, fetched, hits, answers] = [sum("served"), sum("fetched"), sum("hits"), sum("hits") + sum("misses")];
+  const ahead = account.data?.ahead;
   return (
     <>
       <Panel title={t.relay.title}>
@@ -32,6 +33,8 @@ export function RelayPanel({ overview, now }: { overview: Overview; now: number 
               [t.cache.served, bytes(served)],
               [t.cache.fetched, bytes(fetched)],
               [t.cache.saved, bytes(Math.max(0, served - fetched))],
+              ...(answers > 0 ? ([[t.cache.hits, t.cache.share(hits / answers)]] as const) : []),
+              ...(ahead && ahead.files > 0 ? ([[t.cache.ahead, t.cache.ready(ahead.ready, ahead.files, bytes(ahead.bytes_left))]] as const) : []),
             ]}
           />
         </Panel>

@@ -45,13 +45,18 @@ export interface Work {
   done: boolean;
   counts: Partial<Record<Status, number>>;
 }
-export interface CacheDay {
-  day: string;
-  repository: string;
+/** What the package cache did on a day, or for a repository (`name`). */
+export interface CacheSum {
+  name: string;
   served: number;
   fetched: number;
   hits: number;
   misses: number;
+}
+export interface CacheAccount {
+  days: CacheSum[];
+  repositories: CacheSum[];
+  ahead: { files: number; ready: number; bytes_left: number; off_hours: boolean; failures: { url: string; times: number; reason: string }[] };
 }
 
 /** A refused or failed call. `status` 0: the relay did not answer. */
@@ -98,7 +103,7 @@ export const api = {
   overview: () => call<Overview>("GET", "/overview"),
   devices: () => call<Device[]>("GET", "/devices"),
   work: () => call<Work[]>("GET", "/work"),
-  cache: () => call<CacheDay[]>("GET", "/cache"),
+  cache: () => call<CacheAccount>("GET", "/cache"),
 };
 
 const FIRST_DELAY_MS = 500;

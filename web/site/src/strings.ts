@@ -90,7 +90,7 @@ export const t = {
     counts: { pending: "waiting", sent: "sent", running: "running", succeeded: "fine", failed: "failed", timed_out: "timed out", cancelled: "cancelled", expired: "expired", refused: "refused", indeterminate: "unclear" },
   },
   relay: { title: "Relay", version: "Version", running: "Running for", backlog: "Waiting to be sent", nothing: "nothing", urgent: "urgent", records: (value: number, size: string) => `${count(value)} ${value === 1 ? "record" : "records"}, ${size}` },
-  cache: { title: "Package cache", stored: "Kept here", served: "Given to computers", fetched: "Fetched from the internet", saved: "Saved", offline: (time: string) => `Package servers have been out of reach since ${time}; what is kept here is still given out.` },
+  cache: { title: "Package cache", stored: "Kept here", served: "Given to computers", fetched: "Fetched from the internet", saved: "Saved", hits: "Answered from here", share: (part: number) => `${Math.round(part * 100)} %`, ahead: "Fetched ahead at night", ready: (ready: number, files: number, left: string) => ready === files ? `all ${count(files)} files are here` : `${count(ready)} of ${count(files)} files, ${left} to come`, offline: (time: string) => `Package servers have been out of reach since ${time}; what is kept here is still given out.` },
   loading: "Loading",
   retry: "Try again",
 } as const;

@@ -2,24 +2,55 @@
 //! what signed indexes say it must be, and how contents fare.
 //!
 //! A redb database of its own beside the bodies, so that a full cache disk never
-//! touches the relay's durable data. Use counts are gathered in memory and
-//! written in one commit now and then; losing them costs nothing but a guess.
+//! touches the relay's durable data; [`database`] keeps it usable. Use counts are
+//! gathered in memory and written in one commit now and then; losing them costs
+//! nothing but a guess. [`account`] holds what was saved, [`list`] what is to be
+//! fetched ahead.
+
+mod account;
+mod database;
+mod list;
+
+#[cfg(test)]
+mod tests;
+
+pub use account::Saving;
+pub(in crate::cache) use account::name_of;
+pub use list::{Ahead, MAX_AHEAD};
 
 use super::{content::Hash, facts::Fact, policy::Resource};
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use database::{Guarded, opened, sealed};
+use redb::{Durability, ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
-use std::path::Path;
+use std::{io::ErrorKind, path::Path};
 use thiserror::Error;
-use unifyit_protocol::codec;
 
 const ENTRIES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("entries");
 const CONTENTS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("contents");
 const BY_SHA256: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("by_sha256");
 const EXPECTED: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("expected");
 const SAVINGS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("savings");
+const AHEAD: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("ahead");
 
-/// Page cache of the index database, in bytes.
-const DATABASE_CACHE: usize = 4 * 1024 * 1024;
+fn make(write: &WriteTransaction) -> Result<(), IndexError> {
+    write.open_table(ENTRIES)?;
+    write.open_table(CONTENTS)?;
+    write.open_table(BY_SHA256)?;
+    write.open_table(EXPECTED)?;
+    write.open_table(SAVINGS)?;
+    write.open_table(AHEAD)?;
+    Ok(())
+}
+
+fn look(read: &ReadTransaction) -> Result<(), IndexError> {
+    read.open_table(ENTRIES)?.first()?;
+    read.open_table(CONTENTS)?.first()?;
+    read.open_table(BY_SHA256)?.first()?;
+    read.open_table(EXPECTED)?.first()?;
+    read.open_table(SAVINGS)?.first()?;
+    read.open_table(AHEAD)?.first()?;
+    Ok(())
+}
 
 /// What a path held when last seen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,29 +101,38 @@ pub struct Expected {
     pub size: Option<u64>,
 }
 
-/// What the cache saved: one repository, one day.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Saving {
-    /// Bytes sent to clients.
-    pub served: u64,
-    /// Bytes fetched from outside.
-    pub fetched: u64,
-    /// Requests answered from the disk.
-    pub hits: u64,
-    /// Requests that had to fetch.
-    pub misses: u64,
-}
-
 /// Why the index failed; all of it is the disk's or the database's doing.
 #[derive(Debug, Error)]
-#[error("the package cache's index failed: {0}")]
-pub struct IndexError(String);
+pub enum IndexError {
+    /// The disk refused; what is stored may be right.
+    #[error("the package cache's index cannot be used: {0}")]
+    Disk(String),
+    /// What is stored is not what was written.
+    #[error("the package cache's index is damaged: {0}")]
+    Damaged(String),
+}
+
+impl IndexError {
+    fn of(error: redb::Error) -> Self {
+        use redb::Error as E;
+        let why = error.to_string();
+        let damaged = match &error {
+            E::Io(e) => matches!(e.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof),
+            E::PreviousIo
+            | E::DatabaseAlreadyOpen
+            | E::DatabaseClosed
+            | E::ValueTooLarge(_)
+            | E::TransactionInProgress => false,
+            _ => true,
+        };
+        if damaged { Self::Damaged(why) } else { Self::Disk(why) }
+    }
+}
 
 macro_rules! from_redb {
     ($($error:ty),+) => {$(
         impl From<$error> for IndexError {
-            fn from(e: $error) -> Self { Self(e.to_string()) }
+            fn from(e: $error) -> Self { Self::of(e.into()) }
         }
     )+};
 }
@@ -102,31 +142,28 @@ from_redb!(
     redb::TableError,
     redb::StorageError,
     redb::CommitError,
-    redb::SetDurabilityError,
-    unifyit_protocol::ProtocolError
+    redb::SetDurabilityError
 );
 
 /// The index database.
 #[derive(Debug)]
 pub struct Index {
-    database: Database,
+    database: Guarded,
 }
 
 impl Index {
-    /// Opens or makes the index.
+    /// Opens or makes the index; a damaged one is replaced by an empty one.
     ///
     /// # Errors
     /// When another process has it open or the disk refuses.
     pub fn open(path: &Path) -> Result<Self, IndexError> {
-        let database = redb::Builder::new().set_cache_size(DATABASE_CACHE).create(path)?;
-        let write = database.begin_write()?;
-        write.open_table(ENTRIES)?;
-        write.open_table(CONTENTS)?;
-        write.open_table(BY_SHA256)?;
-        write.open_table(EXPECTED)?;
-        write.open_table(SAVINGS)?;
-        write.commit()?;
-        Ok(Self { database })
+        Ok(Self { database: Guarded::open(path)? })
+    }
+
+    /// Whether the rows were lost since the last time this was asked: bodies on
+    /// disk must then be brought into agreement.
+    pub(super) fn take_lost(&self) -> bool {
+        self.database.take_lost()
     }
 
     /// What the path held when last seen.
@@ -134,10 +171,11 @@ impl Index {
     /// # Errors
     /// [`IndexError`] when the database fails.
     pub fn entry(&self, resource: &Resource) -> Result<Option<Entry>, IndexError> {
-        let read = self.database.begin_read()?;
-        let table = read.open_table(ENTRIES)?;
-        let found = table.get(key(resource).as_str())?;
-        Ok(found.and_then(|bytes| codec::decode(bytes.value()).ok()))
+        let key = key(resource);
+        self.database.read(|read| {
+            let found = read.open_table(ENTRIES)?.get(key.as_str())?;
+            Ok(found.and_then(|bytes| opened(key.as_bytes(), bytes.value())))
+        })
     }
 
     /// What a signed index says of the path.
@@ -145,10 +183,11 @@ impl Index {
     /// # Errors
     /// [`IndexError`] when the database fails.
     pub fn expected(&self, resource: &Resource) -> Result<Option<Expected>, IndexError> {
-        let read = self.database.begin_read()?;
-        let table = read.open_table(EXPECTED)?;
-        let found = table.get(key(resource).as_str())?;
-        Ok(found.and_then(|bytes| codec::decode(bytes.value()).ok()))
+        let key = key(resource);
+        self.database.read(|read| {
+            let found = read.open_table(EXPECTED)?.get(key.as_str())?;
+            Ok(found.and_then(|bytes| opened(key.as_bytes(), bytes.value())))
+        })
     }
 
     /// The stored content with a SHA-256, wherever it came from.
@@ -156,10 +195,10 @@ impl Index {
     /// # Errors
     /// [`IndexError`] when the database fails.
     pub fn by_sha256(&self, sha256: &[u8; 32]) -> Result<Option<Hash>, IndexError> {
-        let read = self.database.begin_read()?;
-        let table = read.open_table(BY_SHA256)?;
-        let found = table.get(sha256.as_slice())?;
-        Ok(found.and_then(|bytes| bytes.value().try_into().ok()))
+        self.database.read(|read| {
+            let found = read.open_table(BY_SHA256)?.get(sha256.as_slice())?;
+            Ok(found.and_then(|bytes| bytes.value().try_into().ok()))
+        })
     }
 
     /// How a content fares.
@@ -167,10 +206,10 @@ impl Index {
     /// # Errors
     /// [`IndexError`] when the database fails.
     pub fn content(&self, hash: &Hash) -> Result<Option<Content>, IndexError> {
-        let read = self.database.begin_read()?;
-        let table = read.open_table(CONTENTS)?;
-        let found = table.get(hash.as_slice())?;
-        Ok(found.and_then(|bytes| codec::decode(bytes.value()).ok()))
+        self.database.read(|read| {
+            let found = read.open_table(CONTENTS)?.get(hash.as_slice())?;
+            Ok(found.and_then(|bytes| opened(hash, bytes.value())))
+        })
     }
 
     /// All contents, for eviction and reconciliation.
@@ -178,18 +217,17 @@ impl Index {
     /// # Errors
     /// [`IndexError`] when the database fails.
     pub fn contents(&self) -> Result<Vec<(Hash, Content)>, IndexError> {
-        let read = self.database.begin_read()?;
-        let table = read.open_table(CONTENTS)?;
-        let mut all = Vec::new();
-        for row in table.iter()? {
-            let (hash, content) = row?;
-            if let (Ok(hash), Ok(content)) =
-                (hash.value().try_into(), codec::decode::<Content>(content.value()))
-            {
-                all.push((hash, content));
+        self.database.read(|read| {
+            let mut all = Vec::new();
+            for row in read.open_table(CONTENTS)?.iter()? {
+                let (hash, content) = row?;
+                let content = opened(hash.value(), content.value());
+                if let (Ok(hash), Some(content)) = (hash.value().try_into(), content) {
+                    all.push((hash, content));
+                }
             }
-        }
-        Ok(all)
+            Ok(all)
+        })
     }
 
     /// Notes that `resource` holds a content that has just been kept.
@@ -202,25 +240,22 @@ impl Index {
         entry: &Entry,
         content: &Content,
     ) -> Result<(), IndexError> {
-        let write = self.database.begin_write()?;
-        {
+        let key = key(resource);
+        self.database.write(Durability::Immediate, |write| {
             let hash = entry.content.as_slice();
-            write
-                .open_table(ENTRIES)?
-                .insert(key(resource).as_str(), encoded(entry)?.as_slice())?;
+            let row = sealed(key.as_bytes(), entry)?;
+            write.open_table(ENTRIES)?.insert(key.as_str(), row.as_slice())?;
             write.open_table(BY_SHA256)?.insert(content.sha256.as_slice(), hash)?;
             let mut contents = write.open_table(CONTENTS)?;
             let mut content = content.clone();
-            if let Some(before) = contents.get(hash)?
-                && let Ok(before) = codec::decode::<Content>(before.value())
-            {
+            let before = contents.get(hash)?.and_then(|b| opened::<Content>(hash, b.value()));
+            if let Some(before) = before {
                 content.uses = before.uses;
                 content.pinned_ms = content.pinned_ms.max(before.pinned_ms);
             }
-            contents.insert(hash, encoded(&content)?.as_slice())?;
-        }
-        write.commit()?;
-        Ok(())
+            contents.insert(hash, sealed(hash, &content)?.as_slice())?;
+            Ok(())
+        })
     }
 
     /// Renews an entry that the upstream confirmed.
@@ -228,12 +263,13 @@ impl Index {
     /// # Errors
     /// [`IndexError`] when the database fails.
     pub fn confirm(&self, resource: &Resource, entry: &Entry) -> Result<(), IndexError> {
-        let mut write = self.database.begin_write()?;
+        let key = key(resource);
         // A lost confirmation costs one more question to the upstream.
-        write.set_durability(redb::Durability::None)?;
-        write.open_table(ENTRIES)?.insert(key(resource).as_str(), encoded(entry)?.as_slice())?;
-        write.commit()?;
-        Ok(())
+        self.database.write(Durability::None, |write| {
+            let row = sealed(key.as_bytes(), entry)?;
+            write.open_table(ENTRIES)?.insert(key.as_str(), row.as_slice())?;
+            Ok(())
+        })
     }
 
     /// Learns what a signed index says. Facts of the same repository and path
@@ -242,17 +278,15 @@ impl Index {
     /// # Errors
     /// [`IndexError`] when the database fails.
     pub fn learn(&self, repository: &str, facts: &[Fact]) -> Result<(), IndexError> {
-        let write = self.database.begin_write()?;
-        {
+        self.database.write(Durability::Immediate, |write| {
             let mut table = write.open_table(EXPECTED)?;
             for fact in facts {
                 let name = format!("{repository}\n{}", fact.path);
                 let expected = Expected { sha256: fact.sha256, size: fact.size };
-                table.insert(name.as_str(), encoded(&expected)?.as_slice())?;
+                table.insert(name.as_str(), sealed(name.as_bytes(), &expected)?.as_slice())?;
             }
-        }
-        write.commit()?;
-        Ok(())
+            Ok(())
+        })
     }
 
     /// The plain name that a signed index gave to a hash, for a path below
@@ -268,18 +302,19 @@ impl Index {
     ) -> Result<Option<String>, IndexError> {
         let Some(at) = by_hash.find("by-hash/") else { return Ok(None) };
         let from = format!("{repository}\n{}", &by_hash[..at]);
-        let read = self.database.begin_read()?;
-        let table = read.open_table(EXPECTED)?;
-        for row in table.range(from.as_str()..)? {
-            let (name, expected) = row?;
-            let Some(rest) = name.value().strip_prefix(&from) else { break };
-            let same = codec::decode::<Expected>(expected.value())
-                .is_ok_and(|expected| expected.sha256 == *sha256);
-            if same && !rest.contains('/') {
-                return Ok(name.value().split_once('\n').map(|(_, path)| path.to_owned()));
+        self.database.read(|read| {
+            for row in read.open_table(EXPECTED)?.range(from.as_str()..)? {
+                let (name, expected) = row?;
+                let name = name.value();
+                let Some(rest) = name.strip_prefix(&from) else { break };
+                let same = opened::<Expected>(name.as_bytes(), expected.value())
+                    .is_some_and(|expected| expected.sha256 == *sha256);
+                if same && !rest.contains('/') {
+                    return Ok(name.split_once('\n').map(|(_, path)| path.to_owned()));
+                }
             }
-        }
-        Ok(None)
+            Ok(None)
+        })
     }
 
     /// Forgets contents that are gone from the disk. Entries that point to them
@@ -288,57 +323,17 @@ impl Index {
     /// # Errors
     /// [`IndexError`] when the database fails.
     pub fn forget(&self, gone: &[Hash]) -> Result<(), IndexError> {
-        let write = self.database.begin_write()?;
-        {
+        self.database.write(Durability::Immediate, |write| {
             let mut contents = write.open_table(CONTENTS)?;
             let mut by_sha256 = write.open_table(BY_SHA256)?;
             for hash in gone {
                 let removed = contents.remove(hash.as_slice())?;
-                let content = removed.and_then(|c| codec::decode::<Content>(c.value()).ok());
-                if let Some(content) = content {
+                if let Some(content) = removed.and_then(|c| opened::<Content>(hash, c.value())) {
                     by_sha256.remove(content.sha256.as_slice())?;
                 }
             }
-        }
-        write.commit()?;
-        Ok(())
-    }
-
-    /// Notes uses and savings gathered since the last time.
-    ///
-    /// # Errors
-    /// [`IndexError`] when the database fails.
-    pub fn note(
-        &self,
-        uses: &[(Hash, u32, u64)],
-        savings: &[(String, Saving)],
-    ) -> Result<(), IndexError> {
-        let write = self.database.begin_write()?;
-        {
-            let mut contents = write.open_table(CONTENTS)?;
-            for (hash, times, at_ms) in uses {
-                let before = contents.get(hash.as_slice())?;
-                let content = before.and_then(|c| codec::decode::<Content>(c.value()).ok());
-                if let Some(mut content) = content {
-                    content.uses = content.uses.saturating_add(*times);
-                    content.used_ms = content.used_ms.max(*at_ms);
-                    contents.insert(hash.as_slice(), encoded(&content)?.as_slice())?;
-                }
-            }
-            let mut table = write.open_table(SAVINGS)?;
-            for (name, more) in savings {
-                let before = table.get(name.as_str())?;
-                let mut sum: Saving =
-                    before.and_then(|s| codec::decode(s.value()).ok()).unwrap_or_default();
-                sum.served += more.served;
-                sum.fetched += more.fetched;
-                sum.hits += more.hits;
-                sum.misses += more.misses;
-                table.insert(name.as_str(), encoded(&sum)?.as_slice())?;
-            }
-        }
-        write.commit()?;
-        Ok(())
+            Ok(())
+        })
     }
 
     /// Pins contents so that eviction leaves them until then.
@@ -346,46 +341,21 @@ impl Index {
     /// # Errors
     /// [`IndexError`] when the database fails.
     pub fn pin(&self, hashes: &[Hash], until_ms: u64) -> Result<(), IndexError> {
-        let write = self.database.begin_write()?;
-        {
+        self.database.write(Durability::Immediate, |write| {
             let mut contents = write.open_table(CONTENTS)?;
             for hash in hashes {
                 let before = contents.get(hash.as_slice())?;
-                let content = before.and_then(|c| codec::decode::<Content>(c.value()).ok());
+                let content = before.and_then(|c| opened::<Content>(hash, c.value()));
                 if let Some(mut content) = content {
                     content.pinned_ms = content.pinned_ms.max(until_ms);
-                    contents.insert(hash.as_slice(), encoded(&content)?.as_slice())?;
+                    contents.insert(hash.as_slice(), sealed(hash, &content)?.as_slice())?;
                 }
             }
-        }
-        write.commit()?;
-        Ok(())
-    }
-
-    /// Savings by day (`2026-11-21`) and repository, oldest first.
-    ///
-    /// # Errors
-    /// [`IndexError`] when the database fails.
-    pub fn savings(&self) -> Result<Vec<(String, String, Saving)>, IndexError> {
-        let read = self.database.begin_read()?;
-        let table = read.open_table(SAVINGS)?;
-        let mut all = Vec::new();
-        for row in table.iter()? {
-            let (name, saving) = row?;
-            if let (Some((day, repository)), Ok(saving)) =
-                (name.value().split_once('\n'), codec::decode(saving.value()))
-            {
-                all.push((day.to_owned(), repository.to_owned(), saving));
-            }
-        }
-        Ok(all)
+            Ok(())
+        })
     }
 }
 
 fn key(resource: &Resource) -> String {
     format!("{}\n{}", resource.repository, resource.path)
-}
-
-fn encoded<T: Serialize>(value: &T) -> Result<Vec<u8>, IndexError> {
-    Ok(codec::encode(value)?)
 }
