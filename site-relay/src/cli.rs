@@ -4,7 +4,7 @@ use crate::{
     config::{Config, Sources},
     doctor,
     enroll::cloud,
-    run, telemetry,
+    run, standalone, telemetry,
 };
 use clap::{Args, Parser, Subcommand};
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
@@ -45,7 +45,7 @@ enum Command {
         /// The install token
         #[arg(long, env = "UNIFYIT_TOKEN", hide_env_values = true)]
         token: String,
-        /// PIN for the local UI, 4 to 12 digits
+        /// PIN for the local UI, 6 to 12 digits, not all the same
         #[arg(long, env = "UNIFYIT_PIN", hide_env_values = true)]
         pin: Option<String>,
         /// Enrol although this relay is enrolled already
@@ -54,6 +54,8 @@ enum Command {
     },
     /// Serve the site
     Run,
+    /// Serve only the package cache, without a site: needs no enrolment
+    Cache,
     /// Check what can be wrong, and say how to mend it
     Doctor {
         /// Print the findings as JSON
@@ -96,6 +98,10 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Doctor { json } => Ok(runtime.block_on(doctor::main(loaded, json))),
         Command::Run => {
             runtime.block_on(run::run(loaded?, std::future::pending()))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Cache => {
+            runtime.block_on(standalone::run(loaded?, std::future::pending()))?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Enroll { token, pin, force } => {

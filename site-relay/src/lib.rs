@@ -27,6 +27,7 @@ pub mod rollup;
 pub mod run;
 pub mod shadow;
 pub mod site;
+pub mod standalone;
 mod status;
 pub mod store;
 pub mod telemetry;
