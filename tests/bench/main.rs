@@ -7,6 +7,8 @@
 
 mod acks;
 mod backlog;
+mod cache;
+mod cache_load;
 mod fanout;
 mod flood;
 mod idle;
@@ -56,6 +58,10 @@ async fn main() -> Result<()> {
         let mut stack = Box::pin(Stack::for_test(0)).await?;
         let outcome = backlog::measure(&mut stack, &mut report).await;
         report.part("backlog", outcome);
+    }
+    if wanted("cache") {
+        let outcome = Box::pin(cache::measure(&mut report)).await;
+        report.part("package cache", outcome);
     }
     if wanted("wire") {
         let outcome = wire::measure(&mut report);

@@ -14,6 +14,7 @@
 )]
 
 mod access;
+mod cache;
 mod enrolment;
 mod faults;
 mod fleet;
