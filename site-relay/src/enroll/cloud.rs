@@ -30,7 +30,7 @@ use unifyit_protocol::{
 /// Longest time for the whole conversation.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Digits of a PIN for the local UI.
-const PIN_DIGITS: std::ops::RangeInclusive<usize> = 4..=12;
+const PIN_DIGITS: std::ops::RangeInclusive<usize> = 6..=12;
 const MAX_ANSWER: u64 = 256 * 1024;
 
 /// Why the relay did not enrol; each text says what to do.
@@ -45,7 +45,7 @@ pub enum EnrollError {
     )]
     AlreadyEnrolled(String),
     /// The PIN is not one.
-    #[error("The PIN must be 4 to 12 digits.")]
+    #[error("The PIN must be 6 to 12 digits, not all the same.")]
     BadPin,
     /// No address answered.
     #[error(
@@ -332,7 +332,8 @@ pub async fn reach(
 }
 
 fn hash_pin(pin: &str) -> Result<String, EnrollError> {
-    if !PIN_DIGITS.contains(&pin.len()) || !pin.bytes().all(|b| b.is_ascii_digit()) {
+    let digits = PIN_DIGITS.contains(&pin.len()) && pin.bytes().all(|b| b.is_ascii_digit());
+    if !digits || pin.bytes().all(|b| Some(b) == pin.bytes().next()) {
         return Err(EnrollError::BadPin);
     }
     Argon2::default()

@@ -207,8 +207,9 @@ async fn a_bad_token_or_pin_is_refused_before_anybody_is_asked() {
         ("UIT1.nonsense".to_owned(), None, "changed or cut off"),
         (text(&InstallToken { expires_ms: 1, ..good.clone() }), None, "expired"),
         (text(&InstallToken { kind: agent, ..good.clone() }), None, "other kind"),
-        (text(&good), Some("12a4"), "4 to 12 digits"),
-        (text(&good), Some("123"), "4 to 12 digits"),
+        (text(&good), Some("12a456"), "6 to 12 digits"),
+        (text(&good), Some("12345"), "6 to 12 digits"),
+        (text(&good), Some("777777"), "not all the same"),
     ] {
         let error = try_enroll(root.path(), &token, pin, false).await.unwrap_err();
         assert!(error.to_string().contains(words), "{error}");
