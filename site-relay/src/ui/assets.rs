@@ -16,6 +16,10 @@ pub(super) async fn serve(uri: Uri, headers: HeaderMap) -> Response {
         return super::sessions::problem(StatusCode::NOT_FOUND, "There is no such thing here.");
     }
     let name = if path.is_empty() { "index.html" } else { path };
+    // The packed forms are no files of their own.
+    if name.ends_with(".br") || name.ends_with(".gz") {
+        return StatusCode::NOT_FOUND.into_response();
+    }
     if let Some(response) = file(name, &headers) {
         return response;
     }
