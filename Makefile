@@ -79,11 +79,24 @@ test-rust: install-deps build
 browser: install-deps build ## A person's way through console and local UI in a real browser
 	bash tests/e2e/run
 
+.PHONY: test-browser
+test-browser: browser
+
+.PHONY: lighthouse
+lighthouse: install-deps build ## Lighthouse's scores of the console's main pages
+	cd tests/e2e && { [ node_modules/.package-lock.json -nt package-lock.json ] || npm ci --no-audit --no-fund --ignore-scripts --loglevel=error; }
+	bash tests/e2e/run lighthouse
+
+.PHONY: timing
+timing: install-deps build ## Milliseconds a step in the list of 10,000 devices
+	bash tests/e2e/run timing
+
 .PHONY: test
 test: ## Everything that must hold
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory test-web
 	@$(MAKE) --no-print-directory test-rust
+	@$(MAKE) --no-print-directory test-browser
 
 .PHONY: soak
 soak: deps-bench build ## The fault tests at full length (about an hour)

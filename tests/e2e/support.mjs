@@ -40,12 +40,18 @@ export async function stackAt(path) {
   return JSON.parse(readFileSync(path, "utf8"));
 }
 
-export async function openBrowser() {
+/** How Chromium is started wherever this runs. */
+export const flags = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
+
+/** The distribution's Chromium, or the one that CHROMIUM names. */
+export function chromiumPath() {
   const known = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
-  const executablePath = process.env.CHROMIUM ?? known.find((path) => existsSync(path));
-  must(executablePath, "No Chromium was found. Install one, or name it in CHROMIUM.");
-  return chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"] });
+  const path = process.env.CHROMIUM ?? known.find((each) => existsSync(each));
+  must(path, "No Chromium was found. Install one, or name it in CHROMIUM.");
+  return path;
 }
+
+export const openBrowser = () => chromium.launch({ executablePath: chromiumPath(), args: flags });
 
 /** Where requests went that left this machine, from every page of a context. */
 export function watchRequests(context, strangers) {

@@ -13,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use unifyit_tests::{
     process::{Process, Spec, binary},
     stack::{Stack, StackSpec, ports::Ports, write_private},
+    wait,
 };
 
 /// The whole product on this machine.
@@ -40,6 +41,11 @@ enum Command {
         /// this process cuts it, SIGUSR2 mends it. The same at every start.
         #[arg(long)]
         wan: Option<u16>,
+        /// Fills the list up to so many devices with copies of the simulated ones
+        /// that stand in the database alone: they are listed, found and sorted, and
+        /// report nothing.
+        #[arg(long, default_value_t = 0, requires = "devices")]
+        listed: usize,
     },
 }
 
@@ -60,8 +66,14 @@ struct RunFile {
 #[tokio::main]
 #[expect(clippy::print_stderr, reason = "for the person who started it")]
 async fn main() -> ExitCode {
-    let Command::Run { state, devices, port_base, wan } = Args::parse().command;
-    match run(&state, devices, port_base, wan).await {
+    let Command::Run { state, devices, port_base, wan, listed } = Args::parse().command;
+    let spec = StackSpec {
+        folder: state,
+        ports: port_base.map_or_else(Ports::default, Ports::from_base),
+        agents: 1,
+        wan,
+    };
+    match run(spec, devices, listed).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error:#}");
@@ -70,19 +82,18 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(state: &Path, devices: usize, port_base: Option<u16>, wan: Option<u16>) -> Result<()> {
-    let ports = port_base.map_or_else(Ports::default, Ports::from_base);
+async fn run(mut spec: StackSpec, devices: usize, listed: usize) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;
     let mut cut = signal(SignalKind::user_defined1())?;
     let mut mend = signal(SignalKind::user_defined2())?;
 
-    fs::create_dir_all(state)?;
-    let state = state.canonicalize()?;
+    fs::create_dir_all(&spec.folder)?;
+    let state = spec.folder.canonicalize()?;
+    spec.folder.clone_from(&state);
     let one = Running::claim(&state)?;
     let run_file = state.join("run.json");
-    let spec = StackSpec { folder: state.clone(), ports, agents: 1, wan };
     let work = async {
         let mut stack = Box::pin(Stack::start(&spec)).await?;
         let run = describe(&stack).await?;
@@ -91,6 +102,9 @@ async fn run(state: &Path, devices: usize, port_base: Option<u16>, wan: Option<u
             0 => None,
             _ => Some(simulate(&stack, &state, devices).await?),
         };
+        if listed > 0 {
+            fill(&stack, devices, listed).await?;
+        }
         greet(&run, devices, &state);
         loop {
             let open = tokio::select! {
@@ -168,6 +182,29 @@ async fn simulate(stack: &Stack, state: &Path, devices: usize) -> Result<Process
         .env("UNIFYIT_TOKEN", token.token);
     spec.on_parent_death = "TERM";
     spec.start()
+}
+
+/// Copies what the simulated devices have reported, until so many are listed.
+async fn fill(stack: &Stack, devices: usize, listed: usize) -> Result<()> {
+    let known = "SELECT count(*) FROM devices WHERE os_name <> '' AND metrics_at IS NOT NULL";
+    wait::until("the simulated devices to be known", wait::secs(180), || async {
+        let count: usize = stack.postgres.sql(known)?.trim().parse()?;
+        Ok((count > devices).then_some(()))
+    })
+    .await?;
+    stack.postgres.sql(&format!(
+        "INSERT INTO devices (id, partner_id, organization_id, site_id, online, online_since, \
+         last_seen, metrics_at, cpu_pct, memory_pct, disk_pct, enrolled_at, os_name, os_family, \
+         hostname, arch, agent_version, address) \
+         SELECT gen_random_uuid(), partner_id, organization_id, site_id, random() < 0.9, \
+         online_since, last_seen, metrics_at, 100 * random(), 100 * random(), 100 * random(), \
+         enrolled_at, os_name, os_family, \
+         left(hostname, -4) || lpad((1000 + row_number() OVER ())::text, 5, '0'), arch, \
+         agent_version, address \
+         FROM devices CROSS JOIN generate_series(1, {listed}) AS copy \
+         ORDER BY copy LIMIT {listed} - (SELECT count(*) FROM devices); ANALYZE devices;"
+    ))?;
+    Ok(())
 }
 
 fn greet(run: &RunFile, devices: usize, state: &Path) {
