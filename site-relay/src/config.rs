@@ -136,6 +136,8 @@ pub struct HttpsLimits {
 pub struct Certificates {
     /// Days that an agent's certificate is valid.
     pub agent_days: u32,
+    /// Seconds instead of days, to watch renewals happen; 0 means days.
+    pub agent_seconds: u32,
     /// Days that this relay's own certificate is valid.
     pub server_days: u32,
     /// Days after its end during which an agent's certificate is still taken,
@@ -213,9 +215,20 @@ impl Default for HttpsLimits {
     }
 }
 
+impl Certificates {
+    /// How long an agent's certificate is valid.
+    #[must_use]
+    pub fn agent_life(&self) -> time::Duration {
+        match self.agent_seconds {
+            0 => time::Duration::days(self.agent_days.into()),
+            seconds => time::Duration::seconds(seconds.into()),
+        }
+    }
+}
+
 impl Default for Certificates {
     fn default() -> Self {
-        Self { agent_days: 90, server_days: 398, grace_days: 180 }
+        Self { agent_days: 90, agent_seconds: 0, server_days: 398, grace_days: 180 }
     }
 }
 

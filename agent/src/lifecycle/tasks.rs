@@ -199,7 +199,7 @@ pub(super) async fn renewal(
     loop {
         let present = Arc::clone(&identity.borrow());
         let pause = match renewal_due(&present.certificate, now_ms()) {
-            Renewal::NotBefore(_) if !asked => RENEW_LOOK,
+            Renewal::NotBefore(due_ms) if !asked => until(due_ms),
             state => {
                 let addresses =
                     if settings.https.is_empty() { &present.https } else { &settings.https };
@@ -207,8 +207,14 @@ pub(super) async fn renewal(
                     Ok(renewed) => {
                         tracing::info!("the agent's certificate was renewed");
                         asked = false;
+                        let next = renewal_due(&renewed.certificate, now_ms());
                         sender.send_replace(Arc::new(renewed));
-                        RENEW_LOOK
+                        match next {
+                            Renewal::NotBefore(due_ms) => until(due_ms),
+                            // A relay that issues what is due at once is not
+                            // asked without end.
+                            Renewal::Due | Renewal::Overdue => RENEW_RETRY,
+                        }
                     }
                     Err(error) => {
                         tracing::warn!(%error, ?state, "the certificate could not be renewed");
@@ -222,6 +228,13 @@ pub(super) async fn renewal(
             () = router.renew.notified() => asked = true,
         }
     }
+}
+
+/// The pause until a moment, but never longer than to the next look: clocks are
+/// set, and computers sleep.
+fn until(due_ms: u64) -> Duration {
+    let left = Duration::from_millis(due_ms.saturating_sub(now_ms()));
+    left.clamp(Duration::from_secs(1), RENEW_LOOK)
 }
 
 /// Once a minute: samples to disk that the relay did not take; a sign of life to

@@ -74,12 +74,12 @@ impl PartialOrd for Resource {
 pub enum Refusal {
     /// The host is not on the site's list.
     #[error(
-        "This site's package cache does not serve {0}. Who manages this site in UnifyIT can allow it (cache_hosts in the site's settings), and who manages the relay can (cache.hosts in /etc/unifyit/relay.toml)."
+        "This site's package cache does not serve {0}. Whoever manages the site's relay can allow it there: cache.hosts in /etc/unifyit/relay.toml."
     )]
     HostNotAllowed(String),
     /// There is no such remap.
     #[error(
-        "This site's package cache has no remap named {0}. Who manages this site in UnifyIT can add it (cache_remaps in the site's settings), and who manages the relay can (cache.remaps in /etc/unifyit/relay.toml)."
+        "This site's package cache has no remap named {0}. Whoever manages the site's relay can add it there: cache.remaps in /etc/unifyit/relay.toml."
     )]
     NoSuchRemap(String),
     /// Not something that a package client asks.

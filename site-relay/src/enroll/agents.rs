@@ -48,7 +48,7 @@ pub struct AgentEnroller {
     store: StoreHandle,
     admission: Arc<dyn Admission>,
     mqtt: Vec<String>,
-    certificate_days: u32,
+    certificate_life: time::Duration,
     rate: RatePerAddress,
     audits: RatePerAddress,
     outcomes: IntCounterVec,
@@ -76,7 +76,7 @@ impl AgentEnroller {
             store,
             admission,
             mqtt,
-            certificate_days: config.certificates.agent_days,
+            certificate_life: config.certificates.agent_life(),
             rate: RatePerAddress::new(config.https.enrolments_per_minute),
             audits: RatePerAddress::new(AUDITS_PER_MINUTE),
             outcomes: telemetry.counters(
@@ -163,7 +163,7 @@ impl AgentEnroller {
         self.identity
             .keys
             .ca
-            .issue_agent(csr, device, self.certificate_days, now)
+            .issue_agent_for(csr, device, self.certificate_life, now)
             .map(|certificate| certificate.to_vec())
             .map_err(|error| Refused::Said(format!("The relay refused the request: {error}.")))
     }

@@ -118,6 +118,20 @@ impl SiteCa {
         days: u32,
         now: OffsetDateTime,
     ) -> Result<CertificateDer<'static>, RequestRefused> {
+        self.issue_agent_for(request, device, Duration::days(days.into()), now)
+    }
+
+    /// As [`Self::issue_agent`], for any length of life.
+    ///
+    /// # Errors
+    /// [`RequestRefused`].
+    pub fn issue_agent_for(
+        &self,
+        request: &[u8],
+        device: DeviceId,
+        life: Duration,
+        now: OffsetDateTime,
+    ) -> Result<CertificateDer<'static>, RequestRefused> {
         if request.len() > MAX_REQUEST {
             return Err(RequestRefused::Unreadable(format!(
                 "it is longer than {MAX_REQUEST} bytes"
@@ -131,7 +145,7 @@ impl SiteCa {
                 })?;
         let not_issued = |e: rcgen::Error| RequestRefused::NotIssued(e.to_string());
         let uri = format!("{URI_PREFIX}{device}");
-        let mut params = leaf(&device.to_string(), now, days);
+        let mut params = leaf(&device.to_string(), now, life);
         params.subject_alt_names = vec![SanType::URI(uri.try_into().map_err(not_issued)?)];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         let certificate =
@@ -150,7 +164,7 @@ impl SiteCa {
         now: OffsetDateTime,
     ) -> Result<CertifiedKey, IdentityError> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(failed)?;
-        let mut params = leaf("UnifyIT site relay", now, days);
+        let mut params = leaf("UnifyIT site relay", now, Duration::days(days.into()));
         for name in names {
             params.subject_alt_names.push(match name.parse::<IpAddr>() {
                 Ok(ip) => SanType::IpAddress(ip),
@@ -220,15 +234,16 @@ fn authority(now: OffsetDateTime) -> CertificateParams {
     params
 }
 
-fn leaf(name: &str, now: OffsetDateTime, days: u32) -> CertificateParams {
+fn leaf(name: &str, now: OffsetDateTime, life: Duration) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.use_authority_key_identifier_extension = true;
-    params.not_before = now - BACKDATE;
-    params.not_after = now + Duration::days(i64::from(days));
+    // A short life must not be over by two thirds when it begins.
+    params.not_before = now - BACKDATE.min(life);
+    params.not_after = now + life;
     params.serial_number = Some(serial());
     params
 }

@@ -102,7 +102,7 @@ async fn what_the_site_does_not_allow_is_refused_with_a_page_that_says_who_can()
     let refused = get(run.address, &other.url("/x"), &[]).await.unwrap();
     assert_eq!(refused.status, 403);
     assert!(
-        String::from_utf8(refused.body).unwrap().contains("cache_hosts in the site's settings")
+        String::from_utf8(refused.body).unwrap().contains("cache.hosts in /etc/unifyit/relay.toml")
     );
     assert_eq!(other.gets("/x"), 0);
     run.cache.allow(std::slice::from_ref(&other.authority), &[]);
