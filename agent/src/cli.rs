@@ -180,7 +180,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Doctor { json } => {
             let report = lifecycle::runtime()?.block_on(doctor::examine(&settings));
-            say(&if json { report.json()? } else { report.text() });
+            say(&if json { serde_json::to_string_pretty(&report)? } else { report.text() });
             Ok(if report.is_well() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Command::Uninstall { yes: false } => {

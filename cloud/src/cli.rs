@@ -69,7 +69,11 @@ enum Command {
         partner: String,
     },
     /// Check everything that can be wrong and say how to mend it
-    Doctor,
+    Doctor {
+        /// Answer in JSON, for programs
+        #[arg(long)]
+        json: bool,
+    },
     /// Print the API document
     Openapi,
 }
@@ -106,7 +110,13 @@ impl Cli {
             Command::Bootstrap { email, password_stdin, partner } => {
                 bootstrap(&config, &email, password_stdin, &partner).await?;
             }
-            Command::Doctor => return Ok(doctor::run(&config).await),
+            Command::Doctor { json } => {
+                let report = doctor::examine(&config).await;
+                let text =
+                    if json { serde_json::to_string_pretty(&report)? } else { report.text() };
+                writeln!(io::stdout(), "{text}")?;
+                return Ok(if report.is_well() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+            }
             Command::Openapi => writeln!(io::stdout(), "{}", docs::text(&app::openapi()))?,
         }
         Ok(ExitCode::SUCCESS)

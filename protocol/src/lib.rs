@@ -18,6 +18,7 @@ pub mod blob;
 pub mod codec;
 pub mod command;
 pub mod config;
+pub mod doctor;
 pub mod enroll;
 pub mod envelope;
 pub mod error;

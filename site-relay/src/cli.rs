@@ -95,7 +95,7 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
     let loaded = Config::load(&sources(cli.global));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match cli.command {
-        Command::Doctor { json } => Ok(runtime.block_on(doctor::main(loaded, json))),
+        Command::Doctor { json } => Ok(runtime.block_on(doctor::main(loaded, json))?),
         Command::Run => {
             runtime.block_on(run::run(loaded?, std::future::pending()))?;
             Ok(ExitCode::SUCCESS)

@@ -173,9 +173,9 @@ fn certificate(identity: &Identity, now_ms: u64) -> Finding {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
-    use super::super::Health;
     use super::*;
     use std::{fs, os::unix::fs::PermissionsExt};
+    use unifyit_protocol::doctor::Health;
 
     #[test]
     fn a_clock_of_another_decade_is_found() {

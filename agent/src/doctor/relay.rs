@@ -190,8 +190,8 @@ fn parse_http_date(text: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Health;
     use super::*;
+    use unifyit_protocol::doctor::Health;
 
     #[test]
     fn http_dates_are_read() {

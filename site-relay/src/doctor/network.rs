@@ -6,6 +6,7 @@ use crate::{
     enroll::{RelayRecord, cloud as cloud_client},
     identity::{Keys, ca},
     run::{RUNTIME_FILE, Runtime},
+    uplink::CLOCK_APART,
 };
 use libp2p::identity::Keypair;
 use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
@@ -23,25 +24,58 @@ use tokio::{
 };
 
 const PATIENCE: Duration = Duration::from_secs(3);
+/// Bytes read of an answer; metrics are far less.
+const MAX_ANSWER: u64 = 1 << 20;
 const CLOUD_PATIENCE: Duration = Duration::from_secs(6);
 
 /// Where the relay on this state folder listens, if one runs and answers.
 pub(super) async fn running(config: &Config) -> Option<Runtime> {
     let text = std::fs::read(config.state.join(RUNTIME_FILE)).ok()?;
     let runtime: Runtime = serde_json::from_slice(&text).ok()?;
-    let admin = here(runtime.admin?);
-    let ask = async {
-        let mut stream = TcpStream::connect(admin).await.ok()?;
-        stream
-            .write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-            .await
-            .ok()?;
-        let mut answer = [0; 12];
-        stream.read_exact(&mut answer).await.ok()?;
-        (answer == *b"HTTP/1.1 200").then_some(())
-    };
-    timeout(PATIENCE, ask).await.ok()??;
+    ask(&runtime, "/healthz").await?;
     Some(runtime)
+}
+
+/// A page of the running relay's admin port, if it answers in time.
+async fn ask(runtime: &Runtime, path: &str) -> Option<String> {
+    let admin = here(runtime.admin?);
+    let asked = async {
+        let mut stream = TcpStream::connect(admin).await.ok()?;
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.ok()?;
+        let mut answer = String::new();
+        stream.take(MAX_ANSWER).read_to_string(&mut answer).await.ok()?;
+        answer.starts_with("HTTP/1.1 200").then_some(answer)
+    };
+    timeout(PATIENCE, asked).await.ok()?
+}
+
+/// This machine's clock beside the cloud's, as the running relay saw it when
+/// they last greeted each other; nothing while they are not connected.
+pub(super) async fn clock(runtime: &Runtime) -> Option<Finding> {
+    let metrics = ask(runtime, "/metrics").await?;
+    let figure = |name: &str| {
+        let mut lines = metrics.lines();
+        lines.find_map(|line| {
+            line.strip_prefix("unifyit_relay_")?.strip_prefix(name)?.trim().parse::<f64>().ok()
+        })
+    };
+    (figure("uplink_up")? > 0.0).then_some(())?;
+    Some(clocks(figure(CLOCK_APART)?))
+}
+
+fn clocks(ahead_s: f64) -> Finding {
+    let check = "clock against the cloud";
+    let apart = ahead_s.abs();
+    let word = if ahead_s > 0.0 { "ahead of" } else { "behind" };
+    let detail = format!("this machine's clock is {apart:.0} s {word} the cloud's");
+    let remedy = "Set the time on whichever is wrong (timedatectl set-ntp true), then restart the relay. With clocks apart, commands seem expired or not yet valid.";
+    match apart {
+        ..30.0 => Finding::well(check, format!("{apart:.0} s apart")),
+        ..300.0 => Finding::warning(check, detail, remedy),
+        _ => Finding::ill(check, detail, remedy),
+    }
 }
 
 /// Each port: open when the relay runs, free when it does not.
@@ -161,7 +195,7 @@ pub(super) async fn cloud(record: &RelayRecord) -> Vec<Finding> {
     let reached = findings.iter().any(|finding| finding.remedy.is_none());
     if reached {
         for finding in findings.iter_mut().filter(|f| f.remedy.is_some()) {
-            finding.health = super::Health::Warning;
+            finding.health = unifyit_protocol::doctor::Health::Warning;
         }
     }
     findings

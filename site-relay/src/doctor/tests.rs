@@ -5,10 +5,12 @@ use super::*;
 use crate::{
     enroll::RelayRecord,
     identity::{Identity, write_record},
+    run::{RUNTIME_FILE, Runtime},
 };
-use std::{os::unix::fs::PermissionsExt, path::Path};
+use std::{net::SocketAddr, os::unix::fs::PermissionsExt, path::Path};
 use time::Duration;
 use unifyit_protocol::{
+    doctor::Health,
     enroll::RelayEnrolment,
     grant::{Grant, SiteCertificate},
     ids::{GrantId, OrganizationId, RelayId, SiteId},
@@ -96,7 +98,7 @@ async fn an_enrolled_relay_is_well_but_for_the_unreachable_cloud() {
     let ill: Vec<_> = report.findings.iter().filter(|f| f.health == Health::Ill).collect();
     assert!(matches!(ill.as_slice(), [one] if one.check == "cloud by TCP"), "{}", report.text());
     assert!(ill.iter().all(|f| f.remedy.is_some()));
-    let json: serde_json::Value = serde_json::from_str(&report.json()).unwrap();
+    let json = serde_json::to_value(&report).unwrap();
     assert_eq!(json["well"], false);
 }
 
@@ -122,6 +124,47 @@ async fn a_wrong_clock_is_found() {
     ] {
         assert_eq!(health(&examine(&config, at).await, "clock"), expected, "{at}");
     }
+}
+
+#[tokio::test]
+async fn a_clock_that_differs_from_the_clouds_is_found() {
+    let root = tempfile::tempdir().unwrap();
+    enroll(root.path(), "/ip4/127.0.0.1/tcp/9");
+    for (metrics, expected) in [
+        (
+            "unifyit_relay_uplink_up 1\nunifyit_relay_uplink_clock_apart_seconds 3\n",
+            Some(Health::Well),
+        ),
+        (
+            "unifyit_relay_uplink_up 1\nunifyit_relay_uplink_clock_apart_seconds 90\n",
+            Some(Health::Warning),
+        ),
+        (
+            "unifyit_relay_uplink_up 1\nunifyit_relay_uplink_clock_apart_seconds -4000\n",
+            Some(Health::Ill),
+        ),
+        // Not connected: the figure is of another day.
+        ("unifyit_relay_uplink_up 0\nunifyit_relay_uplink_clock_apart_seconds -4000\n", None),
+    ] {
+        let admin = running_relay(metrics).await;
+        let runtime = Runtime { admin: Some(admin), ..Runtime::default() };
+        std::fs::write(root.path().join(RUNTIME_FILE), serde_json::to_vec(&runtime).unwrap())
+            .unwrap();
+        let report = examined(&config(root.path())).await;
+        let found = report.findings.iter().find(|f| f.check == "clock against the cloud");
+        assert_eq!(found.map(|f| f.health), expected, "{metrics}");
+    }
+}
+
+/// What answers on a relay's admin port.
+async fn running_relay(metrics: &'static str) -> SocketAddr {
+    let pages = axum::Router::new()
+        .route("/healthz", axum::routing::get(|| async { "ok" }))
+        .route("/metrics", axum::routing::get(move || async move { metrics }));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, pages).await });
+    address
 }
 
 #[tokio::test]

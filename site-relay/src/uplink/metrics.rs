@@ -3,11 +3,17 @@
 use crate::telemetry::Telemetry;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
+/// Name of the figure by which `doctor` compares the clocks.
+pub(crate) const CLOCK_APART: &str = "uplink_clock_apart_seconds";
+/// Clocks further apart than this are logged: commands seem expired soon.
+const CLOCK_WARNING_S: u64 = 30;
+
 /// Metrics of the uplink.
 #[derive(Debug)]
 pub(crate) struct UplinkMetrics {
     pub(super) up: IntGauge,
     transport: IntGaugeVec,
+    clock_apart: IntGauge,
     pub(super) attempts: IntCounter,
     pub(super) sent_bytes: IntCounter,
     pub(super) received_bytes: IntCounter,
@@ -27,6 +33,10 @@ impl UplinkMetrics {
                 "1 for the transport that the connection with the cloud uses.",
                 "transport",
             ),
+            clock_apart: telemetry.gauge(
+                CLOCK_APART,
+                "How far this clock was ahead of the cloud's at the last greeting.",
+            ),
             attempts: telemetry.counter("uplink_lost", "Sessions or attempts that ended."),
             sent_bytes: telemetry.counter("uplink_sent_bytes", "Bytes of frames sent."),
             received_bytes: telemetry.counter("uplink_received_bytes", "Bytes of frames taken."),
@@ -37,6 +47,18 @@ impl UplinkMetrics {
             live_dropped: telemetry
                 .counter("uplink_live_dropped", "Live frames dropped because the link is slow."),
             window: telemetry.gauge("uplink_bulk_window_bytes", "Window of the bulk lanes."),
+        }
+    }
+
+    /// Compares the clocks, the cloud's as its greeting tells it. The way of the
+    /// greeting is within the figure: it is good for seconds, not for less.
+    pub(super) fn clocks(&self, here_ms: u64, cloud_ms: u64) {
+        let apart_s = here_ms.abs_diff(cloud_ms) / 1000;
+        let signed = i64::try_from(apart_s).unwrap_or(i64::MAX);
+        self.clock_apart.set(if here_ms < cloud_ms { -signed } else { signed });
+        if apart_s >= CLOCK_WARNING_S {
+            let behind = here_ms < cloud_ms;
+            tracing::warn!(apart_s, behind, "this clock and the cloud's differ: set the time");
         }
     }
 

@@ -33,6 +33,7 @@ use tokio::{sync::watch, time::timeout};
 use tokio_util::sync::CancellationToken;
 use unifyit_protocol::{link, tunnel};
 
+pub(crate) use metrics::CLOCK_APART;
 pub use node::NodeError;
 
 /// How long one tier of addresses may take.

@@ -149,7 +149,7 @@ async fn session(
         session.send(&Frame::Resume(resume))?;
         let peer = tokio::select! {
             () = cancel.cancelled() => return Err(Ended::Stopping),
-            peer = timeout(GREETING, greeting(&mut frames, metrics)) => {
+            peer = timeout(GREETING, greeting(&mut frames, &parts.store, metrics)) => {
                 peer.map_err(|_| Ended::Lost("the cloud does not answer".into()))??
             }
         };
@@ -208,11 +208,18 @@ async fn next(frames: &mut Frames, metrics: &UplinkMetrics) -> Result<Frame, End
 }
 
 /// The cloud's hello and where it stands.
-async fn greeting(frames: &mut Frames, metrics: &UplinkMetrics) -> Result<Resume, Ended> {
+async fn greeting(
+    frames: &mut Frames,
+    store: &StoreHandle,
+    metrics: &UplinkMetrics,
+) -> Result<Resume, Ended> {
     let mut introduced = false;
     loop {
         match next(frames, metrics).await? {
-            Frame::Hello(_) if !introduced => introduced = true,
+            Frame::Hello(hello) if !introduced => {
+                metrics.clocks(store.now_ms(), hello.now_ms);
+                introduced = true;
+            }
             Frame::Resume(resume) if introduced => return Ok(resume),
             Frame::Goodbye(goodbye) => return Err(farewell(goodbye)),
             // Whom somebody watches may be told at any time; it is told again.

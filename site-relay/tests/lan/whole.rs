@@ -12,8 +12,9 @@ use tokio::{
     net::TcpStream,
     sync::oneshot,
 };
+use unifyit_protocol::doctor::Health;
 use unifyit_relay::{
-    doctor::{self, Health},
+    doctor,
     identity::folder::StateFolder,
     run::{self, Runtime},
 };
