@@ -36,15 +36,17 @@ impl Telemetry {
         &self.registry
     }
 
-    /// Registers `unifyit_relay_<name>`, a counter.
+    /// Registers `unifyit_relay_<name>_total`, a counter.
     #[must_use]
     pub fn counter(&self, name: &str, help: &str) -> IntCounter {
+        let name = &format!("{name}_total");
         self.keep(IntCounter::with_opts(opts(name, help)), || IntCounter::new("unnamed", "-"))
     }
 
-    /// Registers `unifyit_relay_<name>`, counters by one label.
+    /// Registers `unifyit_relay_<name>_total`, counters by one label.
     #[must_use]
     pub fn counters(&self, name: &str, help: &str, label: &str) -> IntCounterVec {
+        let name = &format!("{name}_total");
         self.keep(IntCounterVec::new(opts(name, help), &[label]), || {
             IntCounterVec::new(Opts::new("unnamed", "-"), &["label"])
         })

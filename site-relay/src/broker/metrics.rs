@@ -28,44 +28,38 @@ impl Metrics {
         let t = telemetry;
         Self {
             sessions: t.gauge("mqtt_sessions", "Devices connected"),
-            connects: t.counter("mqtt_connects_total", "Sessions opened"),
-            disconnects: t.counters(
-                "mqtt_disconnects_total",
-                "Sessions ended, by reason",
-                "reason",
-            ),
-            bytes_in: t.counter("mqtt_bytes_in_total", "Bytes received from devices, inside TLS"),
-            bytes_out: t.counter("mqtt_bytes_out_total", "Bytes sent to devices, inside TLS"),
-            packets_in: t.counter("mqtt_packets_in_total", "Packets received from devices"),
-            packets_out: t.counter("mqtt_messages_out_total", "Messages sent to devices"),
+            connects: t.counter("mqtt_connects", "Sessions opened"),
+            disconnects: t.counters("mqtt_disconnects", "Sessions ended, by reason", "reason"),
+            bytes_in: t.counter("mqtt_bytes_in", "Bytes received from devices, inside TLS"),
+            bytes_out: t.counter("mqtt_bytes_out", "Bytes sent to devices, inside TLS"),
+            packets_in: t.counter("mqtt_packets_in", "Packets received from devices"),
+            packets_out: t.counter("mqtt_messages_out", "Messages sent to devices"),
             overflows: t.counter(
-                "mqtt_queue_overflows_total",
+                "mqtt_queue_overflows",
                 "Devices disconnected because they did not keep up with their messages",
             ),
             takeovers: t.counter(
-                "mqtt_takeovers_total",
+                "mqtt_takeovers",
                 "Sessions that gave way to a newer connection of the same device",
             ),
             backpressure: t.counter(
-                "mqtt_backpressure_total",
+                "mqtt_backpressure",
                 "Times that a device was not read because ingest was full",
             ),
             stalled: t
                 .gauge("mqtt_stalled", "Devices not read at this moment because ingest is full"),
-            throttled: t.counter(
-                "mqtt_throttled_total",
-                "Times that a device was slowed down to its rate limit",
-            ),
+            throttled: t
+                .counter("mqtt_throttled", "Times that a device was slowed down to its rate limit"),
             denied: t.counters(
-                "mqtt_denied_total",
+                "mqtt_denied",
                 "Publishes and subscriptions that a device had no right to",
                 "what",
             ),
             unsent: t.counter(
-                "mqtt_unsent_total",
+                "mqtt_unsent",
                 "Messages dropped because they are larger than their device takes",
             ),
-            panics: t.counter("mqtt_panics_total", "Sessions ended by a fault of this program"),
+            panics: t.counter("mqtt_panics", "Sessions ended by a fault of this program"),
         }
     }
 }

@@ -80,7 +80,7 @@ impl AgentEnroller {
             rate: RatePerAddress::new(config.https.enrolments_per_minute),
             audits: RatePerAddress::new(AUDITS_PER_MINUTE),
             outcomes: telemetry.counters(
-                "agent_enrolments_total",
+                "agent_enrolments",
                 "Enrolments and renewals of agents, by outcome",
                 "outcome",
             ),

@@ -37,7 +37,7 @@ impl GateMetrics {
                 "Connections that have not said who they are",
             ),
             refused: telemetry.counters(
-                &format!("{listener}_refused_total"),
+                &format!("{listener}_refused"),
                 "Connections refused, by reason",
                 "reason",
             ),
