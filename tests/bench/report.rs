@@ -1,6 +1,11 @@
 //! Figures and their goals, and how they are shown.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    io::Write as _,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 /// Collected figures.
 #[derive(Debug, Default)]
@@ -33,11 +38,27 @@ impl Report {
         self.lines.push(Line { what: what.into(), measured, goal: goal.into(), met });
     }
 
+    /// How long the disk takes to sync: each durable hop waits for that.
+    pub(crate) fn sync(&mut self, folder: &Path) {
+        let outcome = sync_times(folder).map(|mut times| {
+            let (p50, p99) = (quantile(&mut times, 0.5), quantile(&mut times, 0.99));
+            self.note(
+                "one sync of this disk, p50",
+                ms(p50),
+                "cloud, relay and agent each sync a command",
+            );
+            self.note("one sync of this disk, p99", ms(p99), "");
+        });
+        self.part("disk", outcome);
+    }
+
     /// Notes that a part could not be measured, and goes on.
     pub(crate) fn part(&mut self, what: &str, outcome: anyhow::Result<()>) {
         if let Err(error) = outcome {
-            eprintln!("  {what}: not measured: {error:#}");
-            self.failures.push(format!("{what}: {error:#}"));
+            // An error may carry the whole state of what was waited for.
+            let error: String = format!("{error:#}").chars().take(300).collect();
+            eprintln!("  {what}: not measured: {error}");
+            self.failures.push(format!("{what}: {error}"));
         }
     }
 
@@ -57,6 +78,18 @@ impl Report {
             println!("not measured: {failure}");
         }
     }
+}
+
+fn sync_times(folder: &Path) -> anyhow::Result<Vec<Duration>> {
+    let mut file = tempfile::tempfile_in(folder)?;
+    let mut times = Vec::new();
+    for _ in 0..200 {
+        file.write_all(&[0; 4096])?;
+        let began = Instant::now();
+        file.sync_data()?;
+        times.push(began.elapsed());
+    }
+    Ok(times)
 }
 
 /// What it was measured on.
