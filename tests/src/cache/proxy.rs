@@ -125,7 +125,7 @@ impl Proxy {
         self.process = None;
         let mut process = self.spec.start()?;
         let address = self.address;
-        let up = until_true("the cache to listen", secs(30), || {
+        let up = until_true("the cache to listen", secs(120), || {
             TcpStream::connect(address).is_ok() || process.ended().is_some()
         })
         .await;

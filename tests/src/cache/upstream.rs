@@ -2,6 +2,7 @@
 //!
 //! Each path has a queue of faults; every GET that would send a body takes one.
 
+use crate::stack::ports::free_port;
 use anyhow::Result;
 use bytes::Bytes;
 use std::{
@@ -80,7 +81,9 @@ impl Upstream {
     /// # Errors
     /// When no port can be had.
     pub async fn start() -> Result<Self> {
-        let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
+        // apt-cacher-ng refuses ports above 32767.
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
+        let listener = TcpListener::bind(address).await?;
         let authority = listener.local_addr()?.to_string();
         let state = Arc::new(State::default());
         let shared = Arc::clone(&state);
