@@ -7,23 +7,26 @@ use crate::{
     db::{Db, DbError, DbOptions, MigrateError},
     events::{self, LocalBus, Watches},
     features,
-    http::{Problem, assets, docs, health, layers, limits::Limits, metrics::Metrics},
+    http::{
+        Problem, assets, docs, health, layers,
+        limits::Limits,
+        metrics::Metrics,
+        server::{Server, ServerBounds},
+    },
     jobs,
     lifecycle::{Lifecycle, Runtime},
     link::{Gateway, LinkDeps, LinkLimits, LinkMetrics, LinkOptions},
     trust::Trust,
 };
 use anyhow::Context;
-use axum::{
-    Router, extract::DefaultBodyLimit, middleware, response::IntoResponse, serve::ListenerExt,
-};
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use axum::{Router, extract::DefaultBodyLimit, middleware, response::IntoResponse};
+use std::{sync::Arc, time::Duration};
 use tokio::net::TcpListener;
 use tower_http::compression::{
     CompressionLayer, Predicate,
     predicate::{DefaultPredicate, NotForContentType},
 };
-use utoipa::openapi::{ContactBuilder, InfoBuilder, OpenApi, OpenApiBuilder};
+use utoipa::openapi::{ComponentsBuilder, ContactBuilder, InfoBuilder, OpenApi, OpenApiBuilder};
 use utoipa_axum::router::OpenApiRouter;
 
 /// Largest request body in bytes.
@@ -72,8 +75,9 @@ fn start_jobs(lifecycle: &Lifecycle, state: &AppState) {
 /// The API document.
 #[must_use]
 pub fn openapi() -> OpenApi {
-    let mut router = described().nest(API, public().merge(protected()));
-    router.to_openapi()
+    let (_, mut document) = described().nest(API, public().merge(protected())).split_for_parts();
+    docs::tighten(&mut document);
+    document
 }
 
 fn described() -> OpenApiRouter<AppState> {
@@ -87,14 +91,22 @@ fn described() -> OpenApiRouter<AppState> {
         ))
         .contact(Some(contact))
         .build();
-    OpenApiRouter::with_openapi(OpenApiBuilder::new().info(info).build())
+    // What the events socket carries stands in no route.
+    let told = ComponentsBuilder::new()
+        .schema_from::<features::metrics::SampleEvent>()
+        .schema_from::<features::metrics::SampleValue>()
+        .schema_from::<features::tasks::TargetEvent<'_>>()
+        .schema_from::<features::tasks::OutputEvent>()
+        .build();
+    OpenApiRouter::with_openapi(OpenApiBuilder::new().info(info).components(Some(told)).build())
 }
 
 /// The whole HTTP service.
 pub fn router(state: AppState) -> Router {
     let guarded = protected().layer(middleware::from_fn_with_state(state.clone(), auth::require));
     let api = public().merge(guarded).layer(middleware::from_fn(layers::no_store));
-    let (api, document) = described().nest(API, api).split_for_parts();
+    let (api, mut document) = described().nest(API, api).split_for_parts();
+    docs::tighten(&mut document);
     let compressed = CompressionLayer::new()
         .gzip(true)
         .br(true)
@@ -189,21 +201,8 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     lifecycle.spawn(gateway.run(lifecycle.stop()));
     lifecycle.spawn(ticker.run(lifecycle.stop()));
     start_jobs(&lifecycle, &state);
-    let service = router(state).into_make_service_with_connect_info::<SocketAddr>();
-    let stop = lifecycle.stop();
-    // Keystrokes must not wait for a full packet.
-    let listener = listener.tap_io(|tcp| {
-        if let Err(error) = tcp.set_nodelay(true) {
-            tracing::debug!(%error, "a connection keeps its delay");
-        }
-    });
-    lifecycle.spawn(async move {
-        let server = axum::serve(listener, service)
-            .with_graceful_shutdown(async move { stop.cancelled().await });
-        if let Err(error) = server.await {
-            tracing::error!(%error, "the HTTP server ended");
-        }
-    });
+    let server = Server::new(ServerBounds::default(), state.metrics.registry())?;
+    lifecycle.spawn(server.run(listener, router(state), lifecycle.stop()));
     lifecycle.ready();
     lifecycle.stop().cancelled().await;
     lifecycle.drain().await;

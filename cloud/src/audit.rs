@@ -7,7 +7,7 @@
 
 use crate::{
     db::{DbError, Place, TenantTx},
-    events::{Kind, NewEvent},
+    events::{Kind, NewEvent, Reference, TimelineItem},
 };
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -125,7 +125,32 @@ pub async fn record_at(
     .fetch_one(&mut **tx)
     .await?;
     tx.emit(NewEvent::kept(Kind::AuditAdded, target.place, &entry));
+    // Tasks stand in timelines as themselves.
+    if !action.starts_with("task.") {
+        tx.emit(timeline(&entry, target).added(target.place));
+    }
     Ok(())
+}
+
+/// The row as timelines show it.
+fn timeline(entry: &AuditEntry, target: &AuditTarget) -> TimelineItem {
+    let leads = match (target.device, target.place.site) {
+        (Some(device), _) => Some(("device", device)),
+        (None, Some(site)) => Some(("site", site)),
+        (None, None) => None,
+    };
+    let words = [entry.target.as_str(), entry.detail.as_str()];
+    TimelineItem {
+        at: entry.at,
+        kind: "audit".into(),
+        title: entry.action.clone(),
+        detail: words.into_iter().filter(|w| !w.is_empty()).collect::<Vec<_>>().join(": "),
+        actor: entry.actor.clone(),
+        reference: match leads {
+            Some((kind, id)) => Reference::to(kind, id, &entry.target),
+            None => Reference { kind: None, id: None, name: Some(entry.target.clone()) },
+        },
+    }
 }
 
 /// Checks every chain that the scope sees whole and names the first row that

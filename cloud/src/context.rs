@@ -9,16 +9,19 @@ use crate::{
     auth::Passwords,
     authz::{Actor, Can},
     config::Config,
-    db::{Db, DbError, TenantTx},
+    db::{Db, DbError, Scope, TenantTx},
     events::Watches,
     http::{Problem, limits::Limits, metrics::Metrics},
     link::Link,
     trust::Trust,
 };
 use axum::{extract::FromRequestParts, http::request::Parts};
+use serde::Deserialize;
 use std::{sync::Arc, time::SystemTime};
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
+use utoipa::IntoParams;
+use uuid::Uuid;
 
 /// Where the time comes from; tests put their own.
 #[derive(Clone)]
@@ -80,6 +83,21 @@ pub struct AppState {
     pub clock: Clock,
 }
 
+/// A part of the hierarchy to look at alone; the narrowest that is named holds.
+#[derive(Debug, Clone, Copy, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct PartQuery {
+    /// Only of this partner.
+    #[serde(default)]
+    pub partner_id: Option<Uuid>,
+    /// Only of this organization.
+    #[serde(default)]
+    pub organization_id: Option<Uuid>,
+    /// Only of this site.
+    #[serde(default)]
+    pub site_id: Option<Uuid>,
+}
+
 /// An authenticated request.
 #[derive(Debug, Clone)]
 pub struct Ctx {
@@ -99,6 +117,45 @@ impl Ctx {
     pub async fn begin(&self, what: Can) -> Result<TenantTx, Problem> {
         self.require(what)?;
         Ok(self.state.db.tenant(&self.actor.scope).await?)
+    }
+
+    /// Opens the request's transaction under a part of the actor's scope: row
+    /// security itself then keeps everything else out of every figure.
+    ///
+    /// # Errors
+    /// 403 when the actor may not do `what`, 404 when it does not see the part.
+    pub async fn begin_within(&self, what: Can, part: &PartQuery) -> Result<TenantTx, Problem> {
+        let mut tx = self.begin(what).await?;
+        let query = match (part.site_id, part.organization_id, part.partner_id) {
+            (None, None, None) => return Ok(tx),
+            (Some(id), ..) => sqlx::query_as(
+                "SELECT partner_id, organization_id, id FROM sites WHERE id = $1 AND deleted_at IS NULL \
+                 AND ($2::uuid IS NULL OR organization_id = $2) AND ($3::uuid IS NULL OR partner_id = $3)",
+            )
+            .bind(id),
+            (None, Some(id), _) => sqlx::query_as(
+                "SELECT partner_id, id, NULL::uuid FROM organizations WHERE id = $1 AND deleted_at IS NULL \
+                 AND ($2::uuid IS NULL OR id = $2) AND ($3::uuid IS NULL OR partner_id = $3)",
+            )
+            .bind(id),
+            (None, None, Some(id)) => sqlx::query_as(
+                "SELECT id, NULL::uuid, NULL::uuid FROM partners WHERE id = $1 AND deleted_at IS NULL \
+                 AND $2::uuid IS NULL AND ($3::uuid IS NULL OR id = $3)",
+            )
+            .bind(id),
+        };
+        let place: Option<(Uuid, Option<Uuid>, Option<Uuid>)> = query
+            .bind(part.organization_id)
+            .bind(part.partner_id)
+            .fetch_optional(&mut *tx)
+            .await
+            .map_err(DbError::from)?;
+        let (partner, organization, site) = place.ok_or_else(Problem::not_found)?;
+        let inner = Scope::from_columns(Some(partner), organization, site);
+        // An organization's member who names its partner stays within its organization.
+        let inner = if self.actor.scope.sees(&inner.place()) { inner } else { self.actor.scope };
+        drop(tx);
+        Ok(self.state.db.tenant(&inner).await?)
     }
 
     /// Checks a capability.

@@ -96,6 +96,7 @@ async fn template(admin_url: &str) -> String {
         concat!(
             include_str!("../migrations/0001_init.sql"),
             include_str!("../migrations/0002_metric_arrival.sql"),
+            include_str!("../migrations/0003_open_targets.sql"),
         )
         .as_bytes(),
     )

@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod acting;
+mod document;
 mod lists;
+mod parts;
+mod scale;
 mod sign_in;
 mod unauthorized;

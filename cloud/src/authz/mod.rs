@@ -44,7 +44,8 @@ impl Role {
 }
 
 /// What a request is about to do. Every endpoint names one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Can {
     /// Look at what the scope sees.
     View,
@@ -68,6 +69,47 @@ pub enum Can {
     ManageUsers,
     /// Make and revoke API keys.
     ManageApiKeys,
+}
+
+impl Can {
+    /// All there is.
+    pub const ALL: [Self; 11] = [
+        Self::View,
+        Self::ReadAudit,
+        Self::ManagePartners,
+        Self::ManageOrganizations,
+        Self::ManageSites,
+        Self::Install,
+        Self::ManageDevices,
+        Self::RunTasks,
+        Self::OpenTerminal,
+        Self::ManageUsers,
+        Self::ManageApiKeys,
+    ];
+
+    /// Whether a role at a scope allows it.
+    #[must_use]
+    pub fn by(self, role: Role, scope: &Scope) -> bool {
+        use Can::{
+            Install, ManageApiKeys, ManageDevices, ManageOrganizations, ManagePartners,
+            ManageSites, ManageUsers, OpenTerminal, ReadAudit, RunTasks, View,
+        };
+        let by_role = match role {
+            Role::Admin => true,
+            Role::Technician => match self {
+                View | ReadAudit | ManageSites | Install | ManageDevices | RunTasks
+                | OpenTerminal | ManageApiKeys => true,
+                ManagePartners | ManageOrganizations | ManageUsers => false,
+            },
+            Role::Viewer => matches!(self, View),
+        };
+        let by_scope = match self {
+            ManagePartners => *scope == Scope::Platform,
+            ManageOrganizations => !matches!(scope, Scope::Site(..)),
+            _ => true,
+        };
+        by_role && by_scope
+    }
 }
 
 /// Who is behind a request.
@@ -101,25 +143,7 @@ impl Actor {
     /// Whether it may.
     #[must_use]
     pub fn may(&self, what: Can) -> bool {
-        use Can::{
-            Install, ManageApiKeys, ManageDevices, ManageOrganizations, ManagePartners,
-            ManageSites, ManageUsers, OpenTerminal, ReadAudit, RunTasks, View,
-        };
-        let by_role = match self.role {
-            Role::Admin => true,
-            Role::Technician => match what {
-                View | ReadAudit | ManageSites | Install | ManageDevices | RunTasks
-                | OpenTerminal | ManageApiKeys => true,
-                ManagePartners | ManageOrganizations | ManageUsers => false,
-            },
-            Role::Viewer => matches!(what, View),
-        };
-        let by_scope = match what {
-            ManagePartners => self.scope == Scope::Platform,
-            ManageOrganizations => !matches!(self.scope, Scope::Site(..)),
-            _ => true,
-        };
-        by_role && by_scope
+        what.by(self.role, &self.scope)
     }
 
     /// As it stands in the audit log.

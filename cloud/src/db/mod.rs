@@ -16,7 +16,7 @@ mod tx;
 
 pub use error::DbError;
 pub use migrate::{MigrateError, check_role, missing, run as migrate};
-pub use scope::{Place, Scope};
+pub use scope::{Place, Scope, ScopeKind};
 pub use tx::TenantTx;
 
 use crate::events::Bus;

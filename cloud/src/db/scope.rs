@@ -2,7 +2,22 @@
 
 use serde::{Deserialize, Serialize};
 use unifyit_protocol::ids::{OrganizationId, PartnerId, SiteId};
+use utoipa::ToSchema;
 use uuid::Uuid;
+
+/// Levels of the hierarchy, by their words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ScopeKind {
+    /// Everything.
+    Platform,
+    /// A partner.
+    Partner,
+    /// An organization.
+    Organization,
+    /// A site.
+    Site,
+}
 
 /// A subtree of platform > partner > organization > site. Carries the ids of all
 /// ancestors, like the rows do.

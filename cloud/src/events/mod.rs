@@ -10,9 +10,11 @@
 
 mod bus;
 pub mod socket;
+mod timeline;
 mod watch;
 
 pub use bus::{Bus, LocalBus, Replay, Subscription};
+pub use timeline::{Reference, TimelineItem, TimelineKind};
 pub use watch::{MAX_PER_RELAY, WatchGuard, Watched, Watches};
 
 use crate::db::Place;

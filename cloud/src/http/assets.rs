@@ -1,6 +1,7 @@
 //! The console's files, embedded in the binary.
 //!
-//! Vite puts a hash into the name of every asset, so those are cached for a
+//! The build leaves each text beside its Brotli and gzip form, so nothing is
+//! compressed while somebody waits. Vite puts a hash into the name of every asset, so those are cached for a
 //! year; `index.html` is asked for again each time by its tag. Any other path
 //! without a dot is one of the console's own routes and gets `index.html`.
 
@@ -24,19 +25,41 @@ pub async fn serve(request: Request) -> Response {
     if api || !matches!(*request.method(), Method::GET | Method::HEAD) {
         return Problem::not_found().into_response();
     }
-    match Console::get(path) {
-        Some(file) => answer(&request, path, file),
-        None if path.rsplit('/').next().is_some_and(|last| last.contains('.')) => {
-            Problem::not_found().into_response()
-        }
-        None => match Console::get("index.html") {
-            Some(file) => answer(&request, "index.html", file),
-            None => Problem::not_found().into_response(),
-        },
-    }
+    let answer = match path.rsplit('/').next().unwrap_or_default() {
+        // The packed forms are no files of their own.
+        last if last.ends_with(".br") || last.ends_with(".gz") => None,
+        last if last.contains('.') => file(&request, path),
+        _ => file(&request, "index.html"),
+    };
+    answer.unwrap_or_else(|| Problem::not_found().into_response())
 }
 
-fn answer(request: &Request, path: &str, file: EmbeddedFile) -> Response {
+/// A file in the smallest form that the client takes.
+fn file(request: &Request, path: &str) -> Option<Response> {
+    let takes = |coding: &str| {
+        let asked = request.headers().get_all(header::ACCEPT_ENCODING).iter();
+        asked.filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(',')).any(|item| {
+            let mut parts = item.split(';').map(str::trim);
+            parts.next() == Some(coding) && !parts.any(|p| p == "q=0")
+        })
+    };
+    let packed = [("br", "br"), ("gzip", "gz")]
+        .into_iter()
+        .filter(|(coding, _)| takes(coding))
+        .find_map(|(coding, end)| Some((Some(coding), Console::get(&format!("{path}.{end}"))?)));
+    let (coding, file) = match packed {
+        Some(packed) => packed,
+        None => (None, Console::get(path)?),
+    };
+    Some(answer(request, path, file, coding))
+}
+
+fn answer(
+    request: &Request,
+    path: &str,
+    file: EmbeddedFile,
+    coding: Option<&'static str>,
+) -> Response {
     let tag = format!("\"{}\"", blake3::Hash::from(file.metadata.sha256_hash()).to_hex());
     let cache = if path.starts_with("assets/") {
         "public, max-age=31536000, immutable"
@@ -52,6 +75,10 @@ fn answer(request: &Request, path: &str, file: EmbeddedFile) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type(path)));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
+    headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    if let Some(coding) = coding {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(coding));
+    }
     if let Ok(tag) = HeaderValue::from_str(&tag) {
         headers.insert(header::ETAG, tag);
     }

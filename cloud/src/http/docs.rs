@@ -8,8 +8,8 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use std::sync::Arc;
-use utoipa::openapi::OpenApi;
+use std::{collections::BTreeSet, sync::Arc};
+use utoipa::openapi::{OpenApi, RefOr, Schema, schema::ArrayItems};
 
 const PAGE: &str = include_str!("reference/index.html");
 const SCRIPT: &str = include_str!("reference/reference.js");
@@ -35,6 +35,65 @@ pub fn routes(api: &OpenApi) -> Router<AppState> {
 #[must_use]
 pub fn text(api: &OpenApi) -> String {
     api.to_pretty_json().unwrap_or_default()
+}
+
+/// Marks every field of what is only ever answered as always there. Answers
+/// name all their fields, with null where nothing is known; what clients send
+/// may leave out what has a default.
+pub fn tighten(api: &mut OpenApi) {
+    let Some(components) = api.components.as_mut() else { return };
+    let mut sent = BTreeSet::new();
+    let mut open: Vec<String> = Vec::new();
+    for path in api.paths.paths.values() {
+        let operations = [&path.get, &path.put, &path.post, &path.delete, &path.patch];
+        for body in operations.into_iter().flatten().filter_map(|o| o.request_body.as_ref()) {
+            named(&serde_json::to_value(body).unwrap_or_default(), &mut open);
+        }
+    }
+    while let Some(name) = open.pop() {
+        if let Some(schema) = components.schemas.get(&name).filter(|_| sent.insert(name.clone())) {
+            named(&serde_json::to_value(schema).unwrap_or_default(), &mut open);
+        }
+    }
+    for (name, schema) in &mut components.schemas {
+        if !sent.contains(name) {
+            require(schema);
+        }
+    }
+}
+
+/// Names of the schemas that a piece of the document refers to.
+fn named(value: &serde_json::Value, names: &mut Vec<String>) {
+    match value {
+        serde_json::Value::Object(fields) => {
+            for (key, value) in fields {
+                match value.as_str().and_then(|v| v.strip_prefix("#/components/schemas/")) {
+                    Some(name) if key == "$ref" => names.push(name.to_owned()),
+                    _ => named(value, names),
+                }
+            }
+        }
+        serde_json::Value::Array(items) => items.iter().for_each(|item| named(item, names)),
+        _ => {}
+    }
+}
+
+fn require(schema: &mut RefOr<Schema>) {
+    let RefOr::T(schema) = schema else { return };
+    match schema {
+        Schema::Object(object) => {
+            object.required = object.properties.keys().cloned().collect();
+            object.properties.values_mut().for_each(require);
+        }
+        Schema::Array(array) => {
+            if let ArrayItems::RefOrSchema(items) = &mut array.items {
+                require(items);
+            }
+        }
+        Schema::AllOf(all) => all.items.iter_mut().for_each(require),
+        Schema::OneOf(one) => one.items.iter_mut().for_each(require),
+        _ => {}
+    }
 }
 
 fn typed(media: &'static str, body: impl IntoResponse) -> Response {

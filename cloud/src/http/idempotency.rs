@@ -1,6 +1,9 @@
 //! `Idempotency-Key`: a POST that acts, repeated under the same key, answers
 //! what it answered and acts once.
 //!
+//! An answer that holds a secret is not stored; a repeat is told that the act
+//! has happened, and gets 409 in place of the secret.
+//!
 //! The key is claimed in the acting transaction. Of two racing repeats one
 //! waits for the other's commit at the primary key and then replays its answer;
 //! if the first rolls back, the second acts.
@@ -56,7 +59,8 @@ impl Idempotency {
     /// Claims the key for this request, or returns what was answered before.
     ///
     /// # Errors
-    /// 422 for an unusable key or one that was used for another request.
+    /// 422 for an unusable key or one that was used for another request, 409 when
+    /// the answer held a secret that is told once.
     pub async fn claim(
         &self,
         ctx: &Ctx,
@@ -102,9 +106,22 @@ impl Idempotency {
         }
         let status = status.and_then(|s| u16::try_from(s).ok()).map(StatusCode::from_u16);
         match (status, body) {
+            // An answer that held a secret was stored as the reason why it is not told again.
+            (Some(Ok(StatusCode::CONFLICT)), Some(Value::String(why))) => {
+                Err(Problem::conflict(why))
+            }
             (Some(Ok(status)), Some(body)) => Ok(Some(Replay { status, body })),
             _ => Err(Problem::internal()),
         }
+    }
+
+    /// Stores, in place of an answer that holds a secret, why a repeat is not
+    /// told it again. The act still happens once.
+    ///
+    /// # Errors
+    /// [`Problem`] when it cannot be stored; the act must not be committed then.
+    pub async fn withhold(&self, ctx: &Ctx, tx: &mut TenantTx, why: &str) -> Result<(), Problem> {
+        self.answer(ctx, tx, StatusCode::CONFLICT, &why).await
     }
 
     /// Stores the answer with the act.

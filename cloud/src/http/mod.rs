@@ -12,6 +12,7 @@ pub mod metrics;
 mod origin;
 mod paging;
 mod problem;
+pub mod server;
 
 pub use idempotency::{Idempotency, Replay};
 pub use input::{Body, Path, Query};

@@ -66,6 +66,7 @@ fn probes(place: &Place) -> Vec<Probe> {
         probe("POST", "/partners", Some(json!({"name": "x"})), MayNot),
         probe("GET", "/partners/{id}", None, May),
         probe("GET", "/partners/{id}/organizations", None, May),
+        probe("GET", "/relays", None, May),
         probe("DELETE", "/relays/{id}", None, MayNot),
         probe("GET", "/sites", None, May),
         probe(

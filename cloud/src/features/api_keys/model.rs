@@ -15,8 +15,10 @@ pub(super) struct ApiKeyItem {
     /// Its first characters, to tell keys apart.
     pub hint: String,
     /// Role at its scope.
+    #[schema(value_type = crate::authz::Role)]
     pub role: String,
     /// Kind of scope.
+    #[schema(value_type = crate::db::ScopeKind)]
     pub scope: String,
     /// When it was made.
     #[serde(with = "time::serde::rfc3339")]

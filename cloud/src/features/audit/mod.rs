@@ -2,8 +2,6 @@
 //! connections and tasks. Writing it is [`crate::audit`]'s.
 
 mod api;
-mod model;
 pub mod store;
 
 pub use api::routes;
-pub use model::TimelineItem;

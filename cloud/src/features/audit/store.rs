@@ -1,9 +1,9 @@
 //! SQL of the audit log and of timelines.
 
-use super::TimelineItem;
 use crate::{
     audit::AuditEntry,
     db::TenantTx,
+    events::TimelineItem,
     features::devices::store::DeviceRef,
     http::{Page, PageQuery, Problem},
 };
@@ -83,7 +83,7 @@ pub async fn timeline(
             ORDER BY p.at DESC LIMIT $3) \
            UNION ALL \
            (SELECT t.created_at, 'task', coalesce(nullif(t.name, ''), 'Script'), \
-              CASE WHEN $1::uuid IS NULL THEN t.total || ' devices' \
+              CASE WHEN $1::uuid IS NULL THEN t.total || CASE t.total WHEN 1 THEN ' device' ELSE ' devices' END \
                    ELSE g.status || coalesce(' (exit code ' || g.exit_code || ')', '') || coalesce(': ' || g.reason, '') END, \
               t.created_by, 'task', t.id, nullif(t.name, '') \
             FROM tasks t LEFT JOIN task_targets g ON g.task_id = t.id AND g.device_id = $1 \

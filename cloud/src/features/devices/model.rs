@@ -6,6 +6,20 @@ use time::OffsetDateTime;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+/// How a computer fares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum DeviceState {
+    /// Connected.
+    Online,
+    /// Not connected to its relay.
+    Offline,
+    /// Its site's relay is not connected.
+    Unreachable,
+    /// Put out.
+    Revoked,
+}
+
 /// A computer in a list.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema, sqlx::FromRow)]
 pub struct DeviceItem {
@@ -23,7 +37,8 @@ pub struct DeviceItem {
     pub site_id: Uuid,
     /// Name of its site.
     pub site_name: String,
-    /// `online`, `offline`, `unreachable` (its site is) or `revoked`.
+    /// How it fares.
+    #[schema(value_type = DeviceState)]
     pub state: String,
     /// Since when.
     #[serde(with = "time::serde::rfc3339")]

@@ -47,8 +47,17 @@ pub struct Sort {
     field: &'static str,
     expression: &'static str,
     sql_type: &'static str,
-    join: bool,
+    join: Join,
     descending: bool,
+}
+
+/// The one table besides `devices` that an order needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Join {
+    None,
+    Relay,
+    Site,
+    Organization,
 }
 
 /// Effective state; needs the relay's row as `r`.
@@ -70,32 +79,43 @@ impl Sort {
             descending,
         };
         Ok(match field {
-            "name" => sort("name", "d.name_key", "text COLLATE \"C\"", false),
-            "hostname" => {
-                sort("hostname", "lower(d.hostname) COLLATE \"C\"", "text COLLATE \"C\"", false)
-            }
-            "last_seen" => sort("last_seen", SEEN, "timestamptz", false),
-            "state" => sort("state", STATE, "text", true),
+            "name" => sort("name", "d.name_key", "text COLLATE \"C\"", Join::None),
+            "hostname" => sort(
+                "hostname",
+                "lower(d.hostname) COLLATE \"C\"",
+                "text COLLATE \"C\"",
+                Join::None,
+            ),
+            "last_seen" => sort("last_seen", SEEN, "timestamptz", Join::None),
+            "state" => sort("state", STATE, "text", Join::Relay),
             "os_name" | "os" => {
-                sort("os_name", "d.os_name COLLATE \"C\"", "text COLLATE \"C\"", false)
+                sort("os_name", "d.os_name COLLATE \"C\"", "text COLLATE \"C\"", Join::None)
             }
-            "organization_name" | "organization" => {
-                sort("organization_name", "lower(o.name) COLLATE \"C\"", "text COLLATE \"C\"", true)
-            }
+            "organization_name" | "organization" => sort(
+                "organization_name",
+                "lower(o.name) COLLATE \"C\"",
+                "text COLLATE \"C\"",
+                Join::Organization,
+            ),
             "site_name" | "site" => {
-                sort("site_name", "lower(s.name) COLLATE \"C\"", "text COLLATE \"C\"", true)
+                sort("site_name", "lower(s.name) COLLATE \"C\"", "text COLLATE \"C\"", Join::Site)
             }
-            "cpu_pct" | "cpu" => sort("cpu_pct", "coalesce(d.cpu_pct, -1)", "real", false),
+            "cpu_pct" | "cpu" => sort("cpu_pct", "coalesce(d.cpu_pct, -1)", "real", Join::None),
             "memory_pct" | "memory" => {
-                sort("memory_pct", "coalesce(d.memory_pct, -1)", "real", false)
+                sort("memory_pct", "coalesce(d.memory_pct, -1)", "real", Join::None)
             }
-            "disk_pct" | "disk" => sort("disk_pct", "coalesce(d.disk_pct, -1)", "real", false),
-            "agent_version" => {
-                sort("agent_version", "d.agent_version COLLATE \"C\"", "text COLLATE \"C\"", false)
+            "disk_pct" | "disk" => sort("disk_pct", "coalesce(d.disk_pct, -1)", "real", Join::None),
+            "agent_version" => sort(
+                "agent_version",
+                "d.agent_version COLLATE \"C\"",
+                "text COLLATE \"C\"",
+                Join::None,
+            ),
+            "address" => {
+                sort("address", "d.address COLLATE \"C\"", "text COLLATE \"C\"", Join::None)
             }
-            "address" => sort("address", "d.address COLLATE \"C\"", "text COLLATE \"C\"", false),
-            "arch" => sort("arch", "d.arch COLLATE \"C\"", "text COLLATE \"C\"", false),
-            "enrolled_at" => sort("enrolled_at", "d.enrolled_at", "timestamptz", false),
+            "arch" => sort("arch", "d.arch COLLATE \"C\"", "text COLLATE \"C\"", Join::None),
+            "enrolled_at" => sort("enrolled_at", "d.enrolled_at", "timestamptz", Join::None),
             _ => {
                 return Err(Problem::invalid(
                     "Devices can be sorted by name, hostname, last_seen, state, os_name, organization_name, site_name, \
@@ -106,20 +126,14 @@ impl Sort {
     }
 }
 
-/// A filter that a facet leaves out of its own count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Facet {
-    State,
-    Os,
-    Site,
-}
-
 /// A checked query.
 #[derive(Debug, Clone)]
 pub(super) struct Checked {
     pub(super) limit: i64,
     sort: Sort,
     after: Option<(String, Uuid)>,
+    /// How many match, as the first page counted it.
+    pub(super) counted: Option<i64>,
     words: Vec<String>,
     organization: Option<Uuid>,
     sites: Vec<Uuid>,
@@ -150,7 +164,7 @@ impl DeviceQuery {
         }
         let sort = Sort::parse(self.sort.as_deref())?;
         let after = self.cursor.as_deref().filter(|c| !c.is_empty());
-        let after: Option<(String, String, Uuid)> = after.map(from_cursor).transpose()?;
+        let after: Option<(String, String, Uuid, i64)> = after.map(from_cursor).transpose()?;
         if after.as_ref().is_some_and(|(field, ..)| field != sort.field) {
             return Err(Problem::malformed(
                 "The cursor belongs to another order. Start again without a cursor.",
@@ -159,7 +173,8 @@ impl DeviceQuery {
         Ok(Checked {
             limit: crate::http::PageQuery { limit: self.limit, cursor: None }.limit(),
             sort,
-            after: after.map(|(_, key, id)| (key, id)),
+            counted: after.as_ref().map(|(.., total)| *total),
+            after: after.map(|(_, key, id, _)| (key, id)),
             words: q.to_lowercase().split_whitespace().map(str::to_owned).collect(),
             organization: self.organization_id,
             sites: sites.map_err(|_| Problem::invalid("site_id must be ids of sites."))?,
@@ -172,18 +187,16 @@ impl DeviceQuery {
 
 impl Checked {
     /// Whether the condition needs the relay's row.
-    fn needs_relay(&self, but: Option<Facet>) -> bool {
-        !self.states.is_empty()
-            && but != Some(Facet::State)
-            && self.states.iter().any(|s| s != "revoked")
+    fn needs_relay(&self) -> bool {
+        self.states.iter().any(|s| s != "revoked")
     }
 
-    fn condition(
-        &self,
-        query: &mut QueryBuilder<Postgres>,
-        scope: Option<&Scope>,
-        but: Option<Facet>,
-    ) {
+    fn with_revoked(&self) -> bool {
+        self.states.iter().any(|s| s == "revoked")
+    }
+
+    /// What holds for a list and for all of its facets.
+    fn common(&self, query: &mut QueryBuilder<Postgres>, scope: Option<&Scope>) {
         query.push(" WHERE true");
         if let Some(place) = scope.map(Scope::place) {
             let own = [
@@ -200,39 +213,8 @@ impl Checked {
         if let Some(id) = self.organization {
             query.push(" AND d.organization_id = ").push_bind(id);
         }
-        match self.sites.as_slice() {
-            _ if but == Some(Facet::Site) => {}
-            [] => {}
-            [id] => {
-                query.push(" AND d.site_id = ").push_bind(*id);
-            }
-            ids => {
-                query.push(" AND d.site_id = ANY(").push_bind(ids.to_vec()).push(")");
-            }
-        }
-        let revoked = self.states.iter().any(|s| s == "revoked");
-        if but == Some(Facet::State) || !revoked {
+        if !self.with_revoked() {
             query.push(" AND d.revoked_at IS NULL");
-        }
-        if !self.states.is_empty() && but != Some(Facet::State) {
-            if self.needs_relay(but) {
-                query
-                    .push(" AND ")
-                    .push(STATE)
-                    .push(" = ANY(")
-                    .push_bind(self.states.clone())
-                    .push(")");
-            } else {
-                query.push(" AND d.revoked_at IS NOT NULL");
-            }
-        }
-        if !self.systems.is_empty() && but != Some(Facet::Os) {
-            query
-                .push(" AND (d.os_name = ANY(")
-                .push_bind(self.systems.clone())
-                .push(") OR d.os_family = ANY(")
-                .push_bind(self.systems.clone())
-                .push("))");
         }
         if let Some(tag) = &self.tag {
             query.push(" AND ").push_bind(tag.clone()).push(" = ANY(d.tags)");
@@ -242,20 +224,44 @@ impl Checked {
         }
     }
 
+    fn condition(&self, query: &mut QueryBuilder<Postgres>, scope: Option<&Scope>) {
+        self.common(query, scope);
+        match self.sites.as_slice() {
+            [] => {}
+            [id] => {
+                query.push(" AND d.site_id = ").push_bind(*id);
+            }
+            ids => {
+                query.push(" AND d.site_id = ANY(").push_bind(ids.to_vec()).push(")");
+            }
+        }
+        if self.needs_relay() {
+            query.push(" AND ").push(STATE).push(" = ANY(");
+            query.push_bind(self.states.clone()).push(")");
+        } else if !self.states.is_empty() {
+            query.push(" AND d.revoked_at IS NOT NULL");
+        }
+        if !self.systems.is_empty() {
+            query.push(" AND (d.os_name = ANY(").push_bind(self.systems.clone());
+            query.push(") OR d.os_family = ANY(").push_bind(self.systems.clone()).push("))");
+        }
+    }
+
     /// Ids and sort values of the page, plus one.
     pub(super) fn page(&self, scope: Option<&Scope>) -> QueryBuilder<Postgres> {
         let Sort { expression, sql_type, join, descending, .. } = self.sort;
-        let mut query = QueryBuilder::new("SELECT d.id, (");
-        query.push(expression).push(")::text AS sort_key FROM devices d");
-        if join || self.needs_relay(None) {
+        // Only the page's own values become text, not those of every row sorted.
+        let mut query = QueryBuilder::new("SELECT id, sort_key::text FROM (SELECT d.id, ");
+        query.push(expression).push(" AS sort_key FROM devices d");
+        if join == Join::Relay || self.needs_relay() {
             query.push(JOIN_RELAY);
         }
-        if join {
-            query.push(
-                " JOIN sites s ON s.id = d.site_id JOIN organizations o ON o.id = d.organization_id",
-            );
-        }
-        self.condition(&mut query, scope, None);
+        query.push(match join {
+            Join::Site => " JOIN sites s ON s.id = d.site_id",
+            Join::Organization => " JOIN organizations o ON o.id = d.organization_id",
+            Join::None | Join::Relay => "",
+        });
+        self.condition(&mut query, scope);
         let direction = if descending { " DESC" } else { "" };
         if let Some((key, id)) = &self.after {
             query
@@ -273,38 +279,61 @@ impl Checked {
         }
         query.push(" ORDER BY ").push(expression).push(direction);
         query.push(", d.id").push(direction).push(" LIMIT ").push_bind(self.limit + 1);
+        query.push(") page");
         query
     }
 
-    /// How many match.
+    /// How many match, when the pages before have not counted it.
     pub(super) fn total(&self, scope: Option<&Scope>) -> QueryBuilder<Postgres> {
         let mut query = QueryBuilder::new("SELECT count(*) FROM devices d");
-        if self.needs_relay(None) {
+        if self.needs_relay() {
             query.push(JOIN_RELAY);
         }
-        self.condition(&mut query, scope, None);
+        self.condition(&mut query, scope);
         query
     }
 
-    /// How many match by each value of a facet.
-    pub(super) fn facet(&self, scope: Option<&Scope>, facet: Facet) -> QueryBuilder<Postgres> {
-        let mut query = QueryBuilder::new("SELECT ");
-        query.push(match facet {
-            Facet::State => STATE,
-            Facet::Os => "d.os_name",
-            Facet::Site => "d.site_id::text",
-        });
-        query.push(" AS value, count(*) AS count FROM devices d");
-        if facet == Facet::State || self.needs_relay(Some(facet)) {
-            query.push(JOIN_RELAY);
-        }
-        self.condition(&mut query, scope, Some(facet));
-        query.push(" GROUP BY 1 ORDER BY 2 DESC LIMIT 1000");
+    /// How many match by each value of each facet, leaving out the facet's own
+    /// filter. The computers are read once and counted by what all facets
+    /// need; those few counts are then added up for each.
+    pub(super) fn facets(&self, scope: Option<&Scope>) -> QueryBuilder<Postgres> {
+        // What no filter asks for is not counted by: each key costs time a row.
+        let mut query = QueryBuilder::new(
+            "WITH counted AS MATERIALIZED ( \
+                 SELECT d.site_id, d.os_name, d.online, count(*) AS n, ",
+        );
+        query.push(if self.systems.is_empty() { "''::text" } else { "d.os_family" });
+        query.push(" AS os_family, ");
+        query.push(if self.with_revoked() { "d.revoked_at IS NOT NULL" } else { "false" });
+        query.push(" AS revoked FROM devices d");
+        self.common(&mut query, scope);
+        query.push(
+            " GROUP BY 1, 2, 3, 5, 6), \
+             judged AS (SELECT c.*, CASE WHEN c.revoked THEN 'revoked' WHEN r.online IS NOT TRUE THEN 'unreachable' \
+                 WHEN c.online THEN 'online' ELSE 'offline' END AS state \
+                 FROM counted c LEFT JOIN relays r ON r.site_id = c.site_id AND r.revoked_at IS NULL), \
+             asked AS (SELECT j.*, cardinality(",
+        );
+        query.push_bind(self.states.clone()).push("::text[]) = 0 OR j.state = ANY(");
+        query.push_bind(self.states.clone()).push(") AS in_state, cardinality(");
+        query.push_bind(self.systems.clone()).push("::text[]) = 0 OR j.os_name = ANY(");
+        query.push_bind(self.systems.clone()).push(") OR j.os_family = ANY(");
+        query.push_bind(self.systems.clone()).push(") AS in_os, cardinality(");
+        query.push_bind(self.sites.clone()).push("::uuid[]) = 0 OR j.site_id = ANY(");
+        query.push_bind(self.sites.clone()).push(
+            ") AS in_site FROM judged j) \
+             SELECT CASE WHEN grouping(state) = 0 THEN 'state' WHEN grouping(os_name) = 0 THEN 'os' ELSE 'site' END, \
+                 coalesce(state, os_name, site_id::text), \
+                 (CASE WHEN grouping(state) = 0 THEN sum(n) FILTER (WHERE in_os AND in_site AND NOT revoked) \
+                     WHEN grouping(os_name) = 0 THEN sum(n) FILTER (WHERE in_state AND in_site) \
+                     ELSE sum(n) FILTER (WHERE in_state AND in_os) END)::int8 AS n \
+             FROM asked GROUP BY GROUPING SETS ((state), (os_name), (site_id)) ORDER BY n DESC NULLS LAST",
+        );
         query
     }
 
-    /// The cursor after a row.
-    pub(super) fn cursor(&self, key: &str, id: Uuid) -> String {
-        cursor(&(self.sort.field, key, id))
+    /// The cursor after a row. It carries the count, so that a list is counted once.
+    pub(super) fn cursor(&self, key: &str, id: Uuid, total: i64) -> String {
+        cursor(&(self.sort.field, key, id, total))
     }
 }

@@ -3,17 +3,20 @@
 use super::{
     DeviceItem, Facets, Latest,
     model::DevicePage,
-    query::{Checked, Facet, JOIN_RELAY, STATE},
+    query::{Checked, JOIN_RELAY, STATE},
 };
 use crate::{
     db::{DbError, Place, TenantTx},
     http::Problem,
 };
 use sqlx::{Postgres, QueryBuilder, types::Json};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use time::OffsetDateTime;
 use unifyit_protocol::ids::{DeviceId, OrganizationId, PartnerId, SiteId};
 use uuid::Uuid;
+
+/// Most values told of one facet.
+const MAX_VALUES: usize = 1000;
 
 fn select() -> QueryBuilder<Postgres> {
     let mut query = QueryBuilder::new(
@@ -52,11 +55,16 @@ pub(super) async fn list(tx: &mut TenantTx, query: &Checked) -> Result<DevicePag
     let scope = tx.scope().copied();
     let mut keys: Vec<(Uuid, String)> =
         query.page(scope.as_ref()).build_query_as().fetch_all(&mut **tx).await?;
-    let total: i64 = query.total(scope.as_ref()).build_query_scalar().fetch_one(&mut **tx).await?;
     let limit = usize::try_from(query.limit).unwrap_or_default();
     let more = keys.len() > limit;
+    let total = match query.counted {
+        Some(total) => total,
+        // All that match are at hand.
+        None if !more => i64::try_from(keys.len()).unwrap_or(i64::MAX),
+        None => query.total(scope.as_ref()).build_query_scalar().fetch_one(&mut **tx).await?,
+    };
     keys.truncate(limit);
-    let next_cursor = keys.last().filter(|_| more).map(|(id, key)| query.cursor(key, *id));
+    let next_cursor = keys.last().filter(|_| more).map(|(id, key)| query.cursor(key, *id, total));
     let ids: Vec<DeviceId> = keys.iter().map(|(id, _)| DeviceId(*id)).collect();
     Ok(DevicePage { items: items(tx, &ids).await?, next_cursor, total })
 }
@@ -64,15 +72,22 @@ pub(super) async fn list(tx: &mut TenantTx, query: &Checked) -> Result<DevicePag
 /// Counts by what a filter could ask.
 pub(super) async fn facets(tx: &mut TenantTx, query: &Checked) -> Result<Facets, DbError> {
     let scope = tx.scope().copied();
-    let mut counts = Vec::with_capacity(3);
-    for facet in [Facet::State, Facet::Os, Facet::Site] {
-        let rows: Vec<(String, i64)> =
-            query.facet(scope.as_ref(), facet).build_query_as().fetch_all(&mut **tx).await?;
-        counts.push(rows.into_iter().collect::<BTreeMap<_, _>>());
+    let rows: Vec<(String, String, Option<i64>)> =
+        query.facets(scope.as_ref()).build_query_as().fetch_all(&mut **tx).await?;
+    let mut facets = Facets::default();
+    // Largest first: where there are too many values, the smallest are left out.
+    for (facet, value, count) in rows {
+        let Some(count) = count.filter(|n| *n > 0) else { continue };
+        let values = match facet.as_str() {
+            "state" => &mut facets.state,
+            "os" => &mut facets.os,
+            _ => &mut facets.site,
+        };
+        if values.len() < MAX_VALUES {
+            values.insert(value, count);
+        }
     }
-    let mut counts = counts.into_iter();
-    let mut next = || counts.next().unwrap_or_default();
-    Ok(Facets { state: next(), os: next(), site: next() })
+    Ok(facets)
 }
 
 /// Where a device stands and what it is called; the proof that it is visible.
@@ -170,18 +185,6 @@ pub(super) async fn revoke(tx: &mut TenantTx, id: DeviceId) -> Result<(), DbErro
         .execute(&mut **tx)
         .await?;
     Ok(())
-}
-
-/// How many devices are in each state.
-///
-/// # Errors
-/// [`DbError`].
-pub async fn count_by_state(tx: &mut TenantTx) -> Result<BTreeMap<String, i64>, DbError> {
-    let mut query = QueryBuilder::<Postgres>::new("SELECT ");
-    query.push(STATE).push(", count(*) FROM devices d").push(JOIN_RELAY);
-    query.push(" WHERE d.revoked_at IS NULL GROUP BY 1");
-    let rows: Vec<(String, i64)> = query.build_query_as().fetch_all(&mut **tx).await?;
-    Ok(rows.into_iter().collect())
 }
 
 /// Devices whose fullest disk is at least so full, fullest first.

@@ -1,6 +1,10 @@
 //! Samples on their way to who watches, and the tables that name their columns.
 
-use super::{ingest::scaled, store};
+use super::{
+    ingest::scaled,
+    model::{SampleEvent, SampleValue},
+    store,
+};
 use crate::{
     db::{Db, DbError, TenantTx},
     events::{Audience, Kind, NewEvent, Watches},
@@ -8,7 +12,6 @@ use crate::{
     link::{RelayIdentity, from_ms},
 };
 use lru::LruCache;
-use serde_json::{Value, json};
 use std::{
     collections::HashMap,
     num::NonZeroUsize,
@@ -127,21 +130,20 @@ impl LiveSamples {
         table: &SeriesTable,
         sample: &Sample,
     ) {
-        let values: Vec<Value> = table
+        let values = table
             .series
             .iter()
             .zip(&sample.values)
             .filter_map(|(series, raw)| {
-                Some(json!({
-                    "name": line(&series.name, 64),
-                    "label": line(&series.label, 256),
-                    "unit": line(&series.unit, 32),
-                    "value": scaled((*raw)?, series.scale),
-                }))
+                Some(SampleValue {
+                    name: line(&series.name, 64),
+                    label: line(&series.label, 256),
+                    unit: line(&series.unit, 32),
+                    value: scaled((*raw)?, series.scale),
+                })
             })
             .collect();
-        let at = from_ms(sample.at_ms).format(&time::format_description::well_known::Rfc3339);
-        let data = json!({ "device_id": device, "at": at.unwrap_or_default(), "values": values });
+        let data = SampleEvent { device_id: device, at: from_ms(sample.at_ms), values };
         let event =
             NewEvent::watched(Kind::DeviceSample, relay.place(), Audience::Device(device), data);
         self.db.bus().publish(Arc::new(event.numbered(None, OffsetDateTime::now_utc())));

@@ -22,7 +22,7 @@ mod store;
 
 pub use api::routes;
 pub use ingest::MetricsIngest;
-pub use model::MetricsBody;
+pub use model::{MetricsBody, SampleEvent, SampleValue};
 
 #[cfg(test)]
 pub(super) use api::measured_for_test;

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
+use unifyit_protocol::ids::DeviceId;
 use utoipa::ToSchema;
 
 /// Measurements over a range, in steps.
@@ -53,4 +54,30 @@ pub struct GapBody {
     pub to: OffsetDateTime,
     /// Why, in one sentence.
     pub reason: String,
+}
+
+/// `device.sample` on the events socket, for whoever watches the device.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SampleEvent {
+    /// The device.
+    #[schema(value_type = Uuid)]
+    pub device_id: DeviceId,
+    /// When it was measured, by the device's clock.
+    #[serde(with = "time::serde::rfc3339")]
+    pub at: OffsetDateTime,
+    /// What was measured.
+    pub values: Vec<SampleValue>,
+}
+
+/// One value of a sample.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SampleValue {
+    /// What was measured.
+    pub name: String,
+    /// Which of several.
+    pub label: String,
+    /// Unit.
+    pub unit: String,
+    /// Value.
+    pub value: f64,
 }

@@ -16,6 +16,8 @@ use uuid::Uuid;
 pub(super) struct StoredBlock {
     pub(super) series_hash: i64,
     pub(super) block: Vec<u8>,
+    /// Whether it is a long packed block, or a rollup as it came.
+    pub(super) packed: bool,
 }
 
 /// Keeps a device's table of columns.
@@ -148,34 +150,22 @@ pub(super) async fn keep_newest(
     Ok(())
 }
 
-/// Packed blocks of a device that touch a range of minutes, oldest first.
-pub(super) async fn packed(
+/// Rollups of a device that touch a range of minutes: packed blocks, oldest first,
+/// then those that are as they came, in the order of their arrival.
+pub(super) async fn blocks(
     tx: &mut TenantTx,
     device: &DeviceRef,
     first: u64,
     end: u64,
 ) -> Result<Vec<StoredBlock>, DbError> {
     Ok(sqlx::query_as(
-        "SELECT series_hash, block FROM metric_blocks \
-         WHERE device_id = $1 AND last_minute >= $2 AND first_minute < $3 ORDER BY first_minute",
-    )
-    .bind(device.id)
-    .bind(minute(first))
-    .bind(minute(end))
-    .fetch_all(&mut **tx)
-    .await?)
-}
-
-/// Rollups as they came that touch a range of minutes, in the order of arrival.
-pub(super) async fn recent(
-    tx: &mut TenantTx,
-    device: &DeviceRef,
-    first: u64,
-    end: u64,
-) -> Result<Vec<StoredBlock>, DbError> {
-    Ok(sqlx::query_as(
-        "SELECT series_hash, block FROM metric_recent \
-         WHERE device_id = $1 AND last_minute >= $2 AND first_minute < $3 ORDER BY arrived",
+        "SELECT series_hash, block, packed FROM ( \
+             SELECT series_hash, block, true AS packed, first_minute AS place FROM metric_blocks \
+             WHERE device_id = $1 AND last_minute >= $2 AND first_minute < $3 \
+             UNION ALL \
+             SELECT series_hash, block, false, arrived FROM metric_recent \
+             WHERE device_id = $1 AND last_minute >= $2 AND first_minute < $3) b \
+         ORDER BY packed DESC, place",
     )
     .bind(device.id)
     .bind(minute(first))

@@ -1,6 +1,6 @@
 //! What the overview looks like from outside.
 
-use crate::features::audit::TimelineItem;
+use crate::events::TimelineItem;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
@@ -49,10 +49,23 @@ pub(super) struct SiteCounts {
     pub total: i64,
 }
 
+/// How bad something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Severity {
+    /// Somebody is needed at once.
+    Critical,
+    /// Somebody should look.
+    Warning,
+    /// Good to know.
+    Info,
+}
+
 /// Something that needs somebody.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub(super) struct Attention {
-    /// `critical`, `warning` or `info`.
+    /// How bad.
+    #[schema(value_type = Severity)]
     pub severity: String,
     /// `site_unreachable`, `site_degraded`, `disk_full`.
     pub kind: String,

@@ -1,9 +1,9 @@
 //! Pure decisions: what needs somebody.
 
-use super::model::{Attention, AttentionRef, SiteCounts};
+use super::model::{Attention, AttentionRef, DeviceCounts, SiteCounts};
 use crate::features::{
     devices::DeviceItem,
-    sites::{Site, SiteState},
+    sites::{Site, SiteDevices, SiteState},
 };
 
 /// Most points shown.
@@ -26,6 +26,23 @@ pub(super) fn counts(sites: &[Site]) -> SiteCounts {
     counts
 }
 
+/// Devices by state: behind a relay that is away, all are unreachable.
+pub(super) fn devices(sites: &[Site]) -> DeviceCounts {
+    let mut counts = DeviceCounts::default();
+    for site in sites {
+        let SiteDevices { total, online } = site.devices;
+        counts.total += total;
+        match site.state {
+            SiteState::Healthy | SiteState::Degraded => {
+                counts.online += online;
+                counts.offline += total - online;
+            }
+            SiteState::Unreachable | SiteState::NoRelay => counts.unreachable += total,
+        }
+    }
+    counts
+}
+
 /// Sites and full disks that need somebody, worst and oldest first.
 pub(super) fn attention(sites: &[Site], full: Vec<DeviceItem>) -> Vec<Attention> {
     let mut points: Vec<Attention> = sites.iter().filter_map(of_site).collect();
@@ -42,10 +59,13 @@ fn of_site(site: &Site) -> Option<Attention> {
             "critical",
             "site_unreachable",
             format!("{} cannot be reached", site.name),
-            format!(
-                "Its relay is not connected. The {} computers there keep working under their policies.",
-                site.devices.total
-            ),
+            match site.devices.total {
+                0 => "Its relay is not connected. No computer has joined there yet.".to_owned(),
+                1 => "Its relay is not connected. The computer there keeps working under its policies.".to_owned(),
+                n => format!(
+                    "Its relay is not connected. The {n} computers there keep working under their policies."
+                ),
+            },
         ),
         SiteState::Degraded => (
             "warning",

@@ -72,6 +72,12 @@ pub struct RelayBody {
     pub cache_served_bytes: u64,
     /// Package cache: bytes fetched today.
     pub cache_fetched_bytes: u64,
+    /// Package cache: requests answered from what was kept, today.
+    pub cache_hits: u64,
+    /// Package cache: requests that had to fetch, today.
+    pub cache_misses: u64,
+    /// Package cache: files still to be fetched ahead of need.
+    pub cache_ahead_files: u64,
 }
 
 /// Devices of a site, counted.
@@ -145,6 +151,9 @@ impl SiteRow {
             cache_bytes: status.cache_bytes,
             cache_served_bytes: status.cache_served_bytes,
             cache_fetched_bytes: status.cache_fetched_bytes,
+            cache_hits: status.cache_hits,
+            cache_misses: status.cache_misses,
+            cache_ahead_files: status.cache_ahead_files,
         });
         Site {
             id: self.id,
@@ -172,7 +181,8 @@ impl SiteRow {
 pub(super) struct InstallTokenItem {
     /// Identity.
     pub id: Uuid,
-    /// `relay` or `agent`.
+    /// Who it lets in.
+    #[schema(value_type = super::api::TokenKindBody)]
     pub kind: String,
     /// How many may join with it.
     pub uses: i32,
@@ -196,7 +206,8 @@ pub(super) struct InstallTokenItem {
 pub(super) struct NewInstallToken {
     /// Identity.
     pub id: Uuid,
-    /// `relay` or `agent`.
+    /// Who it lets in.
+    #[schema(value_type = super::api::TokenKindBody)]
     pub kind: String,
     /// The token's text.
     pub token: String,

@@ -9,17 +9,29 @@ use sqlx::{Postgres, QueryBuilder};
 use unifyit_protocol::ids::{OrganizationId, PartnerId, RelayId, SiteId};
 use uuid::Uuid;
 
-const SELECT: &str = "SELECT s.id, s.partner_id, s.organization_id, s.name, s.created_at, \
+const COLUMNS: &str = "SELECT s.id, s.partner_id, s.organization_id, s.name, s.created_at, \
     o.name AS organization_name, c.collect_every_s, c.inventory_every_s, \
-    n.total AS devices_total, n.online AS devices_online, \
+    coalesce(n.total, 0) AS devices_total, coalesce(n.online, 0) AS devices_online, \
     r.id AS relay_id, r.hostname, r.version, r.peer_id, r.online AS relay_online, r.state_since, \
     r.last_contact, r.connected_since, r.status \
     FROM sites s JOIN organizations o ON o.id = s.organization_id \
     JOIN site_configs c ON c.site_id = s.id \
-    LEFT JOIN relays r ON r.site_id = s.id AND r.revoked_at IS NULL \
-    CROSS JOIN LATERAL (SELECT count(*) AS total, count(*) FILTER (WHERE d.online) AS online \
-        FROM devices d WHERE d.site_id = s.id AND d.revoked_at IS NULL) n \
+    LEFT JOIN relays r ON r.site_id = s.id AND r.revoked_at IS NULL ";
+/// Counts the devices of each site by the index: for one site or a page of them.
+const COUNTED_EACH: &str = "CROSS JOIN LATERAL (SELECT count(*) AS total, \
+    count(*) FILTER (WHERE d.online) AS online \
+    FROM devices d WHERE d.site_id = s.id AND d.revoked_at IS NULL) n WHERE s.deleted_at IS NULL";
+/// Counts all devices in one go: for every site at once.
+const COUNTED_ALL: &str = "LEFT JOIN (SELECT d.site_id, count(*) AS total, \
+    count(*) FILTER (WHERE d.online) AS online \
+    FROM devices d WHERE d.revoked_at IS NULL GROUP BY d.site_id) n ON n.site_id = s.id \
     WHERE s.deleted_at IS NULL";
+
+fn select(counted: &str) -> QueryBuilder<Postgres> {
+    let mut query = QueryBuilder::new(COLUMNS);
+    query.push(counted);
+    query
+}
 
 /// Sites in order of their names.
 ///
@@ -30,10 +42,28 @@ pub async fn list(
     organization: Option<OrganizationId>,
     page: &PageQuery,
 ) -> Result<Page<Site>, Problem> {
-    let mut query = QueryBuilder::<Postgres>::new(SELECT);
+    let mut query = select(COUNTED_EACH);
     if let Some(organization) = organization {
         query.push(" AND s.organization_id = ").push_bind(organization.0);
     }
+    page_of(tx, query, page).await
+}
+
+/// Sites that have a relay, in order of their names.
+///
+/// # Errors
+/// 400 for a bad cursor, or the database's.
+pub async fn with_relay(tx: &mut TenantTx, page: &PageQuery) -> Result<Page<Site>, Problem> {
+    let mut query = select(COUNTED_EACH);
+    query.push(" AND r.id IS NOT NULL");
+    page_of(tx, query, page).await
+}
+
+async fn page_of(
+    tx: &mut TenantTx,
+    mut query: QueryBuilder<Postgres>,
+    page: &PageQuery,
+) -> Result<Page<Site>, Problem> {
     if let Some((name, id)) = page.after::<(String, Uuid)>()? {
         query.push(" AND (s.name, s.id) > (").push_bind(name).push(", ").push_bind(id).push(")");
     }
@@ -48,7 +78,7 @@ pub async fn list(
 /// # Errors
 /// [`DbError`].
 pub async fn all(tx: &mut TenantTx) -> Result<Vec<Site>, DbError> {
-    let mut query = QueryBuilder::<Postgres>::new(SELECT);
+    let mut query = select(COUNTED_ALL);
     query.push(" ORDER BY s.name, s.id LIMIT 10000");
     let rows: Vec<SiteRow> = query.build_query_as().fetch_all(&mut **tx).await?;
     Ok(rows.into_iter().map(SiteRow::into_site).collect())
@@ -59,7 +89,7 @@ pub async fn all(tx: &mut TenantTx) -> Result<Vec<Site>, DbError> {
 /// # Errors
 /// [`DbError`].
 pub async fn get(tx: &mut TenantTx, id: SiteId) -> Result<Option<(Site, Place)>, DbError> {
-    let mut query = QueryBuilder::<Postgres>::new(SELECT);
+    let mut query = select(COUNTED_EACH);
     query.push(" AND s.id = ").push_bind(id.0);
     let row: Option<SiteRow> = query.build_query_as().fetch_optional(&mut **tx).await?;
     Ok(row.map(|row| {

@@ -3,6 +3,7 @@
 use super::{
     TaskTicker,
     live::LiveOutput,
+    model::TargetEvent,
     progress::{self, Step},
     rules::{self, MAX_OUTPUT},
     ticker::Marks,
@@ -13,7 +14,6 @@ use crate::{
     features::relays::line,
     link::{ApplyError, RelayIdentity, from_ms},
 };
-use serde_json::json;
 use sqlx::{Row, postgres::PgRow};
 use std::collections::BTreeSet;
 use unifyit_protocol::{
@@ -21,7 +21,6 @@ use unifyit_protocol::{
     link::{DeviceOutput, Progress},
     outcome::{OutputChunk, Stream},
 };
-use uuid::Uuid;
 
 /// Longest piece of output accepted, in bytes.
 const MAX_PIECE: usize = 256 * 1024;
@@ -166,14 +165,14 @@ impl TasksIngest {
 
 /// Tells browsers of a target as it stands.
 fn emit(tx: &mut TenantTx, relay: &RelayIdentity, row: &PgRow) -> Result<(), ApplyError> {
-    let data = json!({
-        "task_id": row.try_get::<Uuid, _>("task_id")?,
-        "device_id": row.try_get::<Uuid, _>("device_id")?,
-        "status": row.try_get::<&str, _>("status")?,
-        "exit_code": row.try_get::<Option<i32>, _>("exit_code")?,
-        "reason": row.try_get::<Option<&str>, _>("reason")?,
-        "output_len": row.try_get::<i64, _>("output_len")?,
-    });
+    let data = TargetEvent {
+        task_id: row.try_get("task_id")?,
+        device_id: row.try_get("device_id")?,
+        status: row.try_get("status")?,
+        exit_code: row.try_get("exit_code")?,
+        reason: row.try_get("reason")?,
+        output_len: row.try_get("output_len")?,
+    };
     tx.emit(NewEvent::passing(Kind::TaskTarget, relay.place(), data));
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Output on its way to who watches, before its durable copy is stored.
 
+use super::model::OutputEvent;
 use crate::{
     db::{Db, DbError},
     events::{Audience, Kind, NewEvent, Watches},
@@ -7,7 +8,6 @@ use crate::{
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use lru::LruCache;
-use serde_json::json;
 use std::{
     num::NonZeroUsize,
     sync::{Arc, Mutex, PoisonError},
@@ -98,13 +98,16 @@ impl LiveOutput {
         if !self.watches.task(task) {
             return;
         }
-        let data = json!({
-            "task_id": task,
-            "device_id": device,
-            "offset": chunk.offset,
-            "stream": match chunk.stream { Stream::Stdout => "stdout", Stream::Stderr => "stderr" },
-            "data_b64": STANDARD.encode(&chunk.data),
-        });
+        let data = OutputEvent {
+            task_id: task,
+            device_id: device,
+            offset: chunk.offset,
+            stream: match chunk.stream {
+                Stream::Stdout => "stdout",
+                Stream::Stderr => "stderr",
+            },
+            data_b64: STANDARD.encode(&chunk.data),
+        };
         let event = NewEvent::watched(Kind::TaskOutput, relay.place(), Audience::Task(task), data);
         self.db.bus().publish(Arc::new(event.numbered(None, OffsetDateTime::now_utc())));
     }

@@ -25,10 +25,11 @@ mod ticker;
 pub use api::routes;
 pub use ingest::TasksIngest;
 pub use model::{
-    ActionInput, DeviceTask, GroupBody, Groups, InterpreterInput, ScriptInput, TargetBody,
-    TargetsInput, TaskBody, TaskDetail,
+    ActionInput, DeviceTask, GroupBody, Groups, InterpreterInput, OutputEvent, ScriptInput,
+    TargetBody, TargetEvent, TargetStatus, TargetsInput, TaskBody, TaskCounts, TaskDetail,
+    TaskStatus,
 };
-pub(crate) use store::{keep_command, signing_key};
+pub(crate) use store::{keep_command, running, signing_key};
 pub use ticker::TaskTicker;
 
 #[cfg(test)]

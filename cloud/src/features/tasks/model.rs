@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use time::OffsetDateTime;
-use unifyit_protocol::command::{Action, Interpreter, Script};
+use unifyit_protocol::{
+    command::{Action, Interpreter, Script},
+    ids::{DeviceId, TaskId},
+};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -99,6 +102,69 @@ impl ActionInput {
     }
 }
 
+/// How a task fares on a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TargetStatus {
+    /// Waiting at the cloud.
+    Pending,
+    /// On its way to the device.
+    Sent,
+    /// Started.
+    Running,
+    /// Ended with code 0.
+    Succeeded,
+    /// Ended with another code, or could not start.
+    Failed,
+    /// Killed at its limit in time.
+    TimedOut,
+    /// Stopped, or never started, because somebody asked.
+    Cancelled,
+    /// Not started in time.
+    Expired,
+    /// The agent would not run it.
+    Refused,
+    /// Started; how it ended is not known.
+    Indeterminate,
+}
+
+/// How a task stands as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskStatus {
+    /// Some device is not done.
+    Running,
+    /// Every device is done.
+    Done,
+    /// It was cancelled and every device is done.
+    Cancelled,
+}
+
+/// Devices of a task by state; every state is named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TaskCounts {
+    /// Waiting at the cloud.
+    pub pending: i64,
+    /// On its way to the device.
+    pub sent: i64,
+    /// Started.
+    pub running: i64,
+    /// Ended with code 0.
+    pub succeeded: i64,
+    /// Ended with another code, or could not start.
+    pub failed: i64,
+    /// Killed at its limit in time.
+    pub timed_out: i64,
+    /// Stopped, or never started, because somebody asked.
+    pub cancelled: i64,
+    /// Not started in time.
+    pub expired: i64,
+    /// The agent would not run it.
+    pub refused: i64,
+    /// Started; how it ended is not known.
+    pub indeterminate: i64,
+}
+
 /// A task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TaskBody {
@@ -106,7 +172,8 @@ pub struct TaskBody {
     pub id: Uuid,
     /// What it was called; may be empty.
     pub name: String,
-    /// `running`, `done` or `cancelled`.
+    /// How it stands.
+    #[schema(value_type = TaskStatus)]
     pub status: String,
     /// What is done.
     #[schema(value_type = ActionInput)]
@@ -120,6 +187,7 @@ pub struct TaskBody {
     #[serde(with = "time::serde::rfc3339")]
     pub expires_at: OffsetDateTime,
     /// Devices by state; every state is named.
+    #[schema(value_type = TaskCounts)]
     pub counts: BTreeMap<String, i64>,
     /// Devices in all.
     pub total: i64,
@@ -142,8 +210,8 @@ pub struct TargetBody {
     pub device_id: Uuid,
     /// Its name.
     pub device_name: String,
-    /// `pending`, `sent`, `running`, `succeeded`, `failed`, `timed_out`,
-    /// `cancelled`, `expired`, `refused` or `indeterminate`.
+    /// How it fares there.
+    #[schema(value_type = TargetStatus)]
     pub status: String,
     /// Exit code, of a process that ended by itself.
     pub exit_code: Option<i32>,
@@ -168,6 +236,7 @@ pub struct TargetBody {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct GroupBody {
     /// Their state.
+    #[schema(value_type = TargetStatus)]
     pub status: String,
     /// Their exit code.
     pub exit_code: Option<i32>,
@@ -194,4 +263,39 @@ pub struct DeviceTask {
     pub task: TaskBody,
     /// How it fares on this device.
     pub target: TargetBody,
+}
+
+/// `task.target` on the events socket.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TargetEvent<'a> {
+    /// The task.
+    pub task_id: Uuid,
+    /// The device.
+    pub device_id: Uuid,
+    /// How it fares there.
+    #[schema(value_type = TargetStatus)]
+    pub status: &'a str,
+    /// Exit code, of a process that ended by itself.
+    pub exit_code: Option<i32>,
+    /// Why, in one sentence.
+    pub reason: Option<&'a str>,
+    /// Bytes of output stored so far: what was missed live can be read up to here.
+    pub output_len: i64,
+}
+
+/// `task.output` on the events socket, for whoever watches the task.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct OutputEvent {
+    /// The task.
+    #[schema(value_type = Uuid)]
+    pub task_id: TaskId,
+    /// The device.
+    #[schema(value_type = Uuid)]
+    pub device_id: DeviceId,
+    /// Where the piece begins, in bytes.
+    pub offset: u64,
+    /// `stdout` or `stderr`.
+    pub stream: &'static str,
+    /// The piece in base64.
+    pub data_b64: String,
 }

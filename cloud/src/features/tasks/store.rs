@@ -10,6 +10,7 @@ pub(super) use create::{
 };
 pub(crate) use create::{keep_command, signing_key};
 pub(super) use end::{cancel, cancel_at, close_if_done, done_but_open, expire};
+pub(crate) use read::running;
 pub(super) use read::{get, groups, list, of_device, output, target, targets};
 
 use crate::{

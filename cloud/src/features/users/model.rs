@@ -2,7 +2,8 @@
 
 use crate::{
     auth::{Account, SessionSecret},
-    authz::Role,
+    authz::{Can, Role},
+    db::ScopeKind,
 };
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -12,7 +13,8 @@ use uuid::Uuid;
 /// The part of the hierarchy that somebody sees.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ScopeBody {
-    /// `platform`, `partner`, `organization` or `site`.
+    /// Its level.
+    #[schema(value_type = ScopeKind)]
     pub kind: String,
     /// Its id; none for the platform.
     pub id: Option<Uuid>,
@@ -33,6 +35,8 @@ pub struct User {
     pub role: Role,
     /// What they see.
     pub scope: ScopeBody,
+    /// What they may do: screens offer nothing else.
+    pub may: Vec<Can>,
 }
 
 /// A session as its owner sees it.
@@ -48,17 +52,19 @@ impl SessionBody {
     /// Of an account with its session.
     #[must_use]
     pub fn new(account: &Account, secret: &SessionSecret) -> Self {
+        let (role, scope) = (Role::parse(&account.role), account.scope());
         Self {
             user: User {
                 id: account.user_id,
                 email: account.email.clone(),
                 name: account.name.clone(),
-                role: Role::parse(&account.role),
+                role,
                 scope: ScopeBody {
                     kind: account.scope.clone(),
-                    id: account.scope().id(),
+                    id: scope.id(),
                     name: account.scope_name.clone(),
                 },
+                may: Can::ALL.into_iter().filter(|what| what.by(role, &scope)).collect(),
             },
             csrf_token: secret.csrf_token(),
         }
@@ -75,8 +81,10 @@ pub struct UserListItem {
     /// Name.
     pub name: String,
     /// Role at the scope.
+    #[schema(value_type = Role)]
     pub role: String,
     /// Kind of scope.
+    #[schema(value_type = ScopeKind)]
     pub scope_kind: String,
     /// Id of what the scope is about.
     pub scope_id: Option<Uuid>,

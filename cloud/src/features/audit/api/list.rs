@@ -4,12 +4,13 @@ use super::super::store::{self, AuditFilter};
 use crate::{
     audit::AuditEntry,
     authz::Can,
-    context::Ctx,
+    context::{Ctx, PartQuery},
     http::{Page, PageQuery, Problem, Query},
 };
 use axum::Json;
 use serde::Deserialize;
 use utoipa::IntoParams;
+use uuid::Uuid;
 
 /// Which entries.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -21,6 +22,12 @@ pub(super) struct Filter {
     /// Only by this actor.
     #[serde(default)]
     actor: String,
+    /// Only of this partner.
+    partner_id: Option<Uuid>,
+    /// Only of this organization.
+    organization_id: Option<Uuid>,
+    /// Only of this site.
+    site_id: Option<Uuid>,
     /// Most items, 1 to 500; 100 when absent.
     limit: Option<u32>,
     /// `next_cursor` of the page before.
@@ -36,6 +43,11 @@ pub(super) async fn list_audit(
 ) -> Result<Json<Page<AuditEntry>>, Problem> {
     let page = PageQuery { limit: filter.limit, cursor: filter.cursor };
     let wanted = AuditFilter { q: &filter.q, actor: &filter.actor, device: None };
-    let mut tx = ctx.begin(Can::ReadAudit).await?;
+    let part = PartQuery {
+        partner_id: filter.partner_id,
+        organization_id: filter.organization_id,
+        site_id: filter.site_id,
+    };
+    let mut tx = ctx.begin_within(Can::ReadAudit, &part).await?;
     Ok(Json(store::audit(&mut tx, &wanted, &page).await?))
 }

@@ -1,9 +1,10 @@
 //! `GET /devices/{id}/timeline`
 
-use super::super::{TimelineItem, store};
+use super::super::store;
 use crate::{
     authz::Can,
     context::Ctx,
+    events::TimelineItem,
     features::devices,
     http::{Page, PageQuery, Path, Problem, Query},
 };

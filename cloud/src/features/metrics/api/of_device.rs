@@ -68,8 +68,10 @@ pub(in super::super) async fn measured(
     let range = Range::new(from, to, query.step).map_err(Problem::invalid)?;
     let names: Option<HashSet<String>> =
         query.names.as_deref().map(|names| names.split(',').map(|n| n.trim().to_owned()).collect());
-    let packed = store::packed(tx, device, range.first, range.end()).await?;
-    let recent = store::recent(tx, device, range.first, range.end()).await?;
+    let (packed, recent): (Vec<_>, Vec<_>) = store::blocks(tx, device, range.first, range.end())
+        .await?
+        .into_iter()
+        .partition(|b| b.packed);
     let hashes: BTreeSet<i64> = packed.iter().chain(&recent).map(|b| b.series_hash).collect();
     let wanted: Vec<(DeviceId, u32)> = hashes
         .iter()
@@ -106,12 +108,13 @@ pub(in super::super) async fn measured(
         let mut steps = Downsampler::new(range);
         for (at, (hash, block)) in old.iter().enumerate() {
             let (Some(block), Some(table)) = (block, table(*hash)) else { continue };
+            // Asked once a row and not once a cell.
+            let held: Vec<bool> =
+                block.minutes().iter().map(|m| latest.holds(at, *hash, *m)).collect();
+            let holds = |row: usize| held.get(row).copied().unwrap_or_default();
             for (column, series) in table.series.iter().enumerate().filter(|(_, s)| wants(&s.name))
             {
                 let Ok(cells) = block.column(column) else { continue };
-                let holds = |row: usize| {
-                    block.minutes().get(row).is_some_and(|m| latest.holds(at, *hash, *m))
-                };
                 steps.add(series, block.minutes(), block.counts(), &cells, holds);
             }
         }

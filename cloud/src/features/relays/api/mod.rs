@@ -1,5 +1,6 @@
-//! Endpoints of relays. What a relay looks like stands in its site.
+//! Endpoints of relays.
 
+mod list;
 mod revoke;
 
 use crate::context::AppState;
@@ -7,5 +8,5 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 /// All of them.
 pub fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(revoke::revoke_relay))
+    OpenApiRouter::new().routes(routes!(list::list_relays)).routes(routes!(revoke::revoke_relay))
 }

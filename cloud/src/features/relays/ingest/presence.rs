@@ -3,7 +3,7 @@
 use crate::{
     audit::{self, AuditActor, AuditTarget},
     db::TenantTx,
-    events::{Kind, NewEvent},
+    events::{Kind, NewEvent, Reference, TimelineItem},
     features::{devices, relays::line},
     link::{ApplyError, RelayIdentity, downlink},
 };
@@ -13,6 +13,7 @@ use unifyit_protocol::{
     ids::DeviceId,
     link::{DownRecord, Enrolled, Presence},
 };
+use uuid::Uuid;
 
 /// A device's or relay's time, not later than a little after now: a clock that
 /// runs ahead must not write the future.
@@ -112,5 +113,38 @@ pub(crate) async fn presence(
     .execute(&mut **tx)
     .await?;
     changed.extend(last.keys());
+    tell_timelines(tx, relay, &list).await
+}
+
+/// Tells open timelines of connections that came and went.
+async fn tell_timelines(
+    tx: &mut TenantTx,
+    relay: &RelayIdentity,
+    list: &[Presence],
+) -> Result<(), ApplyError> {
+    let ids: Vec<Uuid> = list.iter().map(|p| p.device.0).collect();
+    let names: Vec<(Uuid, String)> = sqlx::query_as(
+        "SELECT id, CASE WHEN name = '' THEN hostname ELSE name END FROM devices WHERE id = ANY($1)",
+    )
+    .bind(ids)
+    .fetch_all(&mut **tx)
+    .await?;
+    let names: BTreeMap<Uuid, String> = names.into_iter().collect();
+    for presence in list {
+        let address = line(&presence.address, 64);
+        let item = TimelineItem {
+            at: time_of(presence.at_ms),
+            kind: "connection".into(),
+            title: if presence.online { "Connected" } else { "Disconnected" }.into(),
+            detail: if address.is_empty() { address } else { format!("From {address}") },
+            actor: String::new(),
+            reference: Reference::to(
+                "device",
+                presence.device.0,
+                names.get(&presence.device.0).map_or("", String::as_str),
+            ),
+        };
+        tx.emit(item.added(relay.place()));
+    }
     Ok(())
 }

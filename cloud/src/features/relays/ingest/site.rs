@@ -5,11 +5,12 @@ use super::presence::time_of;
 use crate::{
     audit::{self, AuditActor, AuditTarget},
     db::TenantTx,
-    events::{Kind, NewEvent},
+    events::{Kind, NewEvent, Reference, TimelineItem},
     features::{devices, relays::line, sites},
     link::{ApplyError, RelayChange, RelayIdentity, downlink::AppendError},
 };
 use std::collections::BTreeSet;
+use time::OffsetDateTime;
 use unifyit_protocol::{
     ids::DeviceId,
     link::{DeviceGap, RelayStatus, SiteAudit},
@@ -93,7 +94,24 @@ pub(crate) async fn relay_changed(
         let target = AuditTarget::at(relay.place(), format!("relay {}", relay.id));
         audit::record(tx, &actor, "relay.enroll", &target, "").await?;
     }
-    tell_site(tx, relay, true).await
+    tell_site(tx, relay, true).await?;
+    let online = match change {
+        RelayChange::Enrolled => return Ok(()),
+        RelayChange::Online => true,
+        RelayChange::Offline => false,
+    };
+    if let Some((site, place)) = sites::store::get(tx, relay.site).await? {
+        let item = TimelineItem {
+            at: OffsetDateTime::now_utc(),
+            kind: "connection".into(),
+            title: if online { "Connected" } else { "Disconnected" }.into(),
+            detail: format!("The relay of {}", site.name),
+            actor: String::new(),
+            reference: Reference::to("site", site.id, &site.name),
+        };
+        tx.emit(item.added(place));
+    }
+    Ok(())
 }
 
 /// Tells browsers of devices that changed, and of the site when its counts did.

@@ -31,10 +31,18 @@ const MAX_SECONDS: u32 = 30 * 24 * 3600;
 /// Validity when nothing is asked: a day.
 const DEFAULT_SECONDS: u32 = 24 * 3600;
 
+/// Said to a repeat under the same key: the token's text is kept nowhere.
+const TOLD_ONCE: &str = "This request has made its install token already, and a token's text is told only once. \
+    Revoke that token in the site's list, then ask again with a fresh Idempotency-Key.";
+
+/// Who a token lets in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Kind {
+#[schema(as = TokenKind)]
+pub(in super::super) enum Kind {
+    /// A relay.
     Relay,
+    /// Agents.
     Agent,
 }
 
@@ -125,7 +133,7 @@ pub(super) async fn create_install_token(
         uses,
         used: 0,
     };
-    key.answer(&ctx, &mut tx, StatusCode::CREATED, &body).await?;
+    key.withhold(&ctx, &mut tx, TOLD_ONCE).await?;
     tx.commit().await?;
     Ok((StatusCode::CREATED, Json(body)).into_response())
 }

@@ -12,6 +12,8 @@ mod set_config;
 mod set_pin;
 mod update;
 
+pub(super) use create_token::Kind as TokenKindBody;
+
 use super::{Site, store};
 use crate::{
     context::AppState,

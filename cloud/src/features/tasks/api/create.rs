@@ -10,6 +10,7 @@ use crate::{
     audit::AuditTarget,
     authz::Can,
     context::Ctx,
+    events::{Reference, TimelineItem},
     http::{Body, Idempotency, Problem},
     link::from_ms,
 };
@@ -139,6 +140,15 @@ pub(super) async fn create_task(
     let said = dispatch::described(&input.action);
     ctx.audit(&mut tx, "task.create", &target, &said).await?;
     store::emit(&mut tx, id, true).await?;
+    let item = TimelineItem {
+        at: ctx.now(),
+        kind: "task".into(),
+        title: if name.is_empty() { "Script" } else { name }.into(),
+        detail: target.name.clone(),
+        actor: actor.name.clone(),
+        reference: Reference::to("task", id.0, name),
+    };
+    tx.emit(item.added(task.place));
     let made = TaskMade { id: id.0 };
     key.answer(&ctx, &mut tx, StatusCode::ACCEPTED, &made).await?;
     tx.commit().await?;

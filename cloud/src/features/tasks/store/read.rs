@@ -76,6 +76,19 @@ async fn with_counts(tx: &mut TenantTx, rows: Vec<TaskRow>) -> Result<Vec<TaskBo
         .collect())
 }
 
+/// How many tasks are not done on a device that the scope sees. A task's own row
+/// may stand above the scope, its targets stand where their devices do.
+///
+/// # Errors
+/// [`DbError`].
+pub(crate) async fn running(tx: &mut TenantTx) -> Result<i64, DbError> {
+    Ok(sqlx::query_scalar(
+        "SELECT count(DISTINCT task_id) FROM task_targets WHERE status IN ('pending', 'sent', 'running')",
+    )
+    .fetch_one(&mut **tx)
+    .await?)
+}
+
 /// Tasks, latest first.
 pub(in super::super) async fn list(
     tx: &mut TenantTx,

@@ -1,0 +1,147 @@
+//! A part of the hierarchy looked at alone; relays in a list; secrets told once;
+//! timelines as they grow.
+
+use crate::{db::Scope, testing::TestApp};
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+
+/// A second site of a place's organization, without a relay.
+async fn second_site(app: &TestApp, key: &str, organization: uuid::Uuid) -> String {
+    let body = json!({"organization_id": organization, "name": "Depot"});
+    let made = app.by_key(key, "POST", "/sites", Some(&body)).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.body);
+    made.body["id"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn an_overview_of_a_part_counts_that_part_alone() {
+    let app = TestApp::new().await;
+    let (acme, other) = (app.place("Acme").await, app.place("Other").await);
+    let (key, _) = app.key("admin", Scope::Partner(acme.partner)).await;
+    let depot = second_site(&app, &key, acme.organization.0).await;
+    let counts = async |query: String| {
+        let answer = app.by_key(&key, "GET", &format!("/overview{query}"), None).await;
+        assert_eq!(answer.status, StatusCode::OK, "{query}: {}", answer.body);
+        (answer.body["devices"]["total"].clone(), answer.body["sites"]["total"].clone())
+    };
+    assert_eq!(counts(String::new()).await, (json!(1), json!(2)));
+    assert_eq!(
+        counts(format!("?organization_id={}", acme.organization)).await,
+        (json!(1), json!(2))
+    );
+    assert_eq!(counts(format!("?site_id={}", acme.site)).await, (json!(1), json!(1)));
+    assert_eq!(counts(format!("?site_id={depot}")).await, (json!(0), json!(1)));
+    for hidden in
+        [format!("site_id={}", other.site), format!("organization_id={}", other.organization)]
+    {
+        let answer = app.by_key(&key, "GET", &format!("/overview?{hidden}"), None).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{hidden}");
+    }
+}
+
+#[tokio::test]
+async fn naming_ones_partner_does_not_widen_ones_scope() {
+    let app = TestApp::new().await;
+    let acme = app.place("Acme").await;
+    let (admin, _) = app.key("admin", Scope::Partner(acme.partner)).await;
+    second_site(&app, &admin, acme.organization.0).await;
+    let (narrow, _) =
+        app.key("admin", Scope::Site(acme.partner, acme.organization, acme.site)).await;
+    let path = format!("/overview?partner_id={}", acme.partner);
+    let answer = app.by_key(&narrow, "GET", &path, None).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+    assert_eq!(answer.body["sites"]["total"], 1);
+}
+
+#[tokio::test]
+async fn the_audit_log_of_a_part_shows_what_was_done_there() {
+    let app = TestApp::new().await;
+    let acme = app.place("Acme").await;
+    let (key, _) = app.key("admin", Scope::Partner(acme.partner)).await;
+    let depot = second_site(&app, &key, acme.organization.0).await;
+    let rename = json!({"name": "Depot 2"});
+    app.by_key(&key, "PATCH", &format!("/sites/{depot}"), Some(&rename)).await;
+    let actions = async |query: String| {
+        let answer = app.by_key(&key, "GET", &format!("/audit?{query}"), None).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+        let items = answer.body["items"].as_array().unwrap().clone();
+        items.iter().map(|i| i["action"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert!(actions(format!("site_id={depot}")).await.contains(&"site.update".to_owned()));
+    assert!(actions(format!("site_id={}", acme.site)).await.is_empty());
+}
+
+#[tokio::test]
+async fn relays_are_listed_with_their_site_until_they_are_revoked() {
+    let app = TestApp::new().await;
+    let acme = app.place("Acme").await;
+    let (key, _) = app.key("admin", Scope::Partner(acme.partner)).await;
+    second_site(&app, &key, acme.organization.0).await;
+    let listed = app.by_key(&key, "GET", "/relays", None).await;
+    let items = listed.body["items"].as_array().unwrap();
+    assert_eq!(items.len(), 1, "{}", listed.body);
+    assert_eq!(items[0]["id"], json!(acme.relay));
+    assert_eq!(items[0]["site_id"], json!(acme.site));
+    assert_eq!(items[0]["state"], "healthy");
+    assert!(items[0]["backlog_records"].is_u64());
+    app.by_key(&key, "DELETE", &format!("/relays/{}", acme.relay), None).await;
+    let listed = app.by_key(&key, "GET", "/relays", None).await;
+    assert_eq!(listed.body["items"], json!([]));
+}
+
+#[tokio::test]
+async fn a_tokens_text_is_told_once_and_stored_nowhere() {
+    let app = TestApp::new().await;
+    let place = app.place("Acme").await;
+    let (key, _) = app.key("admin", Scope::Partner(place.partner)).await;
+    let bearer = format!("Bearer {key}");
+    let headers = [("authorization", bearer.as_str()), ("idempotency-key", "line")];
+    let path = format!("/sites/{}/install-tokens", place.site);
+    let body = json!({"kind": "agent"});
+    let made = app.ask("POST", &path, &headers, Some(&body)).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.body);
+    let text = made.body["token"].as_str().unwrap();
+    let again = app.ask("POST", &path, &headers, Some(&body)).await;
+    assert_eq!(again.status, StatusCode::CONFLICT);
+    assert!(again.body["detail"].as_str().unwrap().contains("told only once"), "{}", again.body);
+    assert!(!again.body["request_id"].as_str().unwrap().is_empty(), "{}", again.body);
+    let mut owner = app.test.owner().await;
+    let kept: Vec<Option<Value>> = sqlx::query_scalar("SELECT body FROM idempotency_keys")
+        .fetch_all(&mut owner)
+        .await
+        .unwrap();
+    assert!(kept.iter().flatten().all(|body| !body.to_string().contains(text)));
+    let listed = app.by_key(&key, "GET", &path, None).await;
+    assert_eq!(listed.body["items"].as_array().unwrap().len(), 1, "it was made once");
+}
+
+#[tokio::test]
+async fn what_joins_a_timeline_is_told_as_it_stands_there() {
+    let app = TestApp::new().await;
+    let place = app.place("Acme").await;
+    let (key, _) = app.key("admin", Scope::Partner(place.partner)).await;
+    let mut live = app.state.db.bus().subscribe();
+    let script = json!({"targets": {"device_ids": [place.device.0]}, "expires_in_s": 60, "name": "Say hi",
+        "action": {"kind": "script", "interpreter": "sh", "body": "echo hi"}});
+    let made = app.by_key(&key, "POST", "/tasks", Some(&script)).await;
+    assert_eq!(made.status, StatusCode::ACCEPTED, "{}", made.body);
+    let renamed = json!({"name": "front desk"});
+    app.by_key(&key, "PATCH", &format!("/devices/{}", place.device), Some(&renamed)).await;
+    let mut told = Vec::new();
+    while let Ok(event) = live.try_recv() {
+        let wire: Value = serde_json::from_str(&event.text).unwrap();
+        if wire["kind"] == "timeline.added" {
+            told.push(wire["data"].clone());
+        }
+    }
+    let overview = app.by_key(&key, "GET", "/overview", None).await.body;
+    let mut recent: Vec<Value> = overview["recent"].as_array().unwrap().clone();
+    recent.reverse();
+    assert_eq!(told.len(), 2, "{told:?}");
+    for (event, item) in told.iter().zip(&recent) {
+        for field in ["kind", "title", "detail", "ref"] {
+            assert_eq!(event[field], item[field], "{field} of {event}");
+        }
+    }
+    assert_eq!(told[0]["detail"], "1 device");
+}

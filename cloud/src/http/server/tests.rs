@@ -1,0 +1,100 @@
+//! Connections that are silent, and connections beyond the bound.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+use super::{Server, ServerBounds};
+use axum::{Router, routing::get};
+use prometheus::{IntCounter, IntGauge, Registry};
+use std::{net::SocketAddr, time::Duration};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+const REQUEST: &[u8] = b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n";
+
+struct Running {
+    at: SocketAddr,
+    stop: CancellationToken,
+    open: IntGauge,
+    full: IntCounter,
+    served: tokio::task::JoinHandle<()>,
+}
+
+async fn running(bounds: ServerBounds) -> Running {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (at, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
+    let router = Router::new().route("/ping", get(async || "pong"));
+    let server = Server::new(bounds, &Registry::new()).unwrap();
+    let (open, full) = (server.open.clone(), server.full.clone());
+    let served = tokio::spawn(server.run(listener, router, stop.clone()));
+    Running { at, stop, open, full, served }
+}
+
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    let end = Instant::now() + Duration::from_secs(20);
+    while !holds() {
+        assert!(Instant::now() < end, "{what} did not come true");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Reads until the end or until a text has come.
+async fn read(tcp: &mut TcpStream, until: &str) -> String {
+    let mut text = Vec::new();
+    let reading = async {
+        let mut piece = [0; 1024];
+        while !String::from_utf8_lossy(&text).contains(until) {
+            match tcp.read(&mut piece).await {
+                Ok(0) | Err(_) => break,
+                Ok(n) => text.extend_from_slice(&piece[..n]),
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), reading).await.expect("an answer or the end");
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+#[tokio::test]
+async fn a_head_that_does_not_arrive_ends_its_connection() {
+    let bounds = ServerBounds { head: Duration::from_millis(50), ..ServerBounds::default() };
+    let server = running(bounds).await;
+    let mut silent = TcpStream::connect(server.at).await.unwrap();
+    let mut slow = TcpStream::connect(server.at).await.unwrap();
+    slow.write_all(b"GET /ping HTTP/1.1\r\nHo").await.unwrap();
+    for tcp in [&mut silent, &mut slow] {
+        assert!(!read(tcp, "pong").await.contains("200"));
+    }
+    until("their places are free", || server.open.get() == 0).await;
+    let mut quick = TcpStream::connect(server.at).await.unwrap();
+    quick.write_all(REQUEST).await.unwrap();
+    assert!(read(&mut quick, "pong").await.contains("200 OK"));
+}
+
+#[tokio::test]
+async fn a_connection_beyond_the_bound_waits_for_a_place_and_is_counted() {
+    let bounds = ServerBounds { connections: 1, head: Duration::from_secs(60) };
+    let server = running(bounds).await;
+    let mut first = TcpStream::connect(server.at).await.unwrap();
+    first.write_all(REQUEST).await.unwrap();
+    read(&mut first, "pong").await;
+    until("the bound is noticed", || server.full.get() == 1).await;
+    let mut second = TcpStream::connect(server.at).await.unwrap();
+    second.write_all(REQUEST).await.unwrap();
+    assert_eq!(server.open.get(), 1);
+    drop(first);
+    assert!(read(&mut second, "pong").await.contains("200 OK"));
+}
+
+#[tokio::test]
+async fn stopping_closes_idle_connections() {
+    let server = running(ServerBounds::default()).await;
+    let mut idle = TcpStream::connect(server.at).await.unwrap();
+    idle.write_all(REQUEST).await.unwrap();
+    read(&mut idle, "pong").await;
+    server.stop.cancel();
+    assert_eq!(read(&mut idle, "never").await, "");
+    tokio::time::timeout(Duration::from_secs(20), server.served).await.expect("it ends").unwrap();
+}
