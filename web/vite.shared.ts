@@ -5,8 +5,10 @@
  * under `script-src 'self'`, so nothing is ever written inline.
  */
 import { createHash } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { brotliCompressSync, constants, gzipSync } from "node:zlib";
 import tailwindcss from "@tailwindcss/vite";
 import react from "@vitejs/plugin-react";
 import type { Plugin, UserConfig } from "vite";
@@ -34,14 +36,45 @@ function themeBoot(): Plugin {
   };
 }
 
+/** What is worth packing; fonts and pictures are packed already. */
+const PACKED = /\.(html|js|css|svg|json|txt|map)$/;
+
+/**
+ * Leaves each text beside its Brotli and gzip form, made once and as small as can be, and puts Vite's manifest beside
+ * the folder: the folder is embedded whole, and the manifest serves only the budget check.
+ */
+function packed(folder: string): Plugin {
+  return {
+    name: "unifyit-packed",
+    apply: "build",
+    closeBundle() {
+      const manifest = join(folder, ".vite", "manifest.json");
+      if (existsSync(manifest)) {
+        renameSync(manifest, `${folder}.manifest.json`);
+        rmSync(join(folder, ".vite"), { recursive: true });
+      }
+      for (const name of readdirSync(folder, { recursive: true, encoding: "utf8" })) {
+        if (!PACKED.test(name)) continue;
+        const text = readFileSync(join(folder, name));
+        const forms: [string, Buffer][] = [
+          ["br", brotliCompressSync(text, { params: { [constants.BROTLI_PARAM_QUALITY]: 11, [constants.BROTLI_PARAM_SIZE_HINT]: text.length } })],
+          ["gz", gzipSync(text, { level: 9 })],
+        ];
+        for (const [end, bytes] of forms) if (bytes.length < text.length) writeFileSync(join(folder, `${name}.${end}`), bytes);
+      }
+    },
+  };
+}
+
 /** The shared part of a Vite configuration, building into `dist/<name>`. */
 export function shared(name: string): UserConfig {
+  const folder = fileURLToPath(new URL(`./dist/${name}`, import.meta.url));
   return {
     base: "/",
-    plugins: [react(), tailwindcss(), themeBoot()],
+    plugins: [react(), tailwindcss(), themeBoot(), packed(folder)],
     resolve: { dedupe: ["react", "react-dom"] },
     build: {
-      outDir: fileURLToPath(new URL(`./dist/${name}`, import.meta.url)),
+      outDir: folder,
       emptyOutDir: true,
       assetsInlineLimit: 0,
       target: "es2023",

@@ -16,7 +16,7 @@ const lazyOnly = ["xterm-helper-textarea", "cm-content", "u-cursor-pt"];
 let failed = false;
 for (const [name, budget] of Object.entries(budgets)) {
   const folder = join(dist, name);
-  const file = join(folder, ".vite", "manifest.json");
+  const file = `${folder}.manifest.json`;
   if (!existsSync(file)) {
     if (name === "site") continue;
     console.error(`budget: ${name} is not built; run npm run build`);
