@@ -43,6 +43,6 @@ export const keys = {
   taskTargets: (id: string, status: string) => ["task-targets", id, status] as const,
   output: (task: string, device: string) => ["task-output", task, device] as const,
   apiKeys: ["api-keys"] as const,
-  audit: (q: string, actor: string) => ["audit", q, actor] as const,
+  audit: (scope: ScopeFilter, q: string, actor: string) => ["audit", scope, q, actor] as const,
   users: ["users"] as const,
 };

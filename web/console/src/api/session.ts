@@ -2,7 +2,7 @@
 import { queryOptions, useMutation, useQueryClient, useSuspenseQuery, type QueryClient } from "@tanstack/react-query";
 import { ApiError, call, get, setCsrf, whenSignedOut } from "./http";
 import { keys } from "./keys";
-import type { Session } from "./types";
+import type { Capability, Session } from "./types";
 
 async function load(signal: AbortSignal): Promise<Session | null> {
   try {
@@ -26,6 +26,7 @@ export const sessionQuery = queryOptions({
 export function bindSession(client: QueryClient): void {
   whenSignedOut(() => {
     if (client.getQueryData(keys.session) == null) return;
+    sessionStorage.clear();
     setCsrf(null);
     client.setQueryData(keys.session, null);
   });
@@ -36,6 +37,11 @@ export function useUser() {
   const { data } = useSuspenseQuery(sessionQuery);
   if (!data) throw new Error("useUser outside of a session");
   return data.user;
+}
+
+/** Whether the signed-in person may do something: what they may not is not offered. */
+export function useMay(what: Capability): boolean {
+  return useUser().may.includes(what);
 }
 
 export function useSignIn() {
@@ -54,6 +60,7 @@ export function useSignOut() {
   return useMutation({
     mutationFn: () => call<void>("POST", "/auth/logout"),
     onSettled: () => {
+      sessionStorage.clear();
       setCsrf(null);
       client.clear();
       client.setQueryData(keys.session, null);

@@ -2,7 +2,7 @@
 import { queryOptions, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { call, get } from "./http";
 import { keys } from "./keys";
-import type { InstallToken, Organization, Page, Partner, Site, SiteConfig, TokenKind } from "./types";
+import type { InstallToken, NewInstallToken, Organization, Page, Partner, Site, SiteConfig, TokenKind } from "./types";
 
 /** Everything of a short list, page by page. */
 async function all<T>(path: string, signal: AbortSignal): Promise<T[]> {
@@ -79,7 +79,7 @@ export function useCreateInstallToken(site: string) {
   const client = useQueryClient();
   return useMutation({
     mutationFn: (body: { kind: TokenKind; expires_in_s: number; uses: number }) =>
-      call<InstallToken>("POST", `/sites/${site}/install-tokens`, { body, idempotencyKey: crypto.randomUUID() }),
+      call<NewInstallToken>("POST", `/sites/${site}/install-tokens`, { body, idempotencyKey: crypto.randomUUID() }),
     onSuccess: () => client.invalidateQueries({ queryKey: keys.installTokens(site) }),
   });
 }

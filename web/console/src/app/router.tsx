@@ -1,7 +1,8 @@
 /** The table of contents: every address of the console, what it loads and what its URL may say. */
 import type { QueryClient } from "@tanstack/react-query";
-import { createRootRouteWithContext, createRoute, createRouter, lazyRouteComponent, Outlet, redirect, retainSearchParams } from "@tanstack/react-router";
+import { createRootRouteWithContext, createRoute, createRouter, lazyRouteComponent, notFound, Outlet, redirect, retainSearchParams } from "@tanstack/react-router";
 import { sessionQuery } from "@/api/session";
+import type { Capability } from "@/api/types";
 import { recall } from "@/lib/storage";
 import { SignInPage } from "@/features/auth/SignInPage";
 import { NotFound, RouteFailure } from "./fallbacks";
@@ -9,6 +10,12 @@ import * as search from "./search";
 import { Shell } from "./shell/Shell";
 
 const root = createRootRouteWithContext<{ client: QueryClient }>()({ component: Outlet });
+
+/** Keeps an address from who may not use it; for them there is no such page. */
+const needs = (what: Capability) => async ({ context }: { context: { client: QueryClient } }) => {
+  const session = await context.client.ensureQueryData(sessionQuery);
+  if (session && !session.user.may.includes(what)) throw notFound();
+};
 
 const signIn = createRoute({
   getParentRoute: () => root,
@@ -63,6 +70,7 @@ const tasks = createRoute({
 const newTask = createRoute({
   getParentRoute: () => shell,
   path: "/tasks/new",
+  beforeLoad: needs("run_tasks"),
   validateSearch: search.newTask,
   component: lazyRouteComponent(() => import("@/features/tasks/NewTaskPage"), "NewTaskPage"),
 });
@@ -77,6 +85,7 @@ const task = createRoute({
 const terminal = createRoute({
   getParentRoute: () => shell,
   path: "/terminal",
+  beforeLoad: needs("open_terminal"),
   validateSearch: search.terminal,
   component: lazyRouteComponent(() => import("@/features/terminal/TerminalPage"), "TerminalPage"),
 });
@@ -90,6 +99,7 @@ const sites = createRoute({
 const setup = createRoute({
   getParentRoute: () => shell,
   path: "/sites/setup",
+  beforeLoad: needs("manage_sites"),
   validateSearch: search.setup,
   component: lazyRouteComponent(() => import("@/features/sites/SetupPage"), "SetupPage"),
 });
@@ -104,6 +114,7 @@ const site = createRoute({
 const audit = createRoute({
   getParentRoute: () => shell,
   path: "/audit",
+  beforeLoad: needs("read_audit"),
   validateSearch: search.audit,
   component: lazyRouteComponent(() => import("@/features/audit/AuditPage"), "AuditPage"),
 });
@@ -111,12 +122,14 @@ const audit = createRoute({
 const apiKeys = createRoute({
   getParentRoute: () => shell,
   path: "/admin/api-keys",
+  beforeLoad: needs("manage_api_keys"),
   component: lazyRouteComponent(() => import("@/features/admin/ApiKeysPage"), "ApiKeysPage"),
 });
 
 const users = createRoute({
   getParentRoute: () => shell,
   path: "/admin/users",
+  beforeLoad: needs("manage_users"),
   component: lazyRouteComponent(() => import("@/features/admin/UsersPage"), "UsersPage"),
 });
 

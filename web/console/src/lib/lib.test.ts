@@ -3,6 +3,7 @@ import { cell, toCsv } from "./csv";
 import { readDraft, readMatch, writeMatch } from "./draft";
 import { bytes, metric, parseNumber, percent, plural, shortId } from "./format";
 import { everything, extend, isSelected, nothing, selectedCount, toggle } from "./selection";
+import { several, toggled } from "./several";
 import { ago, duration, isStale, tickFor, toMs } from "./time";
 
 describe("csv", () => {
@@ -13,6 +14,16 @@ describe("csv", () => {
     expect(cell("=cmd|'/C calc'!A0")).toBe("'=cmd|'/C calc'!A0");
     expect(cell("@sum")).toBe("'@sum");
     expect(cell(-4)).toBe("-4");
+  });
+});
+
+describe("several values of a filter", () => {
+  it("adds and takes out single values, and ends as no filter", () => {
+    expect(toggled(undefined, "online")).toBe("online");
+    expect(toggled("online", "offline")).toBe("online,offline");
+    expect(toggled("online,offline", "online")).toBe("offline");
+    expect(toggled("offline", "offline")).toBeUndefined();
+    expect(several("a,,b")).toEqual(["a", "b"]);
   });
 });
 

@@ -93,6 +93,7 @@ export const shell = {
     ended: "You have been signed out. Sign in to go on.",
   },
   overview: {
+    scopeGone: "What was chosen is not there any more", scopeGoneDetail: "The organization or site that this console is narrowed to was deleted, or is outside of what you may see.", everything: "Show everything",
     title: "Overview",
     devices: "Devices",
     sites: "Sites",

@@ -27,7 +27,13 @@ export const sites = {
     revokeDetail: "Its connection is closed within seconds and it cannot come back. The site's devices stay known, but nothing reaches them until a new relay is set up.",
     revoked: "Relay revoked",
   },
-  cache: { title: "Package cache", size: "Kept", served: "Served at the site", fetched: "Fetched from the internet", saved: "Saved", savedOf: (size: string, pct: string) => `${size}, ${pct} of what was served` },
+  cache: {
+    title: "Package cache", size: "Kept on the relay", served: "Served at the site today", fetched: "Fetched from the internet", fromHere: "Served from the relay",
+    hits: "Answered from the relay", hitsOf: (pct: string, all: number) => `${pct} of ${plural(all, "request", "requests")}`,
+    ahead: "Still to be fetched ahead", files: (number: number) => plural(number, "file", "files"),
+    savedToday: (pct: string) => `saved today, ${pct} of what was served. Days begin at midnight UTC.`, savedNothing: "saved today: what was fetched has not been asked for again yet.",
+    quietToday: "Nothing was asked of the cache today. What it keeps is ready.", unused: "No computer has used the package cache yet. Agents point their package managers at it by themselves when the relay runs one.",
+  },
   devices: { title: "Devices", all: "Show devices", online: "Online", total: "Total" },
   install: {
     title: "Install lines",

@@ -9,6 +9,7 @@ export const terminal = {
   closed: "Closed",
   closedWhy: (reason: string) => `Closed: ${reason}`,
   lost: "the connection broke. What was running may have been stopped.",
+  reloaded: "the page was loaded again, which ended this shell and what ran in it. Reconnect opens a new one.",
   reconnect: "Reconnect",
   closeTab: (name: string) => `Close the terminal on ${name}`,
   tab: (name: string, state: string) => `${name}, ${state}`,

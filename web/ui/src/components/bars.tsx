@@ -21,6 +21,8 @@ export interface Segment {
   key: string;
   label: string;
   count: number;
+  /** The count as a person reads it, where it is no plain number. */
+  text?: string;
   tone: Tone;
   /** Work that is still to come is hatched rather than filled. */
   waiting?: boolean;
@@ -28,13 +30,13 @@ export interface Segment {
 
 export function SegmentedBar({ segments, label, className }: { segments: readonly Segment[]; label: string; className?: string }) {
   const total = segments.reduce((sum, segment) => sum + segment.count, 0);
-  const words = segments.filter((segment) => segment.count > 0).map((segment) => `${segment.label} ${segment.count}`).join(", ");
+  const words = segments.filter((segment) => segment.count > 0).map((segment) => `${segment.label} ${segment.text ?? segment.count}`).join(", ");
   return (
     <div role="img" aria-label={`${label}: ${words || "–"}`} className={clsx("flex h-2 gap-px overflow-hidden rounded-full bg-off-soft", className)}>
       {segments.filter((segment) => segment.count > 0).map((segment) => (
         <span
           key={segment.key}
-          title={`${segment.label}: ${segment.count}`}
+          title={`${segment.label}: ${segment.text ?? segment.count}`}
           className={clsx("h-full min-w-1", segment.waiting ? "hatched" : toneSolid[segment.tone])}
           style={{ flexGrow: segment.count / Math.max(1, total), flexBasis: 0 }}
         />

@@ -129,7 +129,7 @@ describe("sites, timelines and resets", () => {
     expect(refreshed).toContainEqual(keys.sites);
   });
   it("puts what happened on top, once", () => {
-    const item = { at: "2026-11-21T12:00:00Z", kind: "connection", title: "went offline", detail: "", actor: "", ref: { kind: "device", id: "a" } } satisfies TimelineItem;
+    const item = { at: "2026-11-21T12:00:00Z", kind: "connection", title: "went offline", detail: "", actor: "", ref: { kind: "device", id: "a", name: null } } satisfies TimelineItem;
     client.setQueryData(keys.overview({}), { recent: [] } as unknown as Overview);
     client.setQueryData(keys.timeline("a"), list<TimelineItem>([]));
     apply("timeline.added", item);

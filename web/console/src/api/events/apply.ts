@@ -121,10 +121,15 @@ function siteChanged(client: QueryClient, site: Site, refresh: Refresh): void {
   refresh(["overview"]);
 }
 
+/** Whether a screen shows one of these within a narrower scope: what an event adds there, only the server knows. */
+function narrowed(client: QueryClient, queryKey: QueryKey): boolean {
+  return client.getQueryCache().findAll({ queryKey, type: "active" }).some((query) => Object.keys(query.queryKey[1] as object).length > 0);
+}
+
 function timelineAdded(client: QueryClient, item: TimelineItem, refresh: Refresh): void {
   const same = (other: TimelineItem) => other.at === item.at && other.title === item.title && other.ref.id === item.ref.id;
-  client.setQueriesData<Overview>({ queryKey: ["overview"] }, (old) =>
-    old && !old.recent.some(same) ? { ...old, recent: [item, ...old.recent].slice(0, 50) } : old);
+  client.setQueryData<Overview>(keys.overview({}), (old) => (old && !old.recent.some(same) ? { ...old, recent: [item, ...old.recent].slice(0, 20) } : old));
+  if (narrowed(client, ["overview"])) refresh(["overview"]);
   if (item.ref.kind === "device" && item.ref.id) prepend(client, keys.timeline(item.ref.id), item, same);
   else refresh(["device-timeline"]);
 }
@@ -134,7 +139,7 @@ function timelineAdded(client: QueryClient, item: TimelineItem, refresh: Refresh
  * again, by the screens that show it.
  */
 export function refreshPassing(refresh: Refresh): void {
-  for (const key of [["task"], ["task-targets"], ["task-groups"], ["task-output"], ["devices"], ["device"], ["device-metrics"]]) refresh(key);
+  for (const key of [["task"], ["task-targets"], ["task-groups"], ["task-output"], ["devices"], ["device"], ["device-metrics"], ["device-timeline"], ["overview"]]) refresh(key);
 }
 
 /** Applies one event. Unknown kinds are of a later server and are left alone. */
@@ -171,8 +176,9 @@ export function applyEvent(client: QueryClient, event: LiveEvent, refresh: Refre
       break;
     case "audit.added": {
       const item = event.data as AuditItem;
-      prepend(client, keys.audit("", ""), item, (other) => other.id === item.id);
-      refresh(["device-audit"]);
+      prepend(client, keys.audit({}, "", ""), item, (other) => other.id === item.id);
+      if (narrowed(client, ["audit"])) refresh(["audit"]);
+      if (item.device_id !== null) refresh(keys.deviceAudit(item.device_id));
       break;
     }
     case "timeline.added":

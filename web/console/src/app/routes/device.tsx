@@ -4,6 +4,7 @@ import { Link, useParams, useSearch } from "@tanstack/react-router";
 import clsx from "clsx";
 import { type ReactElement, type ReactNode } from "react";
 import { useDevice } from "@/api/devices";
+import { useMay } from "@/api/session";
 import type { DeviceDetail } from "@/api/types";
 import { Failure } from "@/components/failure";
 import { DeviceAudit } from "@/features/audit/DeviceAudit";
@@ -39,13 +40,15 @@ export function DeviceRoute(): ReactElement {
   const search = useSearch({ from: "/shell/devices/$deviceId" });
   const { data: device, error, refetch } = useDevice(deviceId);
   useTitle(device?.name);
-  const tab: Tab = search.tab !== undefined && search.tab in tabs ? (search.tab as Tab) : "overview";
+  const mayAudit = useMay("read_audit");
+  const offered = (Object.keys(tabs) as Tab[]).filter((each) => each !== "audit" || mayAudit);
+  const tab: Tab = offered.find((each) => each === search.tab) ?? "overview";
   if (error && !device) return <Failure page error={error} onRetry={() => void refetch()} />;
   return (
     <div className="pb-8">
       {device ? <DeviceHeader device={device} /> : <HeaderSkeleton />}
       <TabBar label={device?.name ?? t.devices.panel}>
-        {(Object.keys(tabs) as Tab[]).map((each) => (
+        {offered.map((each) => (
           <Link
             key={each}
             to="/devices/$deviceId"

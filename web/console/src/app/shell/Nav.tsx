@@ -4,6 +4,7 @@ import { Link } from "@tanstack/react-router";
 import clsx from "clsx";
 import { KeyRound, LayoutDashboard, ListChecks, Monitor, PanelLeftClose, PanelLeftOpen, ScrollText, Server, SquareTerminal, Users, type LucideIcon } from "lucide-react";
 import { useUser } from "@/api/session";
+import type { Capability } from "@/api/types";
 import { t } from "@/strings";
 import mark from "@/assets/mark.svg";
 
@@ -13,6 +14,13 @@ export interface NavItem {
   to: Target;
   label: string;
   icon: LucideIcon;
+  /** What a person must be allowed to see it. */
+  needs?: Capability;
+}
+
+/** Those of the pages that the person may use. */
+export function allowed(items: readonly NavItem[], may: readonly Capability[]): readonly NavItem[] {
+  return items.filter((item) => item.needs === undefined || may.includes(item.needs));
 }
 
 /** Every page, in the order of the navigation. */
@@ -21,13 +29,13 @@ export const navItems: readonly NavItem[] = [
   { to: "/devices", label: t.nav.devices, icon: Monitor },
   { to: "/sites", label: t.nav.sites, icon: Server },
   { to: "/tasks", label: t.nav.tasks, icon: ListChecks },
-  { to: "/terminal", label: t.nav.terminal, icon: SquareTerminal },
-  { to: "/audit", label: t.nav.audit, icon: ScrollText },
+  { to: "/terminal", label: t.nav.terminal, icon: SquareTerminal, needs: "open_terminal" },
+  { to: "/audit", label: t.nav.audit, icon: ScrollText, needs: "read_audit" },
 ];
 
 export const adminItems: readonly NavItem[] = [
-  { to: "/admin/api-keys", label: t.nav.apiKeys, icon: KeyRound },
-  { to: "/admin/users", label: t.nav.users, icon: Users },
+  { to: "/admin/api-keys", label: t.nav.apiKeys, icon: KeyRound, needs: "manage_api_keys" },
+  { to: "/admin/users", label: t.nav.users, icon: Users, needs: "manage_users" },
 ];
 
 function Item({ item, collapsed }: { item: NavItem; collapsed: boolean }) {
@@ -48,14 +56,19 @@ function Item({ item, collapsed }: { item: NavItem; collapsed: boolean }) {
 }
 
 function List({ collapsed }: { collapsed: boolean }) {
-  useUser();
+  const { may } = useUser();
+  const admin = allowed(adminItems, may);
   return (
     <nav aria-label={t.nav.label} className="flex min-h-0 flex-1 flex-col">
       <Brand collapsed={collapsed} />
       <div className="min-h-0 flex-1 overflow-y-auto p-2">
-      <ul className="flex flex-col gap-0.5">{navItems.map((item) => <Item key={item.to} item={item} collapsed={collapsed} />)}</ul>
-      {collapsed ? <hr className="my-3 border-line" /> : <p className="mt-5 mb-1 px-2 text-xs text-faint">{t.nav.administration}</p>}
-      <ul className="flex flex-col gap-0.5">{adminItems.map((item) => <Item key={item.to} item={item} collapsed={collapsed} />)}</ul>
+      <ul className="flex flex-col gap-0.5">{allowed(navItems, may).map((item) => <Item key={item.to} item={item} collapsed={collapsed} />)}</ul>
+      {admin.length > 0 && (
+        <>
+          {collapsed ? <hr className="my-3 border-line" /> : <p className="mt-5 mb-1 px-2 text-xs text-faint">{t.nav.administration}</p>}
+          <ul className="flex flex-col gap-0.5">{admin.map((item) => <Item key={item.to} item={item} collapsed={collapsed} />)}</ul>
+        </>
+      )}
       </div>
     </nav>
   );

@@ -5,9 +5,10 @@ import { Command } from "cmdk";
 import { Keyboard, Monitor, Moon, Play, Plus, Server, SquareTerminal, Sun, type LucideIcon } from "lucide-react";
 import { useDeferredValue, useState, type ReactNode } from "react";
 import { useDeviceSearch } from "@/api/devices";
+import { useUser } from "@/api/session";
 import { useSites } from "@/api/tenants";
 import { t } from "@/strings";
-import { adminItems, navItems } from "./Nav";
+import { adminItems, allowed, navItems } from "./Nav";
 
 const groupClass = "[&_[cmdk-group-heading]]:px-2 [&_[cmdk-group-heading]]:pt-2 [&_[cmdk-group-heading]]:pb-1 [&_[cmdk-group-heading]]:text-xs [&_[cmdk-group-heading]]:text-faint";
 
@@ -27,6 +28,7 @@ export function Palette({ onClose, onHelp }: { onClose: () => void; onHelp: () =
   const deferred = useDeferredValue(query.trim());
   const devices = useDeviceSearch(deferred, {}, deferred.length > 0);
   const sites = useSites();
+  const { may } = useUser();
   const run = (action: () => void) => () => {
     onClose();
     action();
@@ -49,17 +51,17 @@ export function Palette({ onClose, onHelp }: { onClose: () => void; onHelp: () =
             {found.map((device) => (
               <Item key={device.id} icon={Monitor} value={`${query} ${device.name} ${device.id}`} hint={device.site_name} onSelect={run(() => void navigate({ to: "/devices/$deviceId", params: { deviceId: device.id } }))}>{device.name}</Item>
             ))}
-            {found.filter((device) => device.state === "online").slice(0, 3).map((device) => (
+            {may.includes("open_terminal") && found.filter((device) => device.state === "online").slice(0, 3).map((device) => (
               <Item key={`terminal-${device.id}`} icon={SquareTerminal} value={`${query} terminal ${device.name} ${device.id}`} onSelect={run(() => void navigate({ to: "/terminal", search: { device: device.id } }))}>{t.palette.terminalOn(device.name)}</Item>
             ))}
           </Command.Group>
         )}
         <Command.Group heading={t.palette.pages} className={groupClass}>
-          {[...navItems, ...adminItems].map((item) => <Item key={item.to} icon={item.icon} value={`page ${item.label}`} onSelect={run(() => void navigate({ to: item.to }))}>{item.label}</Item>)}
+          {allowed([...navItems, ...adminItems], may).map((item) => <Item key={item.to} icon={item.icon} value={`page ${item.label}`} onSelect={run(() => void navigate({ to: item.to }))}>{item.label}</Item>)}
         </Command.Group>
         <Command.Group heading={t.palette.actions} className={groupClass}>
-          <Item icon={Play} value={t.palette.runScript} onSelect={run(() => void navigate({ to: "/tasks/new" }))}>{t.palette.runScript}</Item>
-          <Item icon={Plus} value={t.palette.addSite} onSelect={run(() => void navigate({ to: "/sites/setup" }))}>{t.palette.addSite}</Item>
+          {may.includes("run_tasks") && <Item icon={Play} value={t.palette.runScript} onSelect={run(() => void navigate({ to: "/tasks/new" }))}>{t.palette.runScript}</Item>}
+          {may.includes("manage_sites") && <Item icon={Plus} value={t.palette.addSite} onSelect={run(() => void navigate({ to: "/sites/setup" }))}>{t.palette.addSite}</Item>}
           <Item icon={Sun} value={t.palette.lightTheme} onSelect={run(() => setTheme("light"))}>{t.palette.lightTheme}</Item>
           <Item icon={Moon} value={t.palette.darkTheme} onSelect={run(() => setTheme("dark"))}>{t.palette.darkTheme}</Item>
           <Item icon={Monitor} value={t.palette.systemTheme} onSelect={run(() => setTheme("system"))}>{t.palette.systemTheme}</Item>

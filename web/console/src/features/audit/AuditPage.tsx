@@ -4,6 +4,7 @@ import { useNavigate, useSearch } from "@tanstack/react-router";
 import { ScrollText, SearchX } from "lucide-react";
 import { useEffect, useState, type ReactElement } from "react";
 import { useAudit } from "@/api/admin";
+import { useScope } from "@/components/scope";
 import { Failure } from "@/components/failure";
 import { More } from "@/components/More";
 import { useTitle } from "@/lib/title";
@@ -23,7 +24,7 @@ export function AuditPage(): ReactElement {
     const timer = setTimeout(() => void navigate({ to: "/audit", replace: true, search: (before) => ({ ...before, q: text || undefined, actor: who || undefined }) as never }), PAUSE_MS);
     return () => clearTimeout(timer);
   }, [text, who, q, actor, navigate]);
-  const query = useAudit(q, actor);
+  const query = useAudit(useScope(), q, actor);
   const items = query.data?.pages.flatMap((page) => page.items);
   const filtered = q !== "" || actor !== "";
   return (

@@ -9,6 +9,7 @@ import { Age } from "@/components/age";
 import { Confirm } from "@/components/confirm";
 import { sentence, toastFailure } from "@/components/failure";
 import { DeviceStateBadge } from "@/components/states";
+import { May } from "@/components/may";
 import { t } from "@/strings";
 
 export function DeviceHeader({ device }: { device: DeviceDetail }) {
@@ -21,12 +22,14 @@ export function DeviceHeader({ device }: { device: DeviceDetail }) {
       title={<Bdi title={device.name.slice(0, 500)}>{device.name.slice(0, 400)}</Bdi>}
       actions={
         <>
-          {device.state === "online" && <Link to="/terminal" search={{ device: device.id }} className={buttonClass("primary")}><SquareTerminal className="size-4" aria-hidden />{t.devices.actions.terminal}</Link>}
-          {!gone && <Link to="/tasks/new" search={{ devices: device.id }} className={buttonClass()}><Play className="size-4" aria-hidden />{t.devices.actions.run}</Link>}
+          {device.state === "online" && <May what="open_terminal"><Link to="/terminal" search={{ device: device.id }} className={buttonClass("primary")}><SquareTerminal className="size-4" aria-hidden />{t.devices.actions.terminal}</Link></May>}
+          {!gone && <May what="run_tasks"><Link to="/tasks/new" search={{ devices: device.id }} className={buttonClass()}><Play className="size-4" aria-hidden />{t.devices.actions.run}</Link></May>}
+          <May what="manage_devices">
           <Menu label={t.more} trigger={<IconButton label={t.more}><Ellipsis className="size-4" aria-hidden /></IconButton>}>
             <MenuItem icon={<Pencil className="size-4 text-faint" aria-hidden />} onSelect={() => setEditing(true)}>{t.devices.actions.rename}</MenuItem>
             {!gone && <MenuItem danger icon={<Trash2 className="size-4" aria-hidden />} onSelect={() => setRemoving(true)}>{t.devices.actions.remove}</MenuItem>}
           </Menu>
+          </May>
         </>
       }
     >

@@ -7,6 +7,7 @@ import { Age } from "@/components/age";
 import { Failure } from "@/components/failure";
 import { Load } from "@/components/load";
 import { DeviceStateBadge } from "@/components/states";
+import { May } from "@/components/may";
 import { t } from "@/strings";
 import { Tags } from "./columns";
 import { StateBand } from "./StateBand";
@@ -44,8 +45,8 @@ function Body({ id, onClose }: { id: string; onClose: () => void }) {
       <div className="flex flex-col gap-4 p-4">
         <div className="flex flex-wrap gap-2">
           <Link to="/devices/$deviceId" params={{ deviceId: id }} className={buttonClass("primary")}><ExternalLink className="size-4" aria-hidden />{t.devices.openPage}</Link>
-          {device.state === "online" && <Link to="/terminal" search={{ device: id }} className={buttonClass()}><SquareTerminal className="size-4" aria-hidden />{t.devices.actions.terminal}</Link>}
-          {device.state !== "revoked" && <Link to="/tasks/new" search={{ devices: id }} className={buttonClass()}><Play className="size-4" aria-hidden />{t.devices.actions.run}</Link>}
+          {device.state === "online" && <May what="open_terminal"><Link to="/terminal" search={{ device: id }} className={buttonClass()}><SquareTerminal className="size-4" aria-hidden />{t.devices.actions.terminal}</Link></May>}
+          {device.state !== "revoked" && <May what="run_tasks"><Link to="/tasks/new" search={{ devices: id }} className={buttonClass()}><Play className="size-4" aria-hidden />{t.devices.actions.run}</Link></May>}
         </div>
         <StateBand device={device} />
         <Facts

@@ -4,6 +4,7 @@ import { Link, useNavigate } from "@tanstack/react-router";
 import { MonitorOff, Play, Plus, SearchX, X } from "lucide-react";
 import { useCallback, useMemo, useState, type ReactElement } from "react";
 import { Failure } from "@/components/failure";
+import { May } from "@/components/may";
 import { draftForDevices, writeMatch } from "@/lib/draft";
 import { count } from "@/lib/format";
 import { useKeys } from "@/lib/keys";
@@ -69,7 +70,7 @@ export function DevicesPage(): ReactElement {
     <div className="flex h-full flex-col">
       <PageHeader
         title={t.devices.title}
-        actions={<Link to="/sites" className={buttonClass("secondary")}><Plus className="size-4" aria-hidden />{t.devices.emptyAction}</Link>}
+        actions={<May what="install"><Link to="/sites" className={buttonClass("secondary")}><Plus className="size-4" aria-hidden />{t.devices.emptyAction}</Link></May>}
       >
         {list.query.isSuccess && <span aria-live="polite">{filtered ? t.devices.matching(list.total) : t.devices.total(list.total)}</span>}
       </PageHeader>
@@ -103,7 +104,7 @@ function Nothing({ filtered, list }: { filtered: boolean; list: DeviceList }) {
     );
   }
   return (
-    <EmptyState icon={MonitorOff} title={t.devices.emptyTitle} action={<Link to="/sites/setup" className={buttonClass("primary")}>{t.devices.emptyAction}</Link>}>
+    <EmptyState icon={MonitorOff} title={t.devices.emptyTitle} action={<May what="install"><Link to="/sites/setup" className={buttonClass("primary")}>{t.devices.emptyAction}</Link></May>}>
       {t.devices.emptyDetail}
     </EmptyState>
   );
@@ -126,7 +127,7 @@ function BulkBar({ list }: { list: DeviceList }) {
       {selection.mode === "some" && number < total && <Button size="sm" variant="ghost" onClick={() => setSelection(everything())}>{t.devices.selectMatching(total)}</Button>}
       <div className="flex-1" />
       <Button size="sm" variant="ghost" icon={<X className="size-4" aria-hidden />} onClick={() => setSelection(nothing)}>{t.devices.clearSelection}</Button>
-      <Button size="sm" variant="primary" icon={<Play className="size-4" aria-hidden />} onClick={run} data-count={count(number)}>{t.devices.runOn(number)}</Button>
+      <May what="run_tasks"><Button size="sm" variant="primary" icon={<Play className="size-4" aria-hidden />} onClick={run} data-count={count(number)}>{t.devices.runOn(number)}</Button></May>
     </div>
   );
 }

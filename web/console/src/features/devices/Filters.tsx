@@ -9,6 +9,7 @@ import { useSites } from "@/api/tenants";
 import type { DeviceState } from "@/api/types";
 import { useKeys } from "@/lib/keys";
 import { count } from "@/lib/format";
+import { several, toggled } from "@/lib/several";
 import { t } from "@/strings";
 import type { DeviceList } from "./useDeviceList";
 
@@ -57,12 +58,12 @@ function SearchBox({ value, onChange, ref }: { value: string; onChange: (text: s
 
 function FacetMenu({ label, values, value, nameOf, onChange }: { label: string; values: Record<string, number>; value: string | undefined; nameOf: (key: string) => string; onChange: (value: string | undefined) => void }) {
   const [open, setOpen] = useState(false);
-  const entries = Object.entries(values).sort((a, b) => b[1] - a[1]);
-  if (entries.length < 2 && !value) return null;
-  const choose = (next: string | undefined) => {
-    onChange(next);
-    setOpen(false);
-  };
+  const chosen = several(value);
+  // Chosen values stay in the list, also when nothing matches them any more.
+  const entries = [...chosen.filter((each) => !(each in values)).map((each) => [each, 0] as const), ...Object.entries(values).sort((a, b) => b[1] - a[1])];
+  if (entries.length < 2 && chosen.length === 0) return null;
+  const [first = ""] = chosen;
+  const named = chosen.length > 1 ? t.devices.chosen(nameOf(first), chosen.length - 1) : nameOf(first);
   return (
     <span className="inline-flex items-center">
       <Popover
@@ -70,8 +71,8 @@ function FacetMenu({ label, values, value, nameOf, onChange }: { label: string; 
         onOpenChange={setOpen}
         className="w-64 !p-0"
         trigger={
-          <button type="button" className={clsx(chip, value ? chipOn : chipOff)}>
-            <Bdi className="clip">{value ? `${label}: ${nameOf(value)}` : label}</Bdi>
+          <button type="button" className={clsx(chip, chosen.length > 0 ? chipOn : chipOff)}>
+            <Bdi className="clip">{chosen.length > 0 ? `${label}: ${named}` : label}</Bdi>
             <ChevronDown className="size-3.5 shrink-0" aria-hidden />
           </button>
         }
@@ -80,11 +81,12 @@ function FacetMenu({ label, values, value, nameOf, onChange }: { label: string; 
           {entries.length > 8 && <Command.Input autoFocus placeholder={t.search} className="h-9 w-full border-b border-line bg-transparent px-3 text-13 outline-none placeholder:text-faint" />}
           <Command.List className="max-h-72 overflow-y-auto p-1">
             <Command.Empty className="py-4 text-center text-13 text-faint">{t.palette.nothing}</Command.Empty>
-            {value && <Command.Item value="clear" onSelect={() => choose(undefined)} className="flex h-8 items-center gap-2 rounded px-2 text-13 text-muted data-[selected=true]:bg-hover"><X className="size-4" aria-hidden />{t.clear}</Command.Item>}
+            {chosen.length > 0 && <Command.Item value="clear" onSelect={() => (onChange(undefined), setOpen(false))} className="flex h-8 items-center gap-2 rounded px-2 text-13 text-muted data-[selected=true]:bg-hover"><X className="size-4" aria-hidden />{t.clear}</Command.Item>}
             {entries.map(([key, number]) => (
-              <Command.Item key={key} value={`${nameOf(key)} ${key}`} onSelect={() => choose(key)} className="flex h-8 items-center gap-2 rounded px-2 text-13 data-[selected=true]:bg-hover">
+              <Command.Item key={key} value={`${nameOf(key)} ${key}`} onSelect={() => onChange(toggled(value, key))} className="flex h-8 items-center gap-2 rounded px-2 text-13 data-[selected=true]:bg-hover">
+                <span className={clsx("flex size-4 shrink-0 items-center justify-center rounded border", chosen.includes(key) ? "border-accent-solid bg-accent-solid text-white" : "border-line-strong")} aria-hidden>{chosen.includes(key) && <Check className="size-3" />}</span>
                 <Bdi className="clip flex-1">{nameOf(key)}</Bdi>
-                {value === key && <Check className="size-4 text-accent" aria-hidden />}
+                {chosen.includes(key) && <span className="sr-only">{t.devices.isChosen}</span>}
                 <span className="text-xs text-faint tnum">{count(number)}</span>
               </Command.Item>
             ))}
@@ -111,11 +113,12 @@ export function Filters({ list }: { list: DeviceList }) {
   const siteName = (id: string) => sites.data?.find((site) => site.id === id)?.name ?? id;
   const filtered = Boolean(search.q ?? search.state ?? search.os ?? search.site ?? search.tag);
   const states = facets.data?.state ?? {};
+  const chosenStates = several(search.state);
   return (
     <div className="flex flex-wrap items-center gap-2" role="search">
       <SearchBox ref={input} value={search.q ?? ""} onChange={setText} />
-      {stateTones.filter(([state]) => (states[state] ?? 0) > 0 || search.state === state).map(([state, tone]) => (
-        <button key={state} type="button" aria-pressed={search.state === state} title={t.devices.stateHint[state]} className={clsx(chip, search.state === state ? chipOn : chipOff)} onClick={() => change({ state: search.state === state ? undefined : state })}>
+      {stateTones.filter(([state]) => (states[state] ?? 0) > 0 || chosenStates.includes(state)).map(([state, tone]) => (
+        <button key={state} type="button" aria-pressed={chosenStates.includes(state)} title={t.devices.stateHint[state]} className={clsx(chip, chosenStates.includes(state) ? chipOn : chipOff)} onClick={() => change({ state: toggled(search.state, state) })}>
           <span className={clsx("size-1.5 rounded-full bg-current", toneText[tone])} aria-hidden />
           {t.devices.states[state]}
           <span className="tnum">{count(states[state] ?? 0)}</span>

@@ -4,10 +4,11 @@ import { addSample } from "@/api/events/samples";
 import { chartData, latest, stepFor, window } from "./series";
 
 const minute = 60_000;
+const iso = (ms: number) => new Date(ms).toISOString();
 const metrics = (times: number[], values: (number | null)[]): Metrics => ({
-  from: 0, to: 10 * minute, step_s: 60, times,
+  from: iso(0), to: iso(10 * minute), step_s: 60, times,
   series: [{ name: "cpu.busy", label: "", unit: "percent", avg: values, min: values, max: values }],
-  gaps: [{ from: 5 * minute, to: 6 * minute, reason: "quota" }, { from: 9, to: 9, reason: "empty" }],
+  gaps: [{ from: iso(5 * minute), to: iso(6 * minute), reason: "quota" }, { from: iso(9), to: iso(9), reason: "empty" }],
 });
 
 describe("chartData", () => {
@@ -23,43 +24,43 @@ describe("chartData", () => {
     expect(chartData(metrics([0], [1]), ["cpu.busy"]).gaps).toEqual([{ from: 300, to: 360, reason: "quota" }]);
   });
   it("appends live samples that are newer than what was stored", () => {
-    let live = addSample(undefined, { device_id: "d", at: minute / 2, values: [{ name: "cpu.busy", label: "", value: 50 }] });
-    live = addSample(live, { device_id: "d", at: minute + 5000, values: [{ name: "cpu.busy", label: "", value: 60 }] });
+    let live = addSample(undefined, { device_id: "d", at: iso(minute / 2), values: [{ name: "cpu.busy", label: "", unit: "percent", value: 50 }] });
+    live = addSample(live, { device_id: "d", at: iso(minute + 5000), values: [{ name: "cpu.busy", label: "", unit: "percent", value: 60 }] });
     const data = chartData(metrics([0, minute], [1, 2]), ["cpu.busy"], live);
     expect(data.times).toEqual([0, 60, 65]);
     expect(data.lines[0]?.avg).toEqual([1, 2, 60]);
   });
   it("puts live samples where the newest steps are still empty", () => {
-    const live = addSample(undefined, { device_id: "d", at: minute + 5000, values: [{ name: "cpu.busy", label: "", value: 60 }] });
+    const live = addSample(undefined, { device_id: "d", at: iso(minute + 5000), values: [{ name: "cpu.busy", label: "", unit: "percent", value: 60 }] });
     const data = chartData(metrics([0, minute, 2 * minute], [1, 2, null]), ["cpu.busy"], live);
     expect(data.times).toEqual([0, 60, 65]);
     expect(data.lines[0]?.avg).toEqual([1, 2, 60]);
   });
   it("leaves a gap between old history and the live tail", () => {
-    const live = addSample(undefined, { device_id: "d", at: 30 * minute, values: [{ name: "cpu.busy", label: "", value: 60 }] });
+    const live = addSample(undefined, { device_id: "d", at: iso(30 * minute), values: [{ name: "cpu.busy", label: "", unit: "percent", value: 60 }] });
     expect(chartData(metrics([0, minute], [1, 2]), ["cpu.busy"], live).lines[0]?.avg).toEqual([1, 2, null, 60]);
   });
   it("draws live samples of a device that has no history yet", () => {
     const nothing: Metrics = { ...metrics([], []), series: [], gaps: [] };
-    let live = addSample(undefined, { device_id: "d", at: minute, values: [{ name: "cpu.busy", label: "", unit: "percent", value: 50 }, { name: "net.rx", label: "eth0", unit: "bytes_per_s", value: 7 }] });
-    live = addSample(live, { device_id: "d", at: minute + 10_000, values: [{ name: "cpu.busy", label: "", unit: "percent", value: 60 }] });
+    let live = addSample(undefined, { device_id: "d", at: iso(minute), values: [{ name: "cpu.busy", label: "", unit: "percent", value: 50 }, { name: "net.rx", label: "eth0", unit: "bytes_per_s", value: 7 }] });
+    live = addSample(live, { device_id: "d", at: iso(minute + 10_000), values: [{ name: "cpu.busy", label: "", unit: "percent", value: 60 }] });
     const data = chartData(nothing, ["cpu.busy"], live);
     expect(data.times).toEqual([60, 70]);
     expect(data.lines).toMatchObject([{ name: "cpu.busy", unit: "percent", avg: [50, 60] }]);
     expect(chartData(nothing, ["net.rx", "net.tx"], live).lines).toMatchObject([{ key: "net.rx{eth0}", label: "eth0", unit: "bytes_per_s", avg: [7] }]);
   });
   it("draws live samples alone when every stored step is still empty", () => {
-    const live = addSample(undefined, { device_id: "d", at: minute + 5000, values: [{ name: "cpu.busy", label: "", unit: "percent", value: 60 }] });
+    const live = addSample(undefined, { device_id: "d", at: iso(minute + 5000), values: [{ name: "cpu.busy", label: "", unit: "percent", value: 60 }] });
     expect(chartData(metrics([0, minute], [null, null]), ["cpu.busy"], live)).toMatchObject({ times: [65], lines: [{ avg: [60] }] });
   });
   it("adds a series that appeared after the newest stored step", () => {
-    const live = addSample(undefined, { device_id: "d", at: minute + 5000, values: [{ name: "disk.used_pct", label: "/mnt", unit: "percent", value: 9 }] });
+    const live = addSample(undefined, { device_id: "d", at: iso(minute + 5000), values: [{ name: "disk.used_pct", label: "/mnt", unit: "percent", value: 9 }] });
     const disk: Metrics = { ...metrics([0, minute], [1, 2]), series: [{ name: "disk.used_pct", label: "/", unit: "percent", avg: [1, 2], min: [1, 2], max: [1, 2] }] };
     expect(chartData(disk, ["disk.used_pct"], live).lines).toMatchObject([{ label: "/", avg: [1, 2, null] }, { label: "/mnt", avg: [null, null, 9] }]);
   });
   it("leaves a gap where the page was not listening", () => {
-    let live = addSample(undefined, { device_id: "d", at: 2 * minute, values: [{ name: "cpu.busy", label: "", value: 1 }] });
-    live = addSample(live, { device_id: "d", at: 9 * minute, values: [{ name: "cpu.busy", label: "", value: 2 }] });
+    let live = addSample(undefined, { device_id: "d", at: iso(2 * minute), values: [{ name: "cpu.busy", label: "", unit: "percent", value: 1 }] });
+    live = addSample(live, { device_id: "d", at: iso(9 * minute), values: [{ name: "cpu.busy", label: "", unit: "percent", value: 2 }] });
     expect(chartData(metrics([0, minute], [1, 2]), ["cpu.busy"], live).lines[0]?.avg).toEqual([1, 2, 1, null, 2]);
   });
   it("leaves out series that the chart does not draw", () => {

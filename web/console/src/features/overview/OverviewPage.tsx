@@ -1,15 +1,17 @@
 /** Overview: sites and devices by state, what needs attention, what happened, what can be done. */
-import { Bdi, buttonClass, EmptyState, PageHeader, Panel, SegmentedBar, Skeleton, toneText, type Segment, type Tone } from "@unifyit/ui";
+import { Bdi, Button, buttonClass, EmptyState, PageHeader, Panel, SegmentedBar, Skeleton, toneText, type Segment, type Tone } from "@unifyit/ui";
 import { Link } from "@tanstack/react-router";
 import clsx from "clsx";
-import { CircleAlert, CircleCheckBig, Info, Play, Plus, Rocket, TriangleAlert, type LucideIcon } from "lucide-react";
+import { CircleAlert, CircleCheckBig, Info, Play, Plus, Rocket, SearchX, TriangleAlert, type LucideIcon } from "lucide-react";
 import type { ReactElement } from "react";
 import { useOverview } from "@/api/admin";
+import { ApiError } from "@/api/http";
 import type { AttentionItem, Overview } from "@/api/types";
 import { Age } from "@/components/age";
 import { Failure } from "@/components/failure";
-import { useScope } from "@/components/scope";
+import { useScope, useSetScope } from "@/components/scope";
 import { RefLink, Timeline } from "@/components/timeline";
+import { May } from "@/components/may";
 import { count } from "@/lib/format";
 import { useTitle } from "@/lib/title";
 import { t } from "@/strings";
@@ -18,7 +20,10 @@ const words = t.overview;
 
 export function OverviewPage(): ReactElement {
   useTitle(words.title);
-  const { data, error, refetch } = useOverview(useScope());
+  const scope = useScope();
+  const { data, error, refetch } = useOverview(scope);
+  // A remembered scope may have been deleted, or taken from the person, since.
+  const gone = error instanceof ApiError && error.status === 404 && Object.keys(scope).length > 0;
   const fresh = data !== undefined && data.sites.total === 0;
   return (
     <div className="pb-8">
@@ -26,12 +31,21 @@ export function OverviewPage(): ReactElement {
         title={words.title}
         actions={
           <>
-            <Link to="/tasks/new" className={buttonClass()}><Play className="size-4" aria-hidden />{words.runScript}</Link>
-            <Link to="/sites/setup" className={buttonClass()}><Plus className="size-4" aria-hidden />{words.addSite}</Link>
+            <May what="run_tasks"><Link to="/tasks/new" className={buttonClass()}><Play className="size-4" aria-hidden />{words.runScript}</Link></May>
+            <May what="manage_sites"><Link to="/sites/setup" className={buttonClass()}><Plus className="size-4" aria-hidden />{words.addSite}</Link></May>
           </>
         }
       />
-      {error && !data ? <Failure error={error} onRetry={() => void refetch()} /> : fresh ? <Welcome /> : <Body data={data} />}
+      {gone ? <ScopeGone /> : error && !data ? <Failure error={error} onRetry={() => void refetch()} /> : fresh ? <Welcome /> : <Body data={data} />}
+    </div>
+  );
+}
+
+function ScopeGone() {
+  const setScope = useSetScope();
+  return (
+    <div className="mx-4 rounded-lg border border-line bg-surface md:mx-6">
+      <EmptyState icon={SearchX} title={words.scopeGone} action={<Button variant="primary" onClick={() => setScope(undefined)}>{words.everything}</Button>}>{words.scopeGoneDetail}</EmptyState>
     </div>
   );
 }
@@ -39,7 +53,7 @@ export function OverviewPage(): ReactElement {
 function Welcome() {
   return (
     <div className="mx-4 rounded-lg border border-line bg-surface md:mx-6">
-      <EmptyState icon={Rocket} title={words.welcome} action={<Link to="/sites/setup" className={buttonClass("primary", "lg")}>{words.start}</Link>}>{words.welcomeDetail}</EmptyState>
+      <EmptyState icon={Rocket} title={words.welcome} action={<May what="manage_sites"><Link to="/sites/setup" className={buttonClass("primary", "lg")}>{words.start}</Link></May>}>{words.welcomeDetail}</EmptyState>
     </div>
   );
 }

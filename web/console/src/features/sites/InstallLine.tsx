@@ -2,7 +2,7 @@
 import { Band, Button, CopyButton, Select } from "@unifyit/ui";
 import { useState } from "react";
 import { useCreateInstallToken } from "@/api/tenants";
-import type { InstallToken, TokenKind } from "@/api/types";
+import type { NewInstallToken, TokenKind } from "@/api/types";
 import { Moment } from "@/components/age";
 import { sentence } from "@/components/failure";
 import { t } from "@/strings";
@@ -12,8 +12,8 @@ const lifetimes = [[3600, words.hour], [24 * 3600, words.day], [7 * 24 * 3600, w
 const useCounts = [1, 5, 25, 100, 500];
 
 /** The line itself. */
-export function Line({ token }: { token: InstallToken }) {
-  const line = token.command ?? token.token ?? "";
+export function Line({ token }: { token: NewInstallToken }) {
+  const line = token.command;
   return (
     <div className="flex flex-col gap-2">
       <p className="text-13 text-muted">{token.kind === "relay" ? words.relayHint : words.agentHint}</p>
@@ -29,7 +29,7 @@ export function Line({ token }: { token: InstallToken }) {
 }
 
 /** Makes a line of one kind. */
-export function CreateLine({ siteId, kind, onCreated, label }: { siteId: string; kind: TokenKind; onCreated: (token: InstallToken) => void; label?: string }) {
+export function CreateLine({ siteId, kind, onCreated, label }: { siteId: string; kind: TokenKind; onCreated: (token: NewInstallToken) => void; label?: string }) {
   const create = useCreateInstallToken(siteId);
   const [lifetime, setLifetime] = useState<number>(24 * 3600);
   const [uses, setUses] = useState(kind === "relay" ? 1 : 25);

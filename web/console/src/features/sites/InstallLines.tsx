@@ -3,7 +3,7 @@ import { Band, Button, EmptyState, Panel, Skeleton, StateBadge, Table, Td, Th, t
 import { Ban, CircleCheck, Link2, TimerOff } from "lucide-react";
 import { useState } from "react";
 import { useInstallTokens, useRevokeInstallToken } from "@/api/tenants";
-import type { InstallToken, Site } from "@/api/types";
+import type { InstallToken, NewInstallToken, Site } from "@/api/types";
 import { Age } from "@/components/age";
 import { Failure, toastFailure } from "@/components/failure";
 import { useNow } from "@/lib/clock";
@@ -23,7 +23,7 @@ function stateOf(token: InstallToken, now: number): State {
 
 export function InstallLines({ site }: { site: Site }) {
   const query = useInstallTokens(site.id);
-  const [made, setMade] = useState<InstallToken | null>(null);
+  const [made, setMade] = useState<NewInstallToken | null>(null);
   return (
     <div className="flex flex-col gap-4">
       <div className="grid gap-4 lg:grid-cols-2">

@@ -1,4 +1,4 @@
-/** A relay's health, what waits to go up, and what its package cache saved. Values of a relay without contact are dimmed with their age. */
+/** A relay's health and what waits to go up. Values of a relay without contact are dimmed with their age. */
 import { Button, CopyButton, DeviceText, EmptyState, Facts, Panel, StateBadge, toast } from "@unifyit/ui";
 import { CircleCheck, CloudOff, Plug } from "lucide-react";
 import { useState } from "react";
@@ -7,9 +7,11 @@ import type { Relay, Site } from "@/api/types";
 import { Age, Fresh, Since } from "@/components/age";
 import { Confirm } from "@/components/confirm";
 import { toastFailure } from "@/components/failure";
-import { bytes, count, percent, shortId } from "@/lib/format";
+import { May } from "@/components/may";
+import { bytes, count, shortId } from "@/lib/format";
 import { duration } from "@/lib/time";
 import { t } from "@/strings";
+import { CacheSavings } from "./CacheSavings";
 
 const words = t.sites.relay;
 
@@ -20,7 +22,7 @@ export function RelayHealth({ site }: { site: Site }) {
   const backlog = (relay.backlog_records ?? 0) === 0 ? words.none : words.records(relay.backlog_records ?? 0, bytes(relay.backlog_bytes ?? 0));
   return (
     <div className="grid items-start gap-4 lg:grid-cols-2">
-      <Panel title={words.title} actions={<Revoke siteId={site.id} relay={relay} />}>
+      <Panel title={words.title} actions={<May what="manage_sites"><Revoke siteId={site.id} relay={relay} /></May>}>
         <Facts
           items={[
             [words.state, relay.online ? <StateBadge key="s" tone="ok" icon={CircleCheck} label={words.connected} /> : <StateBadge key="s" tone="bad" icon={CloudOff} label={words.notConnected} />],
@@ -44,28 +46,9 @@ export function RelayHealth({ site }: { site: Site }) {
             ]}
           />
         </Panel>
-        <Cache relay={relay} />
       </div>
+      <CacheSavings relay={relay} />
     </div>
-  );
-}
-
-function Cache({ relay }: { relay: Relay }) {
-  const served = relay.cache_served_bytes ?? 0;
-  const fetched = relay.cache_fetched_bytes ?? 0;
-  if (served === 0 && fetched === 0 && !relay.cache_bytes) return null;
-  const saved = Math.max(0, served - fetched);
-  return (
-    <Panel title={t.sites.cache.title}>
-      <Facts
-        items={[
-          [t.sites.cache.served, bytes(served)],
-          [t.sites.cache.fetched, bytes(fetched)],
-          [t.sites.cache.saved, served > 0 ? t.sites.cache.savedOf(bytes(saved), percent((saved / served) * 100)) : "–"],
-          [t.sites.cache.size, bytes(relay.cache_bytes ?? 0)],
-        ]}
-      />
-    </Panel>
   );
 }
 

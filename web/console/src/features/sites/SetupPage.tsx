@@ -6,7 +6,7 @@ import { Check } from "lucide-react";
 import { useState, type ReactElement, type ReactNode } from "react";
 import { useDevices } from "@/api/devices";
 import { useCreateOrganization, useCreateSite, useOrganizations, useSite, useSites } from "@/api/tenants";
-import type { InstallToken, Site } from "@/api/types";
+import type { NewInstallToken, Site } from "@/api/types";
 import { sentence } from "@/components/failure";
 import { useTitle } from "@/lib/title";
 import { t } from "@/strings";
@@ -137,8 +137,8 @@ function Later({ siteId }: { siteId: string }) {
 
 function WithSite({ site }: { site: Site }) {
   const devices = useDevices({ site_id: site.id, sort: "name" });
-  const [relayLine, setRelayLine] = useState<InstallToken | null>(null);
-  const [agentLine, setAgentLine] = useState<InstallToken | null>(null);
+  const [relayLine, setRelayLine] = useState<NewInstallToken | null>(null);
+  const [agentLine, setAgentLine] = useState<NewInstallToken | null>(null);
   const relayUp = site.relay !== null;
   const device = devices.data?.pages[0]?.items[0];
   const measured = device?.metrics_at != null;

@@ -4,11 +4,13 @@ import { Link, useParams, useSearch } from "@tanstack/react-router";
 import clsx from "clsx";
 import { Monitor, Plus } from "lucide-react";
 import type { ReactElement } from "react";
+import { useUser } from "@/api/session";
 import { useSite } from "@/api/tenants";
-import type { Site } from "@/api/types";
+import type { Capability, Site } from "@/api/types";
 import { Since } from "@/components/age";
 import { Failure } from "@/components/failure";
 import { SiteStateBadge } from "@/components/states";
+import { May } from "@/components/may";
 import { useNow } from "@/lib/clock";
 import { shortTime, toMs } from "@/lib/time";
 import { useTitle } from "@/lib/title";
@@ -19,18 +21,23 @@ import { SiteSettings } from "./SiteSettings";
 
 type Tab = keyof typeof t.sites.tabs;
 
+/** What a tab demands beyond looking. */
+const needs: Record<Tab, Capability | null> = { overview: null, install: "install", settings: "manage_sites" };
+
 export function SitePage(): ReactElement {
   const { siteId } = useParams({ from: "/shell/sites/$siteId" });
   const search = useSearch({ from: "/shell/sites/$siteId" });
   const { data: site, error, refetch } = useSite(siteId);
   useTitle(site?.name);
-  const tab: Tab = search.tab !== undefined && search.tab in t.sites.tabs ? (search.tab as Tab) : "overview";
+  const { may } = useUser();
+  const tabs = (Object.keys(t.sites.tabs) as Tab[]).filter((each) => needs[each] === null || may.includes(needs[each]));
+  const tab: Tab = tabs.find((each) => each === search.tab) ?? "overview";
   if (error && !site) return <Failure page error={error} onRetry={() => void refetch()} />;
   return (
     <div className="pb-8">
       {site ? <Header site={site} /> : <div className="flex flex-col gap-2 px-6 pt-4 pb-3"><Skeleton className="h-7 w-56" /><Skeleton className="h-5 w-80" /></div>}
       <TabBar label={site?.name ?? t.sites.title}>
-        {(Object.keys(t.sites.tabs) as Tab[]).map((each) => (
+        {tabs.map((each) => (
           <Link key={each} to="/sites/$siteId" params={{ siteId }} search={each === "overview" ? {} : { tab: each }} aria-current={each === tab ? "page" : undefined} className={clsx(tabClass, each === tab && tabActiveClass)}>{t.sites.tabs[each]}</Link>
         ))}
       </TabBar>
@@ -52,7 +59,7 @@ function Header({ site }: { site: Site }) {
       actions={
         <>
           <Link to="/devices" search={{ site: site.id }} className={buttonClass()}><Monitor className="size-4" aria-hidden />{t.sites.devices.all}</Link>
-          <Link to="/sites/$siteId" params={{ siteId: site.id }} search={{ tab: "install" }} className={buttonClass("primary")}><Plus className="size-4" aria-hidden />{t.devices.emptyAction}</Link>
+          <May what="install"><Link to="/sites/$siteId" params={{ siteId: site.id }} search={{ tab: "install" }} className={buttonClass("primary")}><Plus className="size-4" aria-hidden />{t.devices.emptyAction}</Link></May>
         </>
       }
     >
@@ -73,7 +80,7 @@ function StateBandOf({ site }: { site: Site }) {
   if (site.state === "degraded") return <Band tone="warn">{t.sites.degradedBand}</Band>;
   if (site.state !== "no_relay") return null;
   return (
-    <Band tone="info" action={<Link to="/sites/setup" search={{ organization: site.organization_id, site: site.id }} className={buttonClass("secondary", "sm")}>{t.sites.goSetup}</Link>}>
+    <Band tone="info" action={<May what="install"><Link to="/sites/setup" search={{ organization: site.organization_id, site: site.id }} className={buttonClass("secondary", "sm")}>{t.sites.goSetup}</Link></May>}>
       {t.sites.noRelayBand}
     </Band>
   );

@@ -9,6 +9,7 @@ import { Age } from "@/components/age";
 import { Failure } from "@/components/failure";
 import { useScope } from "@/components/scope";
 import { SiteStateBadge } from "@/components/states";
+import { May } from "@/components/may";
 import { bytes } from "@/lib/format";
 import { useTitle } from "@/lib/title";
 import { t } from "@/strings";
@@ -34,14 +35,14 @@ export function SitesPage(): ReactElement {
   const c = t.sites.columns;
   return (
     <>
-      <PageHeader title={t.sites.title} actions={<Link to="/sites/setup" className={buttonClass("primary")}><Plus className="size-4" aria-hidden />{t.sites.add}</Link>}>
+      <PageHeader title={t.sites.title} actions={<May what="manage_sites"><Link to="/sites/setup" className={buttonClass("primary")}><Plus className="size-4" aria-hidden />{t.sites.add}</Link></May>}>
         {sites && t.sites.total(sites.length)}
       </PageHeader>
       <div className="mx-4 mb-6 rounded-lg border border-line bg-surface md:mx-6">
         {query.isError && !sites ? (
           <Failure error={query.error} onRetry={() => void query.refetch()} />
         ) : query.data?.length === 0 ? (
-          <EmptyState icon={Server} title={t.sites.emptyTitle} action={<Link to="/sites/setup" className={buttonClass("primary")}>{t.sites.add}</Link>}>{t.sites.emptyDetail}</EmptyState>
+          <EmptyState icon={Server} title={t.sites.emptyTitle} action={<May what="manage_sites"><Link to="/sites/setup" className={buttonClass("primary")}>{t.sites.add}</Link></May>}>{t.sites.emptyDetail}</EmptyState>
         ) : (
           <>
             {(query.data?.length ?? 0) > 8 && (

@@ -6,6 +6,7 @@ import { useDeviceTasks } from "@/api/tasks";
 import { Failure } from "@/components/failure";
 import { More } from "@/components/More";
 import { TaskTable } from "@/components/TaskTable";
+import { May } from "@/components/may";
 import { t } from "@/strings";
 
 export function DeviceTasks({ deviceId }: { deviceId: string }) {
@@ -16,7 +17,7 @@ export function DeviceTasks({ deviceId }: { deviceId: string }) {
       {query.isError && !tasks ? (
         <Failure error={query.error} onRetry={() => void query.refetch()} />
       ) : tasks?.length === 0 ? (
-        <EmptyState icon={ListChecks} title={t.tasks.emptyTitle} action={<Link to="/tasks/new" search={{ devices: deviceId }} className={buttonClass("primary")}>{t.tasks.run}</Link>}>
+        <EmptyState icon={ListChecks} title={t.tasks.emptyTitle} action={<May what="run_tasks"><Link to="/tasks/new" search={{ devices: deviceId }} className={buttonClass("primary")}>{t.tasks.run}</Link></May>}>
           {t.tasks.emptyDetail}
         </EmptyState>
       ) : (

@@ -10,6 +10,7 @@ import { Confirm } from "@/components/confirm";
 import { Failure, toastFailure } from "@/components/failure";
 import { segments, statusOrder, TargetStatusBadge, TaskStatusBadge } from "@/components/states";
 import { taskName } from "@/components/TaskTable";
+import { May } from "@/components/may";
 import { count, plural } from "@/lib/format";
 import { useTitle } from "@/lib/title";
 import { t } from "@/strings";
@@ -75,8 +76,10 @@ function Head({ task }: { task: TaskDetail }) {
       title={<Bdi>{taskName(task)}</Bdi>}
       actions={
         <>
+          <May what="run_tasks">
           <Link to="/tasks/new" search={{ from: task.id, ...(devices && { devices }) }} className={buttonClass()}><Repeat className="size-4" aria-hidden />{t.tasks.again}</Link>
           {task.status === "running" && <Button variant="danger" icon={<Ban className="size-4" aria-hidden />} onClick={() => setAsking(true)}>{t.tasks.cancel}</Button>}
+          </May>
         </>
       }
     >

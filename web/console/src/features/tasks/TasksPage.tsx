@@ -8,6 +8,7 @@ import { Failure } from "@/components/failure";
 import { More } from "@/components/More";
 import { useScope } from "@/components/scope";
 import { TaskTable } from "@/components/TaskTable";
+import { May } from "@/components/may";
 import { useTitle } from "@/lib/title";
 import { t } from "@/strings";
 
@@ -15,7 +16,7 @@ export function TasksPage(): ReactElement {
   useTitle(t.tasks.title);
   const query = useTasks(useScope());
   const tasks = query.data?.pages.flatMap((page) => page.items);
-  const run = <Link to="/tasks/new" className={buttonClass("primary")}><Play className="size-4" aria-hidden />{t.tasks.run}</Link>;
+  const run = <May what="run_tasks"><Link to="/tasks/new" className={buttonClass("primary")}><Play className="size-4" aria-hidden />{t.tasks.run}</Link></May>;
   return (
     <>
       <PageHeader title={t.tasks.title} actions={run} />

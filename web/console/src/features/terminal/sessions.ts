@@ -9,6 +9,7 @@ import { SearchAddon } from "@xterm/addon-search";
 import { Terminal, type ITheme } from "@xterm/xterm";
 import { openTerminal, type TerminalLink } from "@/api/terminal";
 import { recall, remember } from "@/lib/storage";
+import { keepForReload, keptForReload } from "./reload";
 import { t } from "@/strings";
 
 export type SessionState = "connecting" | "connected" | "closed";
@@ -43,7 +44,9 @@ class Session {
   state: SessionState = "connecting";
   reason: string | null = null;
 
-  constructor(readonly deviceId: string, public name: string) {
+  /** `ended` says why a terminal of before the page was loaded again is not connected by itself. */
+  constructor(readonly deviceId: string, public name: string, ended: string | null = null) {
+    if (ended !== null) [this.state, this.reason] = ["closed", ended];
     this.element.className = "h-full w-full";
     this.term = new Terminal({ fontFamily: "'JetBrains Mono Variable', ui-monospace, monospace", fontSize: fontSize(), theme, scrollback: SCROLLBACK, cursorBlink: !matchMedia("(prefers-reduced-motion: reduce)").matches, allowProposedApi: true, linkHandler: null, screenReaderMode: false });
     this.term.loadAddon(this.fit);
@@ -71,7 +74,8 @@ class Session {
       this.opened = true;
       this.term.open(this.element);
       this.fit.fit();
-      this.connect();
+      if (this.state === "closed") this.term.write(`\x1b[0;33m${t.terminal.closedWhy(this.reason ?? "")}\x1b[0m\r\n`);
+      else this.connect();
     }
     const observer = new ResizeObserver(() => this.refit());
     observer.observe(host);
@@ -135,6 +139,7 @@ let snapshot: readonly SessionInfo[] = [];
 
 function changed(): void {
   snapshot = sessions.map(({ id, deviceId, name, state, reason }) => ({ id, deviceId, name, state, reason }));
+  keepForReload(snapshot);
   for (const listener of listeners) listener();
 }
 
@@ -162,6 +167,12 @@ export function start(deviceId: string, name: string): string {
   return session.id;
 }
 
+/** Brings back the tabs of before the page was loaded again. Their shells ended with the page, and are opened anew on request only. */
+export function restore(): void {
+  for (const { deviceId, name } of keptForReload()) sessions.push(new Session(deviceId, name, t.terminal.reloaded));
+  if (sessions.length > 0) changed();
+}
+
 /** Ends a terminal and its tab. */
 export function stop(id: string): void {
   const index = sessions.findIndex((session) => session.id === id);
@@ -178,6 +189,8 @@ export function zoom(by: number): void {
     session.refit();
   }
 }
+
+restore();
 
 window.addEventListener("beforeunload", (event) => {
   if (sessions.some((session) => session.state === "connected")) event.preventDefault();
