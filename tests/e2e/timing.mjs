@@ -25,7 +25,8 @@ const recorder = () => {
   /** What the list shows; null while it is waiting or leaves part of its window empty. */
   const shown = () => {
     const list = grid();
-    if (!list || list.hasAttribute("aria-busy")) return null;
+    if (!list) return document.querySelector("#main")?.textContent.includes("No device matches") ? "none" : null;
+    if (list.hasAttribute("aria-busy")) return null;
     const rows = [...list.querySelectorAll("[role=row][id]")].map((row) => [row.id, row.getBoundingClientRect()]);
     const window = list.getBoundingClientRect();
     const inside = rows.filter(([, box]) => box.bottom > window.top && box.top < window.bottom);
@@ -42,11 +43,14 @@ const recorder = () => {
         addEventListener(kind, (event) => {
           const began = event.timeStamp;
           let frame = 0;
+          let still = 0;
           const look = async () => {
             const now = await painted();
             frame ||= now - began;
             const present = shown();
             if (present !== null && present !== before) done({ frame, rows: now - began });
+            // An answer may be the list that is there already: no step to measure.
+            else if (present !== null && now - began > 1_000 && (still += 1) > 20) done(null);
             else if (now - began > 10_000) done({ frame, rows: Number.POSITIVE_INFINITY });
             else void look();
           };
@@ -62,7 +66,7 @@ const browser = await openBrowser();
 const context = await browser.newContext({ viewport: { width: 1440, height: 900 } });
 await context.addInitScript(recorder);
 const page = await context.newPage();
-page.setDefaultTimeout(20_000);
+page.setDefaultTimeout(60_000);
 const { main, get, go, signIn } = moves(stack.console, page);
 await page.goto(`${stack.console}/sign-in`);
 await signIn(stack);
@@ -75,13 +79,14 @@ const step = async (name, kind, input) => {
   await page.evaluate((kind) => window.timing.next(kind), kind);
   await input();
   const taken = await page.evaluate(() => window.timing.result);
-  must(Number.isFinite(taken.rows), `${name}: the list did not change`);
+  if (taken === null) return;
+  must(Number.isFinite(taken.rows), `${name}: the list did not settle at ${page.url()}`);
   times.set(name, [...(times.get(name) ?? []), taken]);
 };
 
 const search = page.getByRole("searchbox", { name: "Search devices" });
-// Each digit more leaves fewer devices, so that every step has something to show.
-for (const number of ["1234", "2071", "905", "3388", "47"]) {
+// Each key more leaves fewer devices, but for the first ones, which all names have.
+for (const number of ["-0234", "-0571", "-0905", "-0338", "-0447"]) {
   await search.focus();
   for (const digit of number) await step("search, a key", "keydown", () => page.keyboard.press(digit));
   await step("search, cleared", "input", () => search.fill(""));
