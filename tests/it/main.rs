@@ -14,6 +14,7 @@
 )]
 
 mod access;
+mod blobs;
 mod cache;
 mod enrolment;
 mod faults;
@@ -22,6 +23,7 @@ mod ledger;
 mod mosquitto;
 mod mqtt;
 mod outage;
+mod renewal;
 mod revocation;
 mod scripts;
 mod terminal;
