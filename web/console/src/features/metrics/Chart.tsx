@@ -171,6 +171,8 @@ function Legend({ data, lines, unit, cursor }: { data: ChartData; lines: readonl
   const gap = at == null ? undefined : data.gaps.find((each) => at >= each.from && at <= each.to);
   return (
     <span className="flex h-5 min-w-0 flex-1 items-baseline gap-x-3 overflow-hidden text-xs text-muted">
+      {/* What does not fit wraps out of sight whole, instead of being cut in the middle of a word. */}
+      <span className="flex h-5 min-w-0 flex-1 flex-wrap items-baseline gap-x-3 gap-y-2 overflow-hidden">
       {lines.map((line, index) => {
         const value = cursor === null ? latest(line.avg) : (line.avg[cursor] ?? null);
         const low = cursor === null ? null : line.min[cursor];
@@ -186,7 +188,8 @@ function Legend({ data, lines, unit, cursor }: { data: ChartData; lines: readonl
         );
       })}
       {data.lines.length > lines.length && <span className="text-faint">+{data.lines.length - lines.length}</span>}
-      <span className="ml-auto text-faint tnum">{gap ? (t.metrics.reasons[gap.reason] ?? gap.reason) : at != null ? timeOrDay(at * 1000) : ""}</span>
+      </span>
+      <span className="shrink-0 text-faint tnum">{gap ? (t.metrics.reasons[gap.reason] ?? gap.reason) : at != null ? timeOrDay(at * 1000) : ""}</span>
     </span>
   );
 }

@@ -58,6 +58,10 @@ describe("chartData", () => {
     const disk: Metrics = { ...metrics([0, minute], [1, 2]), series: [{ name: "disk.used_pct", label: "/", unit: "percent", avg: [1, 2], min: [1, 2], max: [1, 2] }] };
     expect(chartData(disk, ["disk.used_pct"], live).lines).toMatchObject([{ label: "/", avg: [1, 2, null] }, { label: "/mnt", avg: [null, null, 9] }]);
   });
+  it("draws no gap while the newest step is only on its way", () => {
+    const live = addSample(undefined, { device_id: "d", at: iso(minute + 135_000), values: [{ name: "cpu.busy", label: "", unit: "percent", value: 60 }] });
+    expect(chartData(metrics([0, minute], [1, 2]), ["cpu.busy"], live).lines[0]?.avg).toEqual([1, 2, 60]);
+  });
   it("leaves a gap where the page was not listening", () => {
     let live = addSample(undefined, { device_id: "d", at: iso(2 * minute), values: [{ name: "cpu.busy", label: "", unit: "percent", value: 1 }] });
     live = addSample(live, { device_id: "d", at: iso(9 * minute), values: [{ name: "cpu.busy", label: "", unit: "percent", value: 2 }] });

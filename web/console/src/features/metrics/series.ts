@@ -89,7 +89,8 @@ function liveOnly(lines: readonly Line[], names: readonly string[], live: LiveSa
 
 function appendLive(times: number[], lines: readonly Line[], live: LiveSamples, stepMs: number): void {
   const last = times.at(-1);
-  const hole = Math.max(last === undefined ? 0 : stepMs * GAP_STEPS, LIVE_HOLE_MS);
+  // A stored step stands at its beginning, and comes a little after its end.
+  const hole = stepMs + LIVE_HOLE_MS;
   const push = (at: number, value: (line: Line) => number | null) => {
     times.push(at);
     for (const line of lines) for (const column of [line.avg, line.min, line.max]) column.push(value(line));

@@ -32,7 +32,7 @@ export function CacheSavings({ relay, children }: { relay: Relay; children?: Rea
       ) : (
         <p className="text-13 text-muted">{kept > 0 ? words.quietToday : words.unused}</p>
       )}
-      <div className="mt-3">
+      {(used || kept > 0) && <div className="mt-3">
         <Facts
           items={[
             [words.served, bytes(served)],
@@ -42,7 +42,7 @@ export function CacheSavings({ relay, children }: { relay: Relay; children?: Rea
             ...(ahead > 0 ? ([[words.ahead, words.files(ahead)]] as const) : []),
           ]}
         />
-      </div>
+      </div>}
       {children}
     </Panel>
   );
