@@ -31,6 +31,9 @@ export default async function keyboard({ step, open, stack, found }) {
     await page.keyboard.press("Control+k");
     await page.locator("[cmdk-input]").waitFor();
     await page.keyboard.type(name);
+    await page.locator("[cmdk-item]", { hasText: name }).first().waitFor();
+    // Devices come after what matched at once, which then has the selection.
+    await page.keyboard.press("Home");
     await page.locator("[cmdk-item][data-selected=true]", { hasText: name }).waitFor();
     await page.keyboard.press("Enter");
     await page.getByRole("heading", { level: 1, name }).waitFor();
