@@ -104,7 +104,7 @@ impl Index {
                 Ok(())
             })?;
         }
-        list.sort_by(|a: &Ahead, b| (a.failures, a.place).cmp(&(b.failures, b.place)));
+        list.sort_by_key(|file: &Ahead| (file.failures, file.place));
         Ok(list)
     }
 }

@@ -238,7 +238,7 @@ async fn slow_clients(driver: &mut Driver, index: &Index) -> Result<()> {
     }
     let answers = ask(driver, [large(driver.round), large(driver.round), small(driver.round, 2)]);
     judge(driver, answers, index, "SlowClients").await;
-    if driver.round % 4 == 0 && driver.proxy.kind() == Kind::Unifyit {
+    if driver.round.is_multiple_of(4) && driver.proxy.kind() == Kind::Unifyit {
         // They are let go: what was buffered comes, then the end.
         for mut stream in slow {
             let mut rest = vec![0; 64 * 1024];

@@ -142,7 +142,7 @@ pub async fn run(kind: Kind, folder: &Path, rounds: u64, seed: u64) -> Result<Ta
         }
         let Some(fault) = hand.pop() else { continue };
         driver.one(fault).await?;
-        if (round + 1) % 50 == 0 {
+        if (round + 1).is_multiple_of(50) {
             println!("{}: {}", kind.name(), driver.tally);
         }
     }
