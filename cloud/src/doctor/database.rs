@@ -62,11 +62,13 @@ fn schema(checked: Result<(), MigrateError>) -> Finding {
     const CHECK: &str = "schema";
     match checked {
         Ok(()) => Finding::well(CHECK, "it is up to date, and row security binds the role"),
-        Err(MigrateError::Db(DbError::Query(error))) => Finding::ill(
-            CHECK,
-            format!("it cannot be checked ({error})"),
-            "Bring it up to date: unifyit-cloud migrate.",
-        ),
+        Err(MigrateError::Db(error @ (DbError::Query(_) | DbError::Unavailable(_)))) => {
+            Finding::ill(
+                CHECK,
+                format!("it cannot be checked ({error})"),
+                "See whether PostgreSQL is starting or stopping, then run unifyit-cloud migrate.",
+            )
+        }
         Err(error) => {
             Finding::ill(CHECK, error.to_string(), "Bring it up to date: unifyit-cloud migrate.")
         }

@@ -20,8 +20,10 @@ pub async fn examine(config: &Config) -> Report {
         machine::master_key(config),
     ];
     findings.extend(database::examine(config).await);
-    findings.push(network::http_port(config.listen).await);
-    findings.extend(config.libp2p_listen.iter().map(|address| network::libp2p_port(address)));
+    let running = network::alive(config.listen).await;
+    findings.push(network::http_port(config.listen, running));
+    let relays = config.libp2p_listen.iter();
+    findings.extend(relays.map(|address| network::libp2p_port(address, running)));
     findings.push(network::public_url(config).await);
     Report { findings }
 }

@@ -20,12 +20,12 @@ use unifyit_protocol::doctor::Finding;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Free while the cloud does not run, and answered by it when it does.
-pub(super) async fn http_port(address: SocketAddr) -> Finding {
+pub(super) fn http_port(address: SocketAddr, running: bool) -> Finding {
     const CHECK: &str = "port HTTP";
     let bound = TcpListener::bind(address).map(drop);
     match bound {
         Ok(()) => Finding::well(CHECK, format!("{address} is free; the cloud is not running")),
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => match alive(address).await {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => match running {
             true => Finding::well(CHECK, format!("the cloud answers at {address}")),
             false => Finding::ill(
                 CHECK,
@@ -44,8 +44,8 @@ pub(super) async fn http_port(address: SocketAddr) -> Finding {
     }
 }
 
-/// Whether `/healthz` answers well.
-async fn alive(address: SocketAddr) -> bool {
+/// Whether a cloud runs there: its `/healthz` answers well.
+pub(super) async fn alive(address: SocketAddr) -> bool {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
@@ -62,7 +62,7 @@ async fn alive(address: SocketAddr) -> bool {
     matches!(timeout(PATIENCE, ask).await, Ok(Ok(true)))
 }
 
-pub(super) fn libp2p_port(text: &str) -> Finding {
+pub(super) fn libp2p_port(text: &str, running: bool) -> Finding {
     const CHECK: &str = "port for relays";
     const REMEDY: &str = "Change `libp2p_listen`.";
     let Some((address, tcp)) = parse(text) else {
@@ -78,13 +78,13 @@ pub(super) fn libp2p_port(text: &str) -> Finding {
     };
     match bound {
         Ok(()) => Finding::well(CHECK, format!("{text} is free; the cloud is not running")),
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Finding::warning(
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && running => {
+            Finding::well(CHECK, format!("the running cloud holds {text}"))
+        }
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Finding::ill(
             CHECK,
-            format!("{text} is in use, as it should be while the cloud runs"),
-            format!(
-                "If it does not run, find who holds the port with `ss -lntup 'sport = :{}'`.",
-                address.port()
-            ),
+            format!("{text} is taken by another program"),
+            format!("Find it with `ss -lntup 'sport = :{}'`. {REMEDY}", address.port()),
         ),
         Err(error) => Finding::ill(CHECK, format!("cannot listen on {text} ({error})"), REMEDY),
     }

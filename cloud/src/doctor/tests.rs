@@ -76,7 +76,11 @@ async fn a_port_held_by_another_program_is_found() {
             drop(stream);
         }
     });
-    assert_eq!(network::http_port(address).await.health, Health::Ill);
+    let running = network::alive(address).await;
+    assert_eq!(network::http_port(address, running).health, Health::Ill);
+    let relays = format!("/ip4/127.0.0.1/tcp/{}", address.port());
+    assert_eq!(network::libp2p_port(&relays, running).health, Health::Ill);
+    assert_eq!(network::libp2p_port(&relays, true).health, Health::Well);
     stranger.abort();
 }
 
@@ -86,7 +90,9 @@ async fn a_cloud_that_answers_holds_its_port_rightly() {
     let address = listener.local_addr().unwrap();
     let pages = axum::Router::new().route("/healthz", axum::routing::get(|| async { "ok" }));
     let cloud = tokio::spawn(async move { axum::serve(listener, pages).await });
-    assert_eq!(network::http_port(address).await.health, Health::Well);
+    let running = network::alive(address).await;
+    assert!(running);
+    assert_eq!(network::http_port(address, running).health, Health::Well);
     cloud.abort();
 }
 

@@ -59,6 +59,26 @@ pub(super) struct Behaviour {
     pub(super) streams: libp2p_stream::Behaviour,
 }
 
+/// So many bytes are a share of this machine's memory.
+///
+/// Asked of the kernel by a call of its own: a unit that hides `/proc` would
+/// otherwise seem to have no memory at all, and every relay would be refused.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a share of a machine's memory, good to the megabyte"
+)]
+fn memory_limit(share: f64) -> usize {
+    match nix::sys::sysinfo::sysinfo() {
+        Ok(info) if info.ram_total() > 0 => (info.ram_total() as f64 * share) as usize,
+        _ => {
+            tracing::warn!("The machine's memory is not known: connections are not bound by it.");
+            usize::MAX
+        }
+    }
+}
+
 /// Builds the node: TCP with Noise and Yamux, and QUIC.
 ///
 /// # Errors
@@ -73,7 +93,9 @@ pub(super) fn build(keypair: Keypair, limits: &LinkLimits) -> Result<Swarm<Behav
                 .with_max_pending_outgoing(Some(0))
                 .with_max_established_outgoing(Some(0)),
         ),
-        memory: memory_connection_limits::Behaviour::with_max_percentage(limits.memory_share),
+        memory: memory_connection_limits::Behaviour::with_max_bytes(memory_limit(
+            limits.memory_share,
+        )),
         identify: identify::Behaviour::new(
             identify::Config::new("/unifyit/1".into(), keypair.public())
                 .with_agent_version(concat!("unifyit-cloud/", env!("CARGO_PKG_VERSION")).into())
@@ -105,4 +127,17 @@ pub(super) fn build(keypair: Keypair, limits: &LinkLimits) -> Result<Swarm<Behav
         .with_swarm_config(|c| c.with_idle_connection_timeout(Duration::from_secs(60)))
         .build();
     Ok(swarm)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::memory_limit;
+
+    #[test]
+    fn a_share_of_the_memory_is_some_of_it() {
+        let half = memory_limit(0.5);
+        assert!(half > 64 << 20, "{half}");
+        assert!(half < memory_limit(0.9));
+        assert!(memory_limit(0.9) < usize::MAX, "the kernel tells");
+    }
 }

@@ -18,7 +18,7 @@ use futures::StreamExt;
 use libp2p::{
     Multiaddr, PeerId, Stream, StreamProtocol, Swarm, ping,
     request_response::{self, Message, ResponseChannel},
-    swarm::SwarmEvent,
+    swarm::{ListenError, SwarmEvent},
 };
 use std::{
     path::PathBuf,
@@ -41,6 +41,8 @@ const QUEUE: usize = 1024;
 const RETURN: Duration = Duration::from_secs(30);
 /// How long a stop waits for sessions to end.
 const DRAIN: Duration = Duration::from_secs(5);
+/// Between two words in the log on refused connections.
+const SAY_BOUND_EVERY: Duration = Duration::from_secs(60);
 
 /// Shown to whoever tries to enrol too often.
 const TOO_MANY: &str =
@@ -69,6 +71,7 @@ pub struct Gateway {
     looking_up: Arc<Semaphore>,
     serving_blobs: Arc<Semaphore>,
     tasks: TaskTracker,
+    bound_said: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,6 +123,7 @@ impl Gateway {
         let (order, orders) = mpsc::channel(QUEUE);
         Ok(Self {
             admission: Admission::new(&options.limits),
+            bound_said: None,
             enroller: Arc::new(Enroller {
                 db: deps.db.clone(),
                 trust: deps.trust,
@@ -223,8 +227,7 @@ impl Gateway {
                 self.admission.closed(connection_id);
             }
             SwarmEvent::IncomingConnectionError { error, .. } => {
-                tracing::debug!(%error, "A connection was not accepted.");
-                self.turned_away("not_accepted");
+                self.not_accepted(&error);
             }
             SwarmEvent::Behaviour(BehaviourEvent::Ping(ping)) => match ping.result {
                 // Not every peer answers pings; a stranger's time is short anyway.
@@ -349,6 +352,20 @@ impl Gateway {
         let number = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
         connections.with_label_values(&["relay"]).set(number(all - strangers));
         connections.with_label_values(&["stranger"]).set(number(strangers));
+    }
+
+    /// Scanners make broken handshakes all day; our own bounds are news, though
+    /// not at every connection of a flood.
+    fn not_accepted(&mut self, error: &ListenError) {
+        let ListenError::Denied { cause } = error else {
+            tracing::debug!(%error, "A connection was not accepted.");
+            return self.turned_away("not_accepted");
+        };
+        self.turned_away("bound");
+        if self.bound_said.is_none_or(|at| at.elapsed() >= SAY_BOUND_EVERY) {
+            self.bound_said = Some(Instant::now());
+            tracing::warn!(%cause, "Connections are refused at a bound.");
+        }
     }
 
     fn turned_away(&self, why: &str) {
