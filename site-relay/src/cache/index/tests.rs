@@ -1,3 +1,4 @@
+//! A damaged index never serves a wrong row; savings stay within their bounds.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use super::*;
