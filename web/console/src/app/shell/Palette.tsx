@@ -3,7 +3,7 @@ import { Bdi, setTheme } from "@unifyit/ui";
 import { useNavigate } from "@tanstack/react-router";
 import { Command } from "cmdk";
 import { Keyboard, Monitor, Moon, Play, Plus, Server, SquareTerminal, Sun, type LucideIcon } from "lucide-react";
-import { useDeferredValue, useState, type ReactNode } from "react";
+import { useDeferredValue, useEffect, useRef, useState, type ReactNode } from "react";
 import { useDeviceSearch } from "@/api/devices";
 import { useUser } from "@/api/session";
 import { useSites } from "@/api/tenants";
@@ -22,6 +22,9 @@ function Item({ icon: Icon, value, onSelect, children, hint }: { icon: LucideIco
   );
 }
 
+/** What was typed stands in front: the server found the device by more than its name. */
+const valueOf = (query: string, device: { name: string; id: string }) => `${query} ${device.name} ${device.id}`.trim();
+
 export function Palette({ onClose, onHelp }: { onClose: () => void; onHelp: () => void }) {
   const navigate = useNavigate();
   const [query, setQuery] = useState("");
@@ -34,22 +37,42 @@ export function Palette({ onClose, onHelp }: { onClose: () => void; onHelp: () =
     action();
   };
   const found = deferred === "" ? [] : (devices.data?.items ?? []);
+  const [chosen, setChosen] = useState("");
+  // Devices come after what the browser finds by itself. The first of them is
+  // chosen then, unless the person has moved to something already.
+  const moved = useRef(false);
+  const first = found[0] && valueOf(query, found[0]);
+  useEffect(() => {
+    if (first && !moved.current) setChosen(first);
+  }, [first]);
   return (
     <Command.Dialog
       open
       onOpenChange={(open) => !open && onClose()}
       label={t.palette.open}
       loop
+      value={chosen}
+      onValueChange={setChosen}
+      onKeyDown={(event) => {
+        if (event.key.startsWith("Arrow")) moved.current = true;
+      }}
       overlayClassName="fixed inset-0 z-40 bg-black/35"
       contentClassName="fixed top-[12vh] left-1/2 z-50 w-[calc(100vw-1.5rem)] max-w-xl -translate-x-1/2 overflow-hidden rounded-lg border border-line bg-raised shadow-pop outline-none animate-appear"
     >
-      <Command.Input value={query} onValueChange={setQuery} placeholder={t.palette.placeholder} className="h-12 w-full border-b border-line bg-transparent px-4 text-sm outline-none placeholder:text-faint" />
+      <Command.Input
+        value={query}
+        onValueChange={(text) => {
+          moved.current = false;
+          setQuery(text);
+        }}
+        placeholder={t.palette.placeholder} className="h-12 w-full border-b border-line bg-transparent px-4 text-sm outline-none placeholder:text-faint"
+      />
       <Command.List className="max-h-[min(26rem,60vh)] overflow-y-auto p-1.5">
         <Command.Empty className="py-8 text-center text-13 text-faint">{t.palette.nothing}</Command.Empty>
         {found.length > 0 && (
           <Command.Group heading={t.palette.devices} className={groupClass}>
             {found.map((device) => (
-              <Item key={device.id} icon={Monitor} value={`${query} ${device.name} ${device.id}`} hint={device.site_name} onSelect={run(() => void navigate({ to: "/devices/$deviceId", params: { deviceId: device.id } }))}>{device.name}</Item>
+              <Item key={device.id} icon={Monitor} value={valueOf(query, device)} hint={device.site_name} onSelect={run(() => void navigate({ to: "/devices/$deviceId", params: { deviceId: device.id } }))}>{device.name}</Item>
             ))}
             {may.includes("open_terminal") && found.filter((device) => device.state === "online").slice(0, 3).map((device) => (
               <Item key={`terminal-${device.id}`} icon={SquareTerminal} value={`${query} terminal ${device.name} ${device.id}`} onSelect={run(() => void navigate({ to: "/terminal", search: { device: device.id } }))}>{t.palette.terminalOn(device.name)}</Item>

@@ -13,8 +13,8 @@ import { several, toggled } from "@/lib/several";
 import { t } from "@/strings";
 import type { DeviceList } from "./useDeviceList";
 
-/** Typing is sent to the server after this pause. */
-const PAUSE_MS = 120;
+/** What is typed goes to the server at once, then at most this often. */
+const EVERY_MS = 100;
 
 const chip = "inline-flex h-7 max-w-56 items-center gap-1.5 rounded-full border px-2.5 text-xs transition-colors duration-100";
 const chipOff = "border-line-strong bg-surface text-muted hover:bg-hover hover:text-text";
@@ -25,6 +25,7 @@ const stateTones: readonly (readonly [DeviceState, Tone])[] = [["online", "ok"],
 function SearchBox({ value, onChange, ref }: { value: string; onChange: (text: string) => void; ref: Ref<HTMLInputElement> }) {
   const [text, setText] = useState(value);
   const sent = useRef(value);
+  const sentAt = useRef(-EVERY_MS);
   useEffect(() => {
     if (value !== sent.current) setText(value);
     sent.current = value;
@@ -33,8 +34,9 @@ function SearchBox({ value, onChange, ref }: { value: string; onChange: (text: s
     if (text === sent.current) return;
     const timer = setTimeout(() => {
       sent.current = text;
+      sentAt.current = performance.now();
       onChange(text);
-    }, PAUSE_MS);
+    }, Math.max(0, sentAt.current + EVERY_MS - performance.now()));
     return () => clearTimeout(timer);
   }, [text, onChange]);
   return (

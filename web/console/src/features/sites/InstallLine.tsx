@@ -1,7 +1,7 @@
 /** A freshly made install line: shown once, copied with one press, with how long and how often it works. */
 import { Band, Button, CopyButton, Select } from "@unifyit/ui";
 import { useState } from "react";
-import { useCreateInstallToken } from "@/api/tenants";
+import { useCreateInstallToken, useInstallTokens } from "@/api/tenants";
 import type { NewInstallToken, TokenKind } from "@/api/types";
 import { Moment } from "@/components/age";
 import { sentence } from "@/components/failure";
@@ -11,8 +11,10 @@ const words = t.sites.install;
 const lifetimes = [[3600, words.hour], [24 * 3600, words.day], [7 * 24 * 3600, words.week], [30 * 24 * 3600, words.month]] as const;
 const useCounts = [1, 5, 25, 100, 500];
 
-/** The line itself. */
-export function Line({ token }: { token: NewInstallToken }) {
+/** The line itself; its uses are counted as they happen. */
+export function Line({ siteId, token }: { siteId: string; token: NewInstallToken }) {
+  const tokens = useInstallTokens(siteId);
+  const used = tokens.data?.find(({ id }) => id === token.id)?.used ?? token.used;
   const line = token.command;
   return (
     <div className="flex flex-col gap-2">
@@ -22,7 +24,7 @@ export function Line({ token }: { token: NewInstallToken }) {
         <div className="border-l border-line bg-surface p-1"><CopyButton withWord text={line} label={words.copyLine} done={t.copied} /></div>
       </div>
       <p className="text-xs text-faint">
-        {words.used(token.used, token.uses)} · {words.expires} <Moment at={token.expires_at} /> · {words.once}
+        {words.used(used, token.uses)} · {words.expires} <Moment at={token.expires_at} /> · {words.once}
       </p>
     </div>
   );

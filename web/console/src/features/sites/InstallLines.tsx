@@ -32,7 +32,7 @@ export function InstallLines({ site }: { site: Site }) {
         </Panel>
         <Panel title={words.relay}><CreateLine siteId={site.id} kind="relay" onCreated={setMade} /></Panel>
       </div>
-      {made && <Panel title={made.kind === "relay" ? words.relay : words.agent}><Line token={made} /></Panel>}
+      {made && <Panel title={made.kind === "relay" ? words.relay : words.agent}><Line siteId={site.id} token={made} /></Panel>}
       <Panel flush title={words.title}>
         {query.isError && !query.data ? (
           <Failure error={query.error} onRetry={() => void query.refetch()} compact />

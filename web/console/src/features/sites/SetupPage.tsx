@@ -151,7 +151,7 @@ function WithSite({ site }: { site: Site }) {
           <Bdi className="text-13 text-muted">{words.relayDone(site.relay?.hostname ?? "")}</Bdi>
         ) : relayLine ? (
           <>
-            <Line token={relayLine} />
+            <Line siteId={site.id} token={relayLine} />
             <Spinner label={words.relayWaiting} />
           </>
         ) : (
@@ -164,7 +164,7 @@ function WithSite({ site }: { site: Site }) {
         ) : (
           relayUp && (agentLine ? (
             <>
-              <Line token={agentLine} />
+              <Line siteId={site.id} token={agentLine} />
               <Spinner label={words.agentWaiting} />
             </>
           ) : (
