@@ -64,6 +64,8 @@ pub async fn serve(cache: Arc<Cache>, listener: TcpListener, stop: CancellationT
     }
     clients.close();
     ahead.abort();
+    // Gone before this returns: it holds the index open.
+    let _aborted = ahead.await;
     let _in_time = tokio::time::timeout(Duration::from_secs(5), clients.wait()).await;
     flushed(&cache).await;
 }

@@ -23,7 +23,11 @@ mod tools;
 mod upstream;
 mod windows;
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use unifyit_relay::cache::{Cache, CacheConfig, serve};
@@ -68,6 +72,12 @@ impl Running {
         self.stop.cancel();
         if let Some(task) = self.task.take() {
             task.await.unwrap();
+        }
+        // A fetch that was under way lets go a little later.
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while Arc::strong_count(&self.cache) > 1 {
+            assert!(Instant::now() < deadline, "somebody still holds the cache");
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 }

@@ -134,6 +134,18 @@ impl Guarded {
     }
 }
 
+impl Drop for Guarded {
+    /// Closing writes, and writing into a damaged file may panic.
+    fn drop(&mut self) {
+        let slot = self.slot.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let database = slot.database.take();
+        let _closed = guarded(|| {
+            drop(database);
+            Ok(())
+        });
+    }
+}
+
 /// Turns a panic inside the database, which only a damaged file causes, into an
 /// error.
 fn guarded<T>(work: impl FnOnce() -> Result<T, IndexError>) -> Result<T, IndexError> {
