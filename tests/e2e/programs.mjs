@@ -46,12 +46,19 @@ export function programs(bin, folder) {
     clearTimeout(late);
   };
 
+  /** The agent sets package managers up for the site's cache: not this machine's. */
+  const agentSettings = (state) => {
+    const root = join(state, "root");
+    mkdirSync(root, { mode: 0o700 });
+    return `root = ${JSON.stringify(root)}\n`;
+  };
+
   /** A relay or an agent with its own state, as two copied lines would set it up. */
   const service = (program, name, settings) => {
     const state = join(folder, name);
     mkdirSync(state, { recursive: true, mode: 0o700 });
     const file = join(state, "settings.toml");
-    writeFileSync(file, settings, { mode: 0o600 });
+    writeFileSync(file, settings(state), { mode: 0o600 });
     const flags = ["--config", file, "--state", state];
     let process = null;
     return {
@@ -78,8 +85,8 @@ export function programs(bin, folder) {
   };
 
   return {
-    relay: (name) => service("unifyit-relay", name, RELAY_SETTINGS),
-    agent: (name) => service("unifyit-agent", name, ""),
+    relay: (name) => service("unifyit-relay", name, () => RELAY_SETTINGS),
+    agent: (name) => service("unifyit-agent", name, agentSettings),
     simulate: (token, ...args) => start("unifyit-sim", args, "simulated", { UNIFYIT_TOKEN: token }),
     stopAll: () => Promise.all([...running].map((child) => new Promise((done) => (child.once("exit", done), child.kill("SIGTERM"))))),
   };

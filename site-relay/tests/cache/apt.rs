@@ -156,6 +156,10 @@ impl Machine {
     }
 
     async fn apt(&self, args: &[&str]) -> std::process::Output {
+        // Options of the command line come after the machine's own settings are
+        // read, this file before them.
+        let alone = "Dir::Etc::Main \"-\";\nDir::Etc::Parts \"-\";\n";
+        fs::write(self.root.join("apt.conf"), alone).unwrap();
         let mut all = self.options.clone();
         all.extend(args.iter().map(|a| (*a).to_owned()));
         off("apt-get", &all, &self.root).await

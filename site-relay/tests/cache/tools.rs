@@ -32,9 +32,12 @@ pub fn run(program: &str, args: &[&str], home: &Path) -> Output {
         command.args(["--map-root-user", program]);
         command
     };
+    let alone = home.join("apt.conf");
+    let config = alone.exists().then_some(("APT_CONFIG", alone));
     command
         .args(args)
         .env_clear()
+        .envs(config)
         .env("PATH", format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default()))
         .env("HOME", home)
         .env("GNUPGHOME", home)
