@@ -78,9 +78,9 @@ pub(crate) async fn measure(stack: &mut Stack, report: &mut Report) -> Result<()
     );
     report.note("  of which cloud and database took", format!("{cloud:.1} + {database:.1} s"), "");
     let bytes: u64 = stack.postgres.sql(AT_REST)?.trim().parse()?;
-    let values = columns as f64 * (HOURS * 60) as f64;
-    let each = bytes as f64 / values;
-    report.note("in the database before packing, a value", format!("{each:.2} B"), "loose rollups");
+    let cells = columns as f64 * (HOURS * 60) as f64;
+    let each = bytes as f64 / cells;
+    report.note("in the database before packing, a cell", format!("{each:.2} B"), "loose rollups");
     Ok(())
 }
 
