@@ -20,7 +20,7 @@ export const sites = {
   relay: {
     title: "Relay",
     hostname: "Host name", version: "Version", peer: "Peer id", state: "Connection", connected: "Connected", notConnected: "Not connected",
-    contact: "Last contact", since: "Connected for", uptime: "Up for", backlog: "Backlog waiting to go up", none: "none",
+    contact: "Last contact", since: "Connected for", uptime: "Up for", underMinute: "less than a minute", backlog: "Backlog waiting to go up", none: "none",
     records: (n: number, size: string) => `${plural(n, "record")}, ${size}`,
     store: "Store on disk", free: "Disk free", memory: "Memory", revoke: "Revoke relay",
     revokeTitle: "Revoke this relay?",

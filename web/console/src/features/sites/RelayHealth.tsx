@@ -42,7 +42,7 @@ export function RelayHealth({ site }: { site: Site }) {
               [words.store, size(relay.store_bytes)],
               [words.free, size(relay.disk_free_bytes)],
               [words.memory, size(relay.memory_bytes)],
-              [words.uptime, relay.uptime_s === null ? "–" : <Fresh key="u" at={relay.last_contact} inline silent>{duration(relay.uptime_s * 1000)}</Fresh>],
+              [words.uptime, relay.uptime_s === null ? "–" : <Fresh key="u" at={relay.last_contact} inline silent>{relay.uptime_s < 60 ? words.underMinute : duration(relay.uptime_s * 1000)}</Fresh>],
             ]}
           />
         </Panel>
