@@ -30,6 +30,16 @@ export function must(condition, what) {
   if (!condition) throw new Error(what);
 }
 
+/** Signs in at the page that asks for it, without a mouse. */
+export async function signInByKeys(page, stack) {
+  await page.locator("input[name=email]").waitFor();
+  await until("the email field has the focus", () => page.evaluate(() => document.activeElement?.getAttribute("name") === "email"));
+  await page.keyboard.type(stack.email);
+  await page.keyboard.press("Tab");
+  await page.keyboard.type(stack.password);
+  await page.keyboard.press("Enter");
+}
+
 /** Waits for the stack's run file, and stops waiting when the stack has ended. */
 export async function stackAt(path) {
   const pid = Number(process.env.STACK_PID ?? 0);

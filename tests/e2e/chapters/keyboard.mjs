@@ -1,5 +1,5 @@
 /** One whole path without a mouse: sign in, find a device, run a script, read what it said. */
-import { must, until } from "../support.mjs";
+import { must, signInByKeys, until } from "../support.mjs";
 import { moves } from "../world.mjs";
 
 /** No page needs more presses of Tab than this to reach anything. */
@@ -21,12 +21,7 @@ export default async function keyboard({ step, open, stack, found }) {
 
   await step("keyboard alone: sign in and go to a device by the palette", page, async () => {
     await page.goto(stack.console);
-    await page.locator("input[name=email]").waitFor();
-    await until("the email field has the focus", () => page.evaluate(() => document.activeElement?.getAttribute("name") === "email"));
-    await page.keyboard.type(stack.email);
-    await page.keyboard.press("Tab");
-    await page.keyboard.type(stack.password);
-    await page.keyboard.press("Enter");
+    await signInByKeys(page, stack);
     await main.waitFor();
     await page.keyboard.press("Control+k");
     await page.locator("[cmdk-input]").waitFor();

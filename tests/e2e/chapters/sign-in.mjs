@@ -1,6 +1,6 @@
 /** The first sign-in, and what the overview then says. */
 import { hostname } from "node:os";
-import { must, until } from "../support.mjs";
+import { must, signInByKeys, until } from "../support.mjs";
 
 export default async function signIn({ step, page, main, get, go, stack, found }) {
   await step("a wrong password is refused in words", page, async () => {
@@ -13,12 +13,7 @@ export default async function signIn({ step, page, main, get, go, stack, found }
 
   await step("first sign-in, by keyboard alone", page, async () => {
     await page.goto(`${stack.console}/sign-in`);
-    await page.locator("input[name=email]").waitFor();
-    await until("the email field has the focus", () => page.evaluate(() => document.activeElement?.getAttribute("name") === "email"));
-    await page.keyboard.type(stack.email);
-    await page.keyboard.press("Tab");
-    await page.keyboard.type(stack.password);
-    await page.keyboard.press("Enter");
+    await signInByKeys(page, stack);
     await main.waitFor();
     found.all = await until("every device has joined", async () => {
       const { devices } = await get("/overview");
