@@ -97,6 +97,7 @@ async fn template(admin_url: &str) -> String {
             include_str!("../migrations/0001_init.sql"),
             include_str!("../migrations/0002_metric_arrival.sql"),
             include_str!("../migrations/0003_open_targets.sql"),
+            include_str!("../migrations/0004_package_cache.sql"),
         )
         .as_bytes(),
     )

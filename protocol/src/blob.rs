@@ -1,5 +1,5 @@
 //! `/unifyit/blob/1`: ranges of content-addressed files, one stream a range. A
-//! relay asks the cloud; the answer is a [`BlobAnswer`] and then the bytes, in
+//! relay asks a sister relay of its organization or the cloud; the answer is a [`BlobAnswer`] and then the bytes, in
 //! frames of at most [`MAX_CHUNK`]. Frames are length-prefixed ([`crate::link`]).
 //!
 //! Nobody is believed: who asks puts the ranges together and keeps the whole only
@@ -18,7 +18,7 @@ pub const RANGE: u64 = 16 * 1024 * 1024;
 /// Asks for a range of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlobRequest {
-    /// BLAKE3 of the whole file.
+    /// BLAKE3 of the whole file, unless `sha256` is set.
     #[serde(with = "serde_bytes")]
     pub hash: [u8; 32],
     /// First byte.
@@ -27,6 +27,10 @@ pub struct BlobRequest {
     /// Bytes wanted; 0 for all that follow.
     #[serde(default)]
     pub length: u64,
+    /// Whether `hash` is the file's SHA-256 instead, by which signed indexes of
+    /// repositories name packages. Who does not know the word finds no such file.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sha256: bool,
 }
 
 /// The first frame of the answer; the bytes follow in frames.
@@ -65,7 +69,7 @@ mod tests {
 
     #[test]
     fn an_answer_holds_what_is_left_of_the_file_up_to_what_was_asked() {
-        let ask = |offset, length| BlobRequest { hash: [0; 32], offset, length };
+        let ask = |offset, length| BlobRequest { hash: [0; 32], offset, length, sha256: false };
         assert_eq!(ask(0, 10).following(100), 10);
         assert_eq!(ask(95, 10).following(100), 5);
         assert_eq!(ask(95, 0).following(100), 5);

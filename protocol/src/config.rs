@@ -1,6 +1,6 @@
 //! Settings that the cloud pushes to a site and its devices.
 
-use crate::ids::TokenId;
+use crate::{cache::CachePlan, ids::TokenId};
 use serde::{Deserialize, Serialize};
 
 /// What a device does by itself. Pushed by the relay after each connect and
@@ -79,6 +79,9 @@ pub struct SiteConfig {
     /// Files that the package cache is to have ready, most urgent first.
     #[serde(deserialize_with = "crate::codec::at_most::<1024, _, _>")]
     pub cache_ahead: Vec<CacheAhead>,
+    /// When that happens; `None` leaves it to the relay's own settings.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache_plan: Option<CachePlan>,
 }
 
 /// A file to fetch into the package cache ahead of its use.

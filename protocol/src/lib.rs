@@ -15,6 +15,7 @@
 //!   [`config`].
 
 pub mod blob;
+pub mod cache;
 pub mod codec;
 pub mod command;
 pub mod config;

@@ -6,6 +6,7 @@
 //! ephemeral and is forgotten when the connection goes.
 
 use crate::{
+    cache::CacheReport,
     command::Command,
     config::SiteConfig,
     envelope::messages,
@@ -39,6 +40,8 @@ messages! {
         6 => Watch(Watch),
         /// Either way: the connection is about to be closed, and why.
         7 => Goodbye(Goodbye),
+        /// Cloud to relay: the other relays of its organization; replaces the last list.
+        8 => Sisters(Sisters),
     }
 }
 
@@ -58,6 +61,10 @@ pub struct LinkHello {
     /// SHA-256 of the site CA's certificate in DER; empty from the cloud.
     #[serde(default, with = "serde_bytes")]
     pub ca_fingerprint: Vec<u8>,
+    /// `host:port` at which relays of the same organization reach the relay, over
+    /// TCP; empty from the cloud, and where it serves none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sister_addresses: Vec<String>,
 }
 
 /// Things that matter only while somebody looks.
@@ -74,6 +81,25 @@ pub enum Ephemeral {
 pub struct Watch {
     /// The devices.
     pub devices: Vec<DeviceId>,
+}
+
+/// The relays of the same organization that a relay may ask for files, and that
+/// may ask it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Sisters {
+    /// The relays.
+    #[serde(deserialize_with = "crate::codec::at_most::<64, _, _>")]
+    pub relays: Vec<Sister>,
+}
+
+/// A relay of the same organization.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sister {
+    /// Its libp2p identity.
+    pub peer: String,
+    /// `host:port` that it announced.
+    #[serde(default, deserialize_with = "crate::codec::at_most::<16, _, _>")]
+    pub addresses: Vec<String>,
 }
 
 /// A farewell with its reason.
@@ -106,6 +132,8 @@ messages! {
         9 => Gap(DeviceGap),
         /// U: something that must stand in the audit trail happened at the site.
         10 => Audit(SiteAudit),
+        /// S: how the package cache fares, when that changed.
+        11 => Cache(CacheReport),
     }
 }
 

@@ -208,7 +208,7 @@ async fn follow_settings(
     loop {
         {
             let settings = settings.borrow_and_update();
-            cache.allow(&settings.cache_hosts, &settings.cache_remaps);
+            cache.follow(&settings);
             for file in &settings.cache_ahead {
                 wanted.push(Wanted {
                     url: file.url.clone(),
@@ -218,9 +218,7 @@ async fn follow_settings(
                 });
             }
         }
-        if !wanted.is_empty()
-            && let Err(error) = cache.want(&std::mem::take(&mut wanted))
-        {
+        if let Err(error) = cache.want(&std::mem::take(&mut wanted)) {
             tracing::warn!(%error, "What is to be fetched ahead could not be noted.");
         }
         tokio::select! {

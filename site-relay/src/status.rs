@@ -3,8 +3,8 @@
 
 use crate::{
     broker::BrokerHandle,
-    cache::Cache,
-    store::{Quotas, StoreError, StoreHandle},
+    cache::{Cache, Told},
+    store::{Quotas, StoreError, StoreHandle, txn::Txn},
     telemetry::Telemetry,
     uplink::UplinkState,
 };
@@ -21,6 +21,8 @@ use unifyit_protocol::{
 };
 
 const EVERY: Duration = Duration::from_secs(60);
+/// What the package cache saved is told once in so many of these.
+const SAVINGS_EVERY: u32 = 5;
 
 /// Reports how the relay fares.
 pub(crate) struct Reporter {
@@ -60,16 +62,27 @@ impl Reporter {
     ) {
         let mut tick = tokio::time::interval(EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let (mut told, mut reports) = (Told::default(), 0);
         loop {
+            let mut fares = false;
             tokio::select! {
                 () = cancel.cancelled() => return,
-                changed = state.changed() => if changed.is_err() { return },
+                changed = state.changed() => if changed.is_err() { return } else { reports = 0 },
+                () = news(self.cache.as_deref()) => fares = true,
                 _ = tick.tick() => {}
             }
             let status = self.look();
             if !state.borrow_and_update().up {
                 continue;
             }
+            let savings = !fares && reports % SAVINGS_EVERY == 0;
+            if let Err(error) = self.report_cache(&mut told, savings).await {
+                tracing::warn!(%error, "how the package cache fares could not be stored");
+            }
+            if fares {
+                continue;
+            }
+            reports += 1;
             tick.reset();
             if let Err(error) = self.report(status).await {
                 tracing::warn!(%error, "the relay's own status could not be stored");
@@ -100,6 +113,31 @@ impl Reporter {
         }
     }
 
+    /// Tells what changed of the package cache since the cloud was last told.
+    async fn report_cache(&self, told: &mut Told, savings: bool) -> Result<(), StoreError> {
+        let Some(cache) = self.cache.clone() else { return Ok(()) };
+        let before = told.clone();
+        let news = tokio::task::spawn_blocking(move || before.news(&cache, savings)).await;
+        let (reports, now) = match news {
+            Ok(Ok(news)) => news,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "how the package cache fares cannot be read");
+                return Ok(());
+            }
+            Err(_) => return Ok(()),
+        };
+        if !reports.is_empty() {
+            let write = move |txn: &mut Txn<'_>| {
+                reports
+                    .into_iter()
+                    .try_for_each(|report| txn.append(Lane::State, &UpRecord::Cache(report)))
+            };
+            self.store.write(write).await?;
+        }
+        *told = now;
+        Ok(())
+    }
+
     async fn report(&self, mut status: RelayStatus) -> Result<(), StoreError> {
         if let Some(cache) = self.cache.clone() {
             status.cache_bytes = cache.stored_bytes();
@@ -113,6 +151,14 @@ impl Reporter {
             }
         }
         self.store.write(move |txn| txn.append(Lane::State, &UpRecord::Relay(status))).await
+    }
+}
+
+/// News of the package cache; never, without one.
+async fn news(cache: Option<&Cache>) {
+    match cache {
+        Some(cache) => cache.news().await,
+        None => std::future::pending().await,
     }
 }
 

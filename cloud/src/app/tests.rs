@@ -5,6 +5,7 @@
 mod acting;
 mod document;
 mod lists;
+mod package_cache;
 mod parts;
 mod scale;
 mod sign_in;

@@ -69,7 +69,7 @@ async fn range(
     let slow = |_| BlobError::Away("it does not answer".into());
     let opened = timeout(PATIENCE, control.open_stream(cloud, PROTOCOL)).await.map_err(slow)?;
     let (mut frames, mut sink) = framing::split(opened.map_err(|e| away(&e))?);
-    let request = BlobRequest { hash: *hash.as_bytes(), offset: *at, length: RANGE };
+    let request = BlobRequest { hash: *hash.as_bytes(), offset: *at, length: RANGE, sha256: false };
     let bytes = codec::encode(&request).map_err(|e| away(&e))?;
     SinkExt::<Bytes>::send(&mut sink, bytes.into()).await.map_err(|e| away(&e))?;
     let first = timeout(PATIENCE, frames.next()).await.map_err(slow)?;

@@ -3,7 +3,8 @@
 //! A request is resolved by [`policy`] to a resource; [`lookup`] decides from the
 //! [`index`] whether the stored content may be served, must be confirmed, or is
 //! missing; a [`flight`] fetches it once for all who wait; [`respond`] writes the
-//! answer and [`transfer`] the bytes. Bodies are kept once by their hash
+//! answer and [`transfer`] the bytes. What the console sets is joined with the
+//! relay's own file in [`console`], and [`report`] tells it what came of it. Bodies are kept once by their hash
 //! ([`content`]); what signed indexes say of a path ([`facts`]) overrules every
 //! URL and validator. [`eviction`] chooses what goes when room is needed.
 //!
@@ -14,6 +15,7 @@
 
 mod conditions;
 mod config;
+mod console;
 pub mod content;
 pub mod eviction;
 pub mod facts;
@@ -28,6 +30,7 @@ mod meters;
 pub mod policy;
 mod prefetch;
 mod range;
+mod report;
 mod request;
 mod respond;
 mod rewrite;
@@ -42,11 +45,12 @@ pub use config::CacheConfig;
 pub use index::Saving;
 pub use meters::{Meters, Savings};
 pub use prefetch::Wanted;
+pub use report::Told;
 pub use serve::serve;
 
 use content::Contents;
 use index::{Content, Entry, Index};
-use policy::{Policy, Resource};
+use policy::Resource;
 use std::{
     collections::HashMap,
     num::NonZeroUsize,
@@ -58,7 +62,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use thiserror::Error;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// Why the cache cannot open.
 #[derive(Debug, Error)]
@@ -100,7 +104,9 @@ pub struct Cache {
     pub(in crate::cache) contents: Contents,
     pub(in crate::cache) index: Index,
     pub(in crate::cache) client: upstream::Client,
-    policy: RwLock<Arc<Policy>>,
+    /// What is in force: the file's settings and the console's.
+    rules: RwLock<Arc<console::Rules>>,
+    own_hours: prefetch::Hours,
     flights: Mutex<HashMap<flight::Key, watch::Receiver<flight::Phase>>>,
     lingering: linger::Lingering,
     next_partial: AtomicU64,
@@ -109,9 +115,10 @@ pub struct Cache {
     /// Bytes that fetches under way have room for.
     promised: AtomicU64,
     room: tokio::sync::Mutex<()>,
-    hours: prefetch::Hours,
-    /// The line, as far as fetching ahead may use it.
-    line: Arc<prefetch::Bucket>,
+    /// Something is to be told to the cloud.
+    news: Notify,
+    /// The list of files to fetch ahead changed.
+    wanted: Notify,
     clock: Clock,
     hot: Mutex<lru::LruCache<String, Arc<lookup::Hot>>>,
     uses: Mutex<HashMap<content::Hash, (u32, u64)>>,
@@ -162,11 +169,10 @@ impl Cache {
             Contents::open(&folder).map_err(|e| CacheError::Folder(folder.clone(), e))?;
         let index = Index::open(&folder.join("index.redb"))?;
         let _anew = index.take_lost();
-        let hours = prefetch::Hours::parse(&config.ahead_from, &config.ahead_until)
-            .map_err(CacheError::Hours)?;
-        let line = Arc::new(prefetch::Bucket::new(config.ahead_bytes_per_s));
+        let rules = console::Rules::of(&config).map_err(CacheError::Hours)?;
         let cache = Self {
-            policy: RwLock::new(Arc::new(policy_of(&config, &[], &[]))),
+            own_hours: rules.hours,
+            rules: RwLock::new(Arc::new(rules)),
             client: upstream::client(config.authorities()?, config.proxy()?, stall)?,
             config,
             contents,
@@ -177,8 +183,8 @@ impl Cache {
             stored: AtomicU64::new(0),
             promised: AtomicU64::new(0),
             room: tokio::sync::Mutex::default(),
-            hours,
-            line,
+            news: Notify::new(),
+            wanted: Notify::new(),
             clock,
             hot: Mutex::new(lru::LruCache::new(HOT_ENTRIES)),
             uses: Mutex::default(),
@@ -188,12 +194,6 @@ impl Cache {
         };
         cache.reconcile()?;
         Ok(Arc::new(cache))
-    }
-
-    /// Takes over what the console allows, on top of the local configuration.
-    pub fn allow(&self, hosts: &[String], remaps: &[String]) {
-        let policy = Arc::new(policy_of(&self.config, hosts, remaps));
-        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = policy;
     }
 
     /// Since when upstreams have been out of reach, Unix milliseconds.
@@ -253,10 +253,6 @@ impl Cache {
             sum.add(saving);
         }
         Ok(sum)
-    }
-
-    fn policy(&self) -> Arc<Policy> {
-        Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn now_ms(&self) -> u64 {
@@ -368,16 +364,4 @@ impl Cache {
             .flatten()
             .unwrap_or_else(|| resource.path.clone())
     }
-}
-
-fn policy_of(config: &CacheConfig, hosts: &[String], remaps: &[String]) -> Policy {
-    let (policy, rejected) =
-        Policy::new(&[&config.hosts, hosts].concat(), &[&config.remaps, remaps].concat());
-    for entry in rejected {
-        tracing::warn!(
-            entry,
-            "A host or remap of the package cache cannot be read and is ignored."
-        );
-    }
-    policy
 }

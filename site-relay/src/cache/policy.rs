@@ -74,12 +74,12 @@ impl PartialOrd for Resource {
 pub enum Refusal {
     /// The host is not on the site's list.
     #[error(
-        "This site's package cache does not serve {0}. Whoever manages the site's relay can allow it there: cache.hosts in /etc/unifyit/relay.toml."
+        "This site's package cache does not serve {0}. Whoever manages the site can allow it: in the console, on the site's page under Package cache, or on the relay itself with cache.hosts in /etc/unifyit/relay.toml."
     )]
     HostNotAllowed(String),
     /// There is no such remap.
     #[error(
-        "This site's package cache has no remap named {0}. Whoever manages the site's relay can add it there: cache.remaps in /etc/unifyit/relay.toml."
+        "This site's package cache has no remap named {0}. Whoever manages the site can add it: in the console, on the site's page under Package cache, or on the relay itself with cache.remaps in /etc/unifyit/relay.toml."
     )]
     NoSuchRemap(String),
     /// Not something that a package client asks.
@@ -106,7 +106,9 @@ impl Policy {
             let host = host.trim().to_ascii_lowercase();
             let bare = host.strip_prefix("*.").unwrap_or(&host);
             if valid_authority(bare) {
-                policy.hosts.push(host);
+                if !policy.hosts.contains(&host) {
+                    policy.hosts.push(host);
+                }
             } else {
                 rejected.push(host);
             }
@@ -120,6 +122,12 @@ impl Policy {
             }
         }
         (policy, rejected)
+    }
+
+    /// The hosts, as they were written.
+    #[must_use]
+    pub fn hosts(&self) -> &[String] {
+        &self.hosts
     }
 
     /// The remaps by name.

@@ -20,6 +20,7 @@ use std::{
 use thiserror::Error;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use unifyit_protocol::cache::CachePlan;
 
 /// How often the list and the clock are looked at.
 const TICK: Duration = Duration::from_secs(30);
@@ -72,6 +73,23 @@ impl Hours {
         Ok(Self { from_min: minute(from)?, until_min: minute(until)? })
     }
 
+    /// Those of a plan.
+    #[must_use]
+    pub(super) fn of(plan: CachePlan) -> Self {
+        let day = 24 * 60;
+        Self {
+            from_min: u64::from(plan.from_min) % day,
+            until_min: u64::from(plan.until_min) % day,
+        }
+    }
+
+    /// Minutes since midnight: from when, and until when.
+    #[must_use]
+    pub(super) fn minutes(self) -> (u16, u16) {
+        let minute = |at: u64| u16::try_from(at).unwrap_or(0);
+        (minute(self.from_min), minute(self.until_min))
+    }
+
     /// Whether a moment lies in them.
     #[must_use]
     pub(super) fn open(self, now_ms: u64) -> bool {
@@ -122,8 +140,9 @@ impl Bucket {
 }
 
 impl Cache {
-    /// Puts files on the list, most urgent first. Returns how many found no
-    /// place on it.
+    /// Makes these the list, most urgent first. What is on it already keeps how far
+    /// it is; what is not named any more goes from it and is no longer pinned.
+    /// Returns how many found no place.
     ///
     /// # Errors
     /// When the index fails.
@@ -141,9 +160,11 @@ impl Cache {
                 failures: 0,
                 tried_ms: 0,
                 failure: String::new(),
+                refused: false,
             })
             .collect();
         let left_out = self.index.want(&rows)?;
+        self.wanted.notify_one();
         if left_out > 0 {
             tracing::warn!(left_out, "The list of files to fetch ahead is full.");
         }
@@ -162,7 +183,7 @@ impl Cache {
     /// Whether it is an hour for fetching ahead.
     #[must_use]
     pub fn is_off_hours(&self) -> bool {
-        self.hours.open(self.now_ms())
+        self.rules().hours.open(self.now_ms())
     }
 
     /// Works the list off in off hours, until `stop`.
@@ -172,7 +193,10 @@ impl Cache {
                 () = stop.cancelled() => return,
                 () = async {
                     self.fetch_ahead_now().await;
-                    tokio::time::sleep(TICK).await;
+                    tokio::select! {
+                        () = tokio::time::sleep(TICK) => {}
+                        () = self.wanted.notified() => {}
+                    }
                 } => {}
             }
         }
@@ -201,11 +225,13 @@ impl Cache {
                 Ok(()) => {
                     ready += 1;
                     file.done = true;
+                    file.refused = false;
                     file.failure = String::new();
                 }
                 Err(AheadError::Closed) => break,
                 Err(error) => {
                     file.failures = file.failures.saturating_add(1);
+                    file.refused = matches!(error, AheadError::Refused(_));
                     file.tried_ms = self.now_ms();
                     file.failure = error.to_string().chars().take(MAX_FAILURE).collect();
                     tracing::info!(url = %file.url, %error, "A file could not be fetched ahead.");
@@ -231,7 +257,7 @@ impl Cache {
         self.index.learn(&resource.repository, &[fact])?;
         if matches!(self.plan(&resource)?, Plan::Fetch(_)) {
             let expected = Expected { sha256: file.sha256, size: Some(file.size) };
-            let pace = Some(Arc::clone(&self.line));
+            let pace = Some(Arc::clone(&self.rules().line));
             let mut rx = flight::join_paced(self, &resource, None, None, Some(expected), pace);
             loop {
                 tokio::select! {
@@ -261,7 +287,9 @@ impl Cache {
         let bytes: u64 = waiting.clone().map(|f| f.size).sum();
         self.meters.ahead_files.set(count(waiting.count()));
         self.meters.ahead_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
-        self.meters.ahead_failing.set(count(list.iter().filter(|f| f.failures > 0).count()));
+        let failing = list.iter().filter(|f| !f.done && f.failures > 0);
+        self.meters.ahead_failing.set(count(failing.count()));
+        self.news.notify_one();
         Ok(())
     }
 }

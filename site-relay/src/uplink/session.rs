@@ -141,6 +141,7 @@ async fn session(
             now_ms: parts.store.now_ms(),
             lan_https: parts.lan_https.clone(),
             ca_fingerprint: parts.ca_fingerprint.to_vec(),
+            sister_addresses: Vec::new(),
         };
         let sender = sender_of(&lanes.borrow())?;
         let fetches = FuturesUnordered::new();
@@ -279,7 +280,7 @@ impl Session<'_> {
             Frame::Resume(resume) => self.open(&resume).await?,
             Frame::Watch(Watch { devices }) => self.parts.live.watch(&devices),
             Frame::Goodbye(goodbye) => return Err(farewell(goodbye)),
-            Frame::Hello(_) | Frame::Ephemeral(_) => {}
+            Frame::Sisters(_) | Frame::Hello(_) | Frame::Ephemeral(_) => {}
         }
         Ok(())
     }

@@ -132,6 +132,7 @@ impl Lanes {
             now_ms: 0,
             lan_https: Vec::new(),
             ca_fingerprint: Vec::new(),
+            sister_addresses: Vec::new(),
         };
         lanes.send(Frame::Hello(hello)).await;
         lanes.send(Frame::Resume(at)).await;

@@ -7,6 +7,7 @@ use crate::{
 };
 use std::sync::Arc;
 use tokio::sync::Semaphore;
+use unifyit_protocol::config::SiteConfig;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_clients_share_one_fetch_and_see_its_first_bytes_at_once() {
@@ -105,7 +106,10 @@ async fn what_the_site_does_not_allow_is_refused_with_a_page_that_says_who_can()
         String::from_utf8(refused.body).unwrap().contains("cache.hosts in /etc/unifyit/relay.toml")
     );
     assert_eq!(other.gets("/x"), 0);
-    run.cache.allow(std::slice::from_ref(&other.authority), &[]);
+    run.cache.follow(&SiteConfig {
+        cache_hosts: vec![other.authority.clone()],
+        ..SiteConfig::default()
+    });
     assert_eq!(get(run.address, &other.url("/x"), &[]).await.unwrap().body, b"secret");
 }
 

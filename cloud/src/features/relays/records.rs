@@ -87,6 +87,7 @@ impl RelayRecords {
                         ingest::gap(tx, relay, gap).await?;
                     }
                 }
+                UpRecord::Cache(report) => ingest::cache(tx, relay, report).await?,
                 UpRecord::Audit(audit) => ingest::audit(tx, relay, audit).await?,
             }
         }
@@ -145,6 +146,6 @@ fn devices_of(record: &UpRecord, into: &mut BTreeSet<DeviceId>) {
         UpRecord::Progress(list) => into.extend(list.iter().map(|p| p.device)),
         UpRecord::Output(r) => into.extend([r.device]),
         UpRecord::Gap(r) => into.extend(r.device),
-        UpRecord::Relay(_) | UpRecord::Audit(_) => {}
+        UpRecord::Relay(_) | UpRecord::Audit(_) | UpRecord::Cache(_) => {}
     }
 }

@@ -1,6 +1,7 @@
 //! What a relay is told about its site, made from the rows and queued in the
 //! transaction that changes them.
 
+use super::cache;
 use crate::{
     db::{DbError, TenantTx},
     link::downlink::{self, AppendError},
@@ -25,6 +26,9 @@ struct Row {
     ui_pin_hash: String,
     cache_remaps: Vec<String>,
     cache_hosts: Vec<String>,
+    cache_from_min: Option<i32>,
+    cache_until_min: Option<i32>,
+    cache_bytes_per_s: Option<i64>,
 }
 
 /// The settings of a site as they stand.
@@ -34,7 +38,8 @@ struct Row {
 pub async fn current(tx: &mut TenantTx, site: SiteId) -> Result<Option<SiteConfig>, DbError> {
     let row: Option<Row> = sqlx::query_as(
         "SELECT o.name AS organization_name, s.name AS site_name, c.revision, c.collect_every_s, \
-             c.inventory_every_s, c.ui_pin_hash, c.cache_remaps, c.cache_hosts \
+             c.inventory_every_s, c.ui_pin_hash, c.cache_remaps, c.cache_hosts, c.cache_from_min, \
+             c.cache_until_min, c.cache_bytes_per_s \
          FROM sites s JOIN organizations o ON o.id = s.organization_id \
          JOIN site_configs c ON c.site_id = s.id WHERE s.id = $1",
     )
@@ -65,7 +70,12 @@ pub async fn current(tx: &mut TenantTx, site: SiteId) -> Result<Option<SiteConfi
         ui_pin_hash: row.ui_pin_hash,
         cache_remaps: row.cache_remaps,
         cache_hosts: row.cache_hosts,
-        ..SiteConfig::default()
+        cache_ahead: cache::store::ahead(tx, site).await?,
+        cache_plan: cache::store::plan_of(
+            row.cache_from_min,
+            row.cache_until_min,
+            row.cache_bytes_per_s,
+        ),
     }))
 }
 

@@ -2,6 +2,7 @@
 //! that brings a relay or an agent in.
 
 mod api;
+mod cache;
 pub mod config;
 mod model;
 mod rules;
@@ -9,5 +10,6 @@ pub mod store;
 mod tokens;
 
 pub use api::routes;
+pub(crate) use cache::report as cache_report;
 pub use model::{RelayBody, Site, SiteDevices, SiteSettings};
 pub use rules::SiteState;

@@ -111,6 +111,7 @@ async fn serve(
         now_ms: now_ms(),
         lan_https: Vec::new(),
         ca_fingerprint: Vec::new(),
+        sister_addresses: Vec::new(),
     };
     let mut waiting = VecDeque::new();
     queue_frame(&mut waiting, Frame::Hello(hello))?;
@@ -288,7 +289,7 @@ impl Session<'_> {
                 self.deps.records.live(&self.relay, items);
             }
             Frame::Goodbye(said) => return Err(Ended::Goodbye(said.reason)),
-            Frame::Hello(_) | Frame::Watch(_) => {
+            Frame::Hello(_) | Frame::Watch(_) | Frame::Sisters(_) => {
                 return Err(ProtocolError::Invalid("a frame out of turn").into());
             }
         }

@@ -162,6 +162,7 @@ impl FakeRelay {
             now_ms: now_ms(),
             lan_https: vec!["10.0.0.2:8443".into()],
             ca_fingerprint: vec![5; 32],
+            sister_addresses: vec!["10.0.0.2:4002".into()],
         };
         lane.try_send(Frame::Hello(hello)).await?;
         lane.try_send(Frame::Resume(resume)).await?;

@@ -5,8 +5,8 @@ mod values;
 
 pub(super) use values::{authority, cached_config, command, grant, relay, rollups, token};
 use values::{
-    cancel, chunk, device, device_config, event, gap, id, inventory, relay_status, relay_token,
-    site_certificate, site_config, table, terminal,
+    cache_report, cancel, chunk, device, device_config, event, gap, id, inventory, relay_status,
+    relay_token, site_certificate, site_config, table, terminal,
 };
 
 use crate::{
@@ -21,8 +21,8 @@ use crate::{
     lane::{Ack, Data, Lane, Resume},
     link::{
         DeliverCommand, DeviceGap, DeviceInventory, DeviceMetrics, DeviceOutput, DeviceSeries,
-        DownRecord, Enrolled, Ephemeral, Frame, Goodbye, LinkHello, Presence, Progress, SiteAudit,
-        UpRecord, Watch,
+        DownRecord, Enrolled, Ephemeral, Frame, Goodbye, LinkHello, Presence, Progress, Sister,
+        Sisters, SiteAudit, UpRecord, Watch,
     },
     live::{LiveDown, LiveUp, TunnelClosed, TunnelCredit, TunnelData, TunnelResize},
     report::{Report, ReportBatch, Sequenced},
@@ -192,7 +192,9 @@ fn link() -> Vec<Example> {
         now_ms: 5000,
         lan_https: vec!["10.0.0.2:8443".into()],
         ca_fingerprint: vec![4; 32],
+        sister_addresses: Vec::new(),
     };
+    let sister = Sister { peer: "12D3KooW".into(), addresses: vec!["10.1.0.2:4002".into()] };
     let ack = Ack { lane: Lane::Output, epoch: 6, through: 3 };
     let data = |skipped| Data {
         lane: Lane::Urgent,
@@ -212,6 +214,7 @@ fn link() -> Vec<Example> {
         ]),
         Watch(Watch { devices: vec![device()] }),
         Goodbye(Goodbye { reason: "The relay restarts.".into() }),
+        Sisters(Sisters { relays: vec![sister] }),
     );
     all.push(plain("Data with a hole", data(2)));
     all.extend(Lane::ALL.map(|lane| plain("Lane", lane)));
@@ -255,6 +258,7 @@ fn up_records() -> Vec<Example> {
         Relay(relay_status()),
         Gap(DeviceGap { device: None, gap: gap() }),
         Audit(audit),
+        Cache(cache_report()),
     )
 }
 
@@ -287,7 +291,14 @@ fn tunnel() -> Vec<Example> {
 
 fn blobs() -> Vec<Example> {
     vec![
-        plain("BlobRequest", BlobRequest { hash: [7; 32], offset: 16, length: 4096 }),
+        plain(
+            "BlobRequest",
+            BlobRequest { hash: [7; 32], offset: 16, length: 4096, sha256: false },
+        ),
+        plain(
+            "BlobRequest by SHA-256",
+            BlobRequest { hash: [7; 32], offset: 0, length: 0, sha256: true },
+        ),
         plain("BlobAnswer::Found", BlobAnswer::Found { size: 9000, following: 4096 }),
         plain("BlobAnswer::Missing", BlobAnswer::Missing),
     ]

@@ -1,6 +1,7 @@
 //! Fixed values of the types that stand within messages.
 
 use crate::{
+    cache::{AheadFile, AheadState, CacheDay, CachePlan, CachePolicy, CacheReport},
     command::{Action, Command, Interpreter, Script, Targets, Terminal},
     config::{DeviceConfig, PackageCache, SiteConfig},
     grant::{Grant, Scope, SiteCertificate},
@@ -211,4 +212,29 @@ pub(in crate::tests) fn site_config() -> SiteConfig {
 
 pub(in crate::tests) fn relay_status() -> RelayStatus {
     RelayStatus { at_ms: 5000, version: "0.1.0".into(), uptime_s: 60, ..RelayStatus::default() }
+}
+
+pub(in crate::tests) fn cache_report() -> CacheReport {
+    CacheReport {
+        at_ms: 5000,
+        days: vec![CacheDay {
+            day: "2026-11-21".into(),
+            repository: "deb.debian.org".into(),
+            served: 4096,
+            fetched: 1024,
+            hits: 3,
+            misses: 1,
+        }],
+        ahead: vec![AheadFile {
+            sha256: [7; 32],
+            state: AheadState::Refused,
+            reason: "Not allowed.".into(),
+        }],
+        policy: Some(CachePolicy {
+            hosts: vec!["deb.debian.org".into()],
+            remaps: vec!["npm=https://registry.npmjs.org".into()],
+            plan: Some(CachePlan { from_min: 1260, until_min: 300, bytes_per_s: 4_000_000 }),
+            overruled: vec!["The relay's own file sets npm.".into()],
+        }),
+    }
 }

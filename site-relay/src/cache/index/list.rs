@@ -1,11 +1,12 @@
 //! The list of files to fetch ahead, durable and bounded.
 
 use super::{
-    AHEAD, Index, IndexError,
+    AHEAD, BY_SHA256, CONTENTS, Content, Index, IndexError,
     database::{opened, sealed},
 };
-use redb::{Durability, ReadableTable, ReadableTableMetadata};
+use redb::{Durability, ReadableTable, ReadableTableMetadata, WriteTransaction};
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 
 /// Most files on the list.
 pub const MAX_AHEAD: u64 = 4096;
@@ -33,10 +34,14 @@ pub struct Ahead {
     pub tried_ms: u64,
     /// Why, the last time.
     pub failure: String,
+    /// Whether that was for want of a permission.
+    #[serde(default)]
+    pub refused: bool,
 }
 
 impl Index {
-    /// Puts files on the list, or renews them. Returns how many found no place.
+    /// Makes these the list. What is on it already keeps how far it is, and is due
+    /// again; what goes from it is no longer pinned. Returns how many found no place.
     ///
     /// # Errors
     /// [`IndexError`] when the database fails.
@@ -44,6 +49,16 @@ impl Index {
         self.database.write(Durability::Immediate, |write| {
             let mut table = write.open_table(AHEAD)?;
             let mut left_out = 0;
+            let named: HashSet<[u8; 32]> = files.iter().map(|file| file.sha256).collect();
+            let mut gone = Vec::new();
+            table.retain(|name, _| {
+                let stays = <[u8; 32]>::try_from(name).is_ok_and(|name| named.contains(&name));
+                if !stays {
+                    gone.push(name.to_vec());
+                }
+                stays
+            })?;
+            unpin(write, &gone)?;
             for file in files {
                 let before = table
                     .get(file.sha256.as_slice())?
@@ -54,8 +69,12 @@ impl Index {
                 }
                 let mut file = file.clone();
                 if let Some(before) = before.flatten() {
-                    file.until_ms = file.until_ms.max(before.until_ms);
                     file.done |= before.done;
+                    if before.url == file.url {
+                        file.failures = before.failures;
+                        file.failure = before.failure;
+                        file.refused = before.refused;
+                    }
                 }
                 table.insert(file.sha256.as_slice(), sealed(&file.sha256, &file)?.as_slice())?;
             }
@@ -107,4 +126,21 @@ impl Index {
         list.sort_by_key(|file: &Ahead| (file.failures, file.place));
         Ok(list)
     }
+}
+
+fn unpin(write: &WriteTransaction, gone: &[Vec<u8>]) -> Result<(), IndexError> {
+    let by_sha256 = write.open_table(BY_SHA256)?;
+    let mut contents = write.open_table(CONTENTS)?;
+    for sha256 in gone {
+        let Some(hash) = by_sha256.get(sha256.as_slice())?.map(|hash| hash.value().to_vec()) else {
+            continue;
+        };
+        let before = contents.get(hash.as_slice())?;
+        let content = before.and_then(|content| opened::<Content>(&hash, content.value()));
+        if let Some(mut content) = content {
+            content.pinned_ms = 0;
+            contents.insert(hash.as_slice(), sealed(&hash, &content)?.as_slice())?;
+        }
+    }
+    Ok(())
 }

@@ -584,6 +584,45 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/sites/{id}/package-cache": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Read what a site's package cache may fetch, is to have ready, and how that fares */
+        get: operations["get_package_cache"];
+        /**
+         * Set what a site's package cache may fetch and is to have ready
+         * @description The relay adds this to its own file: hosts add up; a remap, the hours and the
+         *     bandwidth that the file sets itself win over those set here.
+         */
+        put: operations["set_package_cache"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sites/{id}/package-cache/savings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Read what a site's package cache saved, by day and by repository */
+        get: operations["read_cache_savings"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/sites/{id}/ui-pin": {
         parameters: {
             query?: never;
@@ -734,6 +773,61 @@ export interface components {
             /** @enum {string} */
             kind: "script";
         };
+        /** @description A file to have ready: by its address, or by repository and path. */
+        AheadInput: {
+            /**
+             * Format: date-time
+             * @description Kept at the site until then at least; 30 days from now when absent.
+             */
+            keep_until?: string | null;
+            /** @description With `repository`: the path, with its leading slash. */
+            path?: string | null;
+            /** @description Instead of `url`: a remap's name or a host. */
+            repository?: string | null;
+            /** @description SHA-256 of its content, in hexadecimal. */
+            sha256: string;
+            /**
+             * Format: int64
+             * @description Its length in bytes.
+             */
+            size: number;
+            /**
+             * @description `http://host/path`, `/remap/<name>/path`, or an HTTPS address that one of
+             *     the remaps covers.
+             */
+            url?: string | null;
+        };
+        /** @description A file to have ready. */
+        AheadItem: {
+            /**
+             * Format: date-time
+             * @description Kept at the site until then at least.
+             */
+            keep_until: string;
+            /** @description Why it is not there. */
+            reason: string;
+            /** @description SHA-256 of its content, in hexadecimal. */
+            sha256: string;
+            /**
+             * Format: int64
+             * @description Its length in bytes.
+             */
+            size: number;
+            /** @description How far it is, in the relay's last word. */
+            state: components["schemas"]["AheadStateBody"];
+            /**
+             * Format: date-time
+             * @description When the relay said so.
+             */
+            state_at: string | null;
+            /** @description Its address, as a computer of the site would ask the cache. */
+            url: string;
+        };
+        /**
+         * @description How far a file is.
+         * @enum {string}
+         */
+        AheadStateBody: "waiting" | "ready" | "refused" | "failed";
         /** @description A key to be. It gets its maker's role and scope. */
         ApiKeyInput: {
             /**
@@ -837,6 +931,29 @@ export interface components {
             request_id: string;
             /** @description On what, as shown. */
             target: string;
+        };
+        /** @description New settings of a site's package cache; they replace all of the present ones. */
+        CacheInput: {
+            /** @description Files to have ready, most urgent first, at most 1024. */
+            ahead?: components["schemas"]["AheadInput"][];
+            /** @description Hosts that it may fetch from (`*.example.org` covers subdomains), at most 256. */
+            hosts?: string[];
+            plan?: components["schemas"]["Plan"] | null;
+            /** @description Repositories behind HTTPS, at most 128. */
+            remaps?: components["schemas"]["Remap"][];
+        };
+        /** @description What a site's package cache saved. */
+        CacheSavings: {
+            /** @description By day, each of the span, oldest first. */
+            days: components["schemas"]["SavedDay"][];
+            /** @description First day, UTC. */
+            from: string;
+            /** @description By repository, most served first, at most 100. */
+            repositories: components["schemas"]["SavedRepository"][];
+            /** @description Last day, UTC. */
+            to: string;
+            /** @description All of it. */
+            total: components["schemas"]["Saved"];
         };
         /**
          * @description What a request is about to do. Every endpoint names one.
@@ -1052,6 +1169,16 @@ export interface components {
         Groups: {
             /** @description The groups. */
             items: components["schemas"]["GroupBody"][];
+        };
+        /** @description What holds at the relay. */
+        InForce: {
+            /** @description Hosts that it fetches from. */
+            hosts: string[];
+            /** @description What is set here and overruled by the relay's own file, a sentence each. */
+            overruled: string[];
+            plan: components["schemas"]["Plan"] | null;
+            /** @description Its remaps. */
+            remaps: components["schemas"]["Remap"][];
         };
         /** @description An install token in a list: without its text, which is shown once. */
         InstallTokenItem: {
@@ -1271,6 +1398,17 @@ export interface components {
              * @description Tasks that are not done.
              */
             tasks_running: number;
+        };
+        /** @description Settings of a site's package cache, and how they fare. */
+        PackageCacheBody: {
+            /** @description Files to have ready, most urgent first. */
+            ahead: components["schemas"]["AheadItem"][];
+            /** @description Hosts that it may fetch from, beside those of the relay's own file. */
+            hosts: string[];
+            in_force: components["schemas"]["InForce"] | null;
+            plan: components["schemas"]["Plan"] | null;
+            /** @description Repositories behind HTTPS, reached as `/remap/<name>/`. */
+            remaps: components["schemas"]["Remap"][];
         };
         /** @description One page. */
         Page_ApiKeyItem: {
@@ -1709,6 +1847,18 @@ export interface components {
              */
             organizations: number;
         };
+        /** @description When files are fetched ahead. */
+        Plan: {
+            /**
+             * Format: int64
+             * @description Bytes a second that it may take of the line; 0 means no limit.
+             */
+            bytes_per_s: number;
+            /** @description From when, time of day in UTC, as `21:00`. */
+            from: string;
+            /** @description Until when; the same as `from` means all day. */
+            until: string;
+        };
         /** @description A refused or failed request. */
         Problem: {
             /** @description What happened and what to do. */
@@ -1847,6 +1997,13 @@ export interface components {
              */
             state_since: string;
         };
+        /** @description A name for an HTTPS address. */
+        Remap: {
+            /** @description Name, of letters, digits, `-`, `_` and `.`. */
+            name: string;
+            /** @description What the name stands for: `https://host` with or without a path. */
+            url: string;
+        };
         /**
          * @description A role at a scope.
          * @enum {string}
@@ -1880,6 +2037,39 @@ export interface components {
              * @description Value.
              */
             value: number;
+        };
+        /** @description Sums. */
+        Saved: {
+            /**
+             * Format: int64
+             * @description Bytes fetched from outside.
+             */
+            fetched_bytes: number;
+            /**
+             * Format: int64
+             * @description Requests answered from what was kept.
+             */
+            hits: number;
+            /**
+             * Format: int64
+             * @description Requests that had to fetch.
+             */
+            misses: number;
+            /**
+             * Format: int64
+             * @description Bytes sent to the site's computers.
+             */
+            served_bytes: number;
+        };
+        /** @description A day's sums. */
+        SavedDay: components["schemas"]["Saved"] & {
+            /** @description The day, UTC, as `2026-11-21`. */
+            day: string;
+        };
+        /** @description A repository's sums. */
+        SavedRepository: components["schemas"]["Saved"] & {
+            /** @description Host, or name of a remap. */
+            repository: string;
         };
         /** @description The part of the hierarchy that somebody sees. */
         ScopeBody: {
@@ -2389,11 +2579,16 @@ export interface components {
     pathItems: never;
 }
 export type SchemaActionInput = components['schemas']['ActionInput'];
+export type SchemaAheadInput = components['schemas']['AheadInput'];
+export type SchemaAheadItem = components['schemas']['AheadItem'];
+export type SchemaAheadStateBody = components['schemas']['AheadStateBody'];
 export type SchemaApiKeyInput = components['schemas']['ApiKeyInput'];
 export type SchemaApiKeyItem = components['schemas']['ApiKeyItem'];
 export type SchemaAttention = components['schemas']['Attention'];
 export type SchemaAttentionRef = components['schemas']['AttentionRef'];
 export type SchemaAuditEntry = components['schemas']['AuditEntry'];
+export type SchemaCacheInput = components['schemas']['CacheInput'];
+export type SchemaCacheSavings = components['schemas']['CacheSavings'];
 export type SchemaCan = components['schemas']['Can'];
 export type SchemaChangeDevice = components['schemas']['ChangeDevice'];
 export type SchemaChangeOrganization = components['schemas']['ChangeOrganization'];
@@ -2409,6 +2604,7 @@ export type SchemaFacets = components['schemas']['Facets'];
 export type SchemaGapBody = components['schemas']['GapBody'];
 export type SchemaGroupBody = components['schemas']['GroupBody'];
 export type SchemaGroups = components['schemas']['Groups'];
+export type SchemaInForce = components['schemas']['InForce'];
 export type SchemaInstallTokenItem = components['schemas']['InstallTokenItem'];
 export type SchemaInterpreterInput = components['schemas']['InterpreterInput'];
 export type SchemaLatest = components['schemas']['Latest'];
@@ -2422,6 +2618,7 @@ export type SchemaNewSite = components['schemas']['NewSite'];
 export type SchemaOrganization = components['schemas']['Organization'];
 export type SchemaOutputEvent = components['schemas']['OutputEvent'];
 export type SchemaOverview = components['schemas']['Overview'];
+export type SchemaPackageCacheBody = components['schemas']['PackageCacheBody'];
 export type SchemaPageApiKeyItem = components['schemas']['Page_ApiKeyItem'];
 export type SchemaPageAuditEntry = components['schemas']['Page_AuditEntry'];
 export type SchemaPageDeviceTask = components['schemas']['Page_DeviceTask'];
@@ -2436,13 +2633,18 @@ export type SchemaPageTaskBody = components['schemas']['Page_TaskBody'];
 export type SchemaPageTimelineItem = components['schemas']['Page_TimelineItem'];
 export type SchemaPageUserListItem = components['schemas']['Page_UserListItem'];
 export type SchemaPartner = components['schemas']['Partner'];
+export type SchemaPlan = components['schemas']['Plan'];
 export type SchemaProblem = components['schemas']['Problem'];
 export type SchemaReference = components['schemas']['Reference'];
 export type SchemaRelayBody = components['schemas']['RelayBody'];
 export type SchemaRelayItem = components['schemas']['RelayItem'];
+export type SchemaRemap = components['schemas']['Remap'];
 export type SchemaRole = components['schemas']['Role'];
 export type SchemaSampleEvent = components['schemas']['SampleEvent'];
 export type SchemaSampleValue = components['schemas']['SampleValue'];
+export type SchemaSaved = components['schemas']['Saved'];
+export type SchemaSavedDay = components['schemas']['SavedDay'];
+export type SchemaSavedRepository = components['schemas']['SavedRepository'];
 export type SchemaScopeBody = components['schemas']['ScopeBody'];
 export type SchemaScopeKind = components['schemas']['ScopeKind'];
 export type SchemaScriptInput = components['schemas']['ScriptInput'];
@@ -3889,6 +4091,100 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["NewInstallToken"];
+                };
+            };
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_package_cache: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PackageCacheBody"];
+                };
+            };
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    set_package_cache: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CacheInput"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PackageCacheBody"];
+                };
+            };
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_cache_savings: {
+        parameters: {
+            query?: {
+                /** @description Days back, today (UTC) included, 1 to 400; 35 when absent. */
+                days?: number;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CacheSavings"];
                 };
             };
             "4XX": {

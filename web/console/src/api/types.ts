@@ -27,6 +27,11 @@ export type SiteState = Schemas["SiteState"];
 export type Site = Schemas["Site"];
 export type SiteConfig = Schemas["SiteSettings"];
 export type Relay = Schemas["RelayBody"];
+export type PackageCache = Schemas["PackageCacheBody"];
+export type CacheSettings = Schemas["CacheInput"];
+export type CacheSavings = Schemas["CacheSavings"];
+export type AheadItem = Schemas["AheadItem"];
+export type AheadInput = Schemas["AheadInput"];
 export type TokenKind = Schemas["TokenKind"];
 export type InstallToken = Schemas["InstallTokenItem"];
 /** A fresh install token, with its text: told once. */

@@ -12,7 +12,7 @@ export const sites = {
   emptyDetail: "A site is a place with computers and one relay that looks after them, also when the internet is down.",
   search: "Search sites",
   noMatch: "No site matches",
-  tabs: { overview: "Overview", install: "Install lines", settings: "Settings" },
+  tabs: { overview: "Overview", cache: "Package cache", install: "Install lines", settings: "Settings" },
   unreachableBand: (since: string) => `The relay has had no contact with the cloud since ${since}. What is shown is what was last known; the site keeps looking after its computers.`,
   degradedBand: "The relay answers, but something at the site needs attention: look at its backlog and disk below.",
   noRelayBand: "This site has no relay yet. Create a relay line, and paste it on the machine that should be the relay.",

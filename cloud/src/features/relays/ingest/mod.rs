@@ -1,10 +1,12 @@
 //! Records about devices, sites and the relay itself.
 
+mod cache;
 mod inventory;
 mod own;
 mod presence;
 mod site;
 
+pub(super) use cache::cache;
 pub(super) use inventory::inventory;
 pub(super) use own::Own;
 pub(super) use presence::{enrolled, presence};

@@ -138,7 +138,11 @@ pub(crate) async fn tell(
     Ok(())
 }
 
-async fn tell_site(tx: &mut TenantTx, relay: &RelayIdentity, keep: bool) -> Result<(), ApplyError> {
+pub(super) async fn tell_site(
+    tx: &mut TenantTx,
+    relay: &RelayIdentity,
+    keep: bool,
+) -> Result<(), ApplyError> {
     let Some((site, place)) = sites::store::get(tx, relay.site).await? else { return Ok(()) };
     for (kind, data) in [
         (Kind::SiteChanged, serde_json::to_value(&site)),

@@ -1,13 +1,16 @@
 //! Endpoints of sites and install tokens.
 
+mod cache_savings;
 mod create;
 mod create_token;
 mod delete;
 mod get;
+mod get_cache;
 mod list;
 mod list_of_organization;
 mod list_tokens;
 mod revoke_token;
+mod set_cache;
 mod set_config;
 mod set_pin;
 mod update;
@@ -32,6 +35,8 @@ pub fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(list_of_organization::list_organization_sites))
         .routes(routes!(set_config::set_site_config))
         .routes(routes!(set_pin::set_ui_pin))
+        .routes(routes!(get_cache::get_package_cache, set_cache::set_package_cache))
+        .routes(routes!(cache_savings::read_cache_savings))
         .routes(routes!(list_tokens::list_install_tokens, create_token::create_install_token))
         .routes(routes!(revoke_token::revoke_install_token))
 }

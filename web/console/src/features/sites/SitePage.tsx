@@ -16,13 +16,14 @@ import { shortTime, toMs } from "@/lib/time";
 import { useTitle } from "@/lib/title";
 import { t } from "@/strings";
 import { InstallLines } from "./InstallLines";
+import { PackageCacheTab } from "./package-cache/PackageCacheTab";
 import { RelayHealth } from "./RelayHealth";
 import { SiteSettings } from "./SiteSettings";
 
 type Tab = keyof typeof t.sites.tabs;
 
 /** What a tab demands beyond looking. */
-const needs: Record<Tab, Capability | null> = { overview: null, install: "install", settings: "manage_sites" };
+const needs: Record<Tab, Capability | null> = { overview: null, cache: null, install: "install", settings: "manage_sites" };
 
 export function SitePage(): ReactElement {
   const { siteId } = useParams({ from: "/shell/sites/$siteId" });
@@ -45,6 +46,7 @@ export function SitePage(): ReactElement {
         {!site && <Skeleton className="h-64" />}
         {site && <StateBandOf site={site} />}
         {site && tab === "overview" && <RelayHealth site={site} />}
+        {site && tab === "cache" && <PackageCacheTab site={site} />}
         {site && tab === "install" && <InstallLines site={site} />}
         {site && tab === "settings" && <SiteSettings key={site.id} site={site} />}
       </div>

@@ -1,0 +1,306 @@
+//! SQL of the package cache: settings, how they fare, savings.
+
+use super::{
+    model::{
+        AheadItem, AheadStateBody, CacheSavings, InForce, PackageCacheBody, Plan, Remap, Saved,
+        SavedDay, SavedRepository,
+    },
+    rules::{self, Checked},
+};
+use crate::db::{DbError, Place, TenantTx};
+use sqlx::types::Json;
+use std::collections::BTreeMap;
+use time::{Date, OffsetDateTime};
+use unifyit_protocol::{
+    cache::{CachePlan, CachePolicy},
+    config::CacheAhead,
+    ids::SiteId,
+};
+use uuid::Uuid;
+
+/// Repositories shown apart.
+const SHOWN: usize = 100;
+
+/// The settings of a site as they stand, and how they fare.
+///
+/// # Errors
+/// [`DbError`].
+pub(crate) async fn get(tx: &mut TenantTx, site: SiteId) -> Result<PackageCacheBody, DbError> {
+    let row: Settings = sqlx::query_as(
+        "SELECT c.cache_hosts, c.cache_remaps, c.cache_from_min, c.cache_until_min, \
+             c.cache_bytes_per_s, r.cache_policy \
+         FROM site_configs c LEFT JOIN relays r ON r.site_id = c.site_id AND r.revoked_at IS NULL \
+         WHERE c.site_id = $1",
+    )
+    .bind(site.0)
+    .fetch_one(&mut **tx)
+    .await?;
+    let files: Vec<AheadRow> = sqlx::query_as(
+        "SELECT url, sha256, size, keep_until, state, reason, state_at FROM cache_ahead \
+         WHERE site_id = $1 AND keep_until > now() ORDER BY place",
+    )
+    .bind(site.0)
+    .fetch_all(&mut **tx)
+    .await?;
+    Ok(PackageCacheBody {
+        plan: row.plan().map(plan_body),
+        hosts: row.cache_hosts,
+        remaps: remaps(&row.cache_remaps),
+        ahead: files.into_iter().map(AheadRow::into_item).collect(),
+        in_force: row.cache_policy.map(|Json(policy)| InForce {
+            remaps: remaps(&policy.remaps),
+            plan: policy.plan.map(plan_body),
+            hosts: policy.hosts,
+            overruled: policy.overruled,
+        }),
+    })
+}
+
+#[derive(sqlx::FromRow)]
+struct Settings {
+    cache_hosts: Vec<String>,
+    cache_remaps: Vec<String>,
+    cache_from_min: Option<i32>,
+    cache_until_min: Option<i32>,
+    cache_bytes_per_s: Option<i64>,
+    cache_policy: Option<Json<CachePolicy>>,
+}
+
+impl Settings {
+    fn plan(&self) -> Option<CachePlan> {
+        plan_of(self.cache_from_min, self.cache_until_min, self.cache_bytes_per_s)
+    }
+}
+
+/// A plan from its columns.
+#[must_use]
+pub(in crate::features::sites) fn plan_of(
+    from_min: Option<i32>,
+    until_min: Option<i32>,
+    bytes_per_s: Option<i64>,
+) -> Option<CachePlan> {
+    Some(CachePlan {
+        from_min: u16::try_from(from_min?).ok()?,
+        until_min: u16::try_from(until_min?).ok()?,
+        bytes_per_s: bytes_per_s?.unsigned_abs(),
+    })
+}
+
+fn plan_body(plan: CachePlan) -> Plan {
+    Plan {
+        from: rules::time_of_day(plan.from_min),
+        until: rules::time_of_day(plan.until_min),
+        bytes_per_s: plan.bytes_per_s,
+    }
+}
+
+fn remaps(all: &[String]) -> Vec<Remap> {
+    let remap = |text: &String| {
+        let (name, url) = text.split_once('=')?;
+        Some(Remap { name: name.into(), url: url.into() })
+    };
+    all.iter().filter_map(remap).collect()
+}
+
+#[derive(sqlx::FromRow)]
+struct AheadRow {
+    url: String,
+    sha256: Vec<u8>,
+    size: i64,
+    keep_until: OffsetDateTime,
+    state: String,
+    reason: String,
+    state_at: Option<OffsetDateTime>,
+}
+
+impl AheadRow {
+    fn into_item(self) -> AheadItem {
+        AheadItem {
+            url: self.url,
+            sha256: rules::hex(&self.sha256),
+            size: self.size.unsigned_abs(),
+            keep_until: self.keep_until,
+            state: match self.state.as_str() {
+                "ready" => AheadStateBody::Ready,
+                "refused" => AheadStateBody::Refused,
+                "failed" => AheadStateBody::Failed,
+                _ => AheadStateBody::Waiting,
+            },
+            reason: self.reason,
+            state_at: self.state_at,
+        }
+    }
+}
+
+/// The files to have ready, as the relay is told.
+///
+/// # Errors
+/// [`DbError`].
+pub(in crate::features::sites) async fn ahead(
+    tx: &mut TenantTx,
+    site: SiteId,
+) -> Result<Vec<CacheAhead>, DbError> {
+    let rows: Vec<(String, Vec<u8>, i64, OffsetDateTime)> = sqlx::query_as(
+        "SELECT url, sha256, size, keep_until FROM cache_ahead \
+         WHERE site_id = $1 AND keep_until > now() ORDER BY place",
+    )
+    .bind(site.0)
+    .fetch_all(&mut **tx)
+    .await?;
+    let file = |(url, sha256, size, keep_until): (String, Vec<u8>, i64, OffsetDateTime)| {
+        let until_ms = keep_until.unix_timestamp_nanos() / 1_000_000;
+        Some(CacheAhead {
+            url,
+            sha256: sha256.try_into().ok()?,
+            size: size.unsigned_abs(),
+            until_ms: u64::try_from(until_ms).unwrap_or_default(),
+        })
+    };
+    Ok(rows.into_iter().filter_map(file).collect())
+}
+
+/// Replaces the settings; the revision rises. A file that stays keeps how far it is.
+///
+/// # Errors
+/// [`DbError`].
+pub(crate) async fn set(
+    tx: &mut TenantTx,
+    place: &Place,
+    site: SiteId,
+    input: &Checked,
+) -> Result<(), DbError> {
+    let plan = input.plan;
+    sqlx::query(
+        "UPDATE site_configs SET cache_hosts = $2, cache_remaps = $3, cache_from_min = $4, \
+             cache_until_min = $5, cache_bytes_per_s = $6, revision = revision + 1, \
+             updated_at = now() WHERE site_id = $1",
+    )
+    .bind(site.0)
+    .bind(&input.hosts)
+    .bind(&input.remaps)
+    .bind(plan.map(|p| i32::from(p.from_min)))
+    .bind(plan.map(|p| i32::from(p.until_min)))
+    .bind(plan.map(|p| i64::try_from(p.bytes_per_s).unwrap_or(i64::MAX)))
+    .execute(&mut **tx)
+    .await?;
+    let hashes: Vec<Vec<u8>> = input.ahead.iter().map(|file| file.sha256.to_vec()).collect();
+    sqlx::query("DELETE FROM cache_ahead WHERE site_id = $1 AND sha256 <> ALL($2)")
+        .bind(site.0)
+        .bind(&hashes)
+        .execute(&mut **tx)
+        .await?;
+    let urls: Vec<&str> = input.ahead.iter().map(|file| file.url.as_str()).collect();
+    let sizes: Vec<i64> = input.ahead.iter().map(|file| file.size).collect();
+    let until: Vec<OffsetDateTime> = input.ahead.iter().map(|file| file.keep_until).collect();
+    sqlx::query(
+        "INSERT INTO cache_ahead AS a (site_id, partner_id, organization_id, place, url, sha256, \
+             size, keep_until) \
+         SELECT $1, $2, $3, f.place, f.url, f.sha256, f.size, f.keep_until \
+         FROM unnest($4::text[], $5::bytea[], $6::bigint[], $7::timestamptz[]) \
+             WITH ORDINALITY AS f(url, sha256, size, keep_until, place) \
+         ON CONFLICT (site_id, sha256) DO UPDATE SET place = excluded.place, url = excluded.url, \
+             size = excluded.size, keep_until = excluded.keep_until, \
+             state = CASE WHEN a.url = excluded.url OR a.state = 'ready' THEN a.state ELSE 'waiting' END, \
+             reason = CASE WHEN a.url = excluded.url THEN a.reason ELSE '' END",
+    )
+    .bind(site.0)
+    .bind(place.partner)
+    .bind(place.organization)
+    .bind(urls)
+    .bind(&hashes)
+    .bind(sizes)
+    .bind(until)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Remaps that the relay has by itself, as far as it told.
+///
+/// # Errors
+/// [`DbError`].
+pub(crate) async fn relay_remaps(tx: &mut TenantTx, site: SiteId) -> Result<Vec<Remap>, DbError> {
+    let policy: Option<Option<Json<CachePolicy>>> = sqlx::query_scalar(
+        "SELECT cache_policy FROM relays WHERE site_id = $1 AND revoked_at IS NULL",
+    )
+    .bind(site.0)
+    .fetch_optional(&mut **tx)
+    .await?;
+    Ok(policy.flatten().map(|Json(policy)| remaps(&policy.remaps)).unwrap_or_default())
+}
+
+/// What was saved from `from` to `to`, both included.
+///
+/// # Errors
+/// [`DbError`].
+pub(crate) async fn savings(
+    tx: &mut TenantTx,
+    site: SiteId,
+    (from, to): (Date, Date),
+) -> Result<CacheSavings, DbError> {
+    let rows: Vec<(Date, String, i64, i64, i64, i64)> = sqlx::query_as(
+        "SELECT day, repository, served, fetched, hits, misses FROM cache_savings \
+         WHERE site_id = $1 AND day BETWEEN $2 AND $3 ORDER BY day, repository",
+    )
+    .bind(site.0)
+    .bind(from)
+    .bind(to)
+    .fetch_all(&mut **tx)
+    .await?;
+    let mut days = BTreeMap::new();
+    let mut day = Some(from);
+    while let Some(at) = day.filter(|at| *at <= to) {
+        days.insert(at, Saved::default());
+        day = at.next_day();
+    }
+    let mut by_repository: BTreeMap<String, Saved> = BTreeMap::new();
+    let mut total = Saved::default();
+    for (day, repository, served, fetched, hits, misses) in rows {
+        let saved = Saved {
+            served_bytes: served.unsigned_abs(),
+            fetched_bytes: fetched.unsigned_abs(),
+            hits: hits.unsigned_abs(),
+            misses: misses.unsigned_abs(),
+        };
+        total.add(&saved);
+        days.entry(day).or_default().add(&saved);
+        by_repository.entry(repository).or_default().add(&saved);
+    }
+    let mut repositories: Vec<SavedRepository> = by_repository
+        .into_iter()
+        .map(|(repository, saved)| SavedRepository { repository, saved })
+        .collect();
+    repositories.sort_by_key(|r| std::cmp::Reverse((r.saved.served_bytes, r.saved.fetched_bytes)));
+    repositories.truncate(SHOWN);
+    let days = days.into_iter().map(|(day, saved)| SavedDay { day: day.to_string(), saved });
+    Ok(CacheSavings {
+        from: from.to_string(),
+        to: to.to_string(),
+        total,
+        days: days.collect(),
+        repositories,
+    })
+}
+
+impl Saved {
+    fn add(&mut self, more: &Self) {
+        self.served_bytes = self.served_bytes.saturating_add(more.served_bytes);
+        self.fetched_bytes = self.fetched_bytes.saturating_add(more.fetched_bytes);
+        self.hits = self.hits.saturating_add(more.hits);
+        self.misses = self.misses.saturating_add(more.misses);
+    }
+}
+
+/// Notes what the relay allows.
+pub(super) async fn set_policy(
+    tx: &mut TenantTx,
+    relay: Uuid,
+    policy: &CachePolicy,
+) -> Result<(), DbError> {
+    sqlx::query("UPDATE relays SET cache_policy = $2 WHERE id = $1")
+        .bind(relay)
+        .bind(Json(policy))
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
