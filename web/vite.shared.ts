@@ -36,6 +36,24 @@ function themeBoot(): Plugin {
   };
 }
 
+/** The face of most of what is written: fetched with the page, not after its first layout. */
+const FIRST_FONT = /inter-latin-wght-normal-[^/]*\.woff2$/;
+
+/** Names the first font in the head. */
+function preloadFont(): Plugin {
+  return {
+    name: "unifyit-preload-font",
+    apply: "build",
+    transformIndexHtml: {
+      order: "post",
+      handler(_html, { bundle }) {
+        const font = Object.keys(bundle ?? {}).find((name) => FIRST_FONT.test(name));
+        return font ? [{ tag: "link", attrs: { rel: "preload", as: "font", type: "font/woff2", crossorigin: "", href: `/${font}` }, injectTo: "head" as const }] : [];
+      },
+    },
+  };
+}
+
 /** What is worth packing; fonts and pictures are packed already. */
 const PACKED = /\.(html|js|css|svg|json|txt|map)$/;
 
@@ -71,7 +89,7 @@ export function shared(name: string): UserConfig {
   const folder = fileURLToPath(new URL(`./dist/${name}`, import.meta.url));
   return {
     base: "/",
-    plugins: [react(), tailwindcss(), themeBoot(), packed(folder)],
+    plugins: [react(), tailwindcss(), themeBoot(), preloadFont(), packed(folder)],
     resolve: { dedupe: ["react", "react-dom"] },
     build: {
       outDir: folder,

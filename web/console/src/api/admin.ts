@@ -1,13 +1,15 @@
 /** API keys, the audit log, users and the overview. */
-import { keepPreviousData, useInfiniteQuery, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { keepPreviousData, queryOptions, useInfiniteQuery, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { call, get } from "./http";
 import { keys, type ScopeFilter } from "./keys";
 import { first, next } from "./paging";
 import type { ApiKey, AuditItem, NewApiKey, Overview, Page, UserItem } from "./types";
 
 /** How things stand in a scope. Events keep it current; the slow refetch is for what no event tells, such as tasks that expired. */
-export const useOverview = (scope: ScopeFilter) =>
-  useQuery({ queryKey: keys.overview(scope), queryFn: ({ signal }) => get<Overview>("/overview", { ...scope }, signal), refetchInterval: 60_000 });
+export const overviewQuery = (scope: ScopeFilter) =>
+  queryOptions({ queryKey: keys.overview(scope), queryFn: ({ signal }) => get<Overview>("/overview", { ...scope }, signal) });
+
+export const useOverview = (scope: ScopeFilter) => useQuery({ ...overviewQuery(scope), refetchInterval: 60_000 });
 
 export const useApiKeys = () => useQuery({ queryKey: keys.apiKeys, queryFn: ({ signal }) => get<Page<ApiKey>>("/api-keys", { limit: 500 }, signal) });
 

@@ -9,11 +9,13 @@ import type { AuditItem, Device, DeviceDetail, Facets, Inventory, InventorySecti
 
 /** Rows fetched at once. */
 const PAGE = 200;
+/** The first rows of a list: what a screen shows and a little more, so that they are there soon. */
+const FIRST_PAGE = 100;
 
 export const devicesQuery = (filters: DeviceFilters) =>
   infiniteQueryOptions({
     queryKey: keys.devices(filters),
-    queryFn: ({ pageParam, signal }) => get<Page<Device>>("/devices", { ...filters, limit: PAGE, cursor: pageParam }, signal),
+    queryFn: ({ pageParam, signal }) => get<Page<Device>>("/devices", { ...filters, limit: pageParam === null ? FIRST_PAGE : PAGE, cursor: pageParam }, signal),
     initialPageParam: first,
     getNextPageParam: next,
     placeholderData: keepPreviousData,
@@ -21,12 +23,15 @@ export const devicesQuery = (filters: DeviceFilters) =>
 
 export const useDevices = (filters: DeviceFilters, enabled = true) => useInfiniteQuery({ ...devicesQuery(filters), enabled });
 
-export const useFacets = (filters: DeviceFilters) =>
-  useQuery({
+/** How many devices there are by each value of a filter. The order of a list does not count. */
+export const facetsQuery = ({ sort: _, ...filters }: DeviceFilters) =>
+  queryOptions({
     queryKey: keys.facets(filters),
     queryFn: ({ signal }) => get<Facets>("/devices/facets", { ...filters }, signal),
     placeholderData: keepPreviousData,
   });
+
+export const useFacets = (filters: DeviceFilters, enabled: boolean) => useQuery({ ...facetsQuery(filters), enabled });
 
 /** Every device that matches, for an export or a run on all of them. */
 export async function allDevices(filters: DeviceFilters, onProgress?: (loaded: number) => void): Promise<Device[]> {
@@ -88,13 +93,15 @@ export const useSoftware = (id: string, q: string) =>
     staleTime: 60_000,
   });
 
-export const useTimeline = (id: string) =>
-  useInfiniteQuery({
+export const timelineQuery = (id: string) =>
+  infiniteQueryOptions({
     queryKey: keys.timeline(id),
     queryFn: ({ pageParam, signal }) => get<Page<TimelineItem>>(`/devices/${id}/timeline`, { limit: 100, cursor: pageParam }, signal),
     initialPageParam: first,
     getNextPageParam: next,
   });
+
+export const useTimeline = (id: string) => useInfiniteQuery(timelineQuery(id));
 
 export const useDeviceAudit = (id: string) =>
   useInfiniteQuery({

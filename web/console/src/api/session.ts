@@ -1,16 +1,27 @@
 /** Who is signed in: the session query, sign-in, sign-out and password. */
 import { queryOptions, useMutation, useQueryClient, useSuspenseQuery, type QueryClient } from "@tanstack/react-query";
 import { ApiError, call, get, setCsrf, whenSignedOut } from "./http";
+import { recall, remember } from "@/lib/storage";
 import { keys } from "./keys";
 import type { Capability, Session } from "./types";
+
+/** Remembers whether this browser's last answer was a session. */
+const KNOWN = "session";
+
+/** Whether somebody was signed in when the console was open last. Says nothing of rights: only the server does. */
+export const wasSignedIn = () => recall<boolean>(KNOWN, false);
 
 async function load(signal: AbortSignal): Promise<Session | null> {
   try {
     const session = await get<Session>("/auth/session", undefined, signal);
     setCsrf(session.csrf_token);
+    remember(KNOWN, true);
     return session;
   } catch (error) {
-    if (error instanceof ApiError && error.status === 401) return null;
+    if (error instanceof ApiError && error.status === 401) {
+      remember(KNOWN, false);
+      return null;
+    }
     throw error;
   }
 }
@@ -26,6 +37,7 @@ export const sessionQuery = queryOptions({
 export function bindSession(client: QueryClient): void {
   whenSignedOut(() => {
     if (client.getQueryData(keys.session) == null) return;
+    remember(KNOWN, false);
     sessionStorage.clear();
     setCsrf(null);
     client.setQueryData(keys.session, null);
@@ -49,6 +61,7 @@ export function useSignIn() {
   return useMutation({
     mutationFn: (body: { email: string; password: string }) => call<Session>("POST", "/auth/login", { body }),
     onSuccess: (session) => {
+      remember(KNOWN, true);
       setCsrf(session.csrf_token);
       client.setQueryData(keys.session, session);
     },
@@ -60,6 +73,7 @@ export function useSignOut() {
   return useMutation({
     mutationFn: () => call<void>("POST", "/auth/logout"),
     onSettled: () => {
+      remember(KNOWN, false);
       sessionStorage.clear();
       setCsrf(null);
       client.clear();

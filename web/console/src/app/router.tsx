@@ -1,10 +1,14 @@
-/** The table of contents: every address of the console, what it loads and what its URL may say. */
+/**
+ * The table of contents: every address of the console, what it loads and what its URL may say. The first data of the
+ * screens that are opened most is asked for together with their code (`ahead.ts`).
+ */
 import type { QueryClient } from "@tanstack/react-query";
 import { createRootRouteWithContext, createRoute, createRouter, lazyRouteComponent, notFound, Outlet, redirect, retainSearchParams } from "@tanstack/react-router";
-import { sessionQuery } from "@/api/session";
+import { sessionQuery, wasSignedIn } from "@/api/session";
 import type { Capability } from "@/api/types";
 import { recall } from "@/lib/storage";
 import { SignInPage } from "@/features/auth/SignInPage";
+import * as ahead from "./ahead";
 import { NotFound, RouteFailure } from "./fallbacks";
 import * as search from "./search";
 import { Shell } from "./shell/Shell";
@@ -34,7 +38,10 @@ const shell = createRoute({
   validateSearch: search.shell,
   search: { middlewares: [retainSearchParams(["scope"])] },
   beforeLoad: async ({ context, location }) => {
-    const session = await context.client.ensureQueryData(sessionQuery);
+    const asked = context.client.ensureQueryData(sessionQuery);
+    // Who was signed in most likely still is: the screen's data need not wait for the answer. The shell looks at it.
+    if (wasSignedIn()) return void asked.catch(() => undefined);
+    const session = await asked;
     if (!session) throw redirect({ to: "/sign-in", search: { next: location.href } });
   },
   component: Shell,
@@ -44,6 +51,8 @@ const shell = createRoute({
 const overview = createRoute({
   getParentRoute: () => shell,
   path: "/",
+  ...ahead.once,
+  loader: ({ context, location }) => ahead.overview(context.client, location.search),
   component: lazyRouteComponent(() => import("@/features/overview/OverviewPage"), "OverviewPage"),
 });
 
@@ -51,6 +60,8 @@ const devices = createRoute({
   getParentRoute: () => shell,
   path: "/devices",
   validateSearch: search.devices,
+  ...ahead.once,
+  loader: ({ context, location }) => ahead.devices(context.client, location.search),
   component: lazyRouteComponent(() => import("@/features/devices/DevicesPage"), "DevicesPage"),
 });
 
@@ -58,6 +69,8 @@ const device = createRoute({
   getParentRoute: () => shell,
   path: "/devices/$deviceId",
   validateSearch: search.device,
+  ...ahead.once,
+  loader: ({ context, params, location }) => ahead.device(context.client, params.deviceId, location.search),
   component: lazyRouteComponent(() => import("./routes/device"), "DeviceRoute"),
 });
 

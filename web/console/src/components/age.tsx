@@ -57,3 +57,10 @@ export function Fresh({ at, staleAfterMs = DEFAULT_STALE_MS, children, inline = 
 export function useStale(at: Moment, staleAfterMs = DEFAULT_STALE_MS): boolean {
   return isStale(toMs(at), useNow(15_000), staleAfterMs);
 }
+
+/** "as of 10:14" for a moment that is old, null while it is fresh; ticking. For values that share one moment. */
+export function useAsOf(at: Moment, staleAfterMs = DEFAULT_STALE_MS): string | null {
+  const now = useNow(15_000);
+  const ms = toMs(at);
+  return ms !== null && isStale(ms, now, staleAfterMs) ? t.age.asOf(shortTime(ms, now)) : null;
+}

@@ -17,8 +17,7 @@ export function scopeFilter(scope: ScopeText): ScopeFilter {
 
 /** The scope as the URL says it. */
 export function useScopeText(): ScopeText {
-  const search = useSearch({ strict: false }) as { scope?: string };
-  return search.scope;
+  return useSearch({ strict: false, select: (search: { scope?: string }) => search.scope });
 }
 
 /** The scope as the API takes it. */

@@ -8,12 +8,19 @@ export function loadTone(percent: number): Tone {
   return percent >= 85 ? "warn" : "info";
 }
 
-export function Meter({ value, label, className }: { value: number; label: string; className?: string }) {
+export function Meter({ value, label, className, stale = false }: { value: number; label: string; className?: string; stale?: boolean }) {
   const size = Math.min(100, Math.max(0, value));
+  // One element, and nothing clipped: lists draw hundreds of these at once.
   return (
-    <span role="meter" aria-label={label} aria-valuenow={Math.round(size)} aria-valuemin={0} aria-valuemax={100} className={clsx("block h-1 overflow-hidden rounded-full bg-off-soft", className)}>
-      <span className={clsx("block h-full rounded-full", toneSolid[loadTone(size)])} style={{ width: `${size}%` }} />
-    </span>
+    <span
+      role="meter"
+      aria-label={label}
+      aria-valuenow={Math.round(size)}
+      aria-valuemin={0}
+      aria-valuemax={100}
+      className={clsx("meter block h-1 rounded-full bg-off-soft", className)}
+      style={{ color: `var(--${stale ? "off" : loadTone(size)}-solid)`, backgroundSize: `${size}% 100%` }}
+    />
   );
 }
 

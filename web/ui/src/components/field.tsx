@@ -1,7 +1,6 @@
 /** Form fields: a label always, a hint when it helps, an error that says what to do. */
 import clsx from "clsx";
 import { Check, ChevronDown, Minus } from "lucide-react";
-import { Checkbox as Box } from "radix-ui";
 import { useId, type ComponentProps, type ReactNode } from "react";
 import { tame } from "./badge";
 
@@ -46,16 +45,29 @@ export function Select({ className, children, ...rest }: ComponentProps<"select"
   );
 }
 
-export function Checkbox({ label, className, ...rest }: ComponentProps<typeof Box.Root> & { label: string }) {
+const box =
+  "inline-flex size-4 shrink-0 items-center justify-center rounded border border-line-strong bg-surface text-on-accent hover:border-accent disabled:opacity-55 aria-checked:border-accent-solid aria-checked:bg-accent-solid aria-[checked=mixed]:border-accent-solid aria-[checked=mixed]:bg-accent-solid";
+
+export interface CheckboxProps extends Omit<ComponentProps<"button">, "children"> {
+  label: string;
+  checked: boolean | "indeterminate";
+  onCheckedChange?: (checked: boolean) => void;
+}
+
+/** A box to tick. A plain button, because a list draws one a row. */
+export function Checkbox({ label, checked, onCheckedChange, className, ...rest }: CheckboxProps) {
   return (
-    <Box.Root
+    <button
+      type="button"
+      role="checkbox"
+      aria-checked={checked === "indeterminate" ? "mixed" : checked}
       aria-label={tame(label)}
-      className={clsx("inline-flex size-4 shrink-0 items-center justify-center rounded border border-line-strong bg-surface hover:border-accent data-[state=checked]:border-accent-solid data-[state=checked]:bg-accent-solid data-[state=indeterminate]:border-accent-solid data-[state=indeterminate]:bg-accent-solid", className)}
+      className={className === undefined ? box : clsx(box, className)}
+      {...(onCheckedChange && { onClick: () => onCheckedChange(checked !== true) })}
       {...rest}
     >
-      <Box.Indicator className="text-on-accent">
-        {rest.checked === "indeterminate" ? <Minus className="size-3" strokeWidth={3} aria-hidden /> : <Check className="size-3" strokeWidth={3} aria-hidden />}
-      </Box.Indicator>
-    </Box.Root>
+      {checked === true && <Check className="size-3" strokeWidth={3} aria-hidden />}
+      {checked === "indeterminate" && <Minus className="size-3" strokeWidth={3} aria-hidden />}
+    </button>
   );
 }

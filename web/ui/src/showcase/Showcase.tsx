@@ -54,7 +54,7 @@ function Controls() {
         <Field label="Choice" className="w-40">{(control) => <Select {...control}><option>One</option><option>Two</option></Select>}</Field>
         <Field label="Text" className="w-56">{(control) => <Textarea {...control} rows={2} />}</Field>
       </Row>
-      <Row label="Checkbox"><Checkbox label="Off" checked={false} /><Checkbox label="On" checked={checked} onCheckedChange={(next) => setChecked(next === true)} /><Checkbox label="Partly" checked="indeterminate" /><Checkbox label="Disabled" disabled checked={false} /></Row>
+      <Row label="Checkbox"><Checkbox label="Off" checked={false} /><Checkbox label="On" checked={checked} onCheckedChange={setChecked} /><Checkbox label="Partly" checked="indeterminate" /><Checkbox label="Disabled" disabled checked={false} /></Row>
       <Row label="Segmented"><Segmented label="Range" value={choice} onChange={setChoice} options={[{ value: "1h", label: "1 h" }, { value: "6h", label: "6 h" }, { value: "24h", label: "24 h" }]} /></Row>
       <Row label="Keys"><Kbd>Ctrl</Kbd><Kbd>K</Kbd></Row>
     </Panel>

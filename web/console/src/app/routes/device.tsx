@@ -23,16 +23,17 @@ import { t } from "@/strings";
 
 type Tab = keyof typeof t.devices.tabs;
 
-const tabs: Record<Tab, (device: DeviceDetail) => ReactNode> = {
-  overview: (device) => <DeviceOverview device={device} charts={<MetricCharts deviceId={device.id} only="key" />} />,
-  metrics: (device) => <MetricCharts deviceId={device.id} />,
-  hardware: (device) => <Hardware device={device} />,
-  software: (device) => <Software deviceId={device.id} />,
-  services: (device) => <Services deviceId={device.id} />,
-  network: (device) => <Network deviceId={device.id} />,
-  tasks: (device) => <DeviceTasks deviceId={device.id} />,
-  timeline: (device) => <DeviceTimeline deviceId={device.id} />,
-  audit: (device) => <DeviceAudit deviceId={device.id} />,
+/** What each tab shows. Only two of them need the device itself; the others ask their own at once. */
+const tabs: Record<Tab, (id: string, device: DeviceDetail | undefined) => ReactNode> = {
+  overview: (id, device) => <DeviceOverview id={id} device={device} charts={<MetricCharts deviceId={id} only="key" />} />,
+  metrics: (id) => <MetricCharts deviceId={id} />,
+  hardware: (_, device) => device ? <Hardware device={device} /> : <div className="grid gap-4 lg:grid-cols-2"><Skeleton className="h-56" /><Skeleton className="h-56" /></div>,
+  software: (id) => <Software deviceId={id} />,
+  services: (id) => <Services deviceId={id} />,
+  network: (id) => <Network deviceId={id} />,
+  tasks: (id) => <DeviceTasks deviceId={id} />,
+  timeline: (id) => <DeviceTimeline deviceId={id} />,
+  audit: (id) => <DeviceAudit deviceId={id} />,
 };
 
 export function DeviceRoute(): ReactElement {
@@ -63,14 +64,8 @@ export function DeviceRoute(): ReactElement {
         ))}
       </TabBar>
       <div className="flex flex-col gap-4 px-4 pt-4 md:px-6">
-        {device ? (
-          <>
-            <StateBand device={device} />
-            {tabs[tab](device)}
-          </>
-        ) : (
-          <div className="grid gap-4 lg:grid-cols-2"><Skeleton className="h-56" /><Skeleton className="h-56" /></div>
-        )}
+        {device && <StateBand device={device} />}
+        {tabs[tab](deviceId, device)}
       </div>
     </div>
   );

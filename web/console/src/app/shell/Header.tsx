@@ -2,7 +2,7 @@
 import { Bdi, IconButton, Kbd, Menu, MenuItem, MenuLabel, MenuLine, Popover, Button, setTheme, toneText, useTheme, type ThemeChoice, type Tone } from "@unifyit/ui";
 import clsx from "clsx";
 import { Keyboard, KeyRound, LogOut, Menu as MenuIcon, Monitor, Moon, Radio, Search, Sun, UserRound, type LucideIcon } from "lucide-react";
-import { useState } from "react";
+import { memo, useState } from "react";
 import { reconnectNow, useConnection } from "@/api/events/live";
 import type { Connection } from "@/api/events/socket";
 import { useSignOut, useUser } from "@/api/session";
@@ -15,7 +15,8 @@ const tones: Record<Connection, Tone> = { live: "ok", connecting: "info", waitin
 
 function LiveState() {
   const { state, retryAt } = useConnection();
-  useNow(1000);
+  // Only a countdown ticks.
+  useNow(retryAt === null ? 3_600_000 : 1000);
   const seconds = retryAt === null ? 0 : Math.max(0, Math.ceil((retryAt - Date.now()) / 1000));
   const detail = state === "waiting" ? t.live.waitingDetail(seconds) : t.live[`${state}Detail` as const];
   return (
@@ -67,7 +68,7 @@ function Account({ onHelp }: { onHelp: () => void }) {
   );
 }
 
-export function Header({ onPalette, onNav, onHelp }: { onPalette: () => void; onNav: () => void; onHelp: () => void }) {
+export const Header = memo(function Header({ onPalette, onNav, onHelp }: { onPalette: () => void; onNav: () => void; onHelp: () => void }) {
   const mac = typeof navigator !== "undefined" && /Mac/.test(navigator.platform);
   return (
     <header className="col-start-1 col-end-3 flex items-center gap-1.5 border-b border-line bg-surface px-2 md:col-start-2 md:px-4">
@@ -88,4 +89,4 @@ export function Header({ onPalette, onNav, onHelp }: { onPalette: () => void; on
       <Account onHelp={onHelp} />
     </header>
   );
-}
+});

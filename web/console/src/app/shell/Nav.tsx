@@ -3,6 +3,7 @@ import { Drawer, IconButton, Tip } from "@unifyit/ui";
 import { Link } from "@tanstack/react-router";
 import clsx from "clsx";
 import { KeyRound, LayoutDashboard, ListChecks, Monitor, PanelLeftClose, PanelLeftOpen, ScrollText, Server, SquareTerminal, Users, type LucideIcon } from "lucide-react";
+import { memo } from "react";
 import { useUser } from "@/api/session";
 import type { Capability } from "@/api/types";
 import { t } from "@/strings";
@@ -83,7 +84,7 @@ function Brand({ collapsed }: { collapsed: boolean }) {
   );
 }
 
-export function Nav({ collapsed, onCollapse }: { collapsed: boolean; onCollapse: () => void }) {
+export const Nav = memo(function Nav({ collapsed, onCollapse }: { collapsed: boolean; onCollapse: () => void }) {
   const label = collapsed ? t.nav.expand : t.nav.collapse;
   return (
     <div className={clsx("row-span-2 hidden flex-col border-r border-line bg-surface md:flex", collapsed ? "w-12" : "w-52")}>
@@ -95,7 +96,7 @@ export function Nav({ collapsed, onCollapse }: { collapsed: boolean; onCollapse:
       </div>
     </div>
   );
-}
+});
 
 export function MobileNav({ open, onOpenChange }: { open: boolean; onOpenChange: (open: boolean) => void }) {
   return (

@@ -1,11 +1,11 @@
 /** The frame around every screen: navigation, header, live connection, keyboard. Without a session it sends to sign-in. */
 import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { Outlet, useLocation, useNavigate, useRouterState } from "@tanstack/react-router";
+import { Outlet, useLocation, useNavigate, useRouter, useRouterState } from "@tanstack/react-router";
 import clsx from "clsx";
-import { lazy, Suspense, useEffect, useRef, useState } from "react";
+import { lazy, Suspense, useCallback, useEffect, useRef, useState } from "react";
 import { startLive } from "@/api/events/live";
 import { sessionQuery } from "@/api/session";
-import { Guard } from "@/components/failure";
+import { Failure, Guard } from "@/components/failure";
 import { useKeys } from "@/lib/keys";
 import { useMedia } from "@/lib/media";
 import { recall, remember } from "@/lib/storage";
@@ -22,9 +22,10 @@ const jumps: Record<string, "/" | "/devices" | "/sites" | "/tasks" | "/audit"> =
 
 export function Shell() {
   const client = useQueryClient();
-  const { data: session } = useQuery(sessionQuery);
+  const { data: session, error, refetch } = useQuery(sessionQuery);
   const navigate = useNavigate();
-  const location = useLocation();
+  const pathname = useLocation({ select: (location) => location.pathname });
+  const router = useRouter();
   const pending = useRouterState({ select: (state) => state.status === "pending" });
   const [chosen, setChosen] = useState<boolean | null>(() => recall<boolean | null>("nav.collapsed", null));
   const tight = useMedia("(max-width: 1023px)");
@@ -37,32 +38,34 @@ export function Shell() {
 
   useEffect(() => (signedIn ? startLive(client) : undefined), [client, signedIn]);
   useEffect(() => {
-    if (session === null) void navigate({ to: "/sign-in", search: { next: location.href } });
-  }, [session, navigate, location.href]);
-  usePaletteKey(() => setPalette(true));
+    if (session === null) void navigate({ to: "/sign-in", search: { next: router.state.location.href } });
+  }, [session, navigate, router]);
+  const openPalette = useCallback(() => setPalette(true), []);
+  const openHelp = useCallback(() => setHelp(true), []);
+  const openDrawer = useCallback(() => setDrawer(true), []);
+  const onCollapse = useCallback(() => {
+    remember("nav.collapsed", !collapsed);
+    setChosen(!collapsed);
+  }, [collapsed]);
+  usePaletteKey(openPalette);
   useJumps((to) => void navigate({ to }));
   useKeys({ "?": () => setHelp(true) });
-  useEffect(() => setDrawer(false), [location.pathname]);
+  useEffect(() => setDrawer(false), [pathname]);
 
+  if (error && !signedIn) return <Failure page error={error} onRetry={() => void refetch()} />;
   if (!signedIn) return null;
   return (
     <div className="grid h-full grid-cols-[auto_minmax(0,1fr)] grid-rows-[3rem_minmax(0,1fr)]">
       <a href="#main" className="sr-only z-70 rounded-md bg-accent px-3 py-2 text-on-accent focus:not-sr-only focus:fixed focus:top-2 focus:left-2">{t.nav.skip}</a>
-      <Nav
-        collapsed={collapsed}
-        onCollapse={() => {
-          remember("nav.collapsed", !collapsed);
-          setChosen(!collapsed);
-        }}
-      />
+      <Nav collapsed={collapsed} onCollapse={onCollapse} />
       <MobileNav open={drawer} onOpenChange={setDrawer} />
-      <Header onPalette={() => setPalette(true)} onNav={() => setDrawer(true)} onHelp={() => setHelp(true)} />
+      <Header onPalette={openPalette} onNav={openDrawer} onHelp={openHelp} />
       <main id="main" ref={main} tabIndex={-1} className={clsx("relative col-start-1 col-end-3 min-h-0 overflow-y-auto bg-bg outline-none md:col-start-2", pending && "cursor-progress")}>
-        <Guard resetKey={location.pathname}>
+        <Guard resetKey={pathname}>
           <Suspense fallback={null}><Outlet /></Suspense>
         </Guard>
       </main>
-      {palette && <Suspense fallback={null}><Palette onClose={() => setPalette(false)} onHelp={() => setHelp(true)} /></Suspense>}
+      {palette && <Suspense fallback={null}><Palette onClose={() => setPalette(false)} onHelp={openHelp} /></Suspense>}
       <KeyboardHelp open={help} onOpenChange={setHelp} />
     </div>
   );

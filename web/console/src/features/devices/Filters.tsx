@@ -14,7 +14,7 @@ import { t } from "@/strings";
 import type { DeviceList } from "./useDeviceList";
 
 /** What is typed goes to the server at once, then at most this often. */
-const EVERY_MS = 100;
+const EVERY_MS = 50;
 
 const chip = "inline-flex h-7 max-w-56 items-center gap-1.5 rounded-full border px-2.5 text-xs transition-colors duration-100";
 const chipOff = "border-line-strong bg-surface text-muted hover:bg-hover hover:text-text";
@@ -22,26 +22,35 @@ const chipOn = "border-accent bg-accent-soft text-accent font-medium";
 
 const stateTones: readonly (readonly [DeviceState, Tone])[] = [["online", "ok"], ["offline", "off"], ["unreachable", "warn"], ["revoked", "bad"]];
 
+/** Made once: the list's frame is drawn again with every key that is typed. */
+const searchIcon = <Search className="pointer-events-none absolute top-2 left-2.5 size-4 text-faint" aria-hidden />;
+const more = <ChevronDown className="size-3.5 shrink-0" aria-hidden />;
+
 function SearchBox({ value, onChange, ref }: { value: string; onChange: (text: string) => void; ref: Ref<HTMLInputElement> }) {
   const [text, setText] = useState(value);
   const sent = useRef(value);
   const sentAt = useRef(-EVERY_MS);
+  const timer = useRef<ReturnType<typeof setTimeout>>(undefined);
   useEffect(() => {
     if (value !== sent.current) setText(value);
     sent.current = value;
   }, [value]);
-  useEffect(() => {
-    if (text === sent.current) return;
-    const timer = setTimeout(() => {
-      sent.current = text;
-      sentAt.current = performance.now();
-      onChange(text);
-    }, Math.max(0, sentAt.current + EVERY_MS - performance.now()));
-    return () => clearTimeout(timer);
-  }, [text, onChange]);
+  useEffect(() => () => clearTimeout(timer.current), []);
+  const send = (next: string) => {
+    sent.current = next;
+    sentAt.current = performance.now();
+    onChange(next);
+  };
+  const type = (next: string) => {
+    setText(next);
+    clearTimeout(timer.current);
+    const wait = sentAt.current + EVERY_MS - performance.now();
+    if (wait <= 0) send(next);
+    else timer.current = setTimeout(() => send(next), wait);
+  };
   return (
     <div className="relative w-full sm:w-64">
-      <Search className="pointer-events-none absolute top-2 left-2.5 size-4 text-faint" aria-hidden />
+      {searchIcon}
       <Input
         ref={ref}
         type="search"
@@ -49,7 +58,7 @@ function SearchBox({ value, onChange, ref }: { value: string; onChange: (text: s
         placeholder={t.devices.searchHint}
         className="pl-8"
         value={text}
-        onChange={(event) => setText(event.target.value)}
+        onChange={(event) => type(event.target.value)}
         onKeyDown={(event) => {
           if (event.key === "Escape" || event.key === "Enter") event.currentTarget.blur();
         }}
@@ -75,7 +84,7 @@ function FacetMenu({ label, values, value, nameOf, onChange }: { label: string; 
         trigger={
           <button type="button" className={clsx(chip, chosen.length > 0 ? chipOn : chipOff)}>
             <Bdi className="clip">{chosen.length > 0 ? `${label}: ${named}` : label}</Bdi>
-            <ChevronDown className="size-3.5 shrink-0" aria-hidden />
+            {more}
           </button>
         }
       >
@@ -102,7 +111,8 @@ function FacetMenu({ label, values, value, nameOf, onChange }: { label: string; 
 export function Filters({ list }: { list: DeviceList }) {
   const { search, change } = list;
   const input = useRef<HTMLInputElement>(null);
-  const facets = useFacets(list.filters);
+  // The counts come after the rows, so that they are not in each other's way.
+  const facets = useFacets(list.filters, !list.query.isPlaceholderData);
   const sites = useSites();
   useKeys({
     "/": (event) => {

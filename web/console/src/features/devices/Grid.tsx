@@ -1,23 +1,28 @@
-/** The list itself: virtual rows on a grid, one active row, selection by keys and ranges. Draws only what is in view, whatever the number of devices. */
-import { useTable, type Row } from "@tanstack/react-table";
+/**
+ * The list itself: virtual rows on a grid, one active row, selection by keys and ranges. Draws only what is in view,
+ * whatever the number of devices, and gives a row that leaves the view to the one that comes in: nothing is made anew
+ * while scrolling.
+ */
 import { useVirtualizer } from "@tanstack/react-virtual";
 import { Checkbox, DeviceText, Skeleton } from "@unifyit/ui";
 import clsx from "clsx";
 import { ArrowDown, ArrowUp } from "lucide-react";
-import { memo, useEffect, useMemo, useRef } from "react";
+import { memo, useEffect, useMemo, useRef, useState, type KeyboardEvent, type MouseEvent } from "react";
 import type { Device } from "@/api/types";
-import { Age } from "@/components/age";
+import { Age, useAsOf } from "@/components/age";
 import { DeviceStateBadge } from "@/components/states";
 import { useNarrow } from "@/lib/media";
 import { everything, isSelected, nothing, selectedCount } from "@/lib/selection";
 import { t } from "@/strings";
-import { columnOf, columns, features, tableColumns, type ColumnId } from "./columns";
+import { columnOf, type Column, type ColumnId } from "./columns";
 import type { DeviceList } from "./useDeviceList";
 
 const ROW = 36;
 const TALL_ROW = 56;
+/** Rows drawn above and below what is in view. */
+const OVERSCAN = 5;
 /** The next page is fetched when this many rows are left below. */
-const AHEAD = 40;
+const AHEAD = 60;
 
 export interface GridProps {
   list: DeviceList;
@@ -45,20 +50,19 @@ function HeaderCell({ id, sort, onSort }: { id: ColumnId; sort: string; onSort: 
 }
 
 interface RowProps {
-  row: Row<typeof features, Device>;
+  device: Device;
   index: number;
   top: number;
   template: string;
-  shownKey: string;
+  shown: readonly Column[];
   active: boolean;
   selected: boolean;
   narrow: boolean;
-  onOpen: (id: string) => void;
-  onToggle: (id: string, range: boolean) => void;
 }
 
-const GridRow = memo(function GridRow({ row, index, top, template, active, selected, narrow, onOpen, onToggle }: RowProps) {
-  const device = row.original;
+/** Rows are told what is clicked by the group around them. */
+const GridRow = memo(function GridRow({ device, index, top, template, shown, active, selected, narrow }: RowProps) {
+  const asOf = useAsOf(device.metrics_at);
   return (
     <div
       role="row"
@@ -67,22 +71,14 @@ const GridRow = memo(function GridRow({ row, index, top, template, active, selec
       aria-selected={selected}
       data-active={active || undefined}
       className={clsx(
-        "absolute inset-x-0 grid cursor-default items-center border-b border-line/60 text-13",
+        "absolute inset-x-0 grid cursor-default items-center border-b border-line/60 text-13 [contain:layout_style]",
         selected ? "bg-accent-soft" : "hover:bg-hover",
         active && "shadow-[inset_2px_0_0_var(--accent)]",
         active && !selected && "bg-hover",
       )}
-      style={{ transform: `translateY(${top}px)`, height: narrow ? TALL_ROW : ROW, gridTemplateColumns: template }}
-      onClick={() => onOpen(device.id)}
+      style={{ top, height: narrow ? TALL_ROW : ROW, gridTemplateColumns: template }}
     >
-      <div
-        role="gridcell"
-        className="flex h-full items-center justify-center"
-        onClick={(event) => {
-          event.stopPropagation();
-          onToggle(device.id, event.shiftKey);
-        }}
-      >
+      <div role="gridcell" data-check className="flex h-full items-center justify-center">
         <Checkbox tabIndex={-1} checked={selected} label={t.devices.selectRow(device.name)} />
       </div>
       {narrow ? (
@@ -93,39 +89,68 @@ const GridRow = memo(function GridRow({ row, index, top, template, active, selec
           <Age at={device.last_seen} className="text-right text-xs text-faint" none={t.devices.neverSeen} />
         </div>
       ) : (
-        row.getVisibleCells().map((cell) => <div key={cell.id} role="gridcell" className="flex min-w-0 items-center overflow-hidden px-3 [&>*]:min-w-0">{columnOf(cell.column.id)?.cell(device)}</div>)
+        shown.map((column) => <div key={column.id} role="gridcell" className="min-w-0 px-3">{column.cell(device, asOf)}</div>)
       )}
     </div>
   );
 });
 
+/** The device whose row an event came from, and whether from its box. */
+function rowOf(event: MouseEvent): { id: string; check: boolean } | null {
+  const target = event.target instanceof Element ? event.target : null;
+  const row = target?.closest("[role=row]");
+  return target && row ? { id: row.id.slice("device-".length), check: target.closest("[data-check]") !== null } : null;
+}
+
 export function Grid({ list, activeId, onActivate, onOpen, onToggle }: GridProps) {
   const narrow = useNarrow();
   const scroller = useRef<HTMLDivElement>(null);
-  const { rows: data, visible, query, selection } = list;
-  const columnVisibility = useMemo(() => Object.fromEntries(columns.map((column) => [column.id, visible.includes(column.id)])), [visible]);
-  const table = useTable({ features, columns: tableColumns, data, getRowId: (device) => device.id, state: { columnVisibility, columnOrder: visible } });
-  const rows = table.getRowModel().rows;
+  const { rows, visible, query, selection, filters } = list;
+  const shown = useMemo(() => visible.map(columnOf).filter((column) => column !== undefined), [visible]);
   const height = narrow ? TALL_ROW : ROW;
-  const virtual = useVirtualizer({ count: rows.length, getScrollElement: () => scroller.current, estimateSize: () => height, overscan: 12, getItemKey: (index) => rows[index]?.id ?? index });
+  const virtual = useVirtualizer({ count: rows.length, getScrollElement: () => scroller.current, estimateSize: () => height, overscan: OVERSCAN });
   useEffect(() => virtual.measure(), [height, virtual]);
+  // Another order or filter is another list: it is read from its beginning. Asked of the virtualizer, since the element would lay out the page to answer.
+  useEffect(() => {
+    if ((virtual.scrollOffset ?? 0) > 0) scroller.current?.scrollTo({ top: 0 });
+  }, [filters, virtual]);
   const items = virtual.getVirtualItems();
+  const [slots, setSlots] = useState(0);
+  if (items.length > slots) setSlots(items.length);
   const lastShown = items.at(-1)?.index ?? 0;
   const { hasNextPage, isFetchingNextPage, fetchNextPage } = query;
   useEffect(() => {
     if (hasNextPage && !isFetchingNextPage && lastShown >= rows.length - AHEAD) void fetchNextPage();
   }, [hasNextPage, isFetchingNextPage, fetchNextPage, lastShown, rows.length]);
-  const activeIndex = activeId === null ? -1 : rows.findIndex((row) => row.id === activeId);
+  const activeIndex = useMemo(() => (activeId === null ? -1 : rows.findIndex((row) => row.id === activeId)), [rows, activeId]);
   useEffect(() => {
     if (activeIndex >= 0) virtual.scrollToIndex(activeIndex, { align: "auto" });
   }, [activeIndex, virtual]);
-  const template = narrow ? "2.75rem minmax(0,1fr)" : `2.75rem ${visible.map((id) => columnOf(id)?.width ?? "1fr").join(" ")}`;
+  const template = narrow ? "2.75rem minmax(0,1fr)" : `2.75rem ${shown.map((column) => column.width).join(" ")}`;
   const count = selectedCount(selection, list.total);
   const everySelected = selection.mode === "all" && selection.ids.size === 0;
   const step = (by: number) => {
     const next = rows[Math.min(rows.length - 1, Math.max(0, activeIndex + by))];
     if (next) onActivate(next.id);
   };
+  const onClick = (event: MouseEvent) => {
+    const row = rowOf(event);
+    if (row?.check) onToggle(row.id, event.shiftKey);
+    else if (row) onOpen(row.id);
+  };
+  const onKeyDown = (event: KeyboardEvent) => {
+    if (event.target !== event.currentTarget) return;
+    if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+      event.preventDefault();
+      step(event.key === "ArrowDown" ? 1 : -1);
+    }
+    if (event.key === " " && activeId) {
+      event.preventDefault();
+      onToggle(activeId, event.shiftKey);
+    }
+  };
+  const sort = list.filters.sort ?? "";
+  const onSort = (next: string) => list.change({ sort: next });
   return (
     <div
       ref={scroller}
@@ -135,19 +160,10 @@ export function Grid({ list, activeId, onActivate, onOpen, onToggle }: GridProps
       aria-rowcount={list.total + 1}
       aria-multiselectable
       aria-busy={query.isPlaceholderData || undefined}
+      data-sort={sort}
       {...(activeId !== null && activeIndex >= 0 && { "aria-activedescendant": `device-${activeId}` })}
-      className={clsx("min-h-0 flex-1 overflow-auto bg-surface outline-offset-[-2px]", query.isPlaceholderData && "opacity-70")}
-      onKeyDown={(event) => {
-        if (event.target !== event.currentTarget) return;
-        if (event.key === "ArrowDown" || event.key === "ArrowUp") {
-          event.preventDefault();
-          step(event.key === "ArrowDown" ? 1 : -1);
-        }
-        if (event.key === " " && activeId) {
-          event.preventDefault();
-          onToggle(activeId, event.shiftKey);
-        }
-      }}
+      className="min-h-0 flex-1 overflow-auto bg-surface outline-offset-[-2px] aria-busy:opacity-70 aria-busy:transition-opacity aria-busy:delay-300"
+      onKeyDown={onKeyDown}
     >
       <div className={clsx(!narrow && "min-w-fit")}>
         <div role="row" aria-rowindex={1} className="sticky top-0 z-10 grid h-8 border-b border-line bg-surface text-xs text-faint" style={{ gridTemplateColumns: template }}>
@@ -158,15 +174,12 @@ export function Grid({ list, activeId, onActivate, onOpen, onToggle }: GridProps
               onCheckedChange={() => list.setSelection(count === 0 ? everything() : nothing)}
             />
           </div>
-          {narrow ? <HeaderCell id="name" sort={list.filters.sort ?? ""} onSort={(sort) => list.change({ sort })} /> : visible.map((id) => <HeaderCell key={id} id={id} sort={list.filters.sort ?? ""} onSort={(sort) => list.change({ sort })} />)}
+          {narrow ? <HeaderCell id="name" sort={sort} onSort={onSort} /> : visible.map((id) => <HeaderCell key={id} id={id} sort={sort} onSort={onSort} />)}
         </div>
-        <div role="rowgroup" className="relative" style={{ height: virtual.getTotalSize() }}>
+        <div role="rowgroup" className="relative" style={{ height: virtual.getTotalSize() }} onClick={onClick}>
           {items.map((item) => {
-            const row = rows[item.index];
-            if (!row) return null;
-            return (
-              <GridRow key={row.id} row={row} index={item.index} top={item.start} template={template} shownKey={visible.join()} active={row.id === activeId} selected={isSelected(selection, row.id)} narrow={narrow} onOpen={onOpen} onToggle={onToggle} />
-            );
+            const device = rows[item.index];
+            return device && <GridRow key={item.index % Math.max(slots, items.length)} device={device} index={item.index} top={item.start} template={template} shown={shown} active={device.id === activeId} selected={isSelected(selection, device.id)} narrow={narrow} />;
           })}
         </div>
         {query.isPending && <GridSkeleton height={height} />}

@@ -10,6 +10,9 @@ import { t } from "@/strings";
 import { columnOf, columns, type ColumnId } from "./columns";
 import type { DeviceList, ListSearch } from "./useDeviceList";
 
+/** Made once: the list's frame is drawn again with every key that is typed. */
+const icons = { views: <Bookmark className="size-4" aria-hidden />, columns: <Columns3 className="size-4" aria-hidden />, export: <Download className="size-4" aria-hidden /> };
+
 function ColumnChooser({ list }: { list: DeviceList }) {
   const shown = list.visible;
   const set = (next: ColumnId[]) => list.change({ cols: next.join(",") }, true);
@@ -20,7 +23,7 @@ function ColumnChooser({ list }: { list: DeviceList }) {
   };
   const hidden = columns.map((column) => column.id).filter((id) => !shown.includes(id));
   return (
-    <Popover align="end" className="w-64" trigger={<Button size="sm" variant="ghost" icon={<Columns3 className="size-4" aria-hidden />}>{t.devices.chooseColumns}</Button>}>
+    <Popover align="end" className="w-64" trigger={<Button size="sm" variant="ghost" icon={icons.columns}>{t.devices.chooseColumns}</Button>}>
       <ul className="max-h-96 overflow-y-auto">
         {[...shown, ...hidden].map((id, index) => (
           <li key={id} className="flex h-8 items-center gap-1 rounded px-2 hover:bg-hover">
@@ -65,7 +68,7 @@ function Views({ list }: { list: DeviceList }) {
   const empty: ListSearch = {};
   const blank = { q: empty.q, state: empty.state, os: empty.os, site: empty.site, tag: empty.tag, sort: empty.sort, cols: empty.cols };
   return (
-    <Popover open={open} onOpenChange={setOpen} align="end" className="w-72" trigger={<Button size="sm" variant="ghost" icon={<Bookmark className="size-4" aria-hidden />}>{t.devices.views}</Button>}>
+    <Popover open={open} onOpenChange={setOpen} align="end" className="w-72" trigger={<Button size="sm" variant="ghost" icon={icons.views}>{t.devices.views}</Button>}>
       {views.length === 0 && <p className="p-2 text-13 text-muted">{t.devices.noViews}</p>}
       <ul>
         {views.map((view) => (
@@ -123,7 +126,7 @@ export function Toolbar({ list }: { list: DeviceList }) {
     <div className="flex items-center gap-1">
       <Views list={list} />
       <ColumnChooser list={list} />
-      <Button size="sm" variant="ghost" busy={busy} icon={<Download className="size-4" aria-hidden />} onClick={onExport}>{t.devices.export}</Button>
+      <Button size="sm" variant="ghost" busy={busy} icon={icons.export} onClick={onExport}>{t.devices.export}</Button>
     </div>
   );
 }

@@ -1,27 +1,36 @@
 /** Columns of the devices list: what they show, how wide they are, what the server can sort by. */
-import { columnOrderingFeature, columnVisibilityFeature, createColumnHelper, tableFeatures } from "@tanstack/react-table";
-import { Bdi, Badge, DeviceText } from "@unifyit/ui";
+import { Bdi, Badge, DeviceText, Meter } from "@unifyit/ui";
 import type { ReactNode } from "react";
 import type { Device } from "@/api/types";
 import { Age } from "@/components/age";
-import { Load } from "@/components/load";
 import { DeviceStateBadge } from "@/components/states";
 import { percent } from "@/lib/format";
 import { t } from "@/strings";
 
-export const features = tableFeatures({ columnOrderingFeature, columnVisibilityFeature });
-
 export type ColumnId = Exclude<keyof typeof t.devices.columns, never>;
 
-interface Column {
+export interface Column {
   id: ColumnId;
   /** A grid track. */
   width: string;
   /** What the API sorts by, when it can. */
   sort?: string;
-  cell: (device: Device) => ReactNode;
+  /** `asOf` says since when the measured values are old; null while they are fresh. */
+  cell: (device: Device, asOf: string | null) => ReactNode;
   /** The cell in an exported file. */
   text: (device: Device) => string | number | null;
+}
+
+/** A load in a row: one clock for the whole row, and a colour instead of a veil when old, since a list draws hundreds of them at once. */
+function Level({ value, asOf, label }: { value: number | null; asOf: string | null; label: string }) {
+  if (value === null) return <span className="text-faint">–</span>;
+  const old = asOf !== null;
+  return (
+    <span className="flex items-center gap-2">
+      <span className={old ? "w-12 shrink-0 text-right text-faint tnum" : "w-12 shrink-0 text-right tnum"}>{percent(value)}</span>
+      <Meter value={value} label={old ? `${label} ${asOf}` : label} stale={old} className="w-10" />
+    </span>
+  );
 }
 
 const pct = (value: number | null) => (value === null ? null : percent(value));
@@ -34,9 +43,9 @@ export const columns: readonly Column[] = [
   { id: "organization", width: "minmax(8rem,1fr)", sort: "organization_name", cell: (d) => <DeviceText>{d.organization_name}</DeviceText>, text: (d) => d.organization_name },
   { id: "hostname", width: "minmax(8rem,1fr)", sort: "hostname", cell: (d) => <DeviceText mono>{d.hostname}</DeviceText>, text: (d) => d.hostname },
   { id: "address", width: "8.5rem", sort: "address", cell: (d) => <DeviceText mono>{d.address}</DeviceText>, text: (d) => d.address },
-  { id: "cpu", width: "7.5rem", sort: "cpu_pct", cell: (d) => <Load value={d.cpu_pct} at={d.metrics_at} label={t.devices.columns.cpu} />, text: (d) => pct(d.cpu_pct) },
-  { id: "memory", width: "7.5rem", sort: "memory_pct", cell: (d) => <Load value={d.memory_pct} at={d.metrics_at} label={t.devices.columns.memory} />, text: (d) => pct(d.memory_pct) },
-  { id: "disk", width: "7.5rem", sort: "disk_pct", cell: (d) => <Load value={d.disk_pct} at={d.metrics_at} label={t.devices.columns.disk} />, text: (d) => pct(d.disk_pct) },
+  { id: "cpu", width: "7.5rem", sort: "cpu_pct", cell: (d, asOf) => <Level value={d.cpu_pct} asOf={asOf} label={t.devices.columns.cpu} />, text: (d) => pct(d.cpu_pct) },
+  { id: "memory", width: "7.5rem", sort: "memory_pct", cell: (d, asOf) => <Level value={d.memory_pct} asOf={asOf} label={t.devices.columns.memory} />, text: (d) => pct(d.memory_pct) },
+  { id: "disk", width: "7.5rem", sort: "disk_pct", cell: (d, asOf) => <Level value={d.disk_pct} asOf={asOf} label={t.devices.columns.disk} />, text: (d) => pct(d.disk_pct) },
   { id: "last_seen", width: "7.5rem", sort: "last_seen", cell: (d) => <Age at={d.last_seen} className="text-muted" none={t.devices.neverSeen} />, text: (d) => d.last_seen },
   { id: "agent", width: "6rem", sort: "agent_version", cell: (d) => <DeviceText mono>{d.agent_version}</DeviceText>, text: (d) => d.agent_version },
   { id: "arch", width: "6.5rem", sort: "arch", cell: (d) => <DeviceText mono>{d.arch}</DeviceText>, text: (d) => d.arch },
@@ -53,15 +62,6 @@ export function parseColumns(text: string | undefined): ColumnId[] {
   const unique = [...new Set(known)];
   return unique.includes("name") ? unique : ["name", ...unique];
 }
-
-const helper = createColumnHelper<typeof features, Device>();
-
-/** The same columns as TanStack Table knows them. */
-export const tableColumns = helper.columns(
-  columns.map((column) =>
-    helper.accessor((device) => device[column.id as keyof Device] ?? null, { id: column.id, header: t.devices.columns[column.id], cell: (context) => column.cell(context.row.original) }),
-  ),
-);
 
 export function columnOf(id: string): Column | undefined {
   return columns.find((column) => column.id === id);

@@ -1,6 +1,10 @@
-/** State of the devices list: filters, order and columns from the address; rows from the API; selection and the active row of this tab. */
+/**
+ * State of the devices list: filters, order and columns from the address; rows from the API; selection and the active
+ * row of this tab. A change is asked of the server at once and written into the address a moment later, so that the
+ * router's work is not in the way of the rows.
+ */
 import { useNavigate, useSearch } from "@tanstack/react-router";
-import { useCallback, useMemo, useState } from "react";
+import { useCallback, useEffect, useMemo, useRef, useState } from "react";
 import { useDevices } from "@/api/devices";
 import type { DeviceFilters } from "@/api/keys";
 import type { Device } from "@/api/types";
@@ -20,6 +24,42 @@ export interface ListSearch {
   peek?: string;
 }
 
+/** How long after a change the address follows; several changes in this time are one. */
+const WRITE_MS = 120;
+
+/** The address' search and what was changed since, as one; and how to change it. */
+function useListSearch(): [ListSearch, (patch: Patch, replace: boolean) => void] {
+  const written: ListSearch = useSearch({ from: "/shell/devices" });
+  const navigate = useNavigate();
+  const [ahead, setAhead] = useState<ListSearch | null>(null);
+  const pending = useRef<{ push: boolean; timer: ReturnType<typeof setTimeout> } | null>(null);
+  const latest = useRef(written);
+  useEffect(() => {
+    if (pending.current) return;
+    latest.current = written;
+    setAhead(null);
+  }, [written]);
+  useEffect(() => () => clearTimeout(pending.current?.timer), []);
+  const change = useCallback(
+    (patch: Patch, replace: boolean) => {
+      const next = Object.fromEntries(Object.entries({ ...latest.current, ...patch }).filter(([, value]) => value !== undefined)) as ListSearch;
+      latest.current = next;
+      setAhead(next);
+      clearTimeout(pending.current?.timer);
+      const push = !replace || (pending.current?.push ?? false);
+      const write = () => {
+        pending.current = null;
+        void navigate({ from: "/devices", to: ".", search: (before) => ({ ...("scope" in before && { scope: before.scope }), ...next }) as typeof before, replace: !push, resetScroll: false });
+      };
+      pending.current = { push, timer: setTimeout(write, WRITE_MS) };
+    },
+    [navigate],
+  );
+  return [ahead ?? written, change];
+}
+
+type Patch = Partial<Record<keyof ListSearch, string | undefined>>;
+
 export interface DeviceList {
   search: ListSearch;
   filters: DeviceFilters;
@@ -29,13 +69,12 @@ export interface DeviceList {
   query: ReturnType<typeof useDevices>;
   selection: Selection;
   setSelection: (next: Selection | ((before: Selection) => Selection)) => void;
-  change: (patch: Partial<Record<keyof ListSearch, string | undefined>>, replace?: boolean) => void;
+  change: (patch: Patch, replace?: boolean) => void;
 }
 
 export function useDeviceList(): DeviceList {
-  const search: ListSearch = useSearch({ from: "/shell/devices" });
+  const [search, write] = useListSearch();
   const scope = useScope();
-  const navigate = useNavigate();
   const [selection, setSelection] = useState<Selection>(nothing);
   const { q, state, os, site, tag, sort = "name", cols } = search;
   const filters = useMemo<DeviceFilters>(
@@ -49,15 +88,9 @@ export function useDeviceList(): DeviceList {
     (patch, replace = false) => {
       const filtering = Object.keys(patch).some((key) => key !== "peek" && key !== "cols" && key !== "sort");
       if (filtering) setSelection(nothing);
-      void navigate({
-        from: "/devices",
-        to: ".",
-        search: (before) => ({ ...before, ...patch }) as typeof before,
-        replace,
-        resetScroll: false,
-      });
+      write(patch, replace);
     },
-    [navigate],
+    [write],
   );
   const total = query.data?.pages[0]?.total ?? rows.length;
   return { search, filters, rows, total, visible, query, selection, setSelection, change };

@@ -2,7 +2,7 @@
 import { Button, EmptyState, Panel, Segmented, Skeleton } from "@unifyit/ui";
 import { useNavigate, useSearch } from "@tanstack/react-router";
 import { LineChart, Undo2 } from "lucide-react";
-import { lazy, Suspense, useMemo } from "react";
+import { lazy, Suspense, useEffect, useMemo } from "react";
 import { useLiveSamples, useMetrics } from "@/api/devices";
 import { Failure } from "@/components/failure";
 import { useNow } from "@/lib/clock";
@@ -11,7 +11,8 @@ import { t } from "@/strings";
 import { charts, keyCharts, parseRange, ranges, type ChartSpec, type Range } from "./charts";
 import { chartData, stepFor, window as windowOf } from "./series";
 
-const Chart = lazy(() => import("./Chart").then((module) => ({ default: module.Chart })));
+const loadChart = () => import("./Chart").then((module) => ({ default: module.Chart }));
+const Chart = lazy(loadChart);
 
 /** The open end of a relative range moves on this often. */
 const FOLLOW_MS = 30_000;
@@ -35,6 +36,10 @@ export function MetricCharts({ deviceId, only }: { deviceId: string; only?: "key
   const names = only === "key" ? keyCharts.flatMap((chart) => chart.names).join(",") : "";
   const query = useMetrics(deviceId, names, from, to, step, fixed ? false : FOLLOW_MS);
   const live = useLiveSamples(deviceId);
+  // What draws comes while what is drawn is on its way.
+  useEffect(() => {
+    loadChart().catch(() => undefined);
+  }, []);
   return (
     <section aria-label={t.devices.tabs.metrics} className="flex flex-col gap-3">
       <div className="flex flex-wrap items-center gap-2">
