@@ -98,6 +98,7 @@ async fn template(admin_url: &str) -> String {
             include_str!("../migrations/0002_metric_arrival.sql"),
             include_str!("../migrations/0003_open_targets.sql"),
             include_str!("../migrations/0004_package_cache.sql"),
+            include_str!("../migrations/0005_kept_plans.sql"),
         )
         .as_bytes(),
     )

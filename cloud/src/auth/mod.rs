@@ -89,11 +89,8 @@ pub struct CookieSession {
 /// # Errors
 /// [`DbError`].
 pub async fn account_by_email(state: &AppState, email: &str) -> Result<Option<Account>, DbError> {
-    let mut tx = state.db.before_auth().await?;
-    Ok(sqlx::query_as("SELECT * FROM auth_by_email($1)")
-        .bind(email.trim())
-        .fetch_optional(&mut *tx)
-        .await?)
+    let question = || sqlx::query_as("SELECT * FROM auth_by_email($1)").bind(email.trim());
+    state.db.lookup(question).await
 }
 
 /// Whether the session or key of a long-lived connection still holds.
@@ -169,12 +166,8 @@ async fn by_api_key(state: &AppState, key: &str) -> Result<Actor, Problem> {
         site_id: Option<Uuid>,
     }
     let secret = ApiKeySecret::parse(key).ok_or_else(Problem::unauthorized)?;
-    let mut tx = state.db.before_auth().await?;
-    let row: Option<Row> = sqlx::query_as("SELECT * FROM auth_by_api_key($1)")
-        .bind(secret.hash())
-        .fetch_optional(&mut *tx)
-        .await?;
-    tx.commit().await?;
+    let question = || sqlx::query_as("SELECT * FROM auth_by_api_key($1)").bind(secret.hash());
+    let row: Option<Row> = state.db.lookup(question).await?;
     let row = row.ok_or_else(Problem::unauthorized)?;
     Ok(Actor {
         id: row.id,
@@ -198,15 +191,14 @@ async fn by_cookie(
     let jar = CookieJar::from_headers(headers);
     let secret = jar.get(COOKIE).and_then(|c| SessionSecret::parse(c.value()));
     let secret = secret.ok_or_else(Problem::unauthorized)?;
-    let mut tx = state.db.before_auth().await?;
-    let row: Option<Row> = sqlx::query_as(
-        "SELECT session_id, (actor).* FROM auth_by_session($1, make_interval(hours => $2))",
-    )
-    .bind(secret.hash())
-    .bind(i32::try_from(state.config.session_idle_hours).unwrap_or(i32::MAX))
-    .fetch_optional(&mut *tx)
-    .await?;
-    tx.commit().await?;
+    let question = || {
+        sqlx::query_as(
+            "SELECT session_id, (actor).* FROM auth_by_session($1, make_interval(hours => $2))",
+        )
+        .bind(secret.hash())
+        .bind(i32::try_from(state.config.session_idle_hours).unwrap_or(i32::MAX))
+    };
+    let row: Option<Row> = state.db.lookup(question).await?;
     let Row { session_id, account } = row.ok_or_else(Problem::unauthorized)?;
     Ok((account.actor(session_id), CookieSession { secret, account }))
 }

@@ -1,10 +1,15 @@
 //! PostgreSQL behind one door.
 //!
-//! The pools are private. A feature gets at rows only through a [`TenantTx`],
-//! which [`Db::tenant`] opens in one round trip: `BEGIN`, the application role,
-//! and the scope as local settings that every row policy compares with (G8).
-//! [`Db::before_auth`] opens one without a scope: it sees no row of any tenant
-//! and can only ask the narrow lookup functions of the schema.
+//! The pool is private, and its connections act as the application role from
+//! their first statement on. A feature gets at rows only through a [`TenantTx`],
+//! which [`Db::tenant`] opens in one round trip: `BEGIN` and the scope as local
+//! settings that every row policy compares with (G8). [`Db::lookup`] asks without
+//! a scope: it sees no row of any tenant and can only ask the narrow lookup
+//! functions of the schema.
+//!
+//! A connection is not tried before it is used: the answer would be a round trip
+//! old, and every request would pay for it. What was lost while it lay idle shows
+//! at the first statement, which changes nothing and goes to another connection.
 //!
 //! What must follow a commit, and only a commit (events to browsers, a nudge to
 //! a relay's session), is handed to the transaction and happens in `commit()`.
@@ -17,16 +22,16 @@ mod tx;
 pub use error::DbError;
 pub use migrate::{MigrateError, check_role, missing, run as migrate};
 pub use scope::{Place, Scope, ScopeKind};
-pub use tx::TenantTx;
+pub use tx::{DownRow, Nudge, TenantTx};
 
 use crate::events::Bus;
 use sqlx::{
-    AssertSqlSafe,
-    postgres::{PgConnectOptions, PgPool, PgPoolOptions},
+    AssertSqlSafe, ConnectOptions, FromRow, Postgres,
+    postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions, PgRow},
+    query::QueryAs,
 };
 use std::{sync::Arc, time::Duration};
-use tokio::sync::broadcast;
-use unifyit_protocol::ids::RelayId;
+use tokio::{sync::broadcast, time::Instant};
 
 /// The role as which every statement of the service runs.
 pub const APP_ROLE: &str = "unifyit_app";
@@ -49,8 +54,11 @@ pub struct DbOptions {
 #[derive(Clone)]
 pub struct Db {
     pool: PgPool,
+    /// As the login role itself, for checking what that may do.
+    login: PgConnectOptions,
+    patience: Duration,
     bus: Arc<dyn Bus>,
-    nudges: broadcast::Sender<RelayId>,
+    nudges: broadcast::Sender<Nudge>,
 }
 
 impl std::fmt::Debug for Db {
@@ -77,8 +85,10 @@ impl Db {
             .max_connections(options.connections)
             .acquire_timeout(options.patience)
             .max_lifetime(Duration::from_secs(1800))
-            .connect_lazy_with(connect);
-        Ok(Self { pool, bus, nudges: broadcast::channel(NUDGES).0 })
+            .test_before_acquire(false)
+            .connect_lazy_with(connect.clone().options([("role", APP_ROLE)]));
+        let nudges = broadcast::channel(NUDGES).0;
+        Ok(Self { pool, login: connect, patience: options.patience, bus, nudges })
     }
 
     /// Opens a transaction that sees what `scope` may see.
@@ -89,13 +99,26 @@ impl Db {
         self.open(Some(scope)).await
     }
 
-    /// Opens a transaction that sees no tenant's rows, for looking up who it is
-    /// that speaks (a session, an API key, a relay's peer id).
+    /// Opens a transaction that sees no tenant's rows.
+    #[cfg(test)]
+    pub async fn unscoped(&self) -> Result<TenantTx, DbError> {
+        self.open(None).await
+    }
+
+    /// Asks one question without a scope: who it is that speaks (a session, an
+    /// API key, a relay's peer id). `question` is asked again on another
+    /// connection when the first turns out to be lost.
     ///
     /// # Errors
     /// [`DbError::Unavailable`] when no connection can be had in time.
-    pub async fn before_auth(&self) -> Result<TenantTx, DbError> {
-        self.open(None).await
+    pub async fn lookup<'q, Row>(
+        &self,
+        question: impl Fn() -> QueryAs<'q, Postgres, Row, PgArguments>,
+    ) -> Result<Option<Row>, DbError>
+    where
+        Row: for<'r> FromRow<'r, PgRow> + Send + Unpin,
+    {
+        self.fresh(|| question().fetch_optional(&self.pool)).await
     }
 
     async fn open(&self, scope: Option<&Scope>) -> Result<TenantTx, DbError> {
@@ -103,18 +126,33 @@ impl Db {
         // One simple-protocol message. Every value is one of four words or a
         // hyphenated UUID that this program formatted.
         let begin = format!(
-            "BEGIN; SET LOCAL ROLE {APP_ROLE}; SET LOCAL app.scope = '{kind}'; \
-             SET LOCAL app.partner_id = '{partner}'; \
+            "BEGIN; SET LOCAL app.scope = '{kind}'; SET LOCAL app.partner_id = '{partner}'; \
              SET LOCAL app.organization_id = '{organization}'; SET LOCAL app.site_id = '{site}'"
         );
-        let tx = self.pool.begin_with(AssertSqlSafe(begin)).await?;
+        let tx = self.fresh(|| self.pool.begin_with(AssertSqlSafe(begin.clone()))).await?;
         Ok(TenantTx::new(tx, scope.copied(), self.bus.clone(), self.nudges.clone()))
+    }
+
+    /// Repeats a first statement for as long as it meets connections that were
+    /// lost while they lay idle: each such attempt takes one out of the pool.
+    async fn fresh<T, F>(&self, attempt: impl Fn() -> F) -> Result<T, DbError>
+    where
+        F: Future<Output = Result<T, sqlx::Error>>,
+    {
+        let until = Instant::now() + self.patience;
+        let mut left = self.pool.size();
+        loop {
+            match attempt().await.map_err(DbError::from) {
+                Err(DbError::Unavailable(_)) if left > 0 && Instant::now() < until => left -= 1,
+                done => return done,
+            }
+        }
     }
 
     /// Relays that have something new in their downlink. A listener that lags
     /// must look at all of its relays.
     #[must_use]
-    pub fn nudges(&self) -> broadcast::Receiver<RelayId> {
+    pub fn nudges(&self) -> broadcast::Receiver<Nudge> {
         self.nudges.subscribe()
     }
 
@@ -129,9 +167,8 @@ impl Db {
     /// # Errors
     /// [`DbError::Unavailable`] when it does not answer in time.
     pub async fn ping(&self) -> Result<f64, DbError> {
-        Ok(sqlx::query_scalar("SELECT extract(epoch FROM clock_timestamp())::float8")
-            .fetch_one(&self.pool)
-            .await?)
+        let clock = "SELECT extract(epoch FROM clock_timestamp())::float8";
+        self.fresh(|| sqlx::query_scalar(clock).fetch_one(&self.pool)).await
     }
 
     /// Checks that the schema is this build's and that row security holds for
@@ -140,7 +177,9 @@ impl Db {
     /// # Errors
     /// [`MigrateError`] with a sentence that says what to do.
     pub async fn check(&self) -> Result<(), MigrateError> {
-        let mut connection = self.pool.acquire().await.map_err(DbError::from)?;
+        let connect = tokio::time::timeout(self.patience, self.login.connect());
+        let connection = connect.await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
+        let mut connection = connection.map_err(DbError::from)?;
         check_role(&mut connection).await?;
         let missing = missing(&mut connection).await?;
         if missing.is_empty() { Ok(()) } else { Err(MigrateError::Missing(missing)) }

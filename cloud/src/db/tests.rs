@@ -94,7 +94,7 @@ async fn two_partners(test: &testing::TestDb) -> [(PartnerId, OrganizationId); 2
 async fn organizations(test: &testing::TestDb, scope: Option<Scope>) -> Vec<Uuid> {
     let mut tx = match scope {
         Some(scope) => test.db.tenant(&scope).await.unwrap(),
-        None => test.db.before_auth().await.unwrap(),
+        None => test.db.unscoped().await.unwrap(),
     };
     sqlx::query_scalar("SELECT id FROM organizations ORDER BY id")
         .fetch_all(&mut *tx)

@@ -4,7 +4,7 @@ use super::{DbError, Scope};
 use crate::events::{Bus, Event, NewEvent};
 use sqlx::{PgConnection, Postgres, Transaction};
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     ops::{Deref, DerefMut},
     sync::Arc,
 };
@@ -12,15 +12,48 @@ use time::OffsetDateTime;
 use tokio::sync::broadcast;
 use unifyit_protocol::ids::RelayId;
 
+/// Longest downlink entry that travels with a nudge. Longer ones are read from
+/// the table, so that the nudges of a slow listener stay small.
+const MAX_HANDED: usize = 16 * 1024;
+
+/// An entry of a relay's downlink, as it was committed.
+#[derive(Debug, Clone)]
+pub struct DownRow {
+    /// The downlink's epoch.
+    pub epoch: u64,
+    /// Its number in the epoch.
+    pub seq: u64,
+    /// The encoded record.
+    pub body: Arc<[u8]>,
+}
+
+/// A relay whose session should look at its downlink.
+#[derive(Debug, Clone)]
+pub struct Nudge {
+    /// Which relay.
+    pub relay: RelayId,
+    /// What was just written, when that is all there is to see: it spares the
+    /// session its look into the table.
+    pub rows: Arc<[DownRow]>,
+}
+
+/// What a transaction has for a relay.
+#[derive(Debug, Default)]
+struct ForRelay {
+    rows: Vec<DownRow>,
+    /// There is more to see than the rows.
+    look: bool,
+}
+
 /// An open transaction. Dropped without [`TenantTx::commit`], it is rolled back
 /// and nothing that was handed to it happens.
 pub struct TenantTx {
     tx: Transaction<'static, Postgres>,
     scope: Option<Scope>,
     events: Vec<NewEvent>,
-    relays: BTreeSet<RelayId>,
+    relays: BTreeMap<RelayId, ForRelay>,
     bus: Arc<dyn Bus>,
-    nudges: broadcast::Sender<RelayId>,
+    nudges: broadcast::Sender<Nudge>,
 }
 
 impl std::fmt::Debug for TenantTx {
@@ -34,12 +67,12 @@ impl TenantTx {
         tx: Transaction<'static, Postgres>,
         scope: Option<Scope>,
         bus: Arc<dyn Bus>,
-        nudges: broadcast::Sender<RelayId>,
+        nudges: broadcast::Sender<Nudge>,
     ) -> Self {
-        Self { tx, scope, events: Vec::new(), relays: BTreeSet::new(), bus, nudges }
+        Self { tx, scope, events: Vec::new(), relays: BTreeMap::new(), bus, nudges }
     }
 
-    /// The scope it was opened under; none for [`super::Db::before_auth`].
+    /// The scope it was opened under; none for [`super::Db::lookup`]'s like.
     #[must_use]
     pub fn scope(&self) -> Option<&Scope> {
         self.scope.as_ref()
@@ -53,7 +86,17 @@ impl TenantTx {
 
     /// Makes a relay's session look at its downlink after the commit.
     pub fn nudge_relay(&mut self, relay: RelayId) {
-        self.relays.insert(relay);
+        self.relays.entry(relay).or_default().look = true;
+    }
+
+    /// Hands a relay's session what this transaction wrote to its downlink, after
+    /// the commit.
+    pub fn hand_to_relay(&mut self, relay: RelayId, row: DownRow) {
+        let entry = self.relays.entry(relay).or_default();
+        match row.body.len() <= MAX_HANDED {
+            true => entry.rows.push(row),
+            false => entry.look = true,
+        }
     }
 
     /// Commits, then publishes what was emitted and nudges the relays.
@@ -66,9 +109,10 @@ impl TenantTx {
         for event in events {
             self.bus.publish(Arc::new(event));
         }
-        for relay in self.relays {
+        for (relay, entry) in self.relays {
+            let rows = if entry.look { Arc::default() } else { entry.rows.into() };
             // Nobody listening is no fault: a session reads its downlink when it starts.
-            let _ = self.nudges.send(relay);
+            let _ = self.nudges.send(Nudge { relay, rows });
         }
         Ok(())
     }

@@ -5,7 +5,7 @@
 //! rise in the order of commits and the lane machine may treat the table as its
 //! store.
 
-use crate::db::{DbError, TenantTx};
+use crate::db::{DbError, DownRow, TenantTx};
 use sqlx::Row;
 use unifyit_protocol::{ProtocolError, ids::RelayId, lane::MAX_RECORD, link::DownRecord};
 
@@ -50,17 +50,21 @@ pub async fn append(
     let row = sqlx::query(
         "WITH numbered AS ( \
              UPDATE relays SET down_seq = down_seq + 1 WHERE id = $1 AND revoked_at IS NULL \
-             RETURNING id, down_seq, partner_id, organization_id, site_id) \
-         INSERT INTO downlink (relay_id, seq, partner_id, organization_id, site_id, body) \
-         SELECT id, down_seq, partner_id, organization_id, site_id, $2 FROM numbered RETURNING seq",
+             RETURNING id, down_epoch, down_seq, partner_id, organization_id, site_id), \
+         written AS ( \
+             INSERT INTO downlink (relay_id, seq, partner_id, organization_id, site_id, body) \
+             SELECT id, down_seq, partner_id, organization_id, site_id, $2 FROM numbered) \
+         SELECT down_epoch, down_seq FROM numbered",
     )
     .bind(relay.0)
-    .bind(body)
+    .bind(&body)
     .fetch_optional(&mut **tx)
-    .await?;
-    let seq: i64 = row.ok_or(AppendError::NoRelay)?.try_get("seq")?;
-    tx.nudge_relay(relay);
-    Ok(seq.unsigned_abs())
+    .await?
+    .ok_or(AppendError::NoRelay)?;
+    let epoch = row.try_get::<i64, _>("down_epoch")?.unsigned_abs();
+    let seq = row.try_get::<i64, _>("down_seq")?.unsigned_abs();
+    tx.hand_to_relay(relay, DownRow { epoch, seq, body: body.into() });
+    Ok(seq)
 }
 
 /// The active relay of a site, if it has one.

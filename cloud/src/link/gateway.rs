@@ -186,7 +186,7 @@ impl Gateway {
                 Some(order) = self.orders.recv() => self.on_order(order),
                 Some((peer, stream, kind)) = self.streams.recv() => self.on_stream(peer, stream, kind),
                 nudge = nudges.recv() => match nudge {
-                    Ok(relay) => self.link.nudge(relay),
+                    Ok(nudge) => self.link.nudge(&nudge),
                     Err(RecvError::Lagged(_)) => self.link.nudge_all(),
                     Err(RecvError::Closed) => break,
                 },

@@ -5,20 +5,26 @@
 //! are ever under way from here.
 
 use super::{Tunnel, TunnelError, metrics::LinkMetrics, tunnel};
+use crate::db::{DownRow, Nudge};
 use libp2p::PeerId;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
-use tokio::sync::{Notify, OwnedMutexGuard};
+use tokio::sync::{Notify, OwnedMutexGuard, mpsc};
 use tokio_util::sync::CancellationToken;
 use unifyit_protocol::{ids::RelayId, tunnel::TunnelOpen};
+
+/// Downlink entries handed to a session that it has not taken. What does not fit
+/// is read from the table.
+const HANDED: usize = 64;
 
 /// A session as others see it.
 #[derive(Debug, Clone)]
 struct Live {
     peer: PeerId,
     nudge: Arc<Notify>,
+    handed: mpsc::Sender<DownRow>,
     cancel: CancellationToken,
     /// Held while the session runs.
     turn: Arc<tokio::sync::Mutex<()>>,
@@ -45,6 +51,7 @@ impl std::fmt::Debug for Link {
 /// A session's own side of its entry.
 pub(super) struct Slot {
     pub(super) nudge: Arc<Notify>,
+    pub(super) handed: mpsc::Receiver<DownRow>,
     pub(super) cancel: CancellationToken,
     _turn: OwnedMutexGuard<()>,
 }
@@ -77,10 +84,14 @@ impl Link {
         self.sessions().get(&relay).is_some_and(|s| !s.cancel.is_cancelled())
     }
 
-    /// Makes a relay's session look at its downlink and at whether it may stay.
-    pub fn nudge(&self, relay: RelayId) {
-        if let Some(session) = self.sessions().get(&relay) {
-            session.nudge.notify_one();
+    /// Hands a relay's session its new downlink entries, or makes it look at the
+    /// table and at whether it may stay.
+    pub(super) fn nudge(&self, nudge: &Nudge) {
+        if let Some(session) = self.sessions().get(&nudge.relay) {
+            let taken = |row: &DownRow| session.handed.try_send(row.clone()).is_ok();
+            if nudge.rows.is_empty() || !nudge.rows.iter().all(taken) {
+                session.nudge.notify_one();
+            }
         }
     }
 
@@ -108,6 +119,7 @@ impl Link {
     /// Registers a session and waits until the one before has ended.
     pub(super) async fn begin(&self, relay: RelayId, peer: PeerId) -> Slot {
         let (nudge, cancel) = (Arc::new(Notify::new()), CancellationToken::new());
+        let (hand, handed) = mpsc::channel(HANDED);
         let turn = {
             let mut sessions = self.sessions();
             let turn = match sessions.get(&relay) {
@@ -117,14 +129,19 @@ impl Link {
                 }
                 None => Arc::default(),
             };
-            let live =
-                Live { peer, nudge: nudge.clone(), cancel: cancel.clone(), turn: turn.clone() };
+            let live = Live {
+                peer,
+                nudge: nudge.clone(),
+                handed: hand,
+                cancel: cancel.clone(),
+                turn: turn.clone(),
+            };
             sessions.insert(relay, live);
             turn
         };
         let held = turn.lock_owned().await;
         self.0.metrics.relays.set(i64::try_from(self.sessions().len()).unwrap_or(i64::MAX));
-        Slot { nudge, cancel, _turn: held }
+        Slot { nudge, handed, cancel, _turn: held }
     }
 
     /// Ends a session. Whether it was the relay's latest: another one may be

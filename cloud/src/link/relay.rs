@@ -2,8 +2,8 @@
 
 use crate::db::{Db, DbError, Place, Scope};
 use libp2p::PeerId;
-use sqlx::Row;
 use unifyit_protocol::ids::{OrganizationId, PartnerId, RelayId, SiteId};
+use uuid::Uuid;
 
 /// An enrolled relay and its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,26 +41,23 @@ pub(super) struct KnownPeer {
 
 /// Looks a peer id up, before any scope is known.
 pub(super) async fn by_peer(db: &Db, peer: &PeerId) -> Result<Option<KnownPeer>, DbError> {
-    let mut tx = db.before_auth().await?;
-    let row = sqlx::query(
-        "SELECT id, partner_id, organization_id, site_id, revoked FROM relay_by_peer($1)",
-    )
-    .bind(peer.to_base58())
-    .fetch_optional(&mut *tx)
-    .await?;
-    tx.commit().await?;
-    row.map(|row| {
-        Ok(KnownPeer {
-            relay: RelayIdentity {
-                id: RelayId(row.try_get("id")?),
-                partner: PartnerId(row.try_get("partner_id")?),
-                organization: OrganizationId(row.try_get("organization_id")?),
-                site: SiteId(row.try_get("site_id")?),
-            },
-            revoked: row.try_get("revoked")?,
-        })
-    })
-    .transpose()
+    type Row = (Uuid, Uuid, Uuid, Uuid, bool);
+    let question = || {
+        sqlx::query_as::<_, Row>(
+            "SELECT id, partner_id, organization_id, site_id, revoked FROM relay_by_peer($1)",
+        )
+        .bind(peer.to_base58())
+    };
+    let row = db.lookup(question).await?;
+    Ok(row.map(|(relay, partner, organization, site, revoked)| KnownPeer {
+        relay: RelayIdentity {
+            id: RelayId(relay),
+            partner: PartnerId(partner),
+            organization: OrganizationId(organization),
+            site: SiteId(site),
+        },
+        revoked,
+    }))
 }
 
 /// The peer ids of all active relays.

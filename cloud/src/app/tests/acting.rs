@@ -79,7 +79,7 @@ async fn an_agents_token_leads_to_its_relay_and_a_revoked_one_is_told_to_it() {
     let mut nudges = app.state.db.nudges();
     let token = format!("/install-tokens/{}", made.body["id"].as_str().unwrap());
     assert_eq!(app.by_key(&key, "DELETE", &token, None).await.status, StatusCode::NO_CONTENT);
-    assert_eq!(nudges.try_recv().unwrap(), place.relay);
+    assert_eq!(nudges.try_recv().unwrap().relay, place.relay);
     assert_eq!(downlink(&app, place.site).await, [DownRecord::RevokeToken(claims.id)]);
 }
 

@@ -6,7 +6,7 @@ mod read;
 
 pub(super) use create::{
     NewCommand, NewTask, Target, insert_commands, insert_targets, insert_task, partners,
-    partners_of, place_of, relays, resolve, site_place, site_sizes,
+    partners_of, place_of, relays, relays_of, resolve, site_place, site_sizes,
 };
 pub(crate) use create::{keep_command, signing_key};
 pub(super) use end::{cancel, cancel_at, close_if_done, done_but_open, expire};

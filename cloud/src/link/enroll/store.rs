@@ -13,6 +13,7 @@ use unifyit_protocol::{
     signing::PublicKey,
     token::InstallToken,
 };
+use uuid::Uuid;
 
 /// An organization's authority: what is public, and what signs.
 pub(super) struct Authority {
@@ -25,21 +26,16 @@ pub(super) async fn place_of_token(
     db: &Db,
     token: TokenId,
 ) -> Result<Option<(PartnerId, OrganizationId, SiteId)>, DbError> {
-    let mut tx = db.before_auth().await?;
-    let row =
-        sqlx::query("SELECT partner_id, organization_id, site_id FROM install_token_place($1)")
-            .bind(token.0)
-            .fetch_optional(&mut *tx)
-            .await?;
-    tx.commit().await?;
-    row.map(|row| {
-        Ok((
-            PartnerId(row.try_get("partner_id")?),
-            OrganizationId(row.try_get("organization_id")?),
-            SiteId(row.try_get("site_id")?),
-        ))
-    })
-    .transpose()
+    let question = || {
+        sqlx::query_as::<_, (Uuid, Uuid, Uuid)>(
+            "SELECT partner_id, organization_id, site_id FROM install_token_place($1)",
+        )
+        .bind(token.0)
+    };
+    let place = db.lookup(question).await?;
+    Ok(place.map(|(partner, organization, site)| {
+        (PartnerId(partner), OrganizationId(organization), SiteId(site))
+    }))
 }
 
 pub(super) async fn authority(

@@ -3,10 +3,11 @@
 //! Rows are read ahead into a bounded buffer and stay there until the relay has
 //! acknowledged them, so that a rewind needs no query. One statement batch
 //! (*sync*) does all that is due: deletes what was acknowledged, reads on, notes
-//! the contact, and sees whether the relay may stay.
+//! the contact, and sees whether the relay may stay. An entry that continues the
+//! buffer and was just committed here needs no sync: it is handed over.
 
 use super::super::{RelayIdentity, relay::now_ms};
-use crate::db::{Db, DbError, TenantTx};
+use crate::db::{Db, DbError, DownRow, TenantTx};
 use futures::future::BoxFuture;
 use sqlx::Row;
 use std::{collections::VecDeque, time::Duration};
@@ -43,6 +44,10 @@ pub(super) struct Downlink {
     /// Number after which the lane machine wants rows that are not in the buffer.
     hungry: Option<u64>,
     wanted: bool,
+    /// A sync is under way; what it finds was read at some moment of it.
+    syncing: bool,
+    /// Highest number known to be in the table.
+    tail: u64,
     trim: Option<u64>,
     trim_at: Option<Instant>,
     touch_at: Instant,
@@ -63,6 +68,8 @@ impl Downlink {
             buffer: VecDeque::new(),
             hungry: None,
             wanted: true,
+            syncing: false,
+            tail: stand.tail.max(stand.acked),
             trim: None,
             trim_at: None,
             touch_at: Instant::now() + TOUCH_EVERY,
@@ -85,6 +92,7 @@ impl Downlink {
             );
             let tail = renumber(&self.db, &self.relay, epoch).await?;
             self.epoch = epoch;
+            self.tail = tail;
             self.sender = sender(epoch, 0, tail)?;
             // The relay has nothing of this epoch, whatever it has of others.
             self.open_sender(&Resume::default())?;
@@ -131,6 +139,20 @@ impl Downlink {
         }
         self.trim = self.trim.max(Some(through));
         self.trim_at.get_or_insert_with(|| Instant::now() + TRIM_AFTER);
+    }
+
+    /// Takes an entry that was just committed. Anything that does not simply
+    /// continue what is known is left to a sync.
+    pub(super) fn handed(&mut self, row: &DownRow) -> Result<(), LaneError> {
+        let behind = self.buffer.back().map_or(self.tail, |(seq, _)| *seq);
+        let next = row.epoch == self.epoch && row.seq == self.tail + 1 && behind == self.tail;
+        if !next || self.syncing || self.hungry.is_some() || self.buffer.len() >= MAX_BUFFER {
+            self.wanted |= row.epoch == self.epoch && row.seq > self.tail;
+            return Ok(());
+        }
+        self.tail = row.seq;
+        self.buffer.push_back((row.seq, row.body.to_vec()));
+        self.sender.appended(Lane::Urgent, row.seq)
     }
 
     /// Something may be new in the table.
@@ -185,6 +207,7 @@ impl Downlink {
             return None;
         }
         self.wanted = false;
+        self.syncing = true;
         self.trim_at = None;
         if touch {
             self.touch_at = now + TOUCH_EVERY;
@@ -201,6 +224,8 @@ impl Downlink {
 
     pub(super) fn synced(&mut self, synced: Synced) -> Result<(), LaneError> {
         let Synced { tail, after, rows, .. } = synced;
+        self.syncing = false;
+        self.tail = tail;
         if let Some(hungry) = self.hungry.take()
             && hungry == after
         {
@@ -232,6 +257,7 @@ impl Downlink {
 
     /// Looks again a little later.
     pub(super) fn sync_failed(&mut self) {
+        self.syncing = false;
         self.trim_at = Some(Instant::now() + 4 * TRIM_AFTER);
         self.hungry = None;
     }

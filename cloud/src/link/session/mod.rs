@@ -70,8 +70,8 @@ pub(super) async fn run(
     peer: PeerId,
     stream: Stream,
 ) -> Ended {
-    let slot = deps.link.begin(relay.id, peer).await;
-    let ended = match serve(&deps, relay, &slot, stream).await {
+    let mut slot = deps.link.begin(relay.id, peer).await;
+    let ended = match serve(&deps, relay, &mut slot, stream).await {
         Ok(never) => match never {},
         Err(ended) => ended,
     };
@@ -87,7 +87,7 @@ pub(super) async fn run(
 async fn serve(
     deps: &SessionDeps,
     relay: RelayIdentity,
-    slot: &Slot,
+    slot: &mut Slot,
     stream: Stream,
 ) -> Result<std::convert::Infallible, Ended> {
     let ingest = Ingest {
@@ -162,7 +162,7 @@ fn queue_frame(waiting: &mut VecDeque<Bytes>, frame: Frame) -> Result<(), Ended>
 struct Session<'a> {
     deps: &'a SessionDeps,
     relay: RelayIdentity,
-    slot: &'a Slot,
+    slot: &'a mut Slot,
     ingest: Ingest,
     receiver: Receiver,
     /// Where the lanes stand in the database.
@@ -251,6 +251,7 @@ impl Session<'_> {
                     }
                 }
                 () = self.slot.nudge.notified() => self.down.want(),
+                Some(row) = self.slot.handed.recv() => self.down.handed(&row)?,
                 changed = watches.changed() => {
                     if changed.is_ok() {
                         let all = watches.borrow_and_update().clone();

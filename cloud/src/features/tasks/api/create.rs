@@ -10,7 +10,7 @@ use crate::{
     audit::AuditTarget,
     authz::Can,
     context::Ctx,
-    events::{Reference, TimelineItem},
+    events::{Kind, NewEvent, Reference, TimelineItem},
     http::{Body, Idempotency, Problem},
     link::from_ms,
 };
@@ -93,11 +93,11 @@ pub(super) async fn create_task(
         expires_at,
         total: targets.len(),
     };
-    store::insert_task(&mut tx, &task).await?;
+    let body = store::insert_task(&mut tx, &task).await?;
 
     let partners = store::partners(&targets);
     let sites: Vec<Uuid> = partners.keys().map(|site| site.0).collect();
-    let relays = store::relays(&mut tx, &sites).await?;
+    let relays = store::relays_of(&targets);
     // A command for the whole site names the site: it stays small however many
     // devices there are. Devices named one by one are signed for one by one.
     let sizes = match named.is_empty() {
@@ -139,7 +139,7 @@ pub(super) async fn create_task(
     };
     let said = dispatch::described(&input.action);
     ctx.audit(&mut tx, "task.create", &target, &said).await?;
-    store::emit(&mut tx, id, true).await?;
+    tx.emit(NewEvent::kept(Kind::TaskChanged, task.place, &body));
     let item = TimelineItem {
         at: ctx.now(),
         kind: "task".into(),

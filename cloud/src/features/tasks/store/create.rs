@@ -1,6 +1,9 @@
 //! Writing a task: who is meant, and what is signed for them.
 
-use super::super::model::TargetsInput;
+use super::{
+    super::model::{TargetsInput, TaskBody},
+    read::counted,
+};
 use crate::{
     db::{DbError, Place, TenantTx},
     link::from_ms,
@@ -23,6 +26,8 @@ pub(in super::super) struct Target {
     partner_id: Uuid,
     organization_id: Uuid,
     site_id: Uuid,
+    /// The site's active relay.
+    relay_id: Option<Uuid>,
 }
 
 impl Target {
@@ -37,22 +42,25 @@ impl Target {
     }
 }
 
-/// The devices meant, as far as the scope sees them; revoked ones are out.
+/// The devices meant, as far as the scope sees them, with the relays that reach
+/// them; revoked ones are out.
 pub(in super::super) async fn resolve(
     tx: &mut TenantTx,
     targets: &TargetsInput,
 ) -> Result<Vec<Target>, DbError> {
     let mut query = QueryBuilder::<Postgres>::new(
-        "SELECT id, partner_id, organization_id, site_id FROM devices WHERE revoked_at IS NULL",
+        "SELECT d.id, d.partner_id, d.organization_id, d.site_id, r.id AS relay_id FROM devices d \
+             LEFT JOIN relays r ON r.site_id = d.site_id AND r.revoked_at IS NULL \
+             WHERE d.revoked_at IS NULL",
     );
     if !targets.all {
-        query.push(" AND (id = ANY(").push_bind(targets.device_ids.clone());
-        query.push(") OR site_id = ANY(").push_bind(targets.site_ids.clone());
-        query.push(") OR organization_id = ANY(").push_bind(targets.organization_ids.clone());
+        query.push(" AND (d.id = ANY(").push_bind(targets.device_ids.clone());
+        query.push(") OR d.site_id = ANY(").push_bind(targets.site_ids.clone());
+        query.push(") OR d.organization_id = ANY(").push_bind(targets.organization_ids.clone());
         query.push(") OR ").push_bind(targets.tag.clone().filter(|t| !t.is_empty()));
-        query.push(" = ANY(tags))");
+        query.push(" = ANY(d.tags))");
     }
-    query.push(" ORDER BY site_id, id");
+    query.push(" ORDER BY d.site_id, d.id");
     Ok(query.build_query_as().fetch_all(&mut **tx).await?)
 }
 
@@ -142,13 +150,15 @@ pub(in super::super) struct NewTask<'a> {
     pub(in super::super) total: usize,
 }
 
+/// Writes it, and returns how it stands: waiting on all of its devices.
 pub(in super::super) async fn insert_task(
     tx: &mut TenantTx,
     task: &NewTask<'_>,
-) -> Result<(), DbError> {
-    sqlx::query(
+) -> Result<TaskBody, DbError> {
+    let created_at: OffsetDateTime = sqlx::query_scalar(
         "INSERT INTO tasks (id, partner_id, organization_id, site_id, name, action, created_by, \
-             created_by_id, expires_at, total) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+             created_by_id, expires_at, total) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
+         RETURNING created_at",
     )
     .bind(task.id.0)
     .bind(task.place.partner)
@@ -160,9 +170,20 @@ pub(in super::super) async fn insert_task(
     .bind(task.created_by_id)
     .bind(task.expires_at)
     .bind(i32::try_from(task.total).unwrap_or(i32::MAX))
-    .execute(&mut **tx)
+    .fetch_one(&mut **tx)
     .await?;
-    Ok(())
+    let total = i64::try_from(task.total).unwrap_or(i64::MAX);
+    Ok(TaskBody {
+        id: task.id.0,
+        name: task.name.to_owned(),
+        status: "running".to_owned(),
+        action: task.action.clone(),
+        created_at,
+        created_by: task.created_by.to_owned(),
+        expires_at: task.expires_at,
+        counts: counted([("pending".to_owned(), total)].into()),
+        total,
+    })
 }
 
 /// A signed command to be kept.
@@ -228,6 +249,11 @@ pub(in super::super) fn site_place(
     site: SiteId,
 ) -> Place {
     Place::site(PartnerId(partner), organization, site)
+}
+
+/// The relay of each target's site that has one.
+pub(in super::super) fn relays_of(targets: &[Target]) -> BTreeMap<SiteId, RelayId> {
+    targets.iter().filter_map(|t| Some((t.site(), RelayId(t.relay_id?)))).collect()
 }
 
 /// The partner of each target's site.

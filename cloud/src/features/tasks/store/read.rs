@@ -37,6 +37,14 @@ struct TaskRow {
 const TASKS: &str = "SELECT id, partner_id, organization_id, site_id, name, action, created_by, \
     created_at, expires_at, cancelled_at, finished_at, total FROM tasks";
 
+/// How a task stands when so many of its devices are in each state.
+pub(in super::super) fn counted(mut counts: BTreeMap<String, i64>) -> BTreeMap<String, i64> {
+    for state in STATES {
+        counts.entry(state.to_owned()).or_default();
+    }
+    counts
+}
+
 async fn with_counts(tx: &mut TenantTx, rows: Vec<TaskRow>) -> Result<Vec<TaskBody>, DbError> {
     let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
     let counts: Vec<(Uuid, String, i64)> = sqlx::query_as(
@@ -52,10 +60,7 @@ async fn with_counts(tx: &mut TenantTx, rows: Vec<TaskRow>) -> Result<Vec<TaskBo
     Ok(rows
         .into_iter()
         .map(|row| {
-            let mut counts = by_task.remove(&row.id).unwrap_or_default();
-            for state in STATES {
-                counts.entry(state.to_owned()).or_default();
-            }
+            let counts = counted(by_task.remove(&row.id).unwrap_or_default());
             let status = match (row.finished_at, row.cancelled_at) {
                 (None, _) => "running",
                 (Some(_), None) => "done",
