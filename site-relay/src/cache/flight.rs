@@ -8,7 +8,7 @@
 //! stopped, with `Range` and `If-Range`; clients notice nothing.
 
 use super::{
-    Cache, content,
+    Cache, content, facts,
     index::{Entry, Expected},
     policy::Resource,
     prefetch::Bucket,
@@ -40,7 +40,9 @@ pub(super) enum Phase {
     Streaming(Arc<Streaming>, u64),
     /// The upstream confirmed what the cache has.
     Confirmed(Arc<Entry>),
-    /// Complete, checked and, if the disk allowed it, kept.
+    /// Complete and checked; it is on its way to the disk.
+    Whole(Arc<Streaming>, Arc<Entry>),
+    /// As before and, if the disk allowed it, kept.
     Kept(Arc<Streaming>, Arc<Entry>),
     /// Given up; what was sent stays a fragment.
     Failed(UpstreamError),
@@ -61,7 +63,7 @@ impl Phase {
     pub(super) fn available(&self) -> u64 {
         match self {
             Self::Streaming(_, written) => written.saturating_sub(1),
-            Self::Kept(_, entry) => entry.size,
+            Self::Whole(_, entry) | Self::Kept(_, entry) => entry.size,
             _ => 0,
         }
     }
@@ -322,9 +324,15 @@ impl Fetch<'_> {
             checked_ms: now_ms,
             fresh_s: head.fresh_s,
         };
+        let entry = Arc::new(entry);
+        // Nobody need wait for the disk, except for what clients act upon: an
+        // index must be known here before anybody asks for what it names.
+        if !facts::speaks_of_others(&self.resource.path) {
+            self.tx.send_replace(Phase::Whole(Arc::clone(shared), Arc::clone(&entry)));
+        }
         let cost_ms = u32::try_from(started.elapsed().as_millis()).unwrap_or(u32::MAX);
         let (cache, resource, kept) =
-            (Arc::clone(self.cache), self.resource.clone(), entry.clone());
+            (Arc::clone(self.cache), self.resource.clone(), Arc::clone(&entry));
         // The body is whole and right, and open: clients get it even when the
         // disk does not keep it.
         let _told = on_disk(move || {
@@ -333,7 +341,7 @@ impl Fetch<'_> {
             )
         })
         .await;
-        Ok(Phase::Kept(Arc::clone(shared), Arc::new(entry)))
+        Ok(Phase::Kept(Arc::clone(shared), entry))
     }
 }
 

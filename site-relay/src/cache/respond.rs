@@ -223,7 +223,7 @@ impl Answer<'_> {
                 self.reached();
                 self.along(resource, rx, &streaming, written).await.map(Some)
             }
-            Phase::Kept(streaming, entry) => {
+            Phase::Whole(streaming, entry) | Phase::Kept(streaming, entry) => {
                 self.reached();
                 self.along(resource, rx, &streaming, entry.size).await.map(Some)
             }
@@ -323,8 +323,9 @@ pub(super) enum How {
 }
 
 async fn kept_size(rx: &mut tokio::sync::watch::Receiver<Phase>) -> io::Result<u64> {
-    match &*rx.wait_for(Phase::is_over).await.map_err(io::Error::other)? {
-        Phase::Kept(_, entry) => Ok(entry.size),
+    let whole = |p: &Phase| p.is_over() || matches!(p, Phase::Whole(..));
+    match &*rx.wait_for(whole).await.map_err(io::Error::other)? {
+        Phase::Whole(_, entry) | Phase::Kept(_, entry) => Ok(entry.size),
         _ => Err(io::ErrorKind::ConnectionAborted.into()),
     }
 }

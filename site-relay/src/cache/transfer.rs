@@ -186,7 +186,7 @@ pub(super) async fn flight_chunked(
 ) -> io::Result<u64> {
     let mut at = 0;
     loop {
-        if let Phase::Kept(_, entry) = &*rx.borrow()
+        if let Phase::Whole(_, entry) | Phase::Kept(_, entry) = &*rx.borrow()
             && entry.size == at
         {
             break;

@@ -60,6 +60,13 @@ impl IndexKind {
     }
 }
 
+/// Whether a file of this path may be an index: then what it says must be known
+/// before a client that has read it asks for more.
+#[must_use]
+pub fn speaks_of_others(path: &str) -> bool {
+    IndexKind::of(path).is_some() || path.contains("/by-hash/")
+}
+
 /// Whether the ending is one that [`unpack`] understands.
 fn readable(name: &str) -> bool {
     match name.rsplit_once('.') {
