@@ -14,7 +14,7 @@ use anyhow::Result;
 use rustls::ClientConfig;
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -251,6 +251,12 @@ impl Device {
         let Decoded::Known(Deliver::Command(signed)) = Deliver::decode(payload)? else {
             return Ok(());
         };
+        if let Ok(command) = signed.peek() {
+            self.fleet.observe(self.identity.device, Moment::Arrived(command.id));
+        }
+        if !self.fleet.heeding.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         let stats = &self.fleet.stats;
         match self.guard.judge(&signed, &self.identity, now_ms(), &mut self.rng) {
             Verdict::Run(id, mut plan) => {

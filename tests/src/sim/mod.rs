@@ -30,7 +30,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -101,7 +101,9 @@ pub struct Stats {
 /// What an observer is told of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
-    /// A command reached a device and was started.
+    /// A command reached a device, which has not looked into it yet.
+    Arrived(CommandId),
+    /// A command passed a device's guard and was started.
     Started(CommandId),
     /// Everything urgent that the device had to say is durable at the relay.
     Settled,
@@ -115,6 +117,8 @@ pub struct Fleet {
     /// Numbers.
     pub stats: Stats,
     hostile: bool,
+    /// Whether devices heed commands.
+    heeding: AtomicBool,
     stop: CancellationToken,
     handshakes: Semaphore,
     observer: Mutex<Option<Arc<Observer>>>,
@@ -144,6 +148,7 @@ impl Fleet {
         let fleet = Arc::new(Self {
             stats: Stats::default(),
             hostile,
+            heeding: AtomicBool::new(true),
             stop: CancellationToken::new(),
             handshakes: Semaphore::new(HANDSHAKES),
             observer: Mutex::new(None),
@@ -198,6 +203,12 @@ impl Running {
     pub fn observe(&self, observer: Option<Observer>) {
         *self.fleet.observer.lock().unwrap_or_else(PoisonError::into_inner) =
             observer.map(Arc::new);
+    }
+
+    /// Whether devices heed the commands that arrive, or only note the arrival,
+    /// as the subscribers of a broker do.
+    pub fn heed(&self, heeding: bool) {
+        self.fleet.heeding.store(heeding, Ordering::Relaxed);
     }
 
     /// Waits until so many devices are connected.
