@@ -216,6 +216,9 @@ fn private_folder(
 
 /// The minimal environment of everything that the agent starts.
 pub(super) fn environment(command: &mut Command, account: &Account, id: CommandId) {
+    // A service has no language. Text is UTF-8 then and all else as in C, which is
+    // what C.UTF-8 says too, but in a dozen files that every program would open.
+    let language = std::env::var("LANG").map_or(("LC_CTYPE", "C.UTF-8".into()), |l| ("LANG", l));
     command
         .env_clear()
         .env("PATH", platform::search_path())
@@ -223,7 +226,7 @@ pub(super) fn environment(command: &mut Command, account: &Account, id: CommandI
         .env("USER", &account.name)
         .env("LOGNAME", &account.name)
         .env("SHELL", &account.shell)
-        .env("LANG", std::env::var("LANG").unwrap_or_else(|_| "C.UTF-8".into()))
+        .env(language.0, language.1)
         .env(platform::MARK, id.to_string());
 }
 
