@@ -137,3 +137,22 @@ async fn a_pooled_connection_forgets_the_scope_of_its_last_transaction() {
         assert!(organizations(&test, None).await.is_empty());
     }
 }
+
+#[tokio::test]
+async fn connections_that_were_lost_while_idle_cost_nobody_a_request() {
+    let test = testing::database().await;
+    let all: Vec<_> = futures::future::join_all((0..4).map(|_| test.db.unscoped())).await;
+    drop(all.into_iter().map(Result::unwrap).collect::<Vec<_>>());
+    let mut owner = test.owner().await;
+    let ended: Vec<bool> = sqlx::query_scalar(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+         WHERE datname = current_database() AND usename = 'unifyit_app'",
+    )
+    .fetch_all(&mut owner)
+    .await
+    .unwrap();
+    assert!(ended.len() >= 4, "the pool held {} connections", ended.len());
+    test.db.tenant(&Scope::Platform).await.unwrap();
+    let question = || sqlx::query_as::<_, (bool,)>("SELECT current_user = 'unifyit_app'");
+    assert_eq!(test.db.lookup(question).await.unwrap(), Some((true,)));
+}

@@ -198,6 +198,29 @@ async fn a_relay_ahead_of_a_restored_database_gets_a_new_epoch() {
     }
 }
 
+/// Entries reach the session in whatever order their transactions' threads are
+/// scheduled, and may be older than the session.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_entry_handed_over_out_of_turn_is_not_sent_in_anothers_place() {
+    let (world, _) = world().await;
+    let (relay, enrolment) = world.enrolled(&world.place).await;
+    let mut lane = relay.lane(1).await;
+    down(&world, &world.place, enrolment.relay, 1).await;
+    assert_eq!(revisions(&mut lane, 1).await, [1]);
+    let epoch = world.scalar::<i64>("SELECT down_epoch FROM relays").await.unsigned_abs();
+    let forged = SiteConfig { revision: 666, ..SiteConfig::default() };
+    let body: Arc<[u8]> = DownRecord::Config(forged).encode().unwrap().into();
+    for (epoch, seq) in [(epoch - 1, 2), (epoch + 1, 2), (epoch, 1), (epoch, 3)] {
+        let mut tx = world.db.db.tenant(&world.place.scope()).await.unwrap();
+        let row = crate::db::DownRow { epoch, seq, body: body.clone() };
+        tx.hand_to_relay(enrolment.relay, row);
+        tx.commit().await.unwrap();
+    }
+    down(&world, &world.place, enrolment.relay, 2).await;
+    down(&world, &world.place, enrolment.relay, 3).await;
+    assert_eq!(revisions(&mut lane, 3).await, [2, 3]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn revoking_a_relay_closes_its_connection_and_keeps_it_out() {
     let (world, _) = world().await;
