@@ -93,6 +93,10 @@ lighthouse: install-deps build ## Lighthouse's scores of the console's main page
 timing: install-deps build ## Milliseconds a step in the list of 10,000 devices
 	bash tests/e2e/run timing
 
+.PHONY: screenshots
+screenshots: install-deps build ## Every page at three widths in both themes, to look at
+	bash tests/e2e/run screenshots
+
 .PHONY: test
 test: ## Everything that must hold
 	@$(MAKE) --no-print-directory lint

@@ -4,6 +4,7 @@ import { Link } from "@tanstack/react-router";
 import { Activity, CircleDot, Monitor, Network, Play, Server, ShieldCheck, SquareTerminal, type LucideIcon } from "lucide-react";
 import type { ReactNode } from "react";
 import type { Reference, TimelineItem } from "@/api/types";
+import { duration } from "@/lib/time";
 import { t } from "@/strings";
 import { Age } from "./age";
 
@@ -27,6 +28,14 @@ function withoutTarget(detail: string, target: string | null | undefined): strin
   return detail.slice(target.length).replace(/^:\s*/, "");
 }
 
+/** Ids say nothing to a reader, and seconds little; the audit page tells them as they are. */
+export function readable(detail: string): string {
+  return detail
+    .replace(/\b(relay|agent) token [0-9a-f-]{36}\b/g, "$1 install line")
+    .replace(/\bwith install token [0-9a-f-]{36}\b/g, "with an install line")
+    .replace(/\bfor (\d+) s\b/g, (_, seconds: string) => `for ${duration(Number(seconds) * 1000)}`);
+}
+
 /** A link to what an entry is about, or plain text when it has no page. */
 export function RefLink({ reference, children, className }: { reference: Reference | null | undefined; children: ReactNode; className?: string }) {
   const style = `${className ?? ""} hover:underline`;
@@ -47,7 +56,7 @@ export function Timeline({ items, empty, named = false }: { items: readonly Time
         const audited = item.kind === "audit";
         const Icon = iconOf(audited ? item.title : item.kind);
         const name = named ? item.ref?.name : null;
-        const detail = audited ? withoutTarget(item.detail, named ? item.ref?.name : null) : item.detail;
+        const detail = audited ? readable(withoutTarget(item.detail, named ? item.ref?.name : null)) : item.detail;
         return (
           <li key={`${item.at}-${item.title}-${index}`} className="flex items-start gap-3 px-4 py-1.5">
             <Icon className="mt-0.5 size-4 shrink-0 text-faint" aria-hidden />

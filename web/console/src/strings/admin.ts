@@ -8,6 +8,8 @@ export const admin = {
     actorHint: "Email or key name",
     columns: { at: "When", actor: "Who", action: "What", target: "On", detail: "Detail", request: "Request" },
     emptyTitle: "Nothing has been done yet",
+    emptyDetail: "What people, API keys and relays do is written here, with who, when and on what.",
+    noMatchDetail: "Change the search, or look in a wider scope.",
     noMatch: "No entry matches",
     system: "system",
   },

@@ -8,6 +8,7 @@ export const metrics = {
   noneInRange: "No values in this range",
   noneInRangeDetail: "A device that has just joined sends its first values within a few seconds. Otherwise choose a longer range, or an earlier one.",
   noData: "no data",
+  moreLines: (number: number) => `${number} quieter ${number === 1 ? "one" : "ones"} not drawn`,
   chartLabel: (title: string, latest: string) => `Chart of ${title}. Latest: ${latest}`,
   reasons: {
     quota: "dropped: the relay's disk quota was reached",

@@ -3,6 +3,7 @@ export const terminal = {
   title: "Terminals",
   open: "New terminal",
   none: "No terminal is open",
+  findDevice: "Find an online device",
   noneDetail: "A terminal is a live shell on a device that is online. It stays open while you look at other pages of this tab.",
   connecting: "Connecting",
   connected: "Connected",

@@ -7,6 +7,12 @@ import { IconButton } from "./button";
 
 const veil = "fixed inset-0 z-40 bg-black/35 animate-appear";
 
+/** A dialog without a field takes the focus itself, rather than its close button with a tooltip over it. */
+function focusItself(event: Event): void {
+  event.preventDefault();
+  if (event.currentTarget instanceof HTMLElement) event.currentTarget.focus();
+}
+
 export interface DialogProps {
   open: boolean;
   onOpenChange: (open: boolean) => void;
@@ -25,6 +31,7 @@ export function Dialog({ open, onOpenChange, title, description, children, foote
         <D.Overlay className={veil} />
         <D.Content
           {...(!description && { "aria-describedby": undefined })}
+          onOpenAutoFocus={focusItself}
           className={clsx("fixed top-1/2 left-1/2 z-50 flex max-h-[calc(100dvh-2rem)] w-[calc(100vw-1.5rem)] -translate-x-1/2 -translate-y-1/2 flex-col rounded-lg border border-line bg-raised shadow-pop outline-none", wide ? "max-w-3xl" : "max-w-md")}
         >
           <div className="flex items-start gap-3 border-b border-line px-4 py-3">
@@ -69,7 +76,7 @@ export function Drawer({ open, onOpenChange, title, children }: { open: boolean;
     <D.Root open={open} onOpenChange={onOpenChange}>
       <D.Portal>
         <D.Overlay className={veil} />
-        <D.Content aria-describedby={undefined} className="fixed inset-y-0 left-0 z-50 flex w-64 flex-col border-r border-line bg-surface outline-none">
+        <D.Content aria-describedby={undefined} onOpenAutoFocus={focusItself} className="fixed inset-y-0 left-0 z-50 flex w-64 flex-col border-r border-line bg-surface outline-none">
           <D.Title className="sr-only">{title}</D.Title>
           {children}
         </D.Content>

@@ -32,13 +32,13 @@ export function AuditPage(): ReactElement {
       <PageHeader title={t.audit.title}>{t.audit.intro}</PageHeader>
       <div className="mx-4 mb-6 rounded-lg border border-line bg-surface md:mx-6">
         <div className="flex flex-wrap gap-2 border-b border-line px-4 py-2">
-          <Input type="search" className="max-w-72" aria-label={t.audit.search} placeholder={t.audit.search} value={text} onChange={(event) => setText(event.target.value)} />
-          <Input type="search" className="max-w-56" aria-label={t.audit.actor} placeholder={t.audit.actorHint} value={who} onChange={(event) => setWho(event.target.value)} />
+          <Input type="search" className="sm:max-w-72" aria-label={t.audit.search} placeholder={t.audit.search} value={text} onChange={(event) => setText(event.target.value)} />
+          <Input type="search" className="sm:max-w-56" aria-label={t.audit.actor} placeholder={t.audit.actorHint} value={who} onChange={(event) => setWho(event.target.value)} />
         </div>
         {query.isError && !items ? (
           <Failure error={query.error} onRetry={() => void query.refetch()} />
         ) : items?.length === 0 ? (
-          <EmptyState icon={filtered ? SearchX : ScrollText} title={filtered ? t.audit.noMatch : t.audit.emptyTitle} />
+          <EmptyState icon={filtered ? SearchX : ScrollText} title={filtered ? t.audit.noMatch : t.audit.emptyTitle}>{filtered ? t.audit.noMatchDetail : t.audit.emptyDetail}</EmptyState>
         ) : (
           <AuditTable items={items} />
         )}

@@ -127,7 +127,7 @@ export function Filters({ list }: { list: DeviceList }) {
   const states = facets.data?.state ?? {};
   const chosenStates = several(search.state);
   return (
-    <div className="flex flex-wrap items-center gap-2" role="search">
+    <div className="flex w-full flex-wrap items-center gap-2 sm:w-auto" role="search">
       <SearchBox ref={input} value={search.q ?? ""} onChange={setText} />
       {stateTones.filter(([state]) => (states[state] ?? 0) > 0 || chosenStates.includes(state)).map(([state, tone]) => (
         <button key={state} type="button" aria-pressed={chosenStates.includes(state)} title={t.devices.stateHint[state]} className={clsx(chip, chosenStates.includes(state) ? chipOn : chipOff)} onClick={() => change({ state: toggled(search.state, state) })}>

@@ -1,13 +1,14 @@
 /** One chart on uPlot: average line in a min-max band, gaps as gaps, dropped data hatched with its reason, shared crosshair, drag to zoom. Loaded when used. */
 import "uplot/dist/uPlot.min.css";
 import { Bdi, useTheme } from "@unifyit/ui";
+import clsx from "clsx";
 import { useEffect, useMemo, useRef, useState } from "react";
 import uPlot from "uplot";
 import { metric } from "@/lib/format";
 import { clockOnly, dayOnly, shortTime, timeOfDay } from "@/lib/time";
 import { now } from "@/lib/clock";
 import { t } from "@/strings";
-import { latest, type ChartData, type Line } from "./series";
+import { foremost, latest, type ChartData, type Line } from "./series";
 
 const HEIGHT = 168;
 /** Lines of fewer points than this show each of them. */
@@ -88,7 +89,7 @@ export function Chart({ title, data, max, from, to, onZoom }: ChartProps) {
   const plot = useRef<uPlot | null>(null);
   const { resolved } = useTheme();
   const [cursor, setCursor] = useState<number | null>(null);
-  const lines = useMemo(() => data.lines.slice(0, MOST_LINES), [data.lines]);
+  const lines = useMemo(() => foremost(data.lines, MOST_LINES), [data.lines]);
   const shape = lines.map((line) => line.key).join("|");
   const unit = lines[0]?.unit ?? "";
   const latestProps = useRef({ data, lines, from, to, onZoom });
@@ -157,7 +158,7 @@ export function Chart({ title, data, max, from, to, onZoom }: ChartProps) {
   const newest = lines.map((line) => latest(line.avg)).map((value) => (value === null ? t.metrics.noData : metric(value, unit))).join(", ");
   return (
     <figure className="min-w-0">
-      <figcaption className="flex min-h-6 items-baseline gap-x-4 px-1">
+      <figcaption className={clsx("flex min-h-6 items-baseline gap-x-4 px-1", lines.length > 2 && "flex-col gap-y-0.5")}>
         <span className="shrink-0 text-13 font-medium">{title}</span>
         <Legend data={data} lines={lines} unit={unit} cursor={cursor} />
       </figcaption>
@@ -170,9 +171,9 @@ function Legend({ data, lines, unit, cursor }: { data: ChartData; lines: readonl
   const at = cursor === null ? null : data.times[cursor];
   const gap = at == null ? undefined : data.gaps.find((each) => at >= each.from && at <= each.to);
   return (
-    <span className="flex h-5 min-w-0 flex-1 items-baseline gap-x-3 overflow-hidden text-xs text-muted">
-      {/* What does not fit wraps out of sight whole, instead of being cut in the middle of a word. */}
-      <span className="flex h-5 min-w-0 flex-1 flex-wrap items-baseline gap-x-3 gap-y-2 overflow-hidden">
+    <span className="flex w-full min-w-0 flex-1 items-baseline gap-x-3 text-xs text-muted">
+      {/* Every line is named; many lines take more rows. */}
+      <span className="flex min-h-5 min-w-0 flex-1 flex-wrap items-baseline gap-x-3 gap-y-0.5">
       {lines.map((line, index) => {
         const value = cursor === null ? latest(line.avg) : (line.avg[cursor] ?? null);
         const low = cursor === null ? null : line.min[cursor];
@@ -187,7 +188,7 @@ function Legend({ data, lines, unit, cursor }: { data: ChartData; lines: readonl
           </span>
         );
       })}
-      {data.lines.length > lines.length && <span className="text-faint">+{data.lines.length - lines.length}</span>}
+      {data.lines.length > lines.length && <span className="text-faint">{t.metrics.moreLines(data.lines.length - lines.length)}</span>}
       </span>
       <span className="shrink-0 text-faint tnum">{gap ? (t.metrics.reasons[gap.reason] ?? gap.reason) : at != null ? timeOrDay(at * 1000) : ""}</span>
     </span>

@@ -57,6 +57,9 @@ function reported(metrics: Metrics): number {
 /** Live samples further apart than this are drawn with a gap between: the page was not listening, or the device not sending. */
 const LIVE_HOLE_MS = 120_000;
 
+/** What a computer says to itself is no traffic of its network. */
+const isLoopback = ({ name, label }: { name: string; label: string }) => name.startsWith("net.") && (label === "lo" || label === "lo0");
+
 /** Builds the columns for the series whose names are asked for. Live samples extend them, and stand alone until history is stored. */
 export function chartData(metrics: Metrics, names: readonly string[], live?: LiveSamples): ChartData {
   const stepMs = metrics.step_s * 1000;
@@ -66,7 +69,7 @@ export function chartData(metrics: Metrics, names: readonly string[], live?: Liv
   const times = known === 0 ? [] : spread(stored, at, (index) => (stored[index - 1] ?? 0) + stepMs);
   const nothing = () => null;
   const lines = metrics.series
-    .filter((series) => names.includes(series.name))
+    .filter((series) => names.includes(series.name) && !isLoopback(series))
     .map((series): Line => ({
       key: seriesKey(series.name, series.label), name: series.name, label: series.label, unit: series.unit,
       avg: spread(series.avg.slice(0, known), at, nothing), min: spread(series.min.slice(0, known), at, nothing), max: spread(series.max.slice(0, known), at, nothing),
@@ -83,7 +86,7 @@ export function chartData(metrics: Metrics, names: readonly string[], live?: Liv
 function liveOnly(lines: readonly Line[], names: readonly string[], live: LiveSamples, length: number): Line[] {
   const empty = () => Array.from<null>({ length }).fill(null);
   return [...live.series]
-    .filter(([key, series]) => names.includes(series.name) && !lines.some((line) => line.key === key))
+    .filter(([key, series]) => names.includes(series.name) && !isLoopback(series) && !lines.some((line) => line.key === key))
     .map(([key, series]) => ({ key, ...series, avg: empty(), min: empty(), max: empty() }));
 }
 
@@ -110,6 +113,14 @@ function gapBands(gaps: readonly MetricGap[]): ChartData["gaps"] {
     const to = toMs(gap.to);
     return from === null || to === null || to <= from ? [] : [{ from: from / 1000, to: to / 1000, reason: gap.reason }];
   });
+}
+
+/** Where a chart would draw too many lines, those that reach highest; in their order. */
+export function foremost(lines: readonly Line[], most: number): readonly Line[] {
+  if (lines.length <= most) return lines;
+  const peak = (line: Line) => line.max.reduce<number>((high, value) => Math.max(high, value ?? 0), 0);
+  const chosen = new Set(lines.map((line) => [line, peak(line)] as const).sort((a, b) => b[1] - a[1]).slice(0, most).map(([line]) => line));
+  return lines.filter((line) => chosen.has(line));
 }
 
 /** The newest value of a column. */

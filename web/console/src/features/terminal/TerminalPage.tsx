@@ -1,7 +1,7 @@
 /** Terminals in tabs, with search, copy, paste, text size and reconnect. */
 import "@xterm/xterm/css/xterm.css";
-import { Bdi, Button, EmptyState, IconButton, Input, Popover, tame, toast } from "@unifyit/ui";
-import { useNavigate, useSearch } from "@tanstack/react-router";
+import { Bdi, Button, buttonClass, EmptyState, IconButton, Input, Popover, tame, toast } from "@unifyit/ui";
+import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 import clsx from "clsx";
 import { Command } from "cmdk";
 import { AArrowDown, AArrowUp, ChevronDown, ChevronUp, CircleCheck, CircleDashed, CircleX, ClipboardPaste, Copy, Plus, RotateCw, Search, SquareTerminal, X, type LucideIcon } from "lucide-react";
@@ -34,7 +34,7 @@ export function TerminalPage(): ReactElement {
       {shown ? (
         <Screen key={shown.id} session={shown} />
       ) : (
-        <EmptyState icon={SquareTerminal} title={t.terminal.none}>{t.terminal.noneDetail}</EmptyState>
+        <EmptyState icon={SquareTerminal} title={t.terminal.none} action={<Link to="/devices" search={{ state: "online" }} className={buttonClass("primary")}>{t.terminal.findDevice}</Link>}>{t.terminal.noneDetail}</EmptyState>
       )}
     </div>
   );
