@@ -55,7 +55,8 @@ export function Timeline({ items, empty, named = false }: { items: readonly Time
       {items.map((item, index) => {
         const audited = item.kind === "audit";
         const Icon = iconOf(audited ? item.title : item.kind);
-        const name = named ? item.ref?.name : null;
+        // A task's entry is called as the task: once is enough.
+        const name = named && item.ref?.name !== item.title ? item.ref?.name : null;
         const detail = audited ? readable(withoutTarget(item.detail, named ? item.ref?.name : null)) : item.detail;
         return (
           <li key={`${item.at}-${item.title}-${index}`} className="flex items-start gap-3 px-4 py-1.5">
