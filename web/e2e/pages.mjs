@@ -36,7 +36,9 @@ export async function pagesOf(api) {
     list.push(["devices-peek", `/devices?peek=${device.id}`], ["terminal-open", `/terminal?device=${device.id}`]);
   }
   if (lost) list.push(["device-lost", `/devices/${lost.id}`]);
-  if (site) for (const tab of ["overview", "install", "settings"]) list.push([`site-${tab}`, `/sites/${site.id}?tab=${tab}`]);
+  if (site) for (const tab of ["overview", "cache", "install", "settings"]) list.push([`site-${tab}`, `/sites/${site.id}?tab=${tab}`]);
+  const bare = sites.find((each) => each.state === "no_relay");
+  if (bare) list.push(["site-cache-empty", `/sites/${bare.id}?tab=cache`]);
   if (task) list.push(["task", `/tasks/${task.id}`], ["task-devices", `/tasks/${task.id}?view=devices`], ["task-output", `/tasks/${task.id}?device=${(await api(`/tasks/${task.id}`)).targets[0]?.device_id}`]);
   return list;
 }

@@ -4,6 +4,7 @@
  * under the same strict Content-Security-Policy as the cloud.
  * Usage: node e2e/mock/server.mjs [port] [devices]
  */
+import * as packageCache from "./packageCache.mjs";
 import { randomUUID } from "node:crypto";
 import { createReadStream, existsSync, statSync } from "node:fs";
 import { createServer } from "node:http";
@@ -123,6 +124,9 @@ export function startMock({ port = 0, devices = 300, empty = false } = {}) {
     ["PATCH", /^\/sites\/([^/]+)$/, ([id], _, body) => Object.assign(one(world.sites, id, "site"), body)],
     ["PUT", /^\/sites\/([^/]+)\/config$/, ([id], _, body) => Object.assign(one(world.sites, id, "site").config, body)],
     ["PUT", /^\/sites\/([^/]+)\/ui-pin$/, () => null],
+    ["GET", /^\/sites\/([^/]+)\/package-cache$/, ([id]) => packageCache.settings(one(world.sites, id, "site"))],
+    ["PUT", /^\/sites\/([^/]+)\/package-cache$/, ([id], _, body) => packageCache.save(one(world.sites, id, "site"), body)],
+    ["GET", /^\/sites\/([^/]+)\/package-cache\/savings$/, ([id], query) => packageCache.savings(one(world.sites, id, "site"), Number(query.days ?? query.get?.("days") ?? 35))],
     ["GET", /^\/sites\/([^/]+)\/install-tokens$/, ([id], query) => paged(world.tokens.get(id) ?? [], query)],
     ["POST", /^\/sites\/([^/]+)\/install-tokens$/, ([id], _, body) => { const token = "ut1." + "kJ8s".repeat(40); const made = { id: randomUUID(), kind: body.kind, token, command: `curl -fsSL https://console.example/install | sudo sh -s -- ${body.kind} --token ${token}`, expires_at: iso(Date.now() + body.expires_in_s * 1000), uses: body.uses, used: 0 }; world.tokens.set(id, [...(world.tokens.get(id) ?? []), made]); return made; }],
     ["DELETE", /^\/install-tokens\/([^/]+)$/, ([id]) => { for (const list of world.tokens.values()) for (const token of list) if (token.id === id) token.revoked_at = iso(Date.now()); return null; }],

@@ -5,7 +5,7 @@ export const packageCache = {
   saved: {
     title: "What the cache saved",
     span: "Span", week: "7 days", month: "35 days",
-    saved: (size: string, share: string) => `${size} did not cross the internet line: ${share} of what was served.`,
+    saved: (share: string) => `did not cross the internet line: ${share} of what was served.`,
     nothing: "What was fetched has not been asked for a second time yet.",
     served: "Served", fetched: "Fetched", savedColumn: "Saved", hits: "Answered from the relay", requests: "Requests",
     repository: "Repository", byRepository: "By repository", byDay: "Bytes by day",
@@ -44,7 +44,6 @@ export const packageCache = {
     states: { waiting: "Waiting", ready: "Ready", refused: "Refused", failed: "Tried again later" },
     ready: (n: number, of: number) => `${count(n)} of ${plural(of, "file")} at the site`,
     emptyTitle: "No files are to be fetched ahead",
-    empty: "Name packages that a roll-out will need: the relay fetches them at night, and every computer gets them from the site.",
-    emptyAction: "Name files below",
+    empty: "Name the packages of your next roll-out below: the relay fetches them at night, and every computer gets them from the site.",
   },
 } as const;

@@ -30,8 +30,8 @@ export function AheadList({ ahead, className }: { ahead: readonly AheadItem[]; c
         <Table label={words.title} head={<><Th>{words.file}</Th><Th>{words.state}</Th><Th className="text-right">{words.size}</Th><Th>{words.until}</Th></>}>
           {shown.map((file) => (
             <Tr key={file.sha256}>
-              <Td className="whitespace-normal"><span className="block max-w-96 min-w-52 font-mono text-xs break-all" title={file.sha256}><Bdi>{file.url}</Bdi></span></Td>
-              <Td className="whitespace-normal"><StateBadge tone={looks[file.state].tone} icon={looks[file.state].icon} label={words.states[file.state]} />{file.reason !== "" && <p className="max-w-80 min-w-52 text-xs text-muted">{file.reason}</p>}</Td>
+              <Td><span className="block max-w-96 min-w-52 font-mono text-xs break-all whitespace-normal" title={file.sha256}><Bdi>{file.url}</Bdi></span></Td>
+              <Td><StateBadge tone={looks[file.state].tone} icon={looks[file.state].icon} label={words.states[file.state]} />{file.reason !== "" && <p className="max-w-80 min-w-52 text-xs break-words whitespace-normal text-muted">{file.reason}</p>}</Td>
               <Td className="text-right tnum">{bytes(file.size)}</Td>
               <Td className="tnum">{file.keep_until.slice(0, 10)}</Td>
             </Tr>

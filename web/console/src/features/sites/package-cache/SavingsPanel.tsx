@@ -46,7 +46,7 @@ function Headline({ sums }: { sums: Sums }) {
   return (
     <p className="flex flex-wrap items-baseline gap-x-3 gap-y-1 text-13 text-muted">
       <span className="text-xl font-semibold text-text tnum">{bytes(less)}</span>
-      <span>{less > 0 ? words.saved(bytes(less), percent((less / sums.served_bytes) * 100)) : words.nothing}</span>
+      <span>{less > 0 ? words.saved(percent((less / sums.served_bytes) * 100)) : words.nothing}</span>
     </p>
   );
 }
