@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { Metrics } from "@/api/types";
 import { addSample } from "@/api/events/samples";
-import { chartData, latest, stepFor, window } from "./series";
+import { chartData, latest, stepFor, window, foremost, type Line } from "./series";
 
 const minute = 60_000;
 const iso = (ms: number) => new Date(ms).toISOString();
@@ -83,5 +83,18 @@ describe("windows", () => {
   it("finds the newest value behind nulls", () => {
     expect(latest([1, 2, null])).toBe(2);
     expect(latest([null])).toBeNull();
+  });
+});
+
+describe("lines of a crowded chart", () => {
+  const line = (key: string, peak: number): Line => ({ key, name: "net.rx", label: key, unit: "bytes_per_s", avg: [0, peak / 2], min: [0, 0], max: [null, peak] });
+  const lines = [line("a", 5), line("b", 90), line("c", 0), line("d", 40)];
+
+  it("are those that reach highest, in their order", () => {
+    expect(foremost(lines, 2).map(({ key }) => key)).toEqual(["b", "d"]);
+  });
+
+  it("are all of them where there is room", () => {
+    expect(foremost(lines, 4)).toBe(lines);
   });
 });
