@@ -6,6 +6,7 @@
 
 mod machine;
 mod network;
+mod packages;
 mod papers;
 #[cfg(test)]
 mod tests;
@@ -64,6 +65,7 @@ pub async fn examine(config: &Config, now: OffsetDateTime) -> Report {
     if let Some(running) = &running {
         findings.extend(network::clock(running).await);
     }
+    findings.extend(packages::cache(config));
     findings.extend(network::ports(config, running.as_ref()).await);
     if let (Some(running), Some(Ok(keys))) = (&running, &keys) {
         findings.extend(network::served_certificate(running, keys, now).await);

@@ -227,6 +227,24 @@ async fn a_full_disk_is_found() {
 }
 
 #[tokio::test]
+async fn the_package_caches_settings_and_disk_are_looked_at() {
+    let root = tempfile::tempdir().unwrap();
+    let mut config = config(root.path());
+    config.cache.reserve_bytes = 1;
+    let report = examined(&config).await;
+    assert_eq!(health(&report, "package cache disk"), Health::Well);
+    assert_eq!(health(&report, "package cache upstreams"), Health::Well);
+    config.cache.reserve_bytes = u64::MAX;
+    config.cache.remaps.push("a b=https://x.org".into());
+    let report = examined(&config).await;
+    assert_eq!(health(&report, "package cache disk"), Health::Warning);
+    assert_eq!(health(&report, "package cache upstreams"), Health::Warning);
+    assert!(report.text().contains("a b=https://x.org"), "the entry is named");
+    config.cache.enabled = false;
+    assert_eq!(health(&examined(&config).await, "package cache"), Health::Well);
+}
+
+#[tokio::test]
 async fn open_permissions_are_found() {
     let root = tempfile::tempdir().unwrap();
     enroll(root.path(), "/ip4/127.0.0.1/tcp/9");
