@@ -84,6 +84,8 @@ pub struct Listen {
     pub admin: SocketAddr,
     /// Package cache.
     pub cache: SocketAddr,
+    /// Sister relays of the same organization, while `cache.sisters` is on.
+    pub sisters: SocketAddr,
 }
 
 /// Bounds of the MQTT front (G10).
@@ -181,6 +183,7 @@ impl Default for Listen {
             ui: everywhere(9443),
             admin: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9464),
             cache: everywhere(3142),
+            sisters: everywhere(4002),
         }
     }
 }

@@ -26,6 +26,7 @@ pub mod monitor;
 pub mod rollup;
 pub mod run;
 pub mod shadow;
+pub mod sisters;
 pub mod site;
 pub mod standalone;
 mod status;

@@ -18,6 +18,7 @@ use crate::{
     identity::{Identity, folder::StateFolder, names, server::ServerCertificate},
     lifecycle::Lifecycle,
     shadow::Shadows,
+    sisters::Sisters,
     site::{self, SiteParts},
     store::StoreHandle,
     telemetry::Telemetry,
@@ -51,6 +52,8 @@ pub struct Runtime {
     pub admin: Option<SocketAddr>,
     /// Package cache.
     pub cache: Option<SocketAddr>,
+    /// Sister relays.
+    pub sisters: Option<SocketAddr>,
     /// Process id.
     pub pid: u32,
 }
@@ -93,12 +96,21 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
         false => None,
     };
 
+    let sisters = match cache.is_some() && config.cache.sisters {
+        true => {
+            let keypair = identity.keys.keypair().clone();
+            Some(Sisters::open(keypair, config.listen.sisters, &telemetry).await?)
+        }
+        false => None,
+    };
+
     let runtime = Runtime {
         mqtt: Some(broker.address()?),
         https: Some(https.address()?),
         ui: Some(pages.address()?),
         admin: Some(admin_listener.local_addr()?),
         cache: cache.as_ref().map(|(_, listener)| listener.local_addr()).transpose()?,
+        sisters: sisters.as_ref().and_then(|(.., at)| *at),
         pid: std::process::id(),
     };
     let reachable = |at: Option<SocketAddr>| {
@@ -128,6 +140,8 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
         identity: Arc::clone(&identity),
         config: Arc::clone(&config),
         lan_https: reachable(runtime.https),
+        sister_addresses: reachable(runtime.sisters),
+        sisters: sisters.as_ref().map(|(sisters, ..)| sisters.clone()),
         cache: cache.as_ref().map(|(cache, _)| Arc::clone(cache)),
         telemetry: telemetry.clone(),
         cancel: life.running(),
@@ -143,6 +157,15 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
         started: Instant::now(),
     });
     let files = only_devices(blobs::router(blobs.clone()), admission);
+    if let (Some((sisters, node, _)), Some((cache, _))) = (sisters, &cache) {
+        cache.attach(sisters.clone());
+        blobs.attach_sisters(sisters.clone());
+        let (cache, blobs, cancel) = (Arc::clone(cache), blobs.clone(), life.accepting());
+        life.spawn_outer("sister relays", async move {
+            sisters.run(node, cache, blobs, cancel).await;
+            Ok(())
+        });
+    }
     life.spawn_inner("site", site::run_with(site, shadows, uplink, blobs));
     life.spawn_outer("local UI", {
         let cancel = life.accepting();

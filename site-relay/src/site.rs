@@ -13,6 +13,7 @@ use crate::{
     monitor::Monitor,
     rollup,
     shadow::Shadows,
+    sisters::Sisters,
     status,
     store::{Quotas, StoreHandle},
     telemetry::Telemetry,
@@ -45,6 +46,10 @@ pub struct SiteParts {
     pub config: Arc<Config>,
     /// `host:port` at which agents reach the HTTPS side.
     pub lan_https: Vec<String>,
+    /// `host:port` at which sister relays reach this one.
+    pub sister_addresses: Vec<String>,
+    /// Sister relays, when they are asked.
+    pub sisters: Option<Sisters>,
     /// Package cache, when it runs.
     pub cache: Option<Arc<Cache>>,
     /// Metrics.
@@ -71,8 +76,19 @@ pub async fn run_with(
     state: watch::Sender<UplinkState>,
     blobs: Blobs,
 ) -> anyhow::Result<()> {
-    let SiteParts { store, broker, events, identity, config, lan_https, cache, telemetry, cancel } =
-        parts;
+    let SiteParts {
+        store,
+        broker,
+        events,
+        identity,
+        config,
+        lan_https,
+        sister_addresses,
+        sisters,
+        cache,
+        telemetry,
+        cancel,
+    } = parts;
     store.register(&telemetry);
     let presence = store.all_presence().await.context("reading who was online")?;
     let online = presence.into_iter().filter(|(_, p)| p.online).map(|(device, _)| device);
@@ -107,6 +123,8 @@ pub async fn run_with(
             copies: Arc::new(Mutex::new(copies)),
             downlink,
             lan_https,
+            sister_addresses,
+            sisters,
             ca_fingerprint: identity.ca_fingerprint(),
         },
         tunnels,

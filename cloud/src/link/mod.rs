@@ -30,6 +30,7 @@ mod records;
 mod registry;
 mod relay;
 mod session;
+pub(crate) mod sisters;
 mod tunnel;
 
 pub use behaviour::LinkLimits;

@@ -1,5 +1,5 @@
-//! Content-addressed files: fetched from the cloud once, served to the site's
-//! devices.
+//! Content-addressed files: fetched once, from a sister relay or from the cloud,
+//! served to the site's devices.
 //!
 //! A file's name is the BLAKE3 hash of its content. A missing one is fetched
 //! over `/unifyit/blob/1` in ranges appended to a partial file, which survives
@@ -13,7 +13,10 @@ mod serve;
 #[cfg(test)]
 mod tests;
 
-use crate::telemetry::Telemetry;
+use crate::{
+    sisters::{Name, Sisters, Trouble},
+    telemetry::Telemetry,
+};
 use blake3::Hash;
 use libp2p::PeerId;
 use libp2p_stream::Control;
@@ -67,6 +70,7 @@ struct Shared {
     folder: PathBuf,
     quota: u64,
     cloud: OnceLock<(Control, PeerId)>,
+    sisters: OnceLock<Sisters>,
     /// One fetch a file at a time; the entry goes with its last holder.
     fetching: Mutex<HashMap<Hash, Arc<tokio::sync::Mutex<()>>>>,
     fetched: IntCounter,
@@ -85,10 +89,48 @@ impl Blobs {
             folder,
             quota,
             cloud: OnceLock::new(),
+            sisters: OnceLock::new(),
             fetching: Mutex::default(),
             fetched: telemetry.counter("blob_fetched_bytes", "Bytes of files from the cloud."),
             served: telemetry.counter("blob_served_bytes", "Bytes of files asked for by devices."),
         })))
+    }
+
+    /// Asks these sister relays before the cloud.
+    pub(crate) fn attach_sisters(&self, sisters: Sisters) {
+        drop(self.0.sisters.set(sisters));
+    }
+
+    /// A whole file that is here.
+    pub(crate) fn held(&self, hash: &Hash) -> Option<std::fs::File> {
+        std::fs::File::open(self.path(hash)).ok()
+    }
+
+    /// The file from a sister relay; whether one had it. Bytes of different sources
+    /// are never put together, so that a wrong file tells whose it was.
+    async fn try_sisters(&self, hash: Hash, path: &Path) -> Result<bool, BlobError> {
+        let Some(sisters) = self.0.sisters.get() else { return Ok(false) };
+        let partial = path.with_extension("sister");
+        for (peer, size) in sisters.holders(Name::Blake3(*hash.as_bytes())).await {
+            drop(tokio::fs::remove_file(&partial).await);
+            if size > MAX_FILE {
+                continue;
+            }
+            self.make_room(size, &hash);
+            let control = sisters.control();
+            match fetch::fetch(control, peer, hash, &partial, sisters.fetched_bytes()).await {
+                Ok(_) => {
+                    tokio::fs::rename(&partial, path).await?;
+                    sisters.gave();
+                    return Ok(true);
+                }
+                Err(BlobError::Disk(error)) => return Err(error.into()),
+                Err(BlobError::Damaged) => sisters.set_aside(peer, &Trouble::Lied),
+                Err(error) => sisters.set_aside(peer, &Trouble::BrokeOff(error.to_string())),
+            }
+        }
+        drop(tokio::fs::remove_file(&partial).await);
+        Ok(false)
     }
 
     /// The way to the cloud.
@@ -112,7 +154,7 @@ impl Blobs {
             Arc::clone(fetching.entry(hash).or_default())
         };
         let _one = lock.lock().await;
-        if !tokio::fs::try_exists(&path).await? {
+        if !tokio::fs::try_exists(&path).await? && !self.try_sisters(hash, &path).await? {
             let (control, cloud) = self
                 .0
                 .cloud

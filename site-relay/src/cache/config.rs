@@ -43,6 +43,8 @@ pub struct CacheConfig {
     pub hosts: Vec<String>,
     /// Remaps as `name=url`, in addition to what the console allows.
     pub remaps: Vec<String>,
+    /// Whether relays of the same organization give each other files.
+    pub sisters: bool,
     /// PEM file of authorities that vouch for HTTPS upstreams, beside the
     /// system's own: for a company's repository, or behind a proxy that opens TLS.
     pub authorities: PathBuf,
@@ -92,6 +94,7 @@ impl Default for CacheConfig {
             stale_days: 30,
             hosts: text(DEFAULT_HOSTS),
             remaps: text(DEFAULT_REMAPS),
+            sisters: true,
             authorities: PathBuf::new(),
             proxy: String::new(),
         }

@@ -129,12 +129,13 @@ pub(super) fn join_paced(
     rx
 }
 
-struct Fetch<'a> {
-    cache: &'a Arc<Cache>,
-    resource: &'a Resource,
-    expected: Option<Expected>,
-    pace: Option<Arc<Bucket>>,
-    tx: &'a watch::Sender<Phase>,
+/// One fetch under way.
+pub(super) struct Fetch<'a> {
+    pub(super) cache: &'a Arc<Cache>,
+    pub(super) resource: &'a Resource,
+    pub(super) expected: Option<Expected>,
+    pub(super) pace: Option<Arc<Bucket>>,
+    pub(super) tx: &'a watch::Sender<Phase>,
 }
 
 impl Fetch<'_> {
@@ -143,6 +144,9 @@ impl Fetch<'_> {
         known: Option<Entry>,
         accept: Option<&str>,
     ) -> Result<Phase, UpstreamError> {
+        if let Some((file, entry)) = self.try_sisters().await {
+            return Ok(Phase::Kept(file, entry));
+        }
         let started = Instant::now();
         let ask = Ask { unless: known.as_ref(), accept, ..Ask::default() };
         let mut response = upstream::get(&self.cache.client, &self.resource.url, ask).await?;

@@ -37,6 +37,7 @@ mod rewrite;
 mod room;
 mod scrub;
 mod serve;
+mod sister;
 mod transfer;
 mod upstream;
 mod windows;
@@ -56,7 +57,7 @@ use std::{
     num::NonZeroUsize,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError, RwLock,
+        Arc, Mutex, OnceLock, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -115,6 +116,8 @@ pub struct Cache {
     /// Bytes that fetches under way have room for.
     promised: AtomicU64,
     room: tokio::sync::Mutex<()>,
+    /// Relays of the same organization, where there are any.
+    sisters: OnceLock<crate::sisters::Sisters>,
     /// Something is to be told to the cloud.
     news: Notify,
     /// The list of files to fetch ahead changed.
@@ -183,6 +186,7 @@ impl Cache {
             stored: AtomicU64::new(0),
             promised: AtomicU64::new(0),
             room: tokio::sync::Mutex::default(),
+            sisters: OnceLock::new(),
             news: Notify::new(),
             wanted: Notify::new(),
             clock,

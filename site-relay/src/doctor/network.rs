@@ -88,6 +88,7 @@ pub(super) async fn ports(config: &Config, running: Option<&Runtime>) -> Vec<Fin
         ("port local UI", listen.ui, listening.ui),
         ("port admin", listen.admin, listening.admin),
         ("port package cache", listen.cache, listening.cache),
+        ("port sister relays", listen.sisters, listening.sisters),
     ];
     let mut findings = Vec::new();
     for (check, configured, actual) in all {

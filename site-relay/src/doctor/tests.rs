@@ -30,6 +30,7 @@ fn config(state: &Path) -> Config {
         ui: anywhere,
         admin: anywhere,
         cache: anywhere,
+        sisters: anywhere,
     };
     config.store.keep_free_bytes = 1;
     config

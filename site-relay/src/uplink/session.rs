@@ -13,6 +13,7 @@ use super::{
 use crate::{
     downlink::{Downlink, DownlinkParts},
     live::LiveHub,
+    sisters::Sisters,
     store::{Lanes, StoreError, StoreHandle, lane_name},
 };
 use bytes::Bytes;
@@ -49,6 +50,10 @@ pub(crate) struct SessionParts {
     pub(crate) copies: Arc<Mutex<mpsc::Receiver<Ephemeral>>>,
     pub(crate) downlink: DownlinkParts,
     pub(crate) lan_https: Vec<String>,
+    /// `host:port` at which sister relays reach this one.
+    pub(crate) sister_addresses: Vec<String>,
+    /// The sister relays, unless nothing is to be asked of them.
+    pub(crate) sisters: Option<Sisters>,
     pub(crate) ca_fingerprint: [u8; 32],
 }
 
@@ -141,7 +146,7 @@ async fn session(
             now_ms: parts.store.now_ms(),
             lan_https: parts.lan_https.clone(),
             ca_fingerprint: parts.ca_fingerprint.to_vec(),
-            sister_addresses: Vec::new(),
+            sister_addresses: parts.sister_addresses.clone(),
         };
         let sender = sender_of(&lanes.borrow())?;
         let fetches = FuturesUnordered::new();
@@ -224,7 +229,7 @@ async fn greeting(
             Frame::Resume(resume) if introduced => return Ok(resume),
             Frame::Goodbye(goodbye) => return Err(farewell(goodbye)),
             // Whom somebody watches may be told at any time; it is told again.
-            Frame::Watch(_) => {}
+            Frame::Watch(_) | Frame::Sisters(_) => {}
             _ => return Err(Ended::Lost("the cloud did not introduce itself".into())),
         }
     }
@@ -280,7 +285,12 @@ impl Session<'_> {
             Frame::Resume(resume) => self.open(&resume).await?,
             Frame::Watch(Watch { devices }) => self.parts.live.watch(&devices),
             Frame::Goodbye(goodbye) => return Err(farewell(goodbye)),
-            Frame::Sisters(_) | Frame::Hello(_) | Frame::Ephemeral(_) => {}
+            Frame::Sisters(list) => {
+                if let Some(sisters) = &self.parts.sisters {
+                    sisters.set(&list.relays);
+                }
+            }
+            Frame::Hello(_) | Frame::Ephemeral(_) => {}
         }
         Ok(())
     }

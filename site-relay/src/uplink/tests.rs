@@ -101,6 +101,8 @@ fn start(rig: Rig, cloud: &Cloud) -> Running {
                 unknown: telemetry.counter("u", "u"),
             },
             lan_https: vec!["192.0.2.1:8443".into()],
+            sister_addresses: Vec::new(),
+            sisters: None,
             ca_fingerprint: [3; 32],
         },
         tunnels: Tunnels::new(broker, &telemetry),

@@ -34,6 +34,7 @@ impl Relay {
             ("ui", at(ports.ui)),
             ("admin", at(ports.admin)),
             ("cache", at(ports.cache)),
+            ("sisters", at(0)),
         ]
         .into_iter()
         .map(|(key, value)| (key.to_owned(), value))

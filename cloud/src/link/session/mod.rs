@@ -10,6 +10,7 @@ mod down;
 mod ended;
 mod presence;
 mod reading;
+mod sisters;
 mod wait;
 
 pub(super) use ended::Ended;
@@ -29,7 +30,8 @@ use crate::{
 use bytes::Bytes;
 use down::{Downlink, Synced};
 use libp2p::{PeerId, Stream};
-use reading::{greeting, read_ahead};
+use reading::{greeting, read_ahead, size};
+use sisters::Telling;
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::{
     sync::{mpsc, watch},
@@ -143,6 +145,7 @@ async fn serve(
         syncing: None,
         waiting,
         watched: Vec::new(),
+        sisters: Telling::new(),
         paused: None,
         pause: PAUSE.0,
     };
@@ -177,6 +180,7 @@ struct Session<'a> {
     /// one acknowledgement a batch, one watch list a change.
     waiting: VecDeque<Bytes>,
     watched: Vec<unifyit_protocol::ids::DeviceId>,
+    sisters: Telling,
     /// Until when nothing is read, after a failed transaction.
     paused: Option<Instant>,
     pause: Duration,
@@ -227,9 +231,10 @@ impl Session<'_> {
             self.pump_down()?;
             self.start_apply();
             self.start_sync();
+            self.sisters.start(&self.deps.db, &self.relay);
             let (paused, readable) =
                 (self.paused, self.paused.is_none() && self.pending_bytes < MAX_PENDING);
-            let trim_at = self.down.trim_at();
+            let (trim_at, look_at) = (self.down.trim_at(), self.sisters.due());
             tokio::select! {
                 () = self.slot.cancel.cancelled() => return Err(Ended::Cancelled),
                 frame = incoming.recv(), if readable => match frame {
@@ -250,7 +255,17 @@ impl Session<'_> {
                         room.send(frame);
                     }
                 }
-                () = self.slot.nudge.notified() => self.down.want(),
+                done = join(&mut self.sisters.asking), if self.sisters.asking.is_some() => {
+                    self.sisters.asking = None;
+                    if let Some(frame) = self.sisters.looked(done) {
+                        queue_frame(&mut self.waiting, frame)?;
+                    }
+                }
+                () = until(look_at) => {}
+                () = self.slot.nudge.notified() => {
+                    self.down.want();
+                    self.sisters.soon();
+                }
                 Some(row) = self.slot.handed.recv() => self.down.handed(&row)?,
                 changed = watches.changed() => {
                     if changed.is_ok() {
@@ -382,8 +397,4 @@ impl Session<'_> {
         }
         Ok(())
     }
-}
-
-fn size(apply: &Apply) -> usize {
-    apply.records.iter().map(|(_, body)| body.len() + 16).sum()
 }

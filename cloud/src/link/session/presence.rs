@@ -6,6 +6,7 @@ use crate::{
     link::{
         ApplyError, Link, RelayChange, RelayIdentity,
         relay::{from_ms, now_ms},
+        sisters,
     },
 };
 use sqlx::Row;
@@ -28,31 +29,37 @@ pub(super) async fn online(
         tracing::warn!(relay = %relay.id, skew_s = skew / 1000, "A relay's clock is wrong.");
     }
     let version: String = hello.version.chars().filter(|c| !c.is_control()).take(64).collect();
-    let lan_https: Vec<&str> = hello
-        .lan_https
-        .iter()
-        .map(String::as_str)
-        .filter(|a| a.len() <= 255 && !a.chars().any(char::is_control))
-        .take(16)
-        .collect();
+    let lan_https = addresses(&hello.lan_https);
+    let sister_addresses = addresses(&hello.sister_addresses);
     let mut tx = deps.db.tenant(&relay.scope()).await?;
-    let was: bool = sqlx::query_scalar(
+    let (was, moved): (bool, bool) = sqlx::query_as(
         "UPDATE relays r SET online = true, connected_since = now(), last_contact = now(), version = $2, \
              state_since = CASE WHEN r.online THEN r.state_since ELSE now() END, \
-             lan_https = CASE WHEN cardinality($3::text[]) = 0 THEN r.lan_https ELSE $3 END \
-         FROM (SELECT id, online FROM relays WHERE id = $1 FOR UPDATE) old \
-         WHERE r.id = old.id RETURNING old.online",
+             lan_https = CASE WHEN cardinality($3::text[]) = 0 THEN r.lan_https ELSE $3 END, \
+             sister_addresses = $4 \
+         FROM (SELECT id, online, sister_addresses FROM relays WHERE id = $1 FOR UPDATE) old \
+         WHERE r.id = old.id RETURNING old.online, old.sister_addresses <> $4",
     )
     .bind(relay.id.0)
     .bind(version)
     .bind(lan_https)
+    .bind(sister_addresses)
     .fetch_one(&mut *tx)
     .await?;
+    if moved {
+        sisters::nudge(&mut tx, relay.id).await?;
+    }
     if !was {
         log(&mut tx, relay, true).await?;
     }
     changed(deps, &mut tx, relay, RelayChange::Online).await?;
     tx.commit().await
+}
+
+/// `host:port` texts of a relay, as far as they are fit to store.
+fn addresses(all: &[String]) -> Vec<&str> {
+    let fit = |a: &&str| a.len() <= 255 && !a.chars().any(char::is_control);
+    all.iter().map(String::as_str).filter(fit).take(16).collect()
 }
 
 /// The session ended and no other took over.

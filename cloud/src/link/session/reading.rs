@@ -7,7 +7,7 @@ use tokio::{sync::mpsc, task::JoinHandle};
 use unifyit_protocol::{
     ProtocolError,
     envelope::Decoded,
-    lane::Resume,
+    lane::{Apply, Resume},
     link::{Frame, LinkHello},
 };
 
@@ -54,4 +54,9 @@ pub(super) fn read_ahead(
         }
     });
     (receiver, task)
+}
+
+/// Bytes that accepted records take while they wait.
+pub(super) fn size(apply: &Apply) -> usize {
+    apply.records.iter().map(|(_, body)| body.len() + 16).sum()
 }

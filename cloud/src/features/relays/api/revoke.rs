@@ -8,6 +8,7 @@ use crate::{
     events::{Kind, NewEvent},
     features::sites,
     http::{Path, Problem},
+    link::sisters,
 };
 use axum::http::StatusCode;
 use unifyit_protocol::ids::{OrganizationId, PartnerId, RelayId, SiteId};
@@ -32,6 +33,8 @@ pub(super) async fn revoke_relay(ctx: Ctx, Path(id): Path<Uuid>) -> Result<Statu
     }
     let site = SiteId(site);
     let place = Place::site(PartnerId(partner), OrganizationId(organization), site);
+    // While it still counts: its sisters are to let it go.
+    sisters::nudge(&mut tx, RelayId(id)).await?;
     sqlx::query(
         "UPDATE relays SET revoked_at = now(), online = false, state_since = now() WHERE id = $1",
     )
