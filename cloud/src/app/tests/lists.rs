@@ -2,6 +2,7 @@
 
 use crate::{db::Scope, testing::TestApp};
 use axum::http::StatusCode;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use unifyit_protocol::ids::DeviceId;
 
@@ -124,4 +125,65 @@ async fn what_is_no_page_or_filter_is_refused_with_a_sentence() {
     let path = format!("/devices?sort=cpu_pct&cursor={}", by_name["next_cursor"].as_str().unwrap());
     let answer = app.by_key(&key, "GET", &path, None).await;
     assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{}", answer.body);
+}
+
+#[tokio::test]
+async fn tasks_are_found_by_words_state_and_part() {
+    let app = TestApp::new().await;
+    let (acme, other) = (app.place("Acme").await, app.place("Other").await);
+    let (key, _) = app.key("admin", Scope::Platform).await;
+    for (name, device) in [
+        ("Clear the spooler", acme.device),
+        ("Free space", acme.device),
+        ("Clear caches", other.device),
+    ] {
+        let script = json!({"name": name, "targets": {"device_ids": [device.0]},
+            "action": {"kind": "script", "interpreter": "bash", "body": "true"}});
+        let made = app.by_key(&key, "POST", "/tasks", Some(&script)).await;
+        assert_eq!(made.status, StatusCode::ACCEPTED, "{}", made.body);
+    }
+    let mut owner = app.test.owner().await;
+    sqlx::query("UPDATE tasks SET finished_at = now() WHERE name = 'Free space'")
+        .execute(&mut owner)
+        .await
+        .unwrap();
+    let site = format!("?site_id={}", acme.site);
+    for (query, found) in [
+        ("", vec!["Clear caches", "Free space", "Clear the spooler"]),
+        ("?q=clear", vec!["Clear caches", "Clear the spooler"]),
+        ("?q=SPOOL%20bash", vec!["Clear the spooler"]),
+        ("?status=done", vec!["Free space"]),
+        ("?status=running&q=caches", vec!["Clear caches"]),
+        ("?status=cancelled", vec![]),
+        (site.as_str(), vec!["Free space", "Clear the spooler"]),
+    ] {
+        let answer = app.by_key(&key, "GET", &format!("/tasks{query}"), None).await;
+        assert_eq!(answer.status, StatusCode::OK, "{query}: {}", answer.body);
+        let names = answer.body["items"].as_array().unwrap().iter().map(|t| t["name"].as_str());
+        assert_eq!(names.flatten().collect::<Vec<_>>(), found, "{query}");
+    }
+    let wrong = app.by_key(&key, "GET", "/tasks?status=lost", None).await;
+    assert_eq!(wrong.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn a_new_task_is_told_as_it_reads() {
+    let app = TestApp::new().await;
+    let place = app.place("Acme").await;
+    let (key, _) = app.key("technician", Scope::Partner(place.partner)).await;
+    let mut live = app.state.db.bus().subscribe();
+    let script = json!({"targets": {"site_ids": [place.site.0]}, "expires_in_s": 60,
+        "action": {"kind": "script", "interpreter": "sh", "body": "true"}});
+    let made = app.by_key(&key, "POST", "/tasks", Some(&script)).await;
+    let path = format!("/tasks/{}", made.body["id"].as_str().unwrap());
+    let mut told = None;
+    while let Ok(event) = live.try_recv() {
+        let wire: Value = serde_json::from_str(&event.text).unwrap();
+        if wire["kind"] == "task.changed" {
+            told = Some(wire["data"].clone());
+        }
+    }
+    let mut read = app.by_key(&key, "GET", &path, None).await.body;
+    read.as_object_mut().unwrap().remove("targets");
+    assert_eq!(told, Some(read));
 }

@@ -165,6 +165,18 @@ pub struct TaskCounts {
     pub indeterminate: i64,
 }
 
+/// How far a task is, to choose by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskState {
+    /// Some device is not done.
+    Running,
+    /// Every device is done.
+    Done,
+    /// Stopped by a technician.
+    Cancelled,
+}
+
 /// A task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TaskBody {

@@ -1,5 +1,5 @@
 /** Tasks: start, follow, cancel, results and output. */
-import { infiniteQueryOptions, useInfiniteQuery, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { keepPreviousData, useInfiniteQuery, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useWatch } from "./events/live";
 import { longer, type Output } from "./events/output";
 import { call, callBytes, get } from "./http";
@@ -7,15 +7,14 @@ import { keys, type ScopeFilter } from "./keys";
 import { first, next } from "./paging";
 import type { NewTask, Page, Task, TaskDetail, TaskGroup, TaskTarget } from "./types";
 
-export const tasksQuery = (scope: ScopeFilter) =>
-  infiniteQueryOptions({
-    queryKey: keys.tasks(scope),
-    queryFn: ({ pageParam, signal }) => get<Page<Task>>("/tasks", { ...scope, limit: 100, cursor: pageParam }, signal),
+export const useTasks = (scope: ScopeFilter, q: string, status: string) =>
+  useInfiniteQuery({
+    queryKey: keys.tasks(scope, q, status),
+    queryFn: ({ pageParam, signal }) => get<Page<Task>>("/tasks", { ...scope, q, status, limit: 100, cursor: pageParam }, signal),
     initialPageParam: first,
     getNextPageParam: next,
+    placeholderData: keepPreviousData,
   });
-
-export const useTasks = (scope: ScopeFilter) => useInfiniteQuery(tasksQuery(scope));
 
 export const useDeviceTasks = (device: string) =>
   useInfiniteQuery({

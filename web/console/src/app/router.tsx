@@ -77,6 +77,7 @@ const device = createRoute({
 const tasks = createRoute({
   getParentRoute: () => shell,
   path: "/tasks",
+  validateSearch: search.tasks,
   component: lazyRouteComponent(() => import("@/features/tasks/TasksPage"), "TasksPage"),
 });
 

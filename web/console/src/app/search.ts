@@ -50,4 +50,6 @@ export const setup = (raw: Raw) => compact({ organization: text(raw, "organizati
 
 export const site = (raw: Raw) => compact({ tab: text(raw, "tab") });
 
+export const tasks = (raw: Raw) => compact({ q: text(raw, "q"), status: text(raw, "status") });
+
 export const audit = (raw: Raw) => compact({ q: text(raw, "q"), actor: text(raw, "actor") });

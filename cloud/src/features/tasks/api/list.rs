@@ -1,20 +1,50 @@
 //! `GET /tasks`
 
-use super::super::{TaskBody, store};
+use super::super::{TaskBody, model::TaskState, store};
 use crate::{
     authz::Can,
-    context::Ctx,
+    context::{Ctx, PartQuery},
     http::{Page, PageQuery, Problem, Query},
 };
 use axum::Json;
+use serde::Deserialize;
+use utoipa::IntoParams;
+use uuid::Uuid;
+
+/// Which tasks.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Filter {
+    /// Words that name, maker or interpreter contain.
+    #[serde(default)]
+    q: String,
+    /// Only in this state.
+    status: Option<TaskState>,
+    /// Only of this partner.
+    partner_id: Option<Uuid>,
+    /// Only of this organization.
+    organization_id: Option<Uuid>,
+    /// Only of this site.
+    site_id: Option<Uuid>,
+    /// Most items, 1 to 500; 100 when absent.
+    limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
 
 /// List tasks, latest first
-#[utoipa::path(get, path = "/tasks", tag = "tasks", params(PageQuery),
+#[utoipa::path(get, path = "/tasks", tag = "tasks", params(Filter),
     responses((status = 200, body = Page<TaskBody>), (status = "4XX", body = Problem)))]
 pub(super) async fn list_tasks(
     ctx: Ctx,
-    Query(page): Query<PageQuery>,
+    Query(filter): Query<Filter>,
 ) -> Result<Json<Page<TaskBody>>, Problem> {
-    let mut tx = ctx.begin(Can::View).await?;
-    Ok(Json(store::list(&mut tx, &page).await?))
+    let page = PageQuery { limit: filter.limit, cursor: filter.cursor };
+    let part = PartQuery {
+        partner_id: filter.partner_id,
+        organization_id: filter.organization_id,
+        site_id: filter.site_id,
+    };
+    let mut tx = ctx.begin_within(Can::View, &part).await?;
+    Ok(Json(store::list(&mut tx, &filter.q, filter.status, &page).await?))
 }

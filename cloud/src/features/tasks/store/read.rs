@@ -1,7 +1,7 @@
 //! Reading tasks: how they stand, on which devices, with which output.
 
 use super::super::{
-    model::{GroupBody, TargetBody, TaskBody},
+    model::{GroupBody, TargetBody, TaskBody, TaskState},
     rules::{MAX_OUTPUT, STATES},
 };
 use crate::{
@@ -94,14 +94,30 @@ pub(crate) async fn running(tx: &mut TenantTx) -> Result<i64, DbError> {
     .await?)
 }
 
-/// Tasks, latest first.
+/// Tasks whose name or maker contains all words of `q`, latest first.
 pub(in super::super) async fn list(
     tx: &mut TenantTx,
+    q: &str,
+    state: Option<TaskState>,
     page: &PageQuery,
 ) -> Result<Page<TaskBody>, Problem> {
     let mut query = QueryBuilder::<Postgres>::new(TASKS);
+    query.push(" WHERE ").push(match state {
+        None => "true",
+        Some(TaskState::Running) => "finished_at IS NULL",
+        Some(TaskState::Done) => "finished_at IS NOT NULL AND cancelled_at IS NULL",
+        Some(TaskState::Cancelled) => "finished_at IS NOT NULL AND cancelled_at IS NOT NULL",
+    });
+    for word in q.to_lowercase().split_whitespace().take(8) {
+        query
+            .push(
+                " AND strpos(lower(name || ' ' || created_by || ' ' || (action->>'interpreter')), ",
+            )
+            .push_bind(word.to_owned())
+            .push(") > 0");
+    }
     if let Some(after) = page.after::<Uuid>()? {
-        query.push(" WHERE id < ").push_bind(after);
+        query.push(" AND id < ").push_bind(after);
     }
     query.push(" ORDER BY id DESC LIMIT ").push_bind(page.limit() + 1);
     let rows: Vec<TaskRow> = query.build_query_as().fetch_all(&mut **tx).await?;
