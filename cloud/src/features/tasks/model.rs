@@ -168,7 +168,7 @@ pub struct TaskCounts {
 /// How far a task is, to choose by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum TaskState {
+pub(super) enum TaskState {
     /// Some device is not done.
     Running,
     /// Every device is done.

@@ -4231,6 +4231,16 @@ export interface operations {
     list_tasks: {
         parameters: {
             query?: {
+                /** @description Words that name, maker or interpreter contain. */
+                q?: string;
+                /** @description Only in this state. */
+                status?: "running" | "done" | "cancelled";
+                /** @description Only of this partner. */
+                partner_id?: string;
+                /** @description Only of this organization. */
+                organization_id?: string;
+                /** @description Only of this site. */
+                site_id?: string;
                 /** @description Most items, 1 to 500; 100 when absent. */
                 limit?: number;
                 /** @description `next_cursor` of the page before. */

@@ -19,6 +19,7 @@ pub(super) struct Filter {
     #[serde(default)]
     q: String,
     /// Only in this state.
+    #[param(inline)]
     status: Option<TaskState>,
     /// Only of this partner.
     partner_id: Option<Uuid>,
