@@ -6,22 +6,18 @@ use super::{
     content::{BLOCK, Body},
     flight::{Phase, Streaming},
 };
-use nix::{
-    errno::Errno,
-    poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::sendfile::sendfile,
-};
+use nix::sys::sendfile::sendfile;
 use std::{
     fs::File,
     io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::AsFd,
     sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::{
     io::{AsyncWriteExt, Interest},
     net::TcpStream,
-    sync::{Semaphore, watch},
+    sync::watch,
     time::timeout,
 };
 
@@ -29,16 +25,6 @@ use tokio::{
 const CLIENT_STALL: Duration = Duration::from_secs(60);
 /// Bytes given to the kernel in one call.
 const PIECE: u64 = 1024 * 1024;
-
-/// From this length on, a thread of its own sends: waking an async worker each
-/// time that the socket has room costs as much as the sending itself.
-const LONG: i64 = 4 * 1024 * 1024;
-/// Bytes that such a thread sends before it lets others have their turn.
-const LEG: i64 = 64 * 1024 * 1024;
-/// Such threads at once; whoever finds none free is served by the workers.
-static THREADS: Semaphore = Semaphore::const_new(8);
-/// A client that takes nothing for this long is slow, and left to the workers.
-const SLOW_MS: u16 = 200;
 
 /// Holds one connection to its share of the line.
 #[derive(Debug)]
@@ -104,19 +90,7 @@ pub(super) async fn by_kernel(
     let too_long = |_| io::Error::from(io::ErrorKind::InvalidInput);
     let mut offset = i64::try_from(start).map_err(too_long)?;
     let end = i64::try_from(end).map_err(too_long)?;
-    let mut quick = pace.bytes_per_s == 0;
     while offset < end {
-        if quick
-            && end - offset >= LONG
-            && let Ok(_permit) = THREADS.try_acquire()
-        {
-            let socket = stream.as_fd().try_clone_to_owned()?;
-            let (file, leg) = (file.try_clone()?, end.min(offset + LEG));
-            let sent = tokio::task::spawn_blocking(move || send_leg(&socket, &file, offset, leg));
-            offset = sent.await.map_err(io::Error::other)??;
-            quick = offset == leg;
-            continue;
-        }
         let left = u64::try_from(end - offset).unwrap_or(0).min(pace.piece());
         let count = usize::try_from(left).map_err(too_long)?;
         let sent = stream.async_io(Interest::WRITABLE, || {
@@ -129,28 +103,6 @@ pub(super) async fn by_kernel(
         }
     }
     Ok(())
-}
-
-/// Sends from `offset` to `end` for as long as the client takes it quickly.
-/// Returns how far it came.
-fn send_leg(socket: &OwnedFd, file: &File, mut offset: i64, end: i64) -> io::Result<i64> {
-    while offset < end {
-        let count = usize::try_from(end - offset).map_err(io::Error::other)?;
-        match sendfile(socket, file, Some(&mut offset), count) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(Errno::EAGAIN) => {
-                let mut room = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
-                match poll(&mut room, PollTimeout::from(SLOW_MS)) {
-                    Ok(0) => break,
-                    Ok(_) | Err(Errno::EINTR) => {}
-                    Err(error) => return Err(error.into()),
-                }
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(offset)
 }
 
 /// Sends `start..end` of a stored body: by the kernel when it is proven, block
