@@ -155,10 +155,11 @@ pub(in super::super) async fn insert_task(
     tx: &mut TenantTx,
     task: &NewTask<'_>,
 ) -> Result<TaskBody, DbError> {
-    let created_at: OffsetDateTime = sqlx::query_scalar(
+    // As stored: the database keeps microseconds.
+    let (created_at, expires_at) = sqlx::query_as(
         "INSERT INTO tasks (id, partner_id, organization_id, site_id, name, action, created_by, \
              created_by_id, expires_at, total) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
-         RETURNING created_at",
+         RETURNING created_at, expires_at",
     )
     .bind(task.id.0)
     .bind(task.place.partner)
@@ -180,7 +181,7 @@ pub(in super::super) async fn insert_task(
         action: task.action.clone(),
         created_at,
         created_by: task.created_by.to_owned(),
-        expires_at: task.expires_at,
+        expires_at,
         counts: counted([("pending".to_owned(), total)].into()),
         total,
     })
