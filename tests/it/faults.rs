@@ -116,16 +116,23 @@ struct ScriptOutcome {
     output: String,
 }
 
-/// Waits for the end of every accepted script.
+/// Waits for the end of every accepted script and for what it printed: outcomes
+/// travel ahead of output. Of a script whose end is unclear nothing may come.
 async fn outcomes(
     api: &Api,
     accepted: &BTreeMap<u64, String>,
 ) -> Result<BTreeMap<u64, ScriptOutcome>> {
     let mut outcomes = BTreeMap::new();
     for (number, task) in accepted {
-        let done =
-            api.finished(task, secs(90)).await.with_context(|| format!("script {number}"))?;
-        let target = done.targets.into_iter().next().context("one target")?;
+        api.finished(task, secs(90)).await.with_context(|| format!("script {number}"))?;
+        let what = format!("the output of script {number}");
+        let target = wait::until(&what, secs(30), || async {
+            let task = api.task(task).await?;
+            let target = task.targets.into_iter().next().context("one target")?;
+            let told = !target.output.is_empty() || target.status == "indeterminate";
+            Ok(told.then_some(target))
+        })
+        .await?;
         outcomes.insert(*number, ScriptOutcome { status: target.status, output: target.output });
     }
     Ok(outcomes)
