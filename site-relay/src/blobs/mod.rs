@@ -111,7 +111,9 @@ impl Blobs {
     async fn try_sisters(&self, hash: Hash, path: &Path) -> Result<bool, BlobError> {
         let Some(sisters) = self.0.sisters.get() else { return Ok(false) };
         let partial = path.with_extension("sister");
-        for (peer, size) in sisters.holders(Name::Blake3(*hash.as_bytes())).await {
+        let (name, mut tried) = (Name::Blake3(*hash.as_bytes()), Vec::new());
+        while let Some((peer, size)) = sisters.holder(name, &tried).await {
+            tried.push(peer);
             drop(tokio::fs::remove_file(&partial).await);
             if size > MAX_FILE {
                 continue;

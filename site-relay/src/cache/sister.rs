@@ -85,7 +85,9 @@ impl Fetch<'_> {
         expected: Expected,
         most: u64,
     ) -> Option<(Arc<Streaming>, Arc<Entry>)> {
-        for (peer, size) in sisters.holders(Name::Sha256(expected.sha256)).await {
+        let (name, mut tried) = (Name::Sha256(expected.sha256), Vec::new());
+        while let Some((peer, size)) = sisters.holder(name, &tried).await {
+            tried.push(peer);
             // One hash has one length.
             if expected.size.is_some_and(|right| right != size) {
                 sisters.set_aside(peer, &Trouble::Lied);

@@ -1,4 +1,5 @@
-//! Asking sisters: all of them at once who has a file, then one for its bytes.
+//! Asking sisters: all of them at once who has a file, then the first that does
+//! for its bytes.
 
 use super::Sisters;
 use crate::uplink::framing::{self, Frames};
@@ -55,27 +56,28 @@ pub(crate) struct Reading {
 }
 
 impl Sisters {
-    /// The sisters that say that they have a file, in the order of their answers,
-    /// with the length that they name.
-    pub(crate) async fn holders(&self, name: Name) -> Vec<(PeerId, u64)> {
+    /// The first sister to say that she has a file, with the length that she names.
+    /// Nobody waits for the others' answers once one has it; those of `tried` are
+    /// not asked.
+    pub(crate) async fn holder(&self, name: Name, tried: &[PeerId]) -> Option<(PeerId, u64)> {
         let mut asked: FuturesUnordered<_> = self
             .ready()
             .into_iter()
+            .filter(|peer| !tried.contains(peer))
             .map(|peer| async move {
                 // Beyond the end of any file: only whether it is there.
                 let asked = timeout(ANSWER, self.ask(peer, name, u64::MAX, 1)).await;
                 (peer, asked.unwrap_or_else(|_| Err(Trouble::BrokeOff("no answer".into()))))
             })
             .collect();
-        let mut holders = Vec::new();
         while let Some((peer, answer)) = asked.next().await {
             match answer {
-                Ok((_, size, _)) => holders.push((peer, size)),
+                Ok((_, size, _)) => return Some((peer, size)),
                 Err(Trouble::Missing) => {}
                 Err(trouble) => self.set_aside(peer, &trouble),
             }
         }
-        holders
+        None
     }
 
     /// Begins to read a file from one of them.
