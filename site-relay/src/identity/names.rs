@@ -62,7 +62,8 @@ pub fn reachable_at(configured: &[String], listening: SocketAddr) -> Vec<String>
     } else {
         hosts.push(listening.ip().to_string());
     }
-    hosts.retain(|host| is_name(host));
+    let mut seen = BTreeSet::new();
+    hosts.retain(|host| is_name(host) && seen.insert(host.clone()));
     hosts.iter().map(|host| host_port(host, port)).collect()
 }
 
