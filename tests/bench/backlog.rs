@@ -98,13 +98,8 @@ async fn fill(identity: Identity, first: u64) -> Result<u64> {
 
 /// Waits until the relay has summed up every minute.
 async fn closed(stack: &Stack) -> Result<()> {
-    let url = format!("{}/metrics", stack.relay.admin_url());
-    let http = reqwest::Client::builder().no_proxy().timeout(secs(10)).build()?;
     wait::until("the relay to sum up every minute", secs(300), || async {
-        let text = http.get(&url).send().await?.text().await?;
-        let open = text.lines().find_map(|line| line.strip_prefix("unifyit_relay_minutes_open "));
-        let open: f64 = open.context("the relay counts open minutes")?.parse()?;
-        Ok((open < 1.0).then_some(()))
+        Ok((stack.relay.metric("minutes_open").await? < 1.0).then_some(()))
     })
     .await
 }

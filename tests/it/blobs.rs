@@ -4,38 +4,43 @@
 use anyhow::{Context, Result, ensure};
 use std::{fs, path::PathBuf, time::Duration};
 use unifyit_tests::{
+    api::Api,
     sim::{self, Enroller},
-    stack::Stack,
+    stack::{Stack, relay::Relay},
     wait::{self, secs},
 };
 
-fn content(length: usize) -> (Vec<u8>, String) {
+pub(crate) fn content(length: usize) -> (Vec<u8>, String) {
     let mut body = vec![0; length];
     blake3::Hasher::new().update(b"a file").finalize_xof().fill(&mut body);
     let name = blake3::hash(&body).to_hex().to_string();
     (body, name)
 }
 
-/// A device of the site, as far as it fetches files.
-struct Device {
+/// A device of a site, as far as it fetches files.
+pub(crate) struct Device {
     http: reqwest::Client,
     base: String,
 }
 
 impl Device {
     async fn enroll(stack: &Stack) -> Result<Self> {
-        let token = stack.api.install_token(&stack.site()?, "agent", 1).await?.token;
+        Self::enroll_at(&stack.api, &stack.site()?, &stack.relay).await
+    }
+
+    pub(crate) async fn enroll_at(api: &Api, site: &str, relay: &Relay) -> Result<Self> {
+        let token = api.install_token(site, "agent", 1).await?.token;
         let identity: sim::Identity = Enroller::new(&token)?.enroll("fetcher", 1).await?;
         let http = reqwest::Client::builder()
             .no_proxy()
             .tls_backend_preconfigured(identity.tls()?)
             .timeout(Duration::from_secs(120))
             .build()?;
-        let base = format!("https://127.0.0.1:{}/blobs", stack.relay.ports().https);
+        let base = format!("https://127.0.0.1:{}/blobs", relay.ports().https);
         Ok(Self { http, base })
     }
 
-    async fn get(&self, name: &str) -> Result<(u16, Vec<u8>)> {
+    pub(crate) async fn get(&self, name: &str) -> Result<(u16, Vec<u8>)> {
         let answer = self.http.get(format!("{}/{name}", self.base)).send().await?;
         let status = answer.status().as_u16();
         Ok((status, answer.bytes().await?.to_vec()))
@@ -43,13 +48,10 @@ impl Device {
 }
 
 async fn fetched(stack: &Stack) -> Result<u64> {
-    let text = reqwest::get(format!("{}/metrics", stack.relay.admin_url())).await?.text().await?;
-    let line = text.lines().find(|l| l.contains("blob_fetched_bytes") && !l.starts_with('#'));
-    let value = line.and_then(|l| l.rsplit(' ').next()).context("the metric is missing")?;
-    Ok(value.parse::<f64>()? as u64)
+    Ok(stack.relay.metric("blob_fetched_bytes_total").await? as u64)
 }
 
-fn publish(stack: &Stack, name: &str, body: &[u8]) -> Result<()> {
+pub(crate) fn publish(stack: &Stack, name: &str, body: &[u8]) -> Result<()> {
     let folder = stack.folder().join("cloud/blobs");
     fs::create_dir_all(&folder)?;
     Ok(fs::write(folder.join(name), body)?)

@@ -26,5 +26,6 @@ mod outage;
 mod renewal;
 mod revocation;
 mod scripts;
+mod sisters;
 mod terminal;
 mod uplink;

@@ -9,12 +9,9 @@ use unifyit_tests::{
 
 /// Waits until the relay says that it is connected by a transport.
 async fn connected_by(stack: &Stack, transport: &str) -> Result<()> {
-    let url = format!("{}/metrics", stack.relay.admin_url());
-    let http = reqwest::Client::builder().no_proxy().timeout(secs(10)).build()?;
-    let wanted = format!("unifyit_relay_uplink_transport{{transport=\"{transport}\"}} 1");
-    wait::until(&wanted, secs(60), || async {
-        let text = http.get(&url).send().await?.text().await?;
-        Ok(text.lines().any(|line| line == wanted).then_some(()))
+    let name = format!("uplink_transport{{transport=\"{transport}\"}}");
+    wait::until(&name, secs(60), || async {
+        Ok((stack.relay.metric(&name).await? == 1.0).then_some(()))
     })
     .await
 }

@@ -148,6 +148,21 @@ impl Relay {
         format!("http://127.0.0.1:{}", self.ports.admin)
     }
 
+    /// A figure of its metrics, by the name behind `unifyit_relay_`, with labels
+    /// if it has any.
+    ///
+    /// # Errors
+    /// When it is not reached, or has no such figure.
+    pub async fn metric(&self, name: &str) -> Result<f64> {
+        let http =
+            reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build()?;
+        let url = format!("{}/metrics", self.admin_url());
+        let text = http.get(url).send().await?.error_for_status()?.text().await?;
+        let start = format!("unifyit_relay_{name} ");
+        let value = text.lines().find_map(|line| line.strip_prefix(&start));
+        Ok(value.with_context(|| format!("the relay has no metric {name}"))?.parse()?)
+    }
+
     /// The local UI.
     #[must_use]
     pub fn ui_url(&self) -> String {
