@@ -1,15 +1,19 @@
 /** Numbers, sizes and units as the console shows them, by locale. */
+import { later } from "./later";
 
 const locale = typeof navigator === "undefined" ? "en" : navigator.language;
-const whole = new Intl.NumberFormat(locale, { maximumFractionDigits: 0 });
-const one = new Intl.NumberFormat(locale, { maximumFractionDigits: 1, minimumFractionDigits: 0 });
-const two = new Intl.NumberFormat(locale, { maximumFractionDigits: 2 });
+const whole = later(() => new Intl.NumberFormat(locale, { maximumFractionDigits: 0 }));
+const one = later(() => new Intl.NumberFormat(locale, { maximumFractionDigits: 1, minimumFractionDigits: 0 }));
+const two = later(() => new Intl.NumberFormat(locale, { maximumFractionDigits: 2 }));
+
+/** Those that nearly every screen needs. */
+export const frequentFormats: readonly (() => unknown)[] = [whole, one];
 
 const BINARY = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"] as const;
 
 /** A count: "12,345". */
 export function count(value: number): string {
-  return whole.format(value);
+  return whole().format(value);
 }
 
 /** "1 device", "12 devices". */
@@ -25,13 +29,13 @@ export function bytes(value: number): string {
     size /= 1024;
     unit += 1;
   }
-  const text = size >= 100 || unit === 0 ? whole.format(size) : one.format(size);
+  const text = size >= 100 || unit === 0 ? whole().format(size) : one().format(size);
   return `${value < 0 ? "-" : ""}${text} ${BINARY[unit] ?? "B"}`;
 }
 
 /** A percentage that is already one: 12.3 → "12.3 %" below ten, "57 %" above. */
 export function percent(value: number): string {
-  return `${value < 10 ? one.format(value) : whole.format(value)} %`;
+  return `${value < 10 ? one().format(value) : whole().format(value)} %`;
 }
 
 /** A metric's value with its unit, as the agent names units. */
@@ -44,17 +48,17 @@ export function metric(value: number, unit: string): string {
     case "bytes_per_s":
       return `${bytes(value)}/s`;
     case "ops_per_s":
-      return `${one.format(value)}/s`;
+      return `${one().format(value)}/s`;
     case "celsius":
-      return `${one.format(value)} °C`;
+      return `${one().format(value)} °C`;
     case "seconds":
-      return `${whole.format(value)} s`;
+      return `${whole().format(value)} s`;
     case "load":
-      return two.format(value);
+      return two().format(value);
     case "count":
-      return whole.format(value);
+      return whole().format(value);
     default:
-      return unit === "" ? two.format(value) : `${two.format(value)} ${unit}`;
+      return unit === "" ? two().format(value) : `${two().format(value)} ${unit}`;
   }
 }
 

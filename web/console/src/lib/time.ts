@@ -3,6 +3,7 @@
  * locale, and what counts as stale. All functions are pure; the ticking clock
  * is in `clock.ts`.
  */
+import { later } from "./later";
 
 const SECOND = 1000;
 const MINUTE = 60 * SECOND;
@@ -13,13 +14,16 @@ const DAY = 24 * HOUR;
 export const DEFAULT_STALE_MS = 3 * MINUTE;
 
 const locale = typeof navigator === "undefined" ? "en" : navigator.language;
-const relative = new Intl.RelativeTimeFormat("en", { numeric: "always", style: "short" });
-const absolute = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "medium" });
-const clock = new Intl.DateTimeFormat(locale, { hour: "2-digit", minute: "2-digit" });
-const clockSeconds = new Intl.DateTimeFormat(locale, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
-const dayAndClock = new Intl.DateTimeFormat(locale, { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" });
-const monthDay = new Intl.DateTimeFormat(locale, { month: "short", day: "numeric" });
-const day = new Intl.DateTimeFormat(locale, { dateStyle: "medium" });
+const relative = later(() => new Intl.RelativeTimeFormat("en", { numeric: "always", style: "short" }));
+const absolute = later(() => new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "medium" }));
+const clock = later(() => new Intl.DateTimeFormat(locale, { hour: "2-digit", minute: "2-digit" }));
+const clockSeconds = later(() => new Intl.DateTimeFormat(locale, { hour: "2-digit", minute: "2-digit", second: "2-digit" }));
+const dayAndClock = later(() => new Intl.DateTimeFormat(locale, { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" }));
+const monthDay = later(() => new Intl.DateTimeFormat(locale, { month: "short", day: "numeric" }));
+const day = later(() => new Intl.DateTimeFormat(locale, { dateStyle: "medium" }));
+
+/** Those that nearly every screen needs. */
+export const frequentTimes: readonly (() => unknown)[] = [relative, absolute];
 
 /** A moment from the API (RFC 3339) or milliseconds, as milliseconds; null when it is none. */
 export function toMs(at: string | number | null | undefined): number | null {
@@ -34,7 +38,7 @@ export function ago(at: number, now: number): string {
   const size = Math.abs(difference);
   if (size < 5 * SECOND) return "just now";
   const [value, unit] = scale(size);
-  return relative.format(difference < 0 ? -value : value, unit);
+  return relative().format(difference < 0 ? -value : value, unit);
 }
 
 function scale(size: number): [number, Intl.RelativeTimeFormatUnit] {
@@ -63,33 +67,33 @@ function two(size: number, big: number, bigName: string, small: number, smallNam
 
 /** The whole moment, for tooltips and accessible names. */
 export function fullTime(at: number): string {
-  return absolute.format(at);
+  return absolute().format(at);
 }
 
 /** The time of day today, with the date on other days: "10:14", "20 Nov, 10:14". */
 export function shortTime(at: number, now: number): string {
   const sameDay = new Date(at).toDateString() === new Date(now).toDateString();
-  return sameDay ? clock.format(at) : dayAndClock.format(at);
+  return sameDay ? clock().format(at) : dayAndClock().format(at);
 }
 
 /** The time of day with seconds. */
 export function timeOfDay(at: number): string {
-  return clockSeconds.format(at);
+  return clockSeconds().format(at);
 }
 
 /** The time of day without seconds. */
 export function clockOnly(at: number): string {
-  return clock.format(at);
+  return clock().format(at);
 }
 
 /** The day of the month: "20 Nov". */
 export function dayOnly(at: number): string {
-  return monthDay.format(at);
+  return monthDay().format(at);
 }
 
 /** The date. */
 export function date(at: number): string {
-  return day.format(at);
+  return day().format(at);
 }
 
 /** Whether a value taken at `at` must be shown as old. */

@@ -2,7 +2,7 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { Outlet, useLocation, useNavigate, useRouter, useRouterState } from "@tanstack/react-router";
 import clsx from "clsx";
-import { lazy, Suspense, useCallback, useEffect, useRef, useState } from "react";
+import { lazy, Suspense, useCallback, useDeferredValue, useEffect, useRef, useState } from "react";
 import { startLive } from "@/api/events/live";
 import { sessionQuery } from "@/api/session";
 import { Failure, Guard } from "@/components/failure";
@@ -35,6 +35,8 @@ export function Shell() {
   const [help, setHelp] = useState(false);
   const main = useRef<HTMLElement>(null);
   const signedIn = session != null;
+  // The session's answer puts the whole frame and its screen on the page: drawn in slices, between which the browser answers to a person.
+  const entered = useDeferredValue(signedIn, false);
 
   useEffect(() => (signedIn ? startLive(client) : undefined), [client, signedIn]);
   useEffect(() => {
@@ -53,7 +55,7 @@ export function Shell() {
   useEffect(() => setDrawer(false), [pathname]);
 
   if (error && !signedIn) return <Failure page error={error} onRetry={() => void refetch()} />;
-  if (!signedIn) return null;
+  if (!signedIn || !entered) return null;
   return (
     <div className="grid h-full grid-cols-[auto_minmax(0,1fr)] grid-rows-[3rem_minmax(0,1fr)]">
       <a href="#main" className="sr-only z-70 rounded-md bg-accent px-3 py-2 text-on-accent focus:not-sr-only focus:fixed focus:top-2 focus:left-2">{t.nav.skip}</a>

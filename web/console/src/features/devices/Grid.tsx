@@ -3,11 +3,11 @@
  * whatever the number of devices, and gives a row that leaves the view to the one that comes in: nothing is made anew
  * while scrolling.
  */
-import { useVirtualizer } from "@tanstack/react-virtual";
+import { elementScroll, useVirtualizer, type Rect, type Virtualizer } from "@tanstack/react-virtual";
 import { Checkbox, DeviceText, Skeleton } from "@unifyit/ui";
 import clsx from "clsx";
 import { ArrowDown, ArrowUp } from "lucide-react";
-import { memo, useEffect, useMemo, useRef, useState, type KeyboardEvent, type MouseEvent } from "react";
+import { memo, useDeferredValue, useEffect, useMemo, useRef, useState, type KeyboardEvent, type MouseEvent } from "react";
 import type { Device } from "@/api/types";
 import { Age, useAsOf } from "@/components/age";
 import { DeviceStateBadge } from "@/components/states";
@@ -23,6 +23,23 @@ const TALL_ROW = 56;
 const OVERSCAN = 5;
 /** The next page is fetched when this many rows are left below. */
 const AHEAD = 60;
+
+/** Tells the list's size when the browser has laid it out by itself; asked for it, it would lay out the page there and then. */
+function watchSize(instance: Virtualizer<HTMLDivElement, Element>, tell: (size: Rect) => void): (() => void) | undefined {
+  const element = instance.scrollElement;
+  if (!element) return undefined;
+  const observer = new ResizeObserver(([entry]) => {
+    const box = entry?.borderBoxSize[0];
+    if (box) tell({ width: Math.round(box.inlineSize), height: Math.round(box.blockSize) });
+  });
+  observer.observe(element, { box: "border-box" });
+  return () => observer.disconnect();
+}
+
+/** Scrolls, but not to where the list is already: that too would lay out the page there and then. */
+const scrollTo: typeof elementScroll<HTMLDivElement> = (offset, options, instance) => {
+  if (offset + (options.adjustments ?? 0) !== (instance.scrollOffset ?? 0)) elementScroll(offset, options, instance);
+};
 
 export interface GridProps {
   list: DeviceList;
@@ -108,7 +125,17 @@ export function Grid({ list, activeId, onActivate, onOpen, onToggle }: GridProps
   const { rows, visible, query, selection, filters } = list;
   const shown = useMemo(() => visible.map(columnOf).filter((column) => column !== undefined), [visible]);
   const height = narrow ? TALL_ROW : ROW;
-  const virtual = useVirtualizer({ count: rows.length, getScrollElement: () => scroller.current, estimateSize: () => height, overscan: OVERSCAN });
+  // The first rows are drawn in slices, between which the browser answers to a person; later ones at once.
+  const pending = useDeferredValue(query.isPending, true);
+  const virtual = useVirtualizer({
+    count: pending ? 0 : rows.length,
+    getScrollElement: () => scroller.current,
+    estimateSize: () => height,
+    overscan: OVERSCAN,
+    observeElementRect: watchSize,
+    scrollToFn: scrollTo,
+    initialRect: { width: window.innerWidth, height: window.innerHeight },
+  });
   useEffect(() => virtual.measure(), [height, virtual]);
   // Another order or filter is another list: it is read from its beginning. Asked of the virtualizer, since the element would lay out the page to answer.
   useEffect(() => {
@@ -182,7 +209,7 @@ export function Grid({ list, activeId, onActivate, onOpen, onToggle }: GridProps
             return device && <GridRow key={item.index % Math.max(slots, items.length)} device={device} index={item.index} top={item.start} template={template} shown={shown} active={device.id === activeId} selected={isSelected(selection, device.id)} narrow={narrow} />;
           })}
         </div>
-        {query.isPending && <GridSkeleton height={height} />}
+        {pending && <GridSkeleton height={height} />}
       </div>
     </div>
   );

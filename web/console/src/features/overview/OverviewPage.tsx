@@ -3,7 +3,7 @@ import { Bdi, Button, buttonClass, EmptyState, PageHeader, Panel, SegmentedBar, 
 import { Link } from "@tanstack/react-router";
 import clsx from "clsx";
 import { CircleAlert, CircleCheckBig, Info, Play, Plus, Rocket, SearchX, TriangleAlert, type LucideIcon } from "lucide-react";
-import type { ReactElement } from "react";
+import { useDeferredValue, type ReactElement } from "react";
 import { useOverview } from "@/api/admin";
 import { ApiError } from "@/api/http";
 import type { AttentionItem, Overview } from "@/api/types";
@@ -21,7 +21,9 @@ const words = t.overview;
 export function OverviewPage(): ReactElement {
   useTitle(words.title);
   const scope = useScope();
-  const { data, error, refetch } = useOverview(scope);
+  const { data: latest, error, refetch } = useOverview(scope);
+  // Drawn in slices, between which the browser answers to a person.
+  const data = useDeferredValue(latest, undefined);
   // A remembered scope may have been deleted, or taken from the person, since.
   const gone = error instanceof ApiError && error.status === 404 && Object.keys(scope).length > 0;
   const fresh = data !== undefined && data.sites.total === 0;
