@@ -1,19 +1,17 @@
 //! A real agent as a process.
 
-use crate::process::{Outcome, Process, Spec, binary, private_file, private_folder};
+use super::program::Program;
+use crate::process::{Outcome, private_file, private_folder};
 use anyhow::Result;
-use nix::sys::signal::Signal;
 use std::{
-    path::{Path, PathBuf},
-    time::Duration,
+    ops::{Deref, DerefMut},
+    path::Path,
 };
 
 /// An agent on this machine.
 #[derive(Debug)]
 pub struct Agent {
-    folder: PathBuf,
-    log: PathBuf,
-    process: Option<Process>,
+    program: Program,
 }
 
 impl Agent {
@@ -29,23 +27,8 @@ impl Agent {
         let settings = format!("root = {:?}\n", root.display().to_string());
         private_file(&folder.join("agent.toml"), &settings)?;
         let name = folder.file_name().and_then(|n| n.to_str()).unwrap_or("agent");
-        let log = logs.join(format!("{name}.log"));
-        Ok(Self { folder: folder.to_owned(), log, process: None })
-    }
-
-    /// A command of the binary, with this agent's configuration and state.
-    ///
-    /// # Errors
-    /// When it is not built.
-    pub fn command(&self, args: &[&str]) -> Result<Spec> {
-        let mut all = vec![
-            "--config".into(),
-            self.folder.join("agent.toml").into_os_string(),
-            "--state".into(),
-            self.folder.clone().into_os_string(),
-        ];
-        all.extend(args.iter().map(Into::into));
-        Ok(Spec::new("unifyit-agent", binary("unifyit-agent")?, all, &self.log))
+        let program = Program::new("unifyit-agent", "agent.toml", folder, logs, name);
+        Ok(Self { program })
     }
 
     /// Tries to enrol.
@@ -69,28 +52,19 @@ impl Agent {
     /// # Errors
     /// When it is not built.
     pub fn start(&mut self) -> Result<()> {
-        let mut spec = self.command(&["run"])?;
-        spec.on_parent_death = "TERM";
-        self.process = Some(spec.start()?);
-        Ok(())
+        self.program.spawn("run")
     }
+}
 
-    /// Stops it in an orderly way.
-    pub fn stop(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            process.stop(Signal::SIGTERM, Duration::from_secs(15));
-        }
+impl Deref for Agent {
+    type Target = Program;
+    fn deref(&self) -> &Program {
+        &self.program
     }
+}
 
-    /// `kill -9`.
-    pub fn kill9(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            process.kill9();
-        }
-    }
-
-    /// The process.
-    pub fn process(&mut self) -> Option<&mut Process> {
-        self.process.as_mut()
+impl DerefMut for Agent {
+    fn deref_mut(&mut self) -> &mut Program {
+        &mut self.program
     }
 }

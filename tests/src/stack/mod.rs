@@ -9,6 +9,7 @@ pub mod agent;
 pub mod cloud;
 pub mod ports;
 pub mod postgres;
+pub mod program;
 pub mod relay;
 pub mod wan;
 
@@ -259,7 +260,7 @@ impl Stack {
     /// With the end of its log.
     pub fn check_alive(&mut self) -> Result<()> {
         let mut processes = vec![self.cloud.process(), self.relay.process()];
-        processes.extend(self.agents.iter_mut().map(Agent::process));
+        processes.extend(self.agents.iter_mut().map(|agent| agent.process()));
         for process in processes.into_iter().flatten() {
             process.check_alive()?;
         }

@@ -1,23 +1,19 @@
 //! A relay as a process.
 
-use super::{cloud::wait_http, ports::Ports};
-use crate::process::{Outcome, Process, Spec, binary, private_file, private_folder};
+use super::{ports::Ports, program::Program};
+use crate::process::{Outcome, private_file, private_folder};
 use anyhow::{Context, Result};
-use nix::sys::signal::Signal;
-use serde_json::Value;
 use std::{
-    fs,
-    path::{Path, PathBuf},
+    ops::{Deref, DerefMut},
+    path::Path,
     time::Duration,
 };
 
 /// A relay on this machine.
 #[derive(Debug)]
 pub struct Relay {
-    folder: PathBuf,
-    log: PathBuf,
+    program: Program,
     ports: Ports,
-    process: Option<Process>,
 }
 
 impl Relay {
@@ -51,23 +47,8 @@ impl Relay {
         config.insert("listen".to_owned(), listen.into());
         private_file(&folder.join("relay.toml"), &toml::to_string(&config)?)?;
         let name = folder.file_name().and_then(|n| n.to_str()).unwrap_or("relay");
-        let log = logs.join(format!("{name}.log"));
-        Ok(Self { folder: folder.to_owned(), log, ports, process: None })
-    }
-
-    /// A command of the binary, with this relay's configuration and state.
-    ///
-    /// # Errors
-    /// When it is not built.
-    pub fn command(&self, args: &[&str]) -> Result<Spec> {
-        let mut all = vec![
-            "--config".into(),
-            self.folder.join("relay.toml").into_os_string(),
-            "--state".into(),
-            self.folder.clone().into_os_string(),
-        ];
-        all.extend(args.iter().map(Into::into));
-        Ok(Spec::new("unifyit-relay", binary("unifyit-relay")?, all, &self.log))
+        let program = Program::new("unifyit-relay", "relay.toml", folder, logs, name);
+        Ok(Self { program, ports })
     }
 
     /// Tries to enrol.
@@ -91,10 +72,7 @@ impl Relay {
     /// # Errors
     /// When it is not built.
     pub fn spawn(&mut self) -> Result<()> {
-        let mut spec = self.command(&["run"])?;
-        spec.on_parent_death = "TERM";
-        self.process = Some(spec.start()?);
-        Ok(())
+        self.program.spawn("run")
     }
 
     /// Starts it and waits until it is healthy.
@@ -112,34 +90,13 @@ impl Relay {
     /// When it ends or is not healthy in time.
     pub async fn ready(&mut self) -> Result<()> {
         let url = format!("{}/healthz", self.admin_url());
-        let process = self.process.as_mut().context("the relay was not started")?;
-        wait_http(process, &url).await
-    }
-
-    /// Stops it in an orderly way.
-    pub fn stop(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            process.stop(Signal::SIGTERM, Duration::from_secs(25));
-        }
-    }
-
-    /// `kill -9`.
-    pub fn kill9(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            process.kill9();
-        }
+        self.program.wait_http(&url).await
     }
 
     /// Its ports.
     #[must_use]
     pub fn ports(&self) -> Ports {
         self.ports
-    }
-
-    /// Its state folder.
-    #[must_use]
-    pub fn folder(&self) -> &Path {
-        &self.folder
     }
 
     /// Metrics and health.
@@ -168,17 +125,17 @@ impl Relay {
     pub fn ui_url(&self) -> String {
         format!("https://127.0.0.1:{}", self.ports.ui)
     }
+}
 
-    /// What it wrote about where it listens.
-    ///
-    /// # Errors
-    /// When the file is not there.
-    pub fn runtime(&self) -> Result<Value> {
-        Ok(serde_json::from_slice(&fs::read(self.folder.join("runtime.json"))?)?)
+impl Deref for Relay {
+    type Target = Program;
+    fn deref(&self) -> &Program {
+        &self.program
     }
+}
 
-    /// The process.
-    pub fn process(&mut self) -> Option<&mut Process> {
-        self.process.as_mut()
+impl DerefMut for Relay {
+    fn deref_mut(&mut self) -> &mut Program {
+        &mut self.program
     }
 }

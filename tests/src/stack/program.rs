@@ -1,0 +1,124 @@
+//! What cloud, relay and agent have in common: a folder with configuration and
+//! state, a log, and a process while one runs.
+
+use crate::{
+    process::{Process, Spec, binary},
+    wait,
+};
+use anyhow::{Context, Result};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// How long a program may take to end in an orderly way.
+const PATIENCE: Duration = Duration::from_secs(25);
+
+/// One of our programs, running or not.
+#[derive(Debug)]
+pub struct Program {
+    name: &'static str,
+    /// The configuration's name within the folder.
+    config: &'static str,
+    folder: PathBuf,
+    log: PathBuf,
+    process: Option<Process>,
+}
+
+impl Program {
+    /// `name` is the binary's; its log is called as `log`.
+    pub(super) fn new(
+        name: &'static str,
+        config: &'static str,
+        folder: &Path,
+        logs: &Path,
+        log: &str,
+    ) -> Self {
+        let log = logs.join(format!("{log}.log"));
+        Self { name, config, folder: folder.to_owned(), log, process: None }
+    }
+
+    /// A command of the binary, with this configuration and state.
+    ///
+    /// # Errors
+    /// When it is not built.
+    pub fn command(&self, args: &[&str]) -> Result<Spec> {
+        let mut all = vec![
+            "--config".into(),
+            self.folder.join(self.config).into_os_string(),
+            "--state".into(),
+            self.folder.clone().into_os_string(),
+        ];
+        all.extend(args.iter().map(Into::into));
+        Ok(Spec::new(self.name, binary(self.name)?, all, &self.log))
+    }
+
+    /// Starts the command that runs until stopped, without waiting.
+    pub(super) fn spawn(&mut self, verb: &str) -> Result<()> {
+        let mut spec = self.command(&[verb])?;
+        spec.on_parent_death = "TERM";
+        self.process = Some(spec.start()?);
+        Ok(())
+    }
+
+    /// Waits until `url` answers with success, as long as the process lives.
+    pub(super) async fn wait_http(&mut self, url: &str) -> Result<()> {
+        crate::install_crypto();
+        let process = self.process.as_mut();
+        let process = process.with_context(|| format!("{} was not started", self.name))?;
+        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build()?;
+        let what = format!("{} to be ready at {url}", process.name());
+        let outcome = wait::until(&what, wait::secs(60), || {
+            let gone = process.ended().is_some();
+            let request = http.get(url).send();
+            async move {
+                if gone {
+                    return Ok(Some(false));
+                }
+                let answer = request.await?;
+                anyhow::ensure!(answer.status().is_success(), "it answers {}", answer.status());
+                Ok(Some(true))
+            }
+        })
+        .await;
+        process.check_alive()?;
+        let log = || format!("its log ends with:\n{}", process.log_tail(2000));
+        outcome.map(|_| ()).with_context(log)
+    }
+
+    /// Stops it in an orderly way.
+    pub fn stop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.stop(Signal::SIGTERM, PATIENCE);
+        }
+    }
+
+    /// `kill -9`.
+    pub fn kill9(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill9();
+        }
+    }
+
+    /// The folder of its configuration and state.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// What it wrote about where it listens and who it is.
+    ///
+    /// # Errors
+    /// When the file is not there.
+    pub fn runtime(&self) -> Result<Value> {
+        Ok(serde_json::from_slice(&fs::read(self.folder.join("runtime.json"))?)?)
+    }
+
+    /// The process.
+    pub fn process(&mut self) -> Option<&mut Process> {
+        self.process.as_mut()
+    }
+}
