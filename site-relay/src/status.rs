@@ -21,8 +21,6 @@ use unifyit_protocol::{
 };
 
 const EVERY: Duration = Duration::from_secs(60);
-/// What the package cache saved is told once in so many of these.
-const SAVINGS_EVERY: u32 = 5;
 
 /// Reports how the relay fares.
 pub(crate) struct Reporter {
@@ -62,12 +60,12 @@ impl Reporter {
     ) {
         let mut tick = tokio::time::interval(EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let (mut told, mut reports) = (Told::default(), 0);
+        let mut told = Told::default();
         loop {
             let mut fares = false;
             tokio::select! {
                 () = cancel.cancelled() => return,
-                changed = state.changed() => if changed.is_err() { return } else { reports = 0 },
+                changed = state.changed() => if changed.is_err() { return },
                 () = news(self.cache.as_deref()) => fares = true,
                 _ = tick.tick() => {}
             }
@@ -75,14 +73,12 @@ impl Reporter {
             if !state.borrow_and_update().up {
                 continue;
             }
-            let savings = !fares && reports % SAVINGS_EVERY == 0;
-            if let Err(error) = self.report_cache(&mut told, savings).await {
+            if let Err(error) = self.report_cache(&mut told, !fares).await {
                 tracing::warn!(%error, "how the package cache fares could not be stored");
             }
             if fares {
                 continue;
             }
-            reports += 1;
             tick.reset();
             if let Err(error) = self.report(status).await {
                 tracing::warn!(%error, "the relay's own status could not be stored");

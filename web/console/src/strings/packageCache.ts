@@ -12,7 +12,7 @@ export const packageCache = {
     fromHere: "Served from the relay",
     day: (day: string, served: string, fetched: string) => `${day}: ${served} served, ${fetched} fetched`,
     legendServed: "Served without the line", legendFetched: "Fetched from the internet",
-    days: "Days begin at midnight UTC. The relay tells new figures every five minutes.",
+    days: "Days begin at midnight UTC. The relay tells new figures every minute.",
     emptyTitle: "Nothing was saved yet",
     empty: "Computers with the agent use the cache by themselves: install or update a package on one of them, and again on another, and what the second one did not have to fetch appears here.",
     emptyNoRelay: "The package cache runs on the site's relay. Set up the relay first.",
