@@ -91,7 +91,10 @@ pub(crate) async fn relay_changed(
         }
         let actor =
             AuditActor { name: "relay".into(), id: Some(relay.id.0), ..AuditActor::system() };
-        let target = AuditTarget::at(relay.place(), format!("relay {}", relay.id));
+        let site = sites::store::get(tx, relay.site).await?;
+        let shown =
+            site.map_or_else(|| relay.id.to_string(), |(site, _)| format!("of {}", site.name));
+        let target = AuditTarget::at(relay.place(), format!("relay {shown}"));
         audit::record(tx, &actor, "relay.enroll", &target, "").await?;
     }
     tell_site(tx, relay, true).await?;

@@ -120,7 +120,8 @@ pub(super) async fn create_install_token(
     let by = ctx.audit_actor().name;
     tokens::create(&mut tx, token_id, &place, word, uses, expires_at, &by).await?;
     let target = AuditTarget::at(place, format!("site {}", site.name));
-    let detail = format!("{word} token {token_id}, {uses} uses, for {seconds} s");
+    let times = if uses == 1 { "use" } else { "uses" };
+    let detail = format!("{word} token {token_id}, {uses} {times}, for {seconds} s");
     ctx.audit(&mut tx, "install_token.create", &target, &detail).await?;
     let body = NewInstallToken {
         id: token_id.0,
