@@ -11,6 +11,7 @@ import { memo, useDeferredValue, useEffect, useMemo, useRef, useState, type Keyb
 import type { Device } from "@/api/types";
 import { Age, useAsOf } from "@/components/age";
 import { DeviceStateBadge } from "@/components/states";
+import { useLate } from "@/lib/late";
 import { useNarrow } from "@/lib/media";
 import { everything, isSelected, nothing, selectedCount } from "@/lib/selection";
 import { t } from "@/strings";
@@ -20,7 +21,9 @@ import type { DeviceList } from "./useDeviceList";
 const ROW = 36;
 const TALL_ROW = 56;
 /** Rows drawn above and below what is in view. */
-const OVERSCAN = 5;
+const OVERSCAN = 3;
+/** Rows that are waited for so long are dimmed: they answer what was asked before. */
+const DIM_MS = 300;
 /** The next page is fetched when this many rows are left below. */
 const AHEAD = 60;
 
@@ -88,7 +91,7 @@ const GridRow = memo(function GridRow({ device, index, top, template, shown, act
       aria-selected={selected}
       data-active={active || undefined}
       className={clsx(
-        "absolute inset-x-0 grid cursor-default items-center border-b border-line/60 text-13 [contain:layout_style]",
+        "absolute inset-x-0 grid cursor-default items-center border-b border-line/60 text-13 [contain:strict]",
         selected ? "bg-accent-soft" : "hover:bg-hover",
         active && "shadow-[inset_2px_0_0_var(--accent)]",
         active && !selected && "bg-hover",
@@ -121,6 +124,7 @@ function rowOf(event: MouseEvent): { id: string; check: boolean } | null {
 
 export function Grid({ list, activeId, onActivate, onOpen, onToggle }: GridProps) {
   const narrow = useNarrow();
+  const dim = useLate(list.query.isPlaceholderData, DIM_MS);
   const scroller = useRef<HTMLDivElement>(null);
   const { rows, visible, query, selection, filters } = list;
   const shown = useMemo(() => visible.map(columnOf).filter((column) => column !== undefined), [visible]);
@@ -144,6 +148,9 @@ export function Grid({ list, activeId, onActivate, onOpen, onToggle }: GridProps
   const items = virtual.getVirtualItems();
   const [slots, setSlots] = useState(0);
   if (items.length > slots) setSlots(items.length);
+  const slot = (index: number) => index % Math.max(slots, items.length);
+  // A row's element stays where it is in the page while it shows one device after the other: a move would style and lay it out anew.
+  const inPlace = items.toSorted((a, b) => slot(a.index) - slot(b.index));
   const lastShown = items.at(-1)?.index ?? 0;
   const { hasNextPage, isFetchingNextPage, fetchNextPage } = query;
   useEffect(() => {
@@ -189,7 +196,7 @@ export function Grid({ list, activeId, onActivate, onOpen, onToggle }: GridProps
       aria-busy={query.isPlaceholderData || undefined}
       data-sort={sort}
       {...(activeId !== null && activeIndex >= 0 && { "aria-activedescendant": `device-${activeId}` })}
-      className="min-h-0 flex-1 overflow-auto bg-surface outline-offset-[-2px] aria-busy:opacity-70 aria-busy:transition-opacity aria-busy:delay-300"
+      className={clsx("min-h-0 flex-1 overflow-auto bg-surface outline-offset-[-2px]", dim && "opacity-70")}
       onKeyDown={onKeyDown}
     >
       <div className={clsx(!narrow && "min-w-fit")}>
@@ -204,9 +211,9 @@ export function Grid({ list, activeId, onActivate, onOpen, onToggle }: GridProps
           {narrow ? <HeaderCell id="name" sort={sort} onSort={onSort} /> : visible.map((id) => <HeaderCell key={id} id={id} sort={sort} onSort={onSort} />)}
         </div>
         <div role="rowgroup" className="relative" style={{ height: virtual.getTotalSize() }} onClick={onClick}>
-          {items.map((item) => {
+          {inPlace.map((item) => {
             const device = rows[item.index];
-            return device && <GridRow key={item.index % Math.max(slots, items.length)} device={device} index={item.index} top={item.start} template={template} shown={shown} active={device.id === activeId} selected={isSelected(selection, device.id)} narrow={narrow} />;
+            return device && <GridRow key={slot(item.index)} device={device} index={item.index} top={item.start} template={template} shown={shown} active={device.id === activeId} selected={isSelected(selection, device.id)} narrow={narrow} />;
           })}
         </div>
         {pending && <GridSkeleton height={height} />}
