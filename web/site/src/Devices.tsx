@@ -39,24 +39,24 @@ function Row({ device, now }: { device: Device; now: number }) {
         <time className="shrink-0 text-xs text-faint" dateTime={new Date(device.since_ms).toISOString()} title={fullTime(device.since_ms)}>{since}</time>
         <StateBadge className="w-14" tone={device.online ? "ok" : "off"} icon={device.online ? CircleCheck : CircleDashed} label={device.online ? t.devices.online : t.devices.offline} />
       </div>
-      <div className={clsx("mt-1 flex flex-wrap items-center gap-x-4 gap-y-1 text-xs text-muted", (device.stale || !device.online) && "opacity-60")}>
-        <Bdi className="clip max-w-48">{[device.address, device.os].filter(Boolean).join(" · ").slice(0, 120)}</Bdi>
+      <div className={clsx("mt-1 grid grid-cols-[5fr_6fr_5fr] items-center gap-x-4 gap-y-1 text-xs text-muted sm:grid-cols-[minmax(0,1fr)_7rem_8.5rem_7rem]", (device.stale || !device.online) && "opacity-60")}>
+        <Bdi className="clip col-span-3 sm:col-span-1">{[device.address, device.os].filter(Boolean).join(" · ").slice(0, 120)}</Bdi>
         <Value label={t.devices.cpu} value={device.cpu_pct} />
         <Value label={t.devices.memory} value={device.memory_pct} />
         <Value label={t.devices.disk} value={device.disk_pct} />
-        {device.online && device.stale && device.sampled_ms !== null && <span>{t.devices.old}</span>}
+        {device.online && device.stale && device.sampled_ms !== null && <span className="col-span-full">{t.devices.old}</span>}
       </div>
     </li>
   );
 }
 
 function Value({ label, value }: { label: string; value: number | null }) {
-  if (value === null) return null;
+  if (value === null) return <span />;
   return (
-    <span className="inline-flex items-center gap-1.5">
+    <span className="flex min-w-0 items-center gap-1.5">
       {label}
-      <Meter value={value} label={label} className="w-10" />
-      <span className="tnum">{count(value)} %</span>
+      <Meter value={value} label={label} className="min-w-3 flex-1" />
+      <span className="min-w-8 text-right tnum">{count(value)} %</span>
     </span>
   );
 }

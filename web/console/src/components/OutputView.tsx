@@ -9,6 +9,8 @@ import { recall, remember } from "@/lib/storage";
 import { t } from "@/strings";
 
 const LINE = 20;
+/** An output of fewer lines is seen whole: nothing to search in it, nothing to follow. */
+const LONG = 6;
 const palette = ["#5c6370", "#e06c75", "#98c379", "#e5c07b", "#61afef", "#c678dd", "#56b6c2", "#d7dae0", "#7f848e", "#ff8f97", "#b5e08f", "#ffd98f", "#8cc8ff", "#e0a3f0", "#7fd8e3", "#ffffff"];
 
 function colour(value: number | string | undefined): string | undefined {
@@ -69,6 +71,7 @@ export interface OutputViewProps {
 
 export function OutputView({ text, label, empty, live = false, onDownload, note, className }: OutputViewProps) {
   const lines = useMemo(() => parseAnsi(text), [text]);
+  const long = live || lines.length >= LONG;
   const [query, setQuery] = useState("");
   const needle = useDeferredValue(query.trim().toLowerCase());
   const [wrap, setWrap] = useState(() => recall("output.wrap", true));
@@ -93,15 +96,17 @@ export function OutputView({ text, label, empty, live = false, onDownload, note,
   return (
     <div className={clsx("flex min-h-0 min-w-0 flex-col overflow-hidden rounded-md border border-line", className)}>
       <div className="flex flex-wrap items-center gap-1 border-b border-line bg-surface px-2 py-1">
-        <Input
-          type="search"
-          aria-label={t.tasks.output.search}
-          placeholder={t.tasks.output.search}
-          className="!h-7 !w-44"
-          value={query}
-          onChange={(event) => setQuery(event.target.value)}
-          onKeyDown={(event) => event.key === "Enter" && go(event.shiftKey ? -1 : 1)}
-        />
+        {long && (
+          <Input
+            type="search"
+            aria-label={t.tasks.output.search}
+            placeholder={t.tasks.output.search}
+            className="!h-7 !w-44"
+            value={query}
+            onChange={(event) => setQuery(event.target.value)}
+            onKeyDown={(event) => event.key === "Enter" && go(event.shiftKey ? -1 : 1)}
+          />
+        )}
         {needle !== "" && (
           <>
             <span className="px-1 text-xs text-faint tnum" aria-live="polite">{hits.length === 0 ? t.tasks.output.noMatches : t.tasks.output.matches(Math.min(at, hits.length - 1) + 1, hits.length)}</span>
@@ -122,7 +127,7 @@ export function OutputView({ text, label, empty, live = false, onDownload, note,
         >
           <WrapText className="size-4" aria-hidden />
         </IconButton>
-        <IconButton size="sm" label={t.tasks.output.follow} pressed={follow} onClick={() => setFollow(!follow)}><ArrowDownToLine className="size-4" aria-hidden /></IconButton>
+        {long && <IconButton size="sm" label={t.tasks.output.follow} pressed={follow} onClick={() => setFollow(!follow)}><ArrowDownToLine className="size-4" aria-hidden /></IconButton>}
         {onDownload && <IconButton size="sm" label={t.tasks.output.download} onClick={onDownload}><Download className="size-4" aria-hidden /></IconButton>}
       </div>
       <div

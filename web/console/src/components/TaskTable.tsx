@@ -17,7 +17,7 @@ export function taskName(task: Pick<Task, "name" | "action">): string {
 export function TaskTable({ tasks }: { tasks: readonly Task[] | undefined }) {
   const c = t.tasks.columns;
   return (
-    <Table label={t.tasks.title} head={<><Th className="min-w-44">{c.name}</Th><Th>{c.status}</Th><Th className="min-w-36">{c.progress}</Th><Th className="text-right">{c.targets}</Th><Th>{c.by}</Th><Th>{c.at}</Th></>}>
+    <Table label={t.tasks.title} head={<><Th className="sm:min-w-44">{c.name}</Th><Th>{c.status}</Th><Th className="min-w-36 max-sm:hidden">{c.progress}</Th><Th className="text-right max-sm:hidden">{c.targets}</Th><Th className="max-lg:hidden">{c.by}</Th><Th>{c.at}</Th></>}>
       {!tasks &&
         Array.from({ length: 8 }, (_, index) => <Tr key={index}><Td colSpan={6}><Skeleton className="h-4 w-full" /></Td></Tr>)}
       {tasks?.map((task) => (
@@ -26,9 +26,9 @@ export function TaskTable({ tasks }: { tasks: readonly Task[] | undefined }) {
             <Link to="/tasks/$taskId" params={{ taskId: task.id }} className="clip block font-medium hover:underline"><Bdi>{taskName(task)}</Bdi></Link>
           </Td>
           <Td><TaskStatusBadge task={task} /></Td>
-          <Td><SegmentedBar label={t.tasks.progress} segments={segments(task.counts)} className="w-full min-w-32" /></Td>
-          <Td className="text-right tnum">{count(task.total)}</Td>
-          <Td><DeviceText className="max-w-48">{task.created_by}</DeviceText></Td>
+          <Td className="max-sm:hidden"><SegmentedBar label={t.tasks.progress} segments={segments(task.counts)} className="w-full min-w-32" /></Td>
+          <Td className="text-right tnum max-sm:hidden">{count(task.total)}</Td>
+          <Td className="max-lg:hidden"><DeviceText className="max-w-48">{task.created_by}</DeviceText></Td>
           <Td className="text-muted"><Age at={task.created_at} /></Td>
         </Tr>
       ))}

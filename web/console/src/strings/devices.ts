@@ -80,6 +80,8 @@ export const devices = {
     hostname: "Host name", os_family: "System family", os_name: "System", kernel: "Kernel", arch: "Architecture", vendor: "Maker", model: "Model",
     serial: "Serial number", cpu: "Processor", cpu_count: "Logical processors", memory_bytes: "Memory", firmware: "Firmware", chassis: "Kind", users: "Signed in",
   } as Record<string, string>,
+  /** Facts whose own names would not do as words. */
+  factNames: { mac: "MAC address", speed_mbit: "Speed (Mbit/s)", ipv4: "IPv4", ipv6: "IPv6", mtu: "MTU" } as Record<string, string>,
   inventoryAt: (age: string) => `read ${age}`,
   noInventory: "Not reported yet",
   noInventoryDetail: "The agent sends this within minutes of joining.",

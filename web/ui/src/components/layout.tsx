@@ -1,6 +1,6 @@
 /** Pages, panels, facts and plain tables. */
 import clsx from "clsx";
-import type { ComponentProps, ReactNode } from "react";
+import { useEffect, useRef, type ComponentProps, type ReactNode } from "react";
 import { tame } from "./badge";
 
 export function PageHeader({ title, children, actions }: { title: ReactNode; children?: ReactNode; actions?: ReactNode }) {
@@ -56,14 +56,23 @@ export function Table({ label, head, children, className }: { label: string; hea
     </div>
   );
 }
-export const Th = ({ className, ...rest }: ComponentProps<"th">) => <th scope="col" className={clsx("h-8 px-3 font-medium whitespace-nowrap first:pl-4 last:pr-4", className)} {...rest} />;
-export const Td = ({ className, ...rest }: ComponentProps<"td">) => <td className={clsx("h-9 max-w-80 px-3 py-1 whitespace-nowrap first:pl-4 last:pr-4", className)} {...rest} />;
+export const Th = ({ className, ...rest }: ComponentProps<"th">) => <th scope="col" className={clsx("h-8 px-2 font-medium whitespace-nowrap first:pl-4 last:pr-4 sm:px-3 sm:first:pl-4 sm:last:pr-4", className)} {...rest} />;
+export const Td = ({ className, ...rest }: ComponentProps<"td">) => <td className={clsx("h-9 max-w-80 px-2 py-1 whitespace-nowrap first:pl-4 last:pr-4 sm:px-3 sm:first:pl-4 sm:last:pr-4", className)} {...rest} />;
 export const Tr = ({ className, ...rest }: ComponentProps<"tr">) => <tr className={clsx("border-b border-line/60 last:border-0 hover:bg-hover/60", className)} {...rest} />;
 
-/** Links that look like tabs; the caller gives router links. */
-export const TabBar = ({ label, children }: { label: string; children: ReactNode }) => (
-  <nav aria-label={tame(label)} className="flex gap-1 overflow-x-auto border-b border-line px-4 md:px-6">{children}</nav>
-);
+/** Links that look like tabs; the caller gives router links, and says which of them is `current`: on a phone that one is scrolled into view. */
+export function TabBar({ label, current, children }: { label: string; current: string; children: ReactNode }) {
+  const bar = useRef<HTMLElement>(null);
+  useEffect(() => {
+    // With the next frame, which lays out the page anyway.
+    const frame = requestAnimationFrame(() => {
+      const tab = bar.current?.querySelector<HTMLElement>("[aria-current]");
+      if (tab) bar.current?.scrollTo({ left: tab.offsetLeft - (bar.current.clientWidth - tab.offsetWidth) / 2 });
+    });
+    return () => cancelAnimationFrame(frame);
+  }, [current]);
+  return <nav ref={bar} aria-label={tame(label)} className="relative flex gap-1 overflow-x-auto border-b border-line px-4 md:px-6">{children}</nav>;
+}
 export const tabClass = "relative flex h-9 shrink-0 items-center px-2 text-13 text-muted hover:text-text";
 export const tabActiveClass = "text-text font-medium after:absolute after:inset-x-1 after:-bottom-px after:h-0.5 after:rounded-full after:bg-accent";
 

@@ -48,7 +48,7 @@ export function DeviceRoute(): ReactElement {
   return (
     <div className="pb-8">
       {device ? <DeviceHeader device={device} /> : <HeaderSkeleton />}
-      <TabBar label={device?.name ?? t.devices.panel}>
+      <TabBar label={device?.name ?? t.devices.panel} current={tab}>
         {offered.map((each) => (
           <Link
             key={each}
@@ -56,6 +56,7 @@ export function DeviceRoute(): ReactElement {
             params={{ deviceId }}
             search={(before) => ({ ...("range" in before && { range: before.range }), ...(each !== "overview" && { tab: each }) })}
             resetScroll={false}
+            activeOptions={{ exact: true }}
             aria-current={each === tab ? "page" : undefined}
             className={clsx(tabClass, each === tab && tabActiveClass)}
           >

@@ -22,14 +22,14 @@ export function UsersPage(): ReactElement {
         ) : items?.length === 0 ? (
           <EmptyState icon={Users} title={t.users.emptyTitle} />
         ) : (
-          <Table label={t.users.title} head={<><Th>{c.name}</Th><Th>{c.email}</Th><Th>{c.role}</Th><Th>{c.scope}</Th><Th>{c.signedIn}</Th></>}>
+          <Table label={t.users.title} head={<><Th>{c.name}</Th><Th>{c.email}</Th><Th>{c.role}</Th><Th className="max-sm:hidden">{c.scope}</Th><Th>{c.signedIn}</Th></>}>
             {!items && [0, 1, 2].map((row) => <Tr key={row}><Td colSpan={5}><Skeleton className="h-4" /></Td></Tr>)}
             {items?.map((user) => (
               <Tr key={user.id}>
                 <Td><DeviceText className="font-medium">{user.name}</DeviceText></Td>
                 <Td><DeviceText>{user.email}</DeviceText></Td>
                 <Td><span className="flex items-center gap-2">{user.role}{user.disabled && <Badge tone="warn">{t.users.disabled}</Badge>}</span></Td>
-                <Td className="text-muted"><Bdi className="clip block">{[t.users.scopes[user.scope_kind] ?? user.scope_kind, user.scope_name].filter(Boolean).join(": ")}</Bdi></Td>
+                <Td className="text-muted max-sm:hidden"><Bdi className="clip block">{[...new Set([t.users.scopes[user.scope_kind] ?? user.scope_kind, user.scope_name])].filter(Boolean).join(": ")}</Bdi></Td>
                 <Td className="text-muted"><Age at={user.last_login_at} /></Td>
               </Tr>
             ))}

@@ -8,16 +8,16 @@ import { t } from "@/strings";
 export function AuditTable({ items }: { items: readonly AuditItem[] | undefined }) {
   const c = t.audit.columns;
   return (
-    <Table label={t.audit.title} head={<><Th>{c.at}</Th><Th>{c.actor}</Th><Th>{c.action}</Th><Th>{c.target}</Th><Th>{c.detail}</Th><Th>{c.request}</Th></>}>
+    <Table label={t.audit.title} head={<><Th>{c.at}</Th><Th>{c.actor}</Th><Th>{c.action}</Th><Th>{c.target}</Th><Th>{c.detail}</Th><Th className="max-lg:hidden">{c.request}</Th></>}>
       {!items && Array.from({ length: 10 }, (_, index) => <Tr key={index}><Td colSpan={6}><Skeleton className="h-4" /></Td></Tr>)}
       {items?.map((item) => (
         <Tr key={item.id}>
           <Td className="text-muted"><Moment at={item.at} /></Td>
-          <Td><DeviceText className="max-w-56">{item.actor || t.audit.system}</DeviceText></Td>
-          <Td><span title={item.action.slice(0, 200)}><DeviceText className="max-w-56">{t.actionWords(item.action)}</DeviceText></span></Td>
-          <Td><DeviceText className="max-w-64">{item.target}</DeviceText></Td>
-          <Td className="text-muted"><DeviceText className="max-w-80">{item.detail}</DeviceText></Td>
-          <Td>
+          <Td><DeviceText className="max-w-28 lg:max-w-56">{item.actor || t.audit.system}</DeviceText></Td>
+          <Td><span title={item.action.slice(0, 200)}><DeviceText className="max-w-28 lg:max-w-56">{t.actionWords(item.action)}</DeviceText></span></Td>
+          <Td><DeviceText className="max-w-28 lg:max-w-36 xl:max-w-64">{item.target}</DeviceText></Td>
+          <Td className="text-muted"><DeviceText className="max-w-28 lg:max-w-40 xl:max-w-80">{item.detail}</DeviceText></Td>
+          <Td className="max-lg:hidden">
             {item.request_id && (
               <span className="flex items-center">
                 <code className="font-mono text-xs text-faint">{shortId(item.request_id, 6, 4)}</code>

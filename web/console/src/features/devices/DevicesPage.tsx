@@ -74,10 +74,12 @@ export function DevicesPage(): ReactElement {
       >
         {list.query.isSuccess && <span aria-live="polite">{filtered ? t.devices.matching(list.total) : t.devices.total(list.total)}</span>}
       </PageHeader>
-      <div className="flex flex-wrap items-center justify-between gap-2 border-b border-line px-4 pb-3 md:px-6">
-        <Filters list={list} />
-        <Toolbar list={list} />
-      </div>
+      {(filtered || !empty) && (
+        <div className="flex flex-wrap items-center justify-between gap-2 border-b border-line px-4 pb-3 md:px-6">
+          <Filters list={list} />
+          <Toolbar list={list} />
+        </div>
+      )}
       {list.query.isError && rows.length === 0 ? (
         <Failure error={list.query.error} onRetry={() => void list.query.refetch()} />
       ) : empty ? (

@@ -55,9 +55,15 @@ export const columns: readonly Column[] = [
 /** Shown until a person chooses otherwise. */
 export const defaultColumns: readonly ColumnId[] = ["name", "state", "os", "site", "cpu", "memory", "disk", "last_seen"];
 
-/** Columns named in an address, in that order; unknown names are skipped, the name column is always there. */
-export function parseColumns(text: string | undefined): ColumnId[] {
-  if (!text) return [...defaultColumns];
+/** The same in a window that is too narrow for all of them. */
+const fewColumns: readonly ColumnId[] = ["name", "state", "site", "cpu", "last_seen"];
+
+/** Whether the window has no room for the usual columns beside the navigation. */
+export const TIGHT = "(max-width: 1311px)";
+
+/** Columns named in an address, in that order; unknown names are skipped, the name column is always there. Without any, those that the window has room for. */
+export function parseColumns(text: string | undefined, tight: boolean): ColumnId[] {
+  if (!text) return [...(tight ? fewColumns : defaultColumns)];
   const known = text.split(",").filter((id): id is ColumnId => columns.some((column) => column.id === id));
   const unique = [...new Set(known)];
   return unique.includes("name") ? unique : ["name", ...unique];

@@ -27,6 +27,8 @@ export function Section({ deviceId, section, title, children }: { deviceId: stri
 
 /** A fact's name in words: `read_only` → "Read only". */
 export function factName(key: string): string {
+  const known = Object.hasOwn(t.devices.factNames, key) ? t.devices.factNames[key] : undefined;
+  if (known) return known;
   const words = tame(key).replaceAll(/[_.]/g, " ").replace(/ bytes$/, "");
   return words.charAt(0).toUpperCase() + words.slice(1, 60);
 }

@@ -9,8 +9,9 @@ import { useDevices } from "@/api/devices";
 import type { DeviceFilters } from "@/api/keys";
 import type { Device } from "@/api/types";
 import { useScope } from "@/components/scope";
+import { useMedia } from "@/lib/media";
 import { nothing, type Selection } from "@/lib/selection";
-import { parseColumns, type ColumnId } from "./columns";
+import { parseColumns, TIGHT, type ColumnId } from "./columns";
 
 /** The part of the address that filters. */
 export interface ListSearch {
@@ -83,7 +84,8 @@ export function useDeviceList(): DeviceList {
   );
   const query = useDevices(filters);
   const rows = useMemo(() => query.data?.pages.flatMap((page) => page.items) ?? [], [query.data]);
-  const visible = useMemo(() => parseColumns(cols), [cols]);
+  const tight = useMedia(TIGHT);
+  const visible = useMemo(() => parseColumns(cols, tight), [cols, tight]);
   const change = useCallback<DeviceList["change"]>(
     (patch, replace = false) => {
       const filtering = Object.keys(patch).some((key) => key !== "peek" && key !== "cols" && key !== "sort");

@@ -37,9 +37,9 @@ export function SitePage(): ReactElement {
   return (
     <div className="pb-8">
       {site ? <Header site={site} /> : <div className="flex flex-col gap-2 px-6 pt-4 pb-3"><Skeleton className="h-7 w-56" /><Skeleton className="h-5 w-80" /></div>}
-      <TabBar label={site?.name ?? t.sites.title}>
+      <TabBar label={site?.name ?? t.sites.title} current={tab}>
         {tabs.map((each) => (
-          <Link key={each} to="/sites/$siteId" params={{ siteId }} search={each === "overview" ? {} : { tab: each }} aria-current={each === tab ? "page" : undefined} className={clsx(tabClass, each === tab && tabActiveClass)}>{t.sites.tabs[each]}</Link>
+          <Link key={each} to="/sites/$siteId" params={{ siteId }} search={each === "overview" ? {} : { tab: each }} activeOptions={{ exact: true }} aria-current={each === tab ? "page" : undefined} className={clsx(tabClass, each === tab && tabActiveClass)}>{t.sites.tabs[each]}</Link>
         ))}
       </TabBar>
       <div className="flex flex-col gap-4 px-4 pt-4 md:px-6">

@@ -51,7 +51,7 @@ export function SitesPage(): ReactElement {
             {sites?.length === 0 ? (
               <EmptyState icon={SearchX} title={t.sites.noMatch} />
             ) : (
-              <Table label={t.sites.title} head={<><Th>{c.site}</Th><Th>{c.state}</Th><Th>{c.organization}</Th><Th>{c.devices}</Th><Th>{c.relay}</Th><Th>{c.contact}</Th><Th>{c.backlog}</Th></>}>
+              <Table label={t.sites.title} head={<><Th>{c.site}</Th><Th>{c.state}</Th><Th className="max-sm:hidden">{c.organization}</Th><Th>{c.devices}</Th><Th className="max-sm:hidden">{c.relay}</Th><Th className="max-sm:hidden">{c.contact}</Th><Th className="max-sm:hidden">{c.backlog}</Th></>}>
                 {!sites && Array.from({ length: 6 }, (_, index) => <Tr key={index}><Td colSpan={7}><Skeleton className="h-4" /></Td></Tr>)}
                 {sites?.slice(0, MOST).map((site) => <Row key={site.id} site={site} />)}
               </Table>
@@ -69,11 +69,11 @@ function Row({ site }: { site: Site }) {
     <Tr>
       <Td><Link to="/sites/$siteId" params={{ siteId: site.id }} className="clip block font-medium hover:underline"><Bdi>{site.name}</Bdi></Link></Td>
       <Td><SiteStateBadge state={site.state} /></Td>
-      <Td className="text-muted"><DeviceText>{site.organization_name}</DeviceText></Td>
+      <Td className="text-muted max-sm:hidden"><DeviceText>{site.organization_name}</DeviceText></Td>
       <Td className="whitespace-nowrap tnum">{t.sites.online(site.devices.online, site.devices.total)}</Td>
-      <Td><DeviceText mono>{site.relay?.hostname}</DeviceText></Td>
-      <Td className="text-muted">{site.relay ? <Age at={site.relay.last_contact} /> : "–"}</Td>
-      <Td className="whitespace-nowrap text-muted tnum">{backlog ? bytes(backlog) : "–"}</Td>
+      <Td className="max-sm:hidden"><DeviceText mono>{site.relay?.hostname}</DeviceText></Td>
+      <Td className="text-muted max-sm:hidden">{site.relay ? <Age at={site.relay.last_contact} /> : "–"}</Td>
+      <Td className="whitespace-nowrap text-muted tnum max-sm:hidden">{backlog ? bytes(backlog) : "–"}</Td>
     </Tr>
   );
 }
