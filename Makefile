@@ -97,6 +97,10 @@ timing: install-deps build ## Milliseconds a step in the list of 10,000 devices
 screenshots: install-deps build ## Every page at three widths in both themes, to look at
 	bash tests/e2e/run screenshots
 
+.PHONY: pictures
+pictures: install-deps build ## The README's pictures, anew (a quarter of an hour)
+	bash tests/e2e/run pictures
+
 .PHONY: test
 test: ## Everything that must hold
 	@$(MAKE) --no-print-directory lint

@@ -5,6 +5,7 @@ import { bytes, metric, parseNumber, percent, plural, shortId } from "./format";
 import { everything, extend, isSelected, nothing, selectedCount, toggle } from "./selection";
 import { several, toggled } from "./several";
 import { ago, duration, isStale, tickFor, toMs } from "./time";
+import { later } from "./later";
 
 describe("csv", () => {
   it("quotes what needs quoting", () => {
@@ -114,5 +115,14 @@ describe("draft", () => {
     expect(readMatch("{")).toBeNull();
     expect(readMatch('{"filters":{"q":["x"],"os":"y"},"except":[1,"z"]}')).toEqual({ filters: { os: "y" }, except: ["z"] });
     expect(readDraft("unknown")).toBeNull();
+  });
+});
+
+describe("later", () => {
+  it("makes a value when it is first asked for, and once", () => {
+    let made = 0;
+    const value = later(() => (made += 1));
+    expect(made).toBe(0);
+    expect([value(), value()]).toEqual([1, 1]);
   });
 });
