@@ -29,6 +29,8 @@ use unifyit_protocol::{codec, config::DeviceConfig, lane::Lane, report::Report};
 const CONFIG: &str = "device config";
 /// Longest that reading the inventory may take.
 const INVENTORY_LIMIT: Duration = Duration::from_secs(600);
+/// Seconds after which a reading that failed is tried again, at the latest.
+const INVENTORY_RETRY_S: u64 = 300;
 /// Most bytes of reports of one reading.
 const INVENTORY_BYTES: usize = 32 << 20;
 /// The first inventory waits for the first samples: they are looked at first.
@@ -95,10 +97,11 @@ pub(super) async fn inventory(
                 Err(_) => return,
             }
         }
+        let mut every = u64::from(config.borrow_and_update().inventory_every_s);
         if let Err(error) = tell_inventory(&store, &state).await {
-            tracing::warn!(%error, "the inventory could not be told");
+            tracing::warn!(%error, "the inventory could not be told; it is read again soon");
+            every = every.min(INVENTORY_RETRY_S);
         }
-        let every = u64::from(config.borrow_and_update().inventory_every_s);
         // Spread, so that a site's computers do not all look at once.
         pause = Duration::from_secs(every - every / 10 + jitter(every / 5 + 1));
     }
@@ -117,7 +120,8 @@ async fn tell_inventory(store: &Store, state: &Path) -> anyhow::Result<()> {
     let out = child.stdout.take().ok_or_else(|| io::Error::from(io::ErrorKind::BrokenPipe))?;
     let read = async {
         let reports = read_reports(out).await?;
-        anyhow::ensure!(child.wait().await?.success(), "the reader ended with a failure");
+        let status = child.wait().await?;
+        anyhow::ensure!(status.success(), "its reader ended with {status}");
         Ok(reports)
     };
     let reports = timeout(INVENTORY_LIMIT, read).await??;
