@@ -105,7 +105,7 @@ async function console_(width, theme) {
   }
   await visit("terminal", "/terminal");
   await visit("sites", "/sites");
-  if (site) for (const tab of ["overview", "install", "settings"]) await visit(`site-${tab}`, `/sites/${site.id}?tab=${tab}`);
+  if (site) for (const tab of ["overview", "cache", "install", "settings"]) await visit(`site-${tab}`, `/sites/${site.id}?tab=${tab}`);
   await visit("setup", "/sites/setup");
   await visit("api-keys", "/admin/api-keys");
   await act("api-key-new", async () => { await go("/admin/api-keys"); await page.getByRole("button", { name: "Create key" }).first().click(); await page.getByRole("dialog").waitFor(); });

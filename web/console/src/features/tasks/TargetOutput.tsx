@@ -2,7 +2,7 @@
 import { Bdi, Band, IconButton, Panel } from "@unifyit/ui";
 import { Link } from "@tanstack/react-router";
 import { X } from "lucide-react";
-import { useEffect, useMemo } from "react";
+import { useEffect, useMemo, useRef } from "react";
 import { asText } from "@/api/events/output";
 import { useOutput, useTaskTargets } from "@/api/tasks";
 import type { TaskDetail } from "@/api/types";
@@ -27,32 +27,40 @@ export function TargetOutput({ task, deviceId, onClose }: { task: TaskDetail; de
     if (behind) void refetch();
   }, [behind, refetch]);
   const name = target?.device_name ?? deviceId;
+  // Opened from a list of results that may be longer than the window.
+  const frame = useRef<HTMLDivElement>(null);
+  const picked = onClose !== undefined;
+  useEffect(() => {
+    if (picked) frame.current?.scrollIntoView({ block: "nearest" });
+  }, [picked]);
   return (
-    <Panel
-      title={
-        <span className="flex items-center gap-3">
-          <Link to="/devices/$deviceId" params={{ deviceId }} className="clip hover:underline"><Bdi>{name}</Bdi></Link>
-          {target && <TargetStatusBadge status={target.status} />}
-          {target?.exit_code != null && <span className="text-xs font-normal text-faint">{t.tasks.exitCode(target.exit_code)}</span>}
-        </span>
-      }
-      actions={onClose && <IconButton size="sm" label={t.close} onClick={onClose}><X className="size-4" aria-hidden /></IconButton>}
-    >
-      {target?.reason && <Band tone="warn" className="mb-3"><Bdi>{target.reason}</Bdi></Band>}
-      {target?.status === "pending" && <Band tone="off" className="mb-3">{t.tasks.queuedUntil("")}<Moment at={task.expires_at} /></Band>}
-      {output.isError && !output.data ? (
-        <Failure error={output.error} onRetry={() => void refetch()} compact />
-      ) : (
-        <OutputView
-          className="h-96"
-          text={text}
-          label={t.tasks.output.title(name)}
-          empty={final ? t.tasks.noOutput : t.tasks.waitingOutput}
-          live={!final}
-          onDownload={() => output.data && save(`${name.replace(/[^\w.-]+/g, "_").slice(0, 60)}-output.txt`, output.data.bytes, "application/octet-stream")}
-          note={target && target.output_cut > 0 ? t.tasks.output.cut(bytes(target.output_cut)) : undefined}
-        />
-      )}
-    </Panel>
+    <div ref={frame} className="scroll-my-4">
+      <Panel
+        title={
+          <span className="flex items-center gap-3">
+            <Link to="/devices/$deviceId" params={{ deviceId }} className="clip hover:underline"><Bdi>{name}</Bdi></Link>
+            {target && <TargetStatusBadge status={target.status} />}
+            {target?.exit_code != null && <span className="text-xs font-normal text-faint">{t.tasks.exitCode(target.exit_code)}</span>}
+          </span>
+        }
+        actions={onClose && <IconButton size="sm" label={t.close} onClick={onClose}><X className="size-4" aria-hidden /></IconButton>}
+      >
+        {target?.reason && <Band tone="warn" className="mb-3"><Bdi>{target.reason}</Bdi></Band>}
+        {target?.status === "pending" && <Band tone="off" className="mb-3">{t.tasks.queuedUntil("")}<Moment at={task.expires_at} /></Band>}
+        {output.isError && !output.data ? (
+          <Failure error={output.error} onRetry={() => void refetch()} compact />
+        ) : (
+          <OutputView
+            className="h-96"
+            text={text}
+            label={t.tasks.output.title(name)}
+            empty={final ? t.tasks.noOutput : t.tasks.waitingOutput}
+            live={!final}
+            onDownload={() => output.data && save(`${name.replace(/[^\w.-]+/g, "_").slice(0, 60)}-output.txt`, output.data.bytes, "application/octet-stream")}
+            note={target && target.output_cut > 0 ? t.tasks.output.cut(bytes(target.output_cut)) : undefined}
+          />
+        )}
+      </Panel>
+    </div>
   );
 }
