@@ -39,7 +39,7 @@ function Row({ device, now }: { device: Device; now: number }) {
         <time className="shrink-0 text-xs text-faint" dateTime={new Date(device.since_ms).toISOString()} title={fullTime(device.since_ms)}>{since}</time>
         <StateBadge className="w-14" tone={device.online ? "ok" : "off"} icon={device.online ? CircleCheck : CircleDashed} label={device.online ? t.devices.online : t.devices.offline} />
       </div>
-      <div className={clsx("mt-1 grid grid-cols-[5fr_6fr_5fr] items-center gap-x-4 gap-y-1 text-xs text-muted sm:grid-cols-[minmax(0,1fr)_7rem_8.5rem_7rem]", (device.stale || !device.online) && "opacity-60")}>
+      <div className={clsx("mt-1 grid grid-cols-[5fr_6fr_5fr] items-center gap-x-4 gap-y-1 text-xs text-muted sm:grid-cols-[minmax(0,1fr)_6rem_7.5rem_6rem]", (device.stale || !device.online) && "opacity-60")}>
         <Bdi className="clip col-span-3 sm:col-span-1">{[device.address, device.os].filter(Boolean).join(" · ").slice(0, 120)}</Bdi>
         <Value label={t.devices.cpu} value={device.cpu_pct} />
         <Value label={t.devices.memory} value={device.memory_pct} />

@@ -139,8 +139,9 @@ function WithSite({ site }: { site: Site }) {
   const devices = useDevices({ site_id: site.id, sort: "name" });
   const [relayLine, setRelayLine] = useState<NewInstallToken | null>(null);
   const [agentLine, setAgentLine] = useState<NewInstallToken | null>(null);
-  const relayUp = site.relay !== null;
   const device = devices.data?.pages[0]?.items[0];
+  // Enrolled is not connected: only with its first contact is it known where computers reach it. Later breaks take no step back.
+  const relayUp = site.relay !== null && (site.relay.online || device !== undefined || agentLine !== null);
   const measured = device?.metrics_at != null;
   return (
     <>
@@ -149,9 +150,9 @@ function WithSite({ site }: { site: Site }) {
       <Step number={3} title={words.relay} done={relayUp} active={!relayUp}>
         {relayUp ? (
           <Bdi className="text-13 text-muted">{words.relayDone(site.relay?.hostname ?? "")}</Bdi>
-        ) : relayLine ? (
+        ) : relayLine || site.relay ? (
           <>
-            <Line siteId={site.id} token={relayLine} />
+            {relayLine && <Line siteId={site.id} token={relayLine} />}
             <Spinner label={words.relayWaiting} />
           </>
         ) : (
