@@ -79,11 +79,18 @@ pub(crate) async fn measure(report: &mut Report) -> Result<()> {
     for peer in &mut peers {
         prepare(peer, &host, hash).await?;
     }
+    // Each begins as often as the others, so that none always follows the same one.
     for _ in 0..HOT_TURNS {
         for peer in &mut peers {
             hot(peer, &host).await?;
+        }
+        peers.rotate_left(1);
+    }
+    for _ in 0..HOT_TURNS {
+        for peer in &mut peers {
             small(peer, &host).await?;
         }
+        peers.rotate_left(1);
     }
     show(report, &peers, &direct)
 }
