@@ -23,6 +23,13 @@ use serde::{Deserialize, Serialize};
 /// Protocol name.
 pub const PROTOCOL: &str = "/unifyit/lane/1";
 
+/// After so many milliseconds without a packet either side takes a QUIC
+/// connection for dead; keep-alives go twice as often. It is the only way to
+/// notice a peer that crashed: libp2p's QUIC cannot answer for the connections of
+/// a process before it (RFC 9000 section 10.3), and until a relay notices, its
+/// site is cut off from a cloud that runs again already.
+pub const QUIC_IDLE_MS: u32 = 10_000;
+
 messages! {
     /// A frame on the lane stream, both ways.
     pub enum Frame {

@@ -11,7 +11,10 @@ use libp2p::{
     tcp, yamux,
 };
 use std::time::Duration;
-use unifyit_protocol::enroll::{EnrollRelay, EnrollRelayAnswer, RELAY_PROTOCOL};
+use unifyit_protocol::{
+    enroll::{EnrollRelay, EnrollRelayAnswer, RELAY_PROTOCOL},
+    link::QUIC_IDLE_MS,
+};
 
 /// Longest enrolment request, in bytes: a token, names, a few addresses.
 const MAX_ENROLMENT: u64 = 32 * 1024;
@@ -119,7 +122,7 @@ pub(super) fn build(keypair: Keypair, limits: &LinkLimits) -> Result<Swarm<Behav
             quic.max_concurrent_stream_limit = 64;
             quic.max_stream_data = 2 * 1024 * 1024;
             quic.max_connection_data = 4 * 1024 * 1024;
-            quic.max_idle_timeout = 20_000;
+            quic.max_idle_timeout = QUIC_IDLE_MS;
             quic
         })
         .with_behaviour(|_| behaviour)

@@ -29,7 +29,10 @@ use metrics::UplinkMetrics;
 use node::{Behaviour, Cloud};
 use session::{Ended, SessionParts};
 use std::{sync::Arc, time::Duration};
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
 use tokio_util::sync::CancellationToken;
 use unifyit_protocol::{link, tunnel};
 
@@ -40,8 +43,9 @@ pub use node::NodeError;
 const DIAL: Duration = Duration::from_secs(6);
 /// Pause between attempts: first and longest.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
-/// A session of this length counts as a success: the next pause is short again.
-const GOOD_SESSION: Duration = Duration::from_secs(20);
+/// A connection of this length counts as a success: the next pause is short
+/// again. Shorter ones may be the work of a cloud that cannot bear its relays.
+const GOOD: Duration = Duration::from_secs(5);
 /// How long the cloud has to take a farewell and close.
 const FAREWELL: Duration = Duration::from_millis(300);
 /// Longest wait for the connection to close.
@@ -91,13 +95,14 @@ impl Uplink {
         ));
         let mut pause = PAUSE.0;
         while !self.cancel.is_cancelled() {
-            let started = tokio::time::Instant::now();
-            let ended = match self.connect(&mut swarm, &cloud).await {
+            let (ended, lasted) = match self.connect(&mut swarm, &cloud).await {
                 Ok(transport) => {
                     metrics.connected_by(transport);
-                    self.serve(&mut swarm, &cloud, &control, &metrics).await
+                    let began = Instant::now();
+                    let ended = self.serve(&mut swarm, &cloud, &control, &metrics).await;
+                    (ended, began.elapsed())
                 }
-                Err(reason) => Ended::Lost(reason),
+                Err(reason) => (Ended::Lost(reason), Duration::ZERO),
             };
             self.session.live.set_up(false);
             metrics.up.set(0);
@@ -107,11 +112,7 @@ impl Uplink {
             }
             self.down(&ended);
             metrics.attempts.inc();
-            pause = match ended {
-                Ended::Refused(_) => PAUSE.1,
-                _ if started.elapsed() >= GOOD_SESSION => PAUSE.0,
-                _ => (pause * 2).min(PAUSE.1),
-            };
+            pause = next_pause(pause, &ended, lasted);
             let jittered = pause.mul_f64(rand::random_range(0.5..1.0));
             tokio::select! {
                 () = self.cancel.cancelled() => break,
@@ -221,6 +222,15 @@ impl Uplink {
             drop(timeout(CLOSING, closed(swarm)).await);
         }
         ended
+    }
+}
+
+/// The pause after a connection that `lasted` so long; none is of no length.
+fn next_pause(last: Duration, ended: &Ended, lasted: Duration) -> Duration {
+    match ended {
+        Ended::Refused(_) => PAUSE.1,
+        _ if lasted >= GOOD => PAUSE.0,
+        _ => (last * 2).min(PAUSE.1),
     }
 }
 

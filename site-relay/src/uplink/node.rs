@@ -11,6 +11,7 @@ use libp2p::{
     tcp, yamux,
 };
 use std::time::Duration;
+use unifyit_protocol::link::QUIC_IDLE_MS;
 
 /// A cloud that does not answer pings for about twice this long is gone.
 const PING: Duration = Duration::from_secs(10);
@@ -61,7 +62,7 @@ pub(super) fn build(keypair: Keypair) -> Result<Swarm<Behaviour>, NodeError> {
             quic.max_concurrent_stream_limit = 64;
             quic.max_stream_data = 2 * 1024 * 1024;
             quic.max_connection_data = 4 * 1024 * 1024;
-            quic.max_idle_timeout = 20_000;
+            quic.max_idle_timeout = QUIC_IDLE_MS;
             quic
         })
         .with_dns()

@@ -1,7 +1,10 @@
 //! The uplink against a cloud of the test's own, over real libp2p on loopback.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-use super::{Uplink, UplinkState, framing, session::SessionParts};
+use super::{
+    GOOD, PAUSE, Uplink, UplinkState, framing, next_pause,
+    session::{Ended, SessionParts},
+};
 use crate::{
     blobs::Blobs, broker::BrokerHandle, downlink::DownlinkParts, fanout, live::LiveHub,
     store::tests::Rig, telemetry::Telemetry, tunnel::Tunnels,
@@ -281,4 +284,23 @@ async fn a_terminal_to_a_device_that_is_away_is_refused_with_a_sentence() {
     };
     assert_eq!((closed.tunnel, closed.reason.as_str()), (tunnel, "The device is offline."));
     run.cancel.cancel();
+}
+
+#[test]
+fn pauses_grow_until_a_connection_holds() {
+    let lost = Ended::Lost("gone".into());
+    let mut pause = PAUSE.0;
+    for (lasted, expected_ms) in [
+        (Duration::ZERO, 500),
+        (Duration::ZERO, 1_000),
+        (GOOD / 2, 2_000),
+        (GOOD, 250),
+        (Duration::ZERO, 500),
+    ] {
+        pause = next_pause(pause, &lost, lasted);
+        assert_eq!(pause, Duration::from_millis(expected_ms), "after {lasted:?}");
+    }
+    assert_eq!(next_pause(PAUSE.1, &lost, Duration::ZERO), PAUSE.1, "there is a longest");
+    let refused = Ended::Refused("revoked".into());
+    assert_eq!(next_pause(PAUSE.0, &refused, GOOD), PAUSE.1);
 }
