@@ -76,6 +76,62 @@ async fn pages_give_every_device_once_under_every_order() {
     }
 }
 
+/// All pages of a list, one after the other; each says the same total.
+async fn walk(app: &TestApp, key: &str, query: &str) -> (Vec<Value>, i64) {
+    let (mut seen, mut cursor, mut totals) = (Vec::new(), String::new(), BTreeSet::new());
+    loop {
+        let path = format!("/devices?limit=2&{query}&cursor={cursor}");
+        let answer = app.by_key(key, "GET", &path, None).await;
+        assert_eq!(answer.status, StatusCode::OK, "{path}: {}", answer.body);
+        totals.insert(answer.body["total"].as_i64().unwrap());
+        seen.extend(answer.body["items"].as_array().unwrap().clone());
+        match answer.body["next_cursor"].as_str() {
+            Some(next) => cursor = next.to_owned(),
+            None => break,
+        }
+    }
+    assert_eq!(totals.len(), 1, "{query}: {totals:?}");
+    (seen, totals.pop_first().unwrap())
+}
+
+/// Few matches and many are found in different ways; neither shows in the answer.
+#[tokio::test]
+async fn a_filtered_list_is_the_whole_list_without_the_rest() {
+    let app = TestApp::new().await;
+    let (key, _) = fleet(&app).await;
+    let mut owner = app.test.owner().await;
+    sqlx::query("UPDATE devices SET revoked_at = now() WHERE hostname = 'pc-3'")
+        .execute(&mut owner)
+        .await
+        .unwrap();
+    let everything = "state=online,offline,unreachable,revoked";
+    for relays in ["true", "false"] {
+        let set = format!("UPDATE relays SET online = {relays}");
+        sqlx::query(sqlx::AssertSqlSafe(set)).execute(&mut owner).await.unwrap();
+        for sort in ["name", "-cpu_pct", "state"] {
+            let (all, _) = walk(&app, &key, &format!("{everything}&sort={sort}")).await;
+            assert!(all.len() > 8, "{}", all.len());
+            for states in ["online", "offline", "unreachable", "revoked", "online,revoked"] {
+                let query = format!("state={states}&sort={sort}");
+                let (found, total) = walk(&app, &key, &query).await;
+                let expected: Vec<&Value> = all
+                    .iter()
+                    .filter(|d| states.split(',').any(|state| d["state"] == state))
+                    .collect();
+                assert_eq!(found.iter().collect::<Vec<_>>(), expected, "{query}, relays {relays}");
+                assert_eq!(total, i64::try_from(expected.len()).unwrap(), "{query}");
+            }
+            for word in ["pc-1", "debian"] {
+                let query = format!("q={word}&{everything}&sort={sort}");
+                let (found, _) = walk(&app, &key, &query).await;
+                let holds = |d: &&Value| d.to_string().to_lowercase().contains(word);
+                let expected: Vec<&Value> = all.iter().filter(holds).collect();
+                assert_eq!(found.iter().collect::<Vec<_>>(), expected, "{query}");
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn filters_totals_and_facets_agree() {
     let app = TestApp::new().await;

@@ -3,7 +3,7 @@
 use super::{
     DeviceItem, Facets, Latest,
     model::DevicePage,
-    query::{Checked, JOIN_RELAY, STATE},
+    query::{Checked, FEW, JOIN_RELAY, STATE},
 };
 use crate::{
     db::{DbError, Place, TenantTx},
@@ -50,19 +50,42 @@ pub async fn items(tx: &mut TenantTx, ids: &[DeviceId]) -> Result<Vec<DeviceItem
     Ok(ids.iter().filter_map(|id| by_id.remove(id)).collect())
 }
 
-/// A page of the list.
-pub(super) async fn list(tx: &mut TenantTx, query: &Checked) -> Result<DevicePage, Problem> {
+/// Ids and sort values of a page and the one after it, and how many match in all.
+type Found = (Vec<(Uuid, String)>, i64);
+
+/// A first page, when what matches is [`FEW`].
+async fn few(tx: &mut TenantTx, query: &Checked) -> Result<Option<Found>, DbError> {
+    if !query.may_be_few() {
+        return Ok(None);
+    }
     let scope = tx.scope().copied();
-    let mut keys: Vec<(Uuid, String)> =
+    let rows: Vec<(Uuid, String, i64)> =
+        query.few(scope.as_ref()).build_query_as().fetch_all(&mut **tx).await?;
+    let total = rows.first().map_or(0, |(.., total)| *total);
+    let keys = rows.into_iter().map(|(id, key, _)| (id, key)).collect();
+    Ok((total <= FEW).then_some((keys, total)))
+}
+
+/// Any page.
+async fn many(tx: &mut TenantTx, query: &Checked) -> Result<Found, DbError> {
+    let scope = tx.scope().copied();
+    let keys: Vec<(Uuid, String)> =
         query.page(scope.as_ref()).build_query_as().fetch_all(&mut **tx).await?;
-    let limit = usize::try_from(query.limit).unwrap_or_default();
-    let more = keys.len() > limit;
     let total = match query.counted {
         Some(total) => total,
-        // All that match are at hand.
-        None if !more => i64::try_from(keys.len()).unwrap_or(i64::MAX),
         None => query.total(scope.as_ref()).build_query_scalar().fetch_one(&mut **tx).await?,
     };
+    Ok((keys, total))
+}
+
+/// A page of the list.
+pub(super) async fn list(tx: &mut TenantTx, query: &Checked) -> Result<DevicePage, Problem> {
+    let (mut keys, total) = match few(tx, query).await? {
+        Some(found) => found,
+        None => many(tx, query).await?,
+    };
+    let limit = usize::try_from(query.limit).unwrap_or_default();
+    let more = keys.len() > limit;
     keys.truncate(limit);
     let next_cursor = keys.last().filter(|_| more).map(|(id, key)| query.cursor(key, *id, total));
     let ids: Vec<DeviceId> = keys.iter().map(|(id, _)| DeviceId(*id)).collect();
