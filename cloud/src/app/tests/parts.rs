@@ -4,6 +4,7 @@
 use crate::{db::Scope, testing::TestApp};
 use axum::http::StatusCode;
 use serde_json::{Value, json};
+use unifyit_protocol::ids::DeviceId;
 
 /// A second site of a place's organization, without a relay.
 async fn second_site(app: &TestApp, key: &str, organization: uuid::Uuid) -> String {
@@ -144,4 +145,72 @@ async fn what_joins_a_timeline_is_told_as_it_stands_there() {
         }
     }
     assert_eq!(told[0]["detail"], "1 device");
+}
+
+#[tokio::test]
+async fn computers_that_come_or_join_together_are_one_item() {
+    let app = TestApp::new().await;
+    let acme = app.place("Acme").await;
+    let (key, _) = app.key("admin", Scope::Partner(acme.partner)).await;
+    let mut owner = app.test.owner().await;
+    let id = |till: u128| DeviceId(uuid::Uuid::from_u128(till));
+    for till in 1..=5 {
+        app.device(&acme, id(till), &format!("till-{till}")).await;
+    }
+    // One comes alone; four go in one stretch of ten minutes, one of them twice.
+    for (till, online, at) in [
+        (1, true, "10:00:30"),
+        (2, false, "10:11:00"),
+        (3, false, "10:12:00"),
+        (4, false, "10:13:00"),
+        (5, false, "10:14:00"),
+        (2, false, "10:15:00"),
+    ] {
+        sqlx::query(
+            "INSERT INTO presence_log (partner_id, organization_id, site_id, device_id, online, address, at) \
+             VALUES ($1, $2, $3, $4, $5, '10.0.0.7', $6::timestamptz)",
+        )
+        .bind(acme.partner.0)
+        .bind(acme.organization.0)
+        .bind(acme.site.0)
+        .bind(id(till).0)
+        .bind(online)
+        .bind(format!("2026-03-01T{at}Z"))
+        .execute(&mut owner)
+        .await
+        .unwrap();
+    }
+    for till in 1..=5 {
+        sqlx::query(
+            "INSERT INTO audit_log (id, partner_id, organization_id, site_id, device_id, at, actor, action, \
+                 target, chain_id, seq, prev_hash, hash) \
+             VALUES ($1, $2, $3, $4, $5, '2026-03-01T09:00:00Z', 'relay', 'device.enroll', \
+                 'device till-' || $6, $1, 1, '', '')",
+        )
+        .bind(uuid::Uuid::now_v7())
+        .bind(acme.partner.0)
+        .bind(acme.organization.0)
+        .bind(acme.site.0)
+        .bind(id(till).0)
+        .bind(till.to_string())
+        .execute(&mut owner)
+        .await
+        .unwrap();
+    }
+    let overview = app.by_key(&key, "GET", "/overview", None).await.body;
+    let told: Vec<_> = overview["recent"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|item| item["kind"] == "connection" || item["title"] == "device.enroll")
+        .map(|item| {
+            [&item["title"], &item["detail"], &item["ref"]["kind"], &item["at"]].map(Value::clone)
+        })
+        .collect();
+    let expected = [
+        ["Disconnected", "4 devices: till-2, till-3, till-4, …", "site", "2026-03-01T10:15:00Z"],
+        ["Connected", "From 10.0.0.7", "device", "2026-03-01T10:00:30Z"],
+        ["device.enroll", "5 devices: till-1, till-2, till-3, …", "site", "2026-03-01T09:00:00Z"],
+    ];
+    assert_eq!(told, expected.map(|texts| texts.map(Value::from)));
 }

@@ -2,6 +2,6 @@
 //! connections and tasks. Writing it is [`crate::audit`]'s.
 
 mod api;
-pub mod store;
+mod store;
 
 pub use api::routes;

@@ -53,14 +53,11 @@ pub(super) async fn audit(
 #[derive(Debug, Serialize, Deserialize)]
 struct After(#[serde(with = "time::serde::rfc3339")] OffsetDateTime);
 
-/// What happened to a device, or to everything in the scope, latest first.
-/// Items of one moment are kept on one page only up to its limit.
-///
-/// # Errors
-/// 400 for a bad cursor, or the database's.
-pub async fn timeline(
+/// What happened to a device, latest first. Items of one moment are kept on one
+/// page only up to its limit.
+pub(super) async fn timeline(
     tx: &mut TenantTx,
-    device: Option<&DeviceRef>,
+    device: &DeviceRef,
     page: &PageQuery,
 ) -> Result<Page<TimelineItem>, Problem> {
     let after = page.after::<After>()?.map(|a| a.0);
@@ -69,31 +66,26 @@ pub async fn timeline(
     let rows: Vec<TimelineItem> = sqlx::query_as(
         "SELECT * FROM ( \
            (SELECT a.at, 'audit' AS kind, a.action AS title, concat_ws(': ', nullif(a.target, ''), nullif(a.detail, '')) AS detail, a.actor, \
-              CASE WHEN a.device_id IS NOT NULL THEN 'device' WHEN a.site_id IS NOT NULL THEN 'site' END AS ref_kind, \
-              coalesce(a.device_id, a.site_id) AS ref_id, nullif(a.target, '') AS ref_name \
-            FROM audit_log a WHERE ($1::uuid IS NULL OR a.device_id = $1) AND ($2::timestamptz IS NULL OR a.at < $2) \
+              'device' AS ref_kind, a.device_id AS ref_id, nullif(a.target, '') AS ref_name \
+            FROM audit_log a WHERE a.device_id = $1 AND ($2::timestamptz IS NULL OR a.at < $2) \
             AND a.action NOT LIKE 'task.%' ORDER BY a.id DESC LIMIT $3) \
            UNION ALL \
            (SELECT p.at, 'connection', CASE WHEN p.online THEN 'Connected' ELSE 'Disconnected' END, \
-              CASE WHEN p.device_id IS NULL THEN 'The relay of ' || s.name WHEN p.address <> '' THEN 'From ' || p.address ELSE '' END, '', \
-              CASE WHEN p.device_id IS NULL THEN 'site' ELSE 'device' END, coalesce(p.device_id, p.site_id), \
-              coalesce(nullif(d.name, ''), d.hostname, s.name) \
-            FROM presence_log p LEFT JOIN devices d ON d.id = p.device_id LEFT JOIN sites s ON s.id = p.site_id \
-            WHERE ($1::uuid IS NULL OR p.device_id = $1) AND ($2::timestamptz IS NULL OR p.at < $2) \
+              CASE WHEN p.address <> '' THEN 'From ' || p.address ELSE '' END, '', 'device', p.device_id, $4 \
+            FROM presence_log p WHERE p.device_id = $1 AND ($2::timestamptz IS NULL OR p.at < $2) \
             ORDER BY p.at DESC LIMIT $3) \
            UNION ALL \
            (SELECT t.created_at, 'task', coalesce(nullif(t.name, ''), 'Script'), \
-              CASE WHEN $1::uuid IS NULL THEN t.total || CASE t.total WHEN 1 THEN ' device' ELSE ' devices' END \
-                   ELSE g.status || coalesce(' (exit code ' || g.exit_code || ')', '') || coalesce(': ' || g.reason, '') END, \
+              g.status || coalesce(' (exit code ' || g.exit_code || ')', '') || coalesce(': ' || g.reason, ''), \
               t.created_by, 'task', t.id, nullif(t.name, '') \
-            FROM tasks t LEFT JOIN task_targets g ON g.task_id = t.id AND g.device_id = $1 \
-            WHERE ($1::uuid IS NULL OR g.device_id = $1) AND ($2::timestamptz IS NULL OR t.created_at < $2) \
-            ORDER BY t.id DESC LIMIT $3) \
+            FROM tasks t JOIN task_targets g ON g.task_id = t.id AND g.device_id = $1 \
+            WHERE $2::timestamptz IS NULL OR t.created_at < $2 ORDER BY t.id DESC LIMIT $3) \
          ) merged ORDER BY at DESC LIMIT $3",
     )
-    .bind(device.map(|d| d.id))
+    .bind(device.id)
     .bind(after)
     .bind(page.limit() + 1)
+    .bind(&device.name)
     .fetch_all(&mut **tx)
     .await?;
     Ok(Page::cut(rows, page.limit(), |item| After(item.at)))

@@ -24,5 +24,5 @@ pub(super) async fn device_timeline(
     let mut tx = ctx.begin(Can::View).await?;
     let device =
         devices::store::find(&mut tx, DeviceId(id)).await?.ok_or_else(Problem::not_found)?;
-    Ok(Json(store::timeline(&mut tx, Some(&device), &page).await?))
+    Ok(Json(store::timeline(&mut tx, &device, &page).await?))
 }

@@ -1,16 +1,16 @@
 //! `GET /overview`
 
-use super::super::{model::Overview, rules};
+use super::super::{model::Overview, rules, store};
 use crate::{
     authz::Can,
     context::{Ctx, PartQuery},
-    features::{audit, devices, sites, tasks},
-    http::{PageQuery, Problem, Query},
+    features::{devices, sites, tasks},
+    http::{Problem, Query},
 };
 use axum::Json;
 
 /// Items of recent activity.
-const RECENT: u32 = 20;
+const RECENT: i64 = 20;
 
 /// How everything stands
 #[utoipa::path(get, path = "/overview", tag = "overview", params(PartQuery),
@@ -22,8 +22,7 @@ pub(super) async fn get_overview(
     let mut tx = ctx.begin_within(Can::View, &part).await?;
     let sites = sites::store::all(&mut tx).await?;
     let full = devices::store::fullest_disks(&mut tx, rules::DISK_WARN, rules::MOST).await?;
-    let page = PageQuery { limit: Some(RECENT), cursor: None };
-    let recent = audit::store::timeline(&mut tx, None, &page).await?.items;
+    let recent = store::recent(&mut tx, RECENT).await?;
     let tasks_running = tasks::running(&mut tx).await?;
     Ok(Json(Overview {
         devices: rules::devices(&sites),

@@ -134,8 +134,14 @@ describe("sites, timelines and resets", () => {
     client.setQueryData(keys.timeline("a"), list<TimelineItem>([]));
     apply("timeline.added", item);
     apply("timeline.added", item);
-    expect(client.getQueryData<Overview>(keys.overview({}))?.recent).toHaveLength(1);
     expect(client.getQueryData<InfiniteData<Page<TimelineItem>>>(keys.timeline("a"))?.pages[0]?.items).toHaveLength(1);
+    // The server tells computers that come, go or join together as one.
+    expect(client.getQueryData<Overview>(keys.overview({}))?.recent).toEqual([]);
+    expect(refreshed).toContainEqual(["overview"]);
+    const relay = { ...item, ref: { kind: "site", id: "s", name: "Depot" } };
+    apply("timeline.added", relay);
+    apply("timeline.added", relay);
+    expect(client.getQueryData<Overview>(keys.overview({}))?.recent).toEqual([relay]);
   });
   it("marks everything stale when the server cannot resume", () => {
     client.setQueryData(keys.sites, []);

@@ -128,8 +128,10 @@ function narrowed(client: QueryClient, queryKey: QueryKey): boolean {
 
 function timelineAdded(client: QueryClient, item: TimelineItem, refresh: Refresh): void {
   const same = (other: TimelineItem) => other.at === item.at && other.title === item.title && other.ref.id === item.ref.id;
-  client.setQueryData<Overview>(keys.overview({}), (old) => (old && !old.recent.some(same) ? { ...old, recent: [item, ...old.recent].slice(0, 20) } : old));
-  if (narrowed(client, ["overview"])) refresh(["overview"]);
+  // Computers that come, go or join together are one item there, which only the server can make.
+  const together = item.ref.kind === "device" && (item.kind === "connection" || item.title === "device.enroll");
+  if (!together) client.setQueryData<Overview>(keys.overview({}), (old) => (old && !old.recent.some(same) ? { ...old, recent: [item, ...old.recent].slice(0, 20) } : old));
+  if (together || narrowed(client, ["overview"])) refresh(["overview"]);
   if (item.ref.kind === "device" && item.ref.id) prepend(client, keys.timeline(item.ref.id), item, same);
   else refresh(["device-timeline"]);
 }
