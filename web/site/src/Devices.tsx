@@ -1,8 +1,8 @@
 /** The site's computers: those that are off first. */
-import { Bdi, Button, DeviceText, Input, Meter, Panel, Skeleton, StateBadge } from "@unifyit/ui";
+import { Bdi, Button, CircleDashed, DeviceText, Input, Meter, Panel, Skeleton, StateBadge } from "@unifyit/ui";
 import { useQuery } from "@tanstack/react-query";
 import clsx from "clsx";
-import { CircleCheck, CircleDashed } from "lucide-react";
+import { CircleCheck } from "lucide-react";
 import { useDeferredValue, useState } from "react";
 import { api, type Device } from "./api";
 import { count, fullTime, howLong, t } from "./strings";

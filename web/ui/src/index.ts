@@ -4,6 +4,7 @@ export * from "./components/bars";
 export * from "./components/button";
 export * from "./components/feedback";
 export * from "./components/field";
+export * from "./components/icons";
 export * from "./components/layout";
 export * from "./components/overlay";
 export * from "./components/toast";

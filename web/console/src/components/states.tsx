@@ -1,7 +1,7 @@
 /** States of devices, sites and task targets: one icon, one word, one tone each, everywhere the same. */
-import { StateBadge, type Segment, type Tone } from "@unifyit/ui";
+import { CircleDashed, StateBadge, type Segment, type Tone } from "@unifyit/ui";
 import {
-  Ban, CircleCheck, CircleDashed, CircleDot, CircleHelp, CirclePause, CircleX, CloudOff, LoaderCircle, Plug, Send, ShieldX, TimerOff, TriangleAlert, Unplug, Clock, type LucideIcon,
+  Ban, CircleCheck, CircleDot, CircleHelp, CirclePause, CircleX, CloudOff, LoaderCircle, Plug, Send, ShieldX, TimerOff, TriangleAlert, Unplug, Clock, type LucideIcon,
 } from "lucide-react";
 import type { DeviceState, SiteState, Task, TargetStatus, TaskCounts } from "@/api/types";
 import { t } from "@/strings";

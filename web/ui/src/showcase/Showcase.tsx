@@ -1,8 +1,8 @@
 /** Tokens and components with their states, in both themes by the switch at the top. */
-import { CircleCheck, CircleDashed, CircleX, CloudOff, Inbox, Play, Search, TriangleAlert } from "lucide-react";
+import { CircleCheck, CircleX, CloudOff, Inbox, Play, Search, TriangleAlert } from "lucide-react";
 import { useState, type ReactNode } from "react";
 import {
-  Badge, Band, Button, Checkbox, CopyButton, DeviceText, Dialog, EmptyState, ErrorState, Facts, Field, IconButton, Input, Kbd, Menu, MenuCheckItem, MenuItem, MenuLabel, MenuLine, Meter,
+  Badge, Band, Button, Checkbox, CircleDashed, CopyButton, DeviceText, Dialog, EmptyState, ErrorState, Facts, Field, IconButton, Input, Kbd, Menu, MenuCheckItem, MenuItem, MenuLabel, MenuLine, Meter,
   PageHeader, Panel, Popover, Segmented, SegmentedBar, Select, setTheme, SidePanel, Skeleton, Spinner, StateBadge, Table, Td, Textarea, Th, Tip, toast, Tr, useTheme, type Tone,
 } from "../index";
 

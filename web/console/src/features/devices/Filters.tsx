@@ -7,6 +7,7 @@ import { useEffect, useRef, useState, type Ref } from "react";
 import { useFacets } from "@/api/devices";
 import { useSites } from "@/api/tenants";
 import type { DeviceState } from "@/api/types";
+import { intent } from "@/lib/intent";
 import { useKeys } from "@/lib/keys";
 import { count } from "@/lib/format";
 import { several, toggled } from "@/lib/several";
@@ -109,7 +110,7 @@ function FacetMenu({ label, values, value, nameOf, onChange }: { label: string; 
 }
 
 export function Filters({ list }: { list: DeviceList }) {
-  const { search, change } = list;
+  const { search, change, foresee } = list;
   const input = useRef<HTMLInputElement>(null);
   // The counts come after the rows, so that they are not in each other's way.
   const facets = useFacets(list.filters, !list.query.isPlaceholderData);
@@ -130,7 +131,7 @@ export function Filters({ list }: { list: DeviceList }) {
     <div className="flex w-full flex-wrap items-center gap-2 sm:w-auto" role="search">
       <SearchBox ref={input} value={search.q ?? ""} onChange={setText} />
       {stateTones.filter(([state]) => (states[state] ?? 0) > 0 || chosenStates.includes(state)).map(([state, tone]) => (
-        <button key={state} type="button" aria-pressed={chosenStates.includes(state)} title={t.devices.stateHint[state]} className={clsx(chip, chosenStates.includes(state) ? chipOn : chipOff)} onClick={() => change({ state: toggled(search.state, state) })}>
+        <button key={state} type="button" aria-pressed={chosenStates.includes(state)} title={t.devices.stateHint[state]} className={clsx(chip, chosenStates.includes(state) ? chipOn : chipOff)} onClick={() => change({ state: toggled(search.state, state) })} {...intent(() => foresee({ state: toggled(search.state, state) }))}>
           <span className={clsx("size-1.5 rounded-full bg-current", toneText[tone])} aria-hidden />
           {t.devices.states[state]}
           <span className="tnum">{count(states[state] ?? 0)}</span>

@@ -11,6 +11,7 @@ import { memo, useDeferredValue, useEffect, useMemo, useRef, useState, type Keyb
 import type { Device } from "@/api/types";
 import { Age, useAsOf } from "@/components/age";
 import { DeviceStateBadge } from "@/components/states";
+import { intent } from "@/lib/intent";
 import { useLate } from "@/lib/late";
 import { useNarrow } from "@/lib/media";
 import { everything, isSelected, nothing, selectedCount } from "@/lib/selection";
@@ -52,22 +53,30 @@ export interface GridProps {
   onToggle: (id: string, range: boolean) => void;
 }
 
-function HeaderCell({ id, sort, onSort }: { id: ColumnId; sort: string; onSort: (sort: string) => void }) {
+interface HeaderCellProps {
+  id: ColumnId;
+  sort: string;
+  change: DeviceList["change"];
+  foresee: DeviceList["foresee"];
+}
+
+const HeaderCell = memo(function HeaderCell({ id, sort, change, foresee }: HeaderCellProps) {
   const by = columnOf(id)?.sort;
   const label = t.devices.columns[id];
   if (!by) return <div role="columnheader" className="clip flex items-center px-3">{label}</div>;
   const ascending = sort === by;
   const descending = sort === `-${by}`;
+  const next = ascending ? `-${by}` : by;
   return (
     <div role="columnheader" aria-sort={ascending ? "ascending" : descending ? "descending" : "none"} className="min-w-0">
-      <button type="button" className="flex h-full w-full items-center gap-1 px-3 hover:text-text" title={t.devices.sortBy(label)} onClick={() => onSort(ascending ? `-${by}` : by)}>
+      <button type="button" className="flex h-full w-full items-center gap-1 px-3 hover:text-text" title={t.devices.sortBy(label)} onClick={() => change({ sort: next })} {...intent(() => foresee({ sort: next }))}>
         <span className="clip">{label}</span>
         {ascending && <ArrowUp className="size-3.5 shrink-0" aria-hidden />}
         {descending && <ArrowDown className="size-3.5 shrink-0" aria-hidden />}
       </button>
     </div>
   );
-}
+});
 
 interface RowProps {
   device: Device;
@@ -126,7 +135,7 @@ export function Grid({ list, activeId, onActivate, onOpen, onToggle }: GridProps
   const narrow = useNarrow();
   const dim = useLate(list.query.isPlaceholderData, DIM_MS);
   const scroller = useRef<HTMLDivElement>(null);
-  const { rows, visible, query, selection, filters } = list;
+  const { rows, visible, query, selection, filters, change, foresee } = list;
   const shown = useMemo(() => visible.map(columnOf).filter((column) => column !== undefined), [visible]);
   const height = narrow ? TALL_ROW : ROW;
   // The first rows are drawn in slices, between which the browser answers to a person; later ones at once.
@@ -184,7 +193,6 @@ export function Grid({ list, activeId, onActivate, onOpen, onToggle }: GridProps
     }
   };
   const sort = list.filters.sort ?? "";
-  const onSort = (next: string) => list.change({ sort: next });
   return (
     <div
       ref={scroller}
@@ -208,7 +216,7 @@ export function Grid({ list, activeId, onActivate, onOpen, onToggle }: GridProps
               onCheckedChange={() => list.setSelection(count === 0 ? everything() : nothing)}
             />
           </div>
-          {narrow ? <HeaderCell id="name" sort={sort} onSort={onSort} /> : visible.map((id) => <HeaderCell key={id} id={id} sort={sort} onSort={onSort} />)}
+          {narrow ? <HeaderCell id="name" sort={sort} change={change} foresee={foresee} /> : visible.map((id) => <HeaderCell key={id} id={id} sort={sort} change={change} foresee={foresee} />)}
         </div>
         <div role="rowgroup" className="relative" style={{ height: virtual.getTotalSize() }} onClick={onClick}>
           {inPlace.map((item) => {

@@ -1,7 +1,7 @@
 /** Columns, saved views and export. */
 import { Button, IconButton, Input, Popover, toast } from "@unifyit/ui";
 import { ArrowDown, ArrowUp, Bookmark, Columns3, Download, X } from "lucide-react";
-import { useState } from "react";
+import { memo, useState } from "react";
 import { allDevices } from "@/api/devices";
 import { toastFailure } from "@/components/failure";
 import { save, toCsv } from "@/lib/csv";
@@ -13,9 +13,8 @@ import type { DeviceList, ListSearch } from "./useDeviceList";
 /** Made once: the list's frame is drawn again with every key that is typed. */
 const icons = { views: <Bookmark className="size-4" aria-hidden />, columns: <Columns3 className="size-4" aria-hidden />, export: <Download className="size-4" aria-hidden /> };
 
-function ColumnChooser({ list }: { list: DeviceList }) {
-  const shown = list.visible;
-  const set = (next: ColumnId[]) => list.change({ cols: next.join(",") }, true);
+const ColumnChooser = memo(function ColumnChooser({ shown, change }: { shown: ColumnId[]; change: DeviceList["change"] }) {
+  const set = (next: ColumnId[]) => change({ cols: next.join(",") }, true);
   const move = (id: ColumnId, by: number) => {
     const next = shown.filter((each) => each !== id);
     next.splice(Math.max(0, shown.indexOf(id) + by), 0, id);
@@ -46,10 +45,10 @@ function ColumnChooser({ list }: { list: DeviceList }) {
           </li>
         ))}
       </ul>
-      <Button size="sm" variant="ghost" className="mt-1 w-full" onClick={() => list.change({ cols: undefined }, true)}>{t.devices.resetColumns}</Button>
+      <Button size="sm" variant="ghost" className="mt-1 w-full" onClick={() => change({ cols: undefined }, true)}>{t.devices.resetColumns}</Button>
     </Popover>
   );
-}
+});
 
 interface View {
   name: string;
@@ -125,7 +124,7 @@ export function Toolbar({ list }: { list: DeviceList }) {
   return (
     <div className="flex items-center gap-1">
       <Views list={list} />
-      <ColumnChooser list={list} />
+      <ColumnChooser shown={list.visible} change={list.change} />
       <Button size="sm" variant="ghost" busy={busy} icon={icons.export} onClick={onExport}>{t.devices.export}</Button>
     </div>
   );

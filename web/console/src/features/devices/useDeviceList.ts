@@ -3,9 +3,10 @@
  * row of this tab. A change is asked of the server at once and written into the address a moment later, so that the
  * router's work is not in the way of the rows.
  */
+import { useQueryClient } from "@tanstack/react-query";
 import { useNavigate, useSearch } from "@tanstack/react-router";
 import { useCallback, useEffect, useMemo, useRef, useState } from "react";
-import { useDevices } from "@/api/devices";
+import { devicesQuery, useDevices } from "@/api/devices";
 import type { DeviceFilters } from "@/api/keys";
 import type { Device } from "@/api/types";
 import { useScope } from "@/components/scope";
@@ -28,8 +29,8 @@ export interface ListSearch {
 /** How long after a change the address follows; several changes in this time are one. */
 const WRITE_MS = 120;
 
-/** The address' search and what was changed since, as one; and how to change it. */
-function useListSearch(): [ListSearch, (patch: Patch, replace: boolean) => void] {
+/** The address' search and what was changed since, as one; how to change it; and what it would be with a change. */
+function useListSearch(): [ListSearch, (patch: Patch, replace: boolean) => void, (patch: Patch) => Patch] {
   const written: ListSearch = useSearch({ from: "/shell/devices" });
   const navigate = useNavigate();
   const [ahead, setAhead] = useState<ListSearch | null>(null);
@@ -56,7 +57,8 @@ function useListSearch(): [ListSearch, (patch: Patch, replace: boolean) => void]
     },
     [navigate],
   );
-  return [ahead ?? written, change];
+  const changed = useCallback((patch: Patch) => ({ ...latest.current, ...patch }), []);
+  return [ahead ?? written, change, changed];
 }
 
 type Patch = Partial<Record<keyof ListSearch, string | undefined>>;
@@ -71,29 +73,39 @@ export interface DeviceList {
   selection: Selection;
   setSelection: (next: Selection | ((before: Selection) => Selection)) => void;
   change: (patch: Patch, replace?: boolean) => void;
+  /** Fetches what a change would show, for one that is about to come. */
+  foresee: (patch: Patch) => void;
+}
+
+function filtersOf(scope: DeviceFilters, { q, state, os, site, tag, sort = "name" }: Patch): DeviceFilters {
+  return { ...scope, ...(site && { site_id: site }), ...(q && { q }), ...(state && { state }), ...(os && { os }), ...(tag && { tag }), sort };
 }
 
 export function useDeviceList(): DeviceList {
-  const [search, write] = useListSearch();
+  const [search, write, changed] = useListSearch();
   const scope = useScope();
   const [selection, setSelection] = useState<Selection>(nothing);
-  const { q, state, os, site, tag, sort = "name", cols } = search;
-  const filters = useMemo<DeviceFilters>(
-    () => ({ ...scope, ...(site && { site_id: site }), ...(q && { q }), ...(state && { state }), ...(os && { os }), ...(tag && { tag }), sort }),
-    [scope, q, state, os, site, tag, sort],
-  );
+  const { q, state, os, site, tag, sort, cols } = search;
+  const filters = useMemo(() => filtersOf(scope, { q, state, os, site, tag, sort }), [scope, q, state, os, site, tag, sort]);
   const query = useDevices(filters);
   const rows = useMemo(() => query.data?.pages.flatMap((page) => page.items) ?? [], [query.data]);
   const tight = useMedia(TIGHT);
   const visible = useMemo(() => parseColumns(cols, tight), [cols, tight]);
+  const client = useQueryClient();
+  const foresee = useCallback<DeviceList["foresee"]>(
+    (patch) => void client.prefetchInfiniteQuery(devicesQuery(filtersOf(scope, changed(patch)))),
+    [client, scope, changed],
+  );
   const change = useCallback<DeviceList["change"]>(
     (patch, replace = false) => {
-      const filtering = Object.keys(patch).some((key) => key !== "peek" && key !== "cols" && key !== "sort");
-      if (filtering) setSelection(nothing);
+      const names = Object.keys(patch);
+      // Asked before anything is drawn, so that the answer is made meanwhile.
+      if (names.some((key) => key !== "peek" && key !== "cols")) foresee(patch);
+      if (names.some((key) => key !== "peek" && key !== "cols" && key !== "sort")) setSelection(nothing);
       write(patch, replace);
     },
-    [write],
+    [write, foresee],
   );
   const total = query.data?.pages[0]?.total ?? rows.length;
-  return { search, filters, rows, total, visible, query, selection, setSelection, change };
+  return { search, filters, rows, total, visible, query, selection, setSelection, change, foresee };
 }

@@ -1,10 +1,10 @@
 /** Terminals in tabs, with search, copy, paste, text size and reconnect. */
 import "@xterm/xterm/css/xterm.css";
-import { Bdi, Button, buttonClass, EmptyState, IconButton, Input, Popover, tame, toast } from "@unifyit/ui";
+import { Bdi, Button, buttonClass, CircleDashed, EmptyState, IconButton, Input, Popover, tame, toast } from "@unifyit/ui";
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 import clsx from "clsx";
 import { Command } from "cmdk";
-import { AArrowDown, AArrowUp, ChevronDown, ChevronUp, CircleCheck, CircleDashed, CircleX, ClipboardPaste, Copy, Plus, RotateCw, Search, SquareTerminal, X, type LucideIcon } from "lucide-react";
+import { AArrowDown, AArrowUp, ChevronDown, ChevronUp, CircleCheck, CircleX, ClipboardPaste, Copy, Plus, RotateCw, Search, SquareTerminal, X, type LucideIcon } from "lucide-react";
 import { useDeferredValue, useEffect, useRef, useState, useSyncExternalStore, type ReactElement } from "react";
 import { useDevice, useDeviceSearch } from "@/api/devices";
 import { useScope } from "@/components/scope";
