@@ -84,14 +84,22 @@ browser: install-deps build ## A person's way through console and local UI in a 
 test-browser: install-deps build
 	bash tests/e2e/run || { echo "The journey failed; it is tried once more."; bash tests/e2e/run; }
 
+# Speed is that of what ships.
+.PHONY: release
+release: web
+	cargo build --locked --release --bins -p unifyit-relay -p unifyit-cloud -p unifyit-tests
+	cargo build --locked --profile agent --bin unifyit-agent -p unifyit-agent
+
+SHIPPED := UNIFYIT_BIN_DIR=$(CARGO_TARGET_DIR)/agent BIN_DIR=$(CARGO_TARGET_DIR)/release
+
 .PHONY: lighthouse
-lighthouse: install-deps build ## Lighthouse's scores of the console's main pages
+lighthouse: install-deps release ## Lighthouse's scores of the console's main pages
 	cd tests/e2e && { [ node_modules/.package-lock.json -nt package-lock.json ] || npm ci --no-audit --no-fund --ignore-scripts --loglevel=error; }
-	bash tests/e2e/run lighthouse
+	$(SHIPPED) bash tests/e2e/run lighthouse
 
 .PHONY: timing
-timing: install-deps build ## Milliseconds a step in the list of 10,000 devices
-	bash tests/e2e/run timing
+timing: install-deps release ## Milliseconds a step in the list of 10,000 devices
+	$(SHIPPED) bash tests/e2e/run timing
 
 .PHONY: screenshots
 screenshots: install-deps build ## Every page at three widths in both themes, to look at
@@ -113,10 +121,8 @@ soak: deps-bench build ## The fault tests at full length (about an hour)
 	UNIFYIT_SOAK=50 UNIFYIT_CACHE_ROUNDS=1000 cargo test --locked --workspace --test it -- --nocapture --test-threads 1 --include-ignored kill_ soak_
 
 .PHONY: bench
-bench: deps-bench web ## Print the figures beside their goals
-	cargo build --locked --release --bins -p unifyit-relay -p unifyit-cloud -p unifyit-tests
+bench: deps-bench release ## Print the figures beside their goals
 	cargo build --locked --release --examples -p unifyit-protocol
-	cargo build --locked --profile agent --bin unifyit-agent -p unifyit-agent
 	@UNIFYIT_BIN_DIR=$(CARGO_TARGET_DIR)/agent exec $(CARGO_TARGET_DIR)/release/unifyit-bench
 
 .PHONY: fuzz
