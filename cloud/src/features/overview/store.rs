@@ -9,6 +9,10 @@ use crate::{
 /// come, go or join together are one item: a relay that starts anew would
 /// otherwise leave no room for anything else.
 const LOOKED_AT: i64 = 1000;
+/// How far back connections are looked at: they are many, and their index is of
+/// the time alone, so that others' would be read through to the end for a partner
+/// that has few.
+const AGE: &str = "7 days";
 /// What falls into one such stretch of time is together.
 const TOGETHER: &str = "10 minutes";
 /// Names told of the computers of one item.
@@ -16,17 +20,20 @@ const NAMES: i32 = 3;
 
 /// The latest `limit` items, latest first.
 pub(super) async fn recent(tx: &mut TenantTx, limit: i64) -> Result<Vec<TimelineItem>, DbError> {
+    // Row security decides what is seen; the partner's id lets it use an index.
+    let partner = tx.scope().and_then(|scope| scope.place().partner);
     // Each source gives its own latest rows by an index; then they are merged.
     Ok(sqlx::query_as(
         "WITH happened AS ( \
            (SELECT 'audit' AS kind, at, action AS title, actor, site_id, device_id, target AS name, \
               concat_ws(': ', nullif(target, ''), nullif(detail, '')) AS detail, \
               CASE WHEN action <> 'device.enroll' THEN id::text END AS alone \
-            FROM audit_log WHERE action NOT LIKE 'task.%' ORDER BY id DESC LIMIT $2) \
+            FROM audit_log WHERE action NOT LIKE 'task.%' AND ($5::uuid IS NULL OR partner_id = $5) \
+            ORDER BY id DESC LIMIT $2) \
            UNION ALL \
            (SELECT 'connection', at, CASE WHEN online THEN 'Connected' ELSE 'Disconnected' END, '', site_id, device_id, '', \
               CASE WHEN address <> '' THEN 'From ' || address ELSE '' END, CASE WHEN device_id IS NULL THEN id::text END \
-            FROM presence_log ORDER BY at DESC LIMIT $2) \
+            FROM presence_log WHERE at > now() - CAST($6 AS text)::interval ORDER BY at DESC LIMIT $2) \
          ), together AS ( \
            SELECT h.kind, h.title, h.site_id, h.alone, max(h.at) AS at, (array_agg(h.actor))[1] AS actor, \
              (array_agg(h.name))[1] AS name, (array_agg(h.detail))[1] AS detail, (array_agg(h.device_id))[1] AS device_id, \
@@ -55,6 +62,8 @@ pub(super) async fn recent(tx: &mut TenantTx, limit: i64) -> Result<Vec<Timeline
     .bind(LOOKED_AT)
     .bind(NAMES)
     .bind(TOGETHER)
+    .bind(partner)
+    .bind(AGE)
     .fetch_all(&mut **tx)
     .await?)
 }
