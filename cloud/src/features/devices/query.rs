@@ -156,7 +156,10 @@ fn list(text: Option<&str>) -> Vec<String> {
 
 impl DeviceQuery {
     pub(super) fn check(&self) -> Result<Checked, Problem> {
-        let states = list(self.state.as_deref());
+        let mut states = list(self.state.as_deref());
+        // Each is a condition of its own.
+        states.sort_unstable();
+        states.dedup();
         let known = ["online", "offline", "unreachable", "revoked"];
         if states.iter().any(|s| !known.contains(&s.as_str())) {
             return Err(Problem::invalid(
