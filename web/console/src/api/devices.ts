@@ -12,6 +12,11 @@ const PAGE = 200;
 /** The first rows of a list: what a screen shows and a little more, so that they are there soon. */
 const FIRST_PAGE = 100;
 
+/** What a list of devices is asked, by its part of the hierarchy and its address' search. */
+export function deviceFilters(scope: DeviceFilters, { q, state, os, site, tag, sort = "name" }: Partial<Record<"q" | "state" | "os" | "site" | "tag" | "sort", string | undefined>>): DeviceFilters {
+  return { ...scope, ...(site && { site_id: site }), ...(q && { q }), ...(state && { state }), ...(os && { os }), ...(tag && { tag }), sort };
+}
+
 export const devicesQuery = (filters: DeviceFilters) =>
   infiniteQueryOptions({
     queryKey: keys.devices(filters),

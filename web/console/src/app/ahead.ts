@@ -4,8 +4,7 @@
  */
 import type { QueryClient } from "@tanstack/react-query";
 import { overviewQuery } from "@/api/admin";
-import { deviceQuery, devicesQuery, facetsQuery, timelineQuery } from "@/api/devices";
-import type { DeviceFilters } from "@/api/keys";
+import { deviceFilters, deviceQuery, devicesQuery, facetsQuery, timelineQuery } from "@/api/devices";
 import { scopeFilter } from "@/components/scope";
 
 /** For loaders that run when a screen is entered, and not again. */
@@ -21,8 +20,8 @@ export function overview(client: QueryClient, search: Search): void {
 }
 
 export function devices(client: QueryClient, search: Search): void {
-  const [q, state, os, site, tag] = [search.q, search.state, search.os, search.site, search.tag].map(text);
-  const filters: DeviceFilters = { ...scopeOf(search), ...(site && { site_id: site }), ...(q && { q }), ...(state && { state }), ...(os && { os }), ...(tag && { tag }), sort: text(search.sort) ?? "name" };
+  const [q, state, os, site, tag, sort] = [search.q, search.state, search.os, search.site, search.tag, search.sort].map(text);
+  const filters = deviceFilters(scopeOf(search), { q, state, os, site, tag, sort });
   void client.prefetchInfiniteQuery(devicesQuery(filters));
   void client.prefetchQuery(facetsQuery(filters));
 }

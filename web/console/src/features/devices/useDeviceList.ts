@@ -6,7 +6,7 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { useNavigate, useSearch } from "@tanstack/react-router";
 import { useCallback, useEffect, useMemo, useRef, useState } from "react";
-import { devicesQuery, useDevices } from "@/api/devices";
+import { deviceFilters, devicesQuery, useDevices } from "@/api/devices";
 import type { DeviceFilters } from "@/api/keys";
 import type { Device } from "@/api/types";
 import { useScope } from "@/components/scope";
@@ -77,23 +77,19 @@ export interface DeviceList {
   foresee: (patch: Patch) => void;
 }
 
-function filtersOf(scope: DeviceFilters, { q, state, os, site, tag, sort = "name" }: Patch): DeviceFilters {
-  return { ...scope, ...(site && { site_id: site }), ...(q && { q }), ...(state && { state }), ...(os && { os }), ...(tag && { tag }), sort };
-}
-
 export function useDeviceList(): DeviceList {
   const [search, write, changed] = useListSearch();
   const scope = useScope();
   const [selection, setSelection] = useState<Selection>(nothing);
   const { q, state, os, site, tag, sort, cols } = search;
-  const filters = useMemo(() => filtersOf(scope, { q, state, os, site, tag, sort }), [scope, q, state, os, site, tag, sort]);
+  const filters = useMemo(() => deviceFilters(scope, { q, state, os, site, tag, sort }), [scope, q, state, os, site, tag, sort]);
   const query = useDevices(filters);
   const rows = useMemo(() => query.data?.pages.flatMap((page) => page.items) ?? [], [query.data]);
   const tight = useMedia(TIGHT);
   const visible = useMemo(() => parseColumns(cols, tight), [cols, tight]);
   const client = useQueryClient();
   const foresee = useCallback<DeviceList["foresee"]>(
-    (patch) => void client.prefetchInfiniteQuery(devicesQuery(filtersOf(scope, changed(patch)))),
+    (patch) => void client.prefetchInfiniteQuery(devicesQuery(deviceFilters(scope, changed(patch)))),
     [client, scope, changed],
   );
   const change = useCallback<DeviceList["change"]>(
