@@ -6,7 +6,7 @@ export const metrics = {
   back: "Back to live",
   zoomHint: "Drag across a chart to zoom.",
   noneInRange: "No values in this range",
-  noneInRangeDetail: "A device that has just joined sends its first values within a few seconds. Otherwise choose a longer range, or an earlier one.",
+  noneInRangeDetail: "A device that has just joined sends its first values within a minute. Otherwise choose a longer range, or an earlier one.",
   noData: "no data",
   moreLines: (number: number) => `${number} quieter ${number === 1 ? "one" : "ones"} not drawn`,
   chartLabel: (title: string, latest: string) => `Chart of ${title}. Latest: ${latest}`,
