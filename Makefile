@@ -61,6 +61,7 @@ demo: build ## As run, with simulated devices: make demo DEVICES=200
 lint: install-deps web ## Formatting, clippy, licences and advisories
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo fetch --locked
 	@if command -v cargo-deny >/dev/null 2>&1; then \
 		cargo deny --offline check bans licenses sources; \
 	else \

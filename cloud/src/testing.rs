@@ -92,17 +92,7 @@ async fn run(url: &str, statement: &str) {
 
 /// The migrated template of this very schema, made once a cluster.
 async fn template(admin_url: &str) -> String {
-    let schema = blake3::hash(
-        concat!(
-            include_str!("../migrations/0001_init.sql"),
-            include_str!("../migrations/0002_metric_arrival.sql"),
-            include_str!("../migrations/0003_open_targets.sql"),
-            include_str!("../migrations/0004_package_cache.sql"),
-            include_str!("../migrations/0005_kept_plans.sql"),
-        )
-        .as_bytes(),
-    )
-    .to_hex();
+    let schema = db::schema_digest();
     let name = format!("unifyit_template_{}", &schema[..16]);
     let mut connection = PgConnection::connect(admin_url).await.unwrap();
     sqlx::query("SELECT pg_advisory_lock(7161)").execute(&mut connection).await.unwrap();

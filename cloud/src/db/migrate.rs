@@ -15,6 +15,16 @@ use thiserror::Error;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
+/// A digest of all migrations: equal for two builds with the same schema.
+#[cfg(test)]
+pub(crate) fn schema_digest() -> String {
+    let mut hasher = blake3::Hasher::new();
+    for migration in MIGRATIONS.iter() {
+        hasher.update(&migration.version.to_be_bytes()).update(&migration.checksum);
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
 /// The schema or the roles are not as they must be.
 #[derive(Debug, Error)]
 pub enum MigrateError {

@@ -20,6 +20,8 @@ mod scope;
 mod tx;
 
 pub use error::DbError;
+#[cfg(test)]
+pub(crate) use migrate::schema_digest;
 pub use migrate::{MigrateError, check_role, missing, run as migrate};
 pub use scope::{Place, Scope, ScopeKind};
 pub use tx::{DownRow, Nudge, TenantTx};
