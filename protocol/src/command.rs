@@ -30,8 +30,30 @@ pub struct Command {
     pub not_before_ms: u64,
     /// Not to be started from then on, Unix milliseconds.
     pub expires_ms: u64,
-    /// Rises with each command of a signer; for audit and ordering.
+    /// Rises with each command of an organization's authority, so that the audit
+    /// shows whether one is missing. Devices do not judge by it: each sees only its
+    /// own commands, in any order, and a database that was set back counts again.
+    /// What runs once is decided by `id` and `issued_ms`.
     pub counter: u64,
+    /// When it was signed, by the signer's clock, Unix milliseconds. A device whose
+    /// memory of commands is younger than that cannot know whether the command ran
+    /// before, and does not run it. 0 from a signer that does not tell: see
+    /// [`Self::issued`].
+    #[serde(default)]
+    pub issued_ms: u64,
+}
+
+impl Command {
+    /// When it was signed, as far as the signed bytes say: signers that do not tell
+    /// made the id at that time. 0 when nothing says it.
+    #[must_use]
+    pub fn issued(&self) -> u64 {
+        if self.issued_ms != 0 {
+            return self.issued_ms;
+        }
+        let made = self.id.0.get_timestamp().map(|at| at.to_unix());
+        made.map_or(0, |(s, nanos)| s.saturating_mul(1000) + u64::from(nanos) / 1_000_000)
+    }
 }
 
 impl Signable for Command {

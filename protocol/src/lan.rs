@@ -26,6 +26,9 @@ messages! {
         3 => Config(DeviceConfig),
         /// A renewed certificate is due: enrol again over HTTPS with the present one.
         4 => Renew(Renew),
+        /// Names commands that this device was handed before, ahead of handing them
+        /// out again.
+        6 => Handed(Handed),
     }
 }
 
@@ -53,6 +56,23 @@ pub struct Hello {
     #[serde(default)]
     #[serde(deserialize_with = "crate::codec::at_most::<4096, _, _>")]
     pub running: Vec<CommandId>,
+    /// Whether the agent heeds [`Handed`]: one that does not would run a command that
+    /// it has forgotten.
+    #[serde(default)]
+    pub heeds_handed: bool,
+}
+
+/// Commands that a device has had before. If its memory does not know one of them,
+/// that memory was lost, and the command must not run again.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Handed {
+    /// Those that the device, or somebody on its behalf, said it had started.
+    #[serde(deserialize_with = "crate::codec::at_most::<4096, _, _>")]
+    pub started: Vec<CommandId>,
+    /// Those that were sent, and may have been lost on the way.
+    #[serde(deserialize_with = "crate::codec::at_most::<4096, _, _>")]
+    pub sent: Vec<CommandId>,
 }
 
 /// The relay's answer: where it stands with this device.

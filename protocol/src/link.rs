@@ -308,6 +308,10 @@ pub struct DeliverCommand {
     pub expires_ms: u64,
     /// The signed command.
     pub signed: Signed<Command>,
+    /// Those of the devices that were handed it before, as far as the cloud was told:
+    /// for a relay whose own memory of that was lost.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub handed: Vec<DeviceId>,
 }
 
 /// How far a command has come over all its devices.

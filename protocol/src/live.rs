@@ -25,7 +25,18 @@ messages! {
         3 => Output(OutputChunk),
         /// Bytes that a reader took, so that the writer goes on.
         4 => Credit(TunnelCredit),
+        /// Commands that came and whose turn is later: no need to send them again.
+        5 => Holds(Holds),
     }
+}
+
+/// Commands that a device keeps in memory until their turn. It forgets them when it
+/// ends, so they are to be sent again after its next hello.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holds {
+    /// The commands.
+    #[serde(deserialize_with = "crate::codec::at_most::<512, _, _>")]
+    pub commands: Vec<CommandId>,
 }
 
 messages! {

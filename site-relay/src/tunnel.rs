@@ -109,7 +109,7 @@ impl Tunnels {
             LiveUp::Data(data) => data.tunnel,
             LiveUp::Closed(closed) => closed.tunnel,
             LiveUp::Credit(credit) => credit.tunnel,
-            LiveUp::Output(_) => return,
+            LiveUp::Output(_) | LiveUp::Holds(_) => return,
         };
         let mut open = self.open();
         let Some(entry) = open.get_mut(&tunnel).filter(|e| e.device == device) else { return };
@@ -251,7 +251,7 @@ impl Tunnels {
                 LiveUp::Data(data) => (TunnelFrame::Data(data), false),
                 LiveUp::Credit(credit) => (TunnelFrame::Credit(credit), false),
                 LiveUp::Closed(closed) => (TunnelFrame::Closed(closed), true),
-                LiveUp::Output(_) => return true,
+                LiveUp::Output(_) | LiveUp::Holds(_) => return true,
             };
             let Ok(bytes) = one.encode() else { return false };
             if sink.feed(Bytes::from(bytes)).await.is_err() {

@@ -59,6 +59,7 @@ impl Flooder {
             hostname: identity.hostname.clone(),
             now_ms: epoch,
             running: Vec::new(),
+            heeds_handed: false,
         });
         connection.publish(&Up::Hello.topic(identity.device), hello.encode()?).await?;
         wait_for(&mut connection, |message| matches!(message, DownControl::Welcome(_))).await?;

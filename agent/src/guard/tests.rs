@@ -74,6 +74,7 @@ impl World {
             not_before_ms: NOW - HOUR,
             expires_ms: NOW + HOUR,
             counter: 1,
+            issued_ms: NOW - HOUR,
         }
     }
 

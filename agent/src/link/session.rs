@@ -255,6 +255,7 @@ impl<I: Inbox> Link<I> {
             hostname: platform::hostname(),
             now_ms: now_ms(),
             running: self.running.list(),
+            heeds_handed: false,
         });
         let sent = hello.encode().is_ok_and(|bytes| {
             client.try_publish(Up::Hello.topic(device), QoS::AtMostOnce, false, bytes).is_ok()
@@ -390,6 +391,7 @@ impl<I: Inbox> Poller<I> {
             DownControl::Ack(ack) => self.spool.acked(&ack, Instant::now()),
             DownControl::Config(config) => self.inbox.config(config),
             DownControl::Renew(_) => self.inbox.renew(),
+            DownControl::Handed(_) => {}
         }
         None
     }

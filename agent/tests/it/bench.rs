@@ -102,6 +102,7 @@ impl Bench {
             not_before_ms: 0,
             expires_ms: now_ms() + 3_600_000,
             counter: 1,
+            issued_ms: now_ms(),
         }
     }
 

@@ -40,6 +40,7 @@ fn order(action: Action) -> command::Command {
         not_before_ms: 0,
         expires_ms: now_ms() + 600_000,
         counter: 1,
+        issued_ms: now_ms(),
     }
 }
 

@@ -25,9 +25,10 @@ fn deliver(devices: Vec<DeviceId>, expires_ms: u64) -> DeliverCommand {
         not_before_ms: 0,
         expires_ms,
         counter: 1,
+        issued_ms: START_MS,
     };
     let signed = Signer25519::from_seed(&[7; 32]).sign(&command, None).unwrap();
-    DeliverCommand { command: id, devices, expires_ms, signed }
+    DeliverCommand { command: id, devices, expires_ms, signed, handed: Vec::new() }
 }
 
 async fn statuses(rig: &Rig) -> Vec<(DeviceId, Status)> {

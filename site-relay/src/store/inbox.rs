@@ -74,7 +74,7 @@ impl Txn<'_> {
         &mut self,
         deliver: DeliverCommand,
     ) -> Result<Option<NewCommand>, StoreError> {
-        let DeliverCommand { command, devices, expires_ms, signed } = deliver;
+        let DeliverCommand { command, devices, expires_ms, signed, handed: _ } = deliver;
         if self.command(command)?.is_some() {
             return Ok(None);
         }

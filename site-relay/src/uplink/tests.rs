@@ -271,6 +271,7 @@ async fn a_terminal_to_a_device_that_is_away_is_refused_with_a_sentence() {
         not_before_ms: 0,
         expires_ms: u64::MAX,
         counter: 1,
+        issued_ms: 1,
     };
     let command = Signer25519::from_seed(&[1; 32]).sign(&command, None).unwrap();
     let name = StreamProtocol::new(tunnel::PROTOCOL);

@@ -167,6 +167,7 @@ impl Device {
             hostname: self.identity.hostname.clone(),
             now_ms: now_ms(),
             running: self.running.keys().map(|(_, id)| *id).take(64).collect(),
+            heeds_handed: false,
         });
         self.publish(connection, Up::Hello, hello.encode()?).await?;
         // Nothing else is sent before the relay has said where it stands.
@@ -241,8 +242,9 @@ impl Device {
                 }
             }
             DownControl::Config(config) => self.config = config,
-            // A simulated fleet does not live as long as its certificates.
-            DownControl::Renew(_) => {}
+            // A simulated fleet does not live as long as its certificates, nor does it
+            // forget.
+            DownControl::Renew(_) | DownControl::Handed(_) => {}
         }
         Ok(())
     }

@@ -92,6 +92,7 @@ pub(super) async fn sign(
             not_before_ms: now_ms.saturating_sub(CLOCK_SLACK_MS),
             expires_ms,
             counter: key.next_counter(),
+            issued_ms: now_ms,
         };
         let command = ctx.state.trust.sign_command(&key.sealed, &command)?;
         let bytes = codec::encode(&command).map_err(|_| Problem::internal())?;
@@ -100,6 +101,7 @@ pub(super) async fn sign(
             devices: share.devices.clone(),
             expires_ms,
             signed: command,
+            handed: Vec::new(),
         });
         signed.push(SignedShare { share, record, bytes, expires_ms });
     }

@@ -17,14 +17,14 @@ use crate::{
         RelayEnrolment, RenewAgent,
     },
     envelope::{Decoded, Envelope},
-    lan::{Deliver, DownControl, Hello, Renew, ReportAck, UpControl, Welcome},
+    lan::{Deliver, DownControl, Handed, Hello, Renew, ReportAck, UpControl, Welcome},
     lane::{Ack, Data, Lane, Resume},
     link::{
         DeliverCommand, DeviceGap, DeviceInventory, DeviceMetrics, DeviceOutput, DeviceSeries,
         DownRecord, Enrolled, Ephemeral, Frame, Goodbye, LinkHello, Presence, Progress, Sister,
         Sisters, SiteAudit, UpRecord, Watch,
     },
-    live::{LiveDown, LiveUp, TunnelClosed, TunnelCredit, TunnelData, TunnelResize},
+    live::{Holds, LiveDown, LiveUp, TunnelClosed, TunnelCredit, TunnelData, TunnelResize},
     report::{Report, ReportBatch, Sequenced},
     signing::Signable,
     telemetry::{RollupBlock, Sample, block},
@@ -130,6 +130,7 @@ fn lan() -> Vec<Example> {
         hostname: "pc-7".into(),
         now_ms: 5000,
         running: vec![id(9)],
+        heeds_handed: true,
     };
     let welcome = Welcome { positions: vec![ack], config: device_config(), now_ms: 5000 };
     let mut all = messages!(UpControl: Hello(hello));
@@ -138,6 +139,7 @@ fn lan() -> Vec<Example> {
         Ack(ack),
         Config(device_config()),
         Renew(Renew { expires_ms: 9000 }),
+        Handed(Handed { started: vec![id(9)], sent: vec![id(10)] }),
     ));
     all.push(plain("DeviceConfig with a package cache", cached_config()));
     all.extend(messages!(Deliver: Command(authority().sign(&command(), None).unwrap())));
@@ -176,8 +178,9 @@ fn closed() -> TunnelClosed {
 fn live() -> Vec<Example> {
     let credit = TunnelCredit { tunnel: id(10), bytes: 4096 };
     let resize = TunnelResize { tunnel: id(10), cols: 132, rows: 50 };
+    let holds = Holds { commands: vec![id(9)] };
     let mut all = messages!(LiveUp:
-        Data(tunnel_data()), Closed(closed()), Output(chunk()), Credit(credit),
+        Data(tunnel_data()), Closed(closed()), Output(chunk()), Credit(credit), Holds(holds),
     );
     all.extend(messages!(LiveDown:
         Data(tunnel_data()), Close(closed()), Resize(resize), Credit(credit),
@@ -268,6 +271,7 @@ fn down_records() -> Vec<Example> {
         devices: vec![device()],
         expires_ms: 9000,
         signed: authority().sign(&cancel(), None).unwrap(),
+        handed: vec![device()],
     };
     messages!(DownRecord:
         Command(deliver),

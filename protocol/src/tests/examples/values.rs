@@ -83,6 +83,7 @@ fn of(action: Action, targets: Targets) -> Command {
         not_before_ms: 1000,
         expires_ms: 9000,
         counter: 42,
+        issued_ms: 950,
     }
 }
 

@@ -77,6 +77,7 @@ pub(super) async fn open_terminal(
         not_before_ms: now_ms.saturating_sub(CLOCK_SLACK_MS),
         expires_ms: now_ms + VALID_MS + CLOCK_SLACK_MS,
         counter: key.next_counter(),
+        issued_ms: now_ms,
     };
     let signed = ctx.state.trust.sign_command(&key.sealed, &command)?;
     tasks::keep_command(&mut tx, place, &command, "terminal", &signed).await?;
