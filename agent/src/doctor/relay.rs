@@ -2,11 +2,11 @@
 
 use super::Finding;
 use crate::{
-    clock::now_ms,
+    clock::local_ms,
     config::Settings,
     enroll::{
         https::{HttpsError, request, split_address},
-        tls::{Moment, Trusting, fingerprint},
+        tls::{Trusting, fingerprint},
     },
     identity::{Identity, PrivateKey},
 };
@@ -43,18 +43,17 @@ pub(super) async fn examine(
     }
 }
 
-fn trusting<'a>(identity: &'a Identity, key: &'a PrivateKey, moment: Moment) -> Trusting<'a> {
+fn trusting<'a>(identity: &'a Identity, key: &'a PrivateKey) -> Trusting<'a> {
     Trusting {
         ca_fingerprint: fingerprint(&identity.ca),
         ca: Some(&identity.ca),
         client: Some((&identity.certificate, key)),
-        moment,
     }
 }
 
 async fn compare_clocks(addresses: &[String], identity: &Identity, key: &PrivateKey) -> Finding {
     const CHECK: &str = "relay HTTPS and clocks";
-    let Ok(tls) = trusting(identity, key, Moment::OfCertificate).config() else {
+    let Ok(tls) = trusting(identity, key).config() else {
         return bad_key(CHECK);
     };
     let tls = Arc::new(tls);
@@ -63,7 +62,7 @@ async fn compare_clocks(addresses: &[String], identity: &Identity, key: &Private
         match request(address, Arc::clone(&tls), Method::GET, "/", Vec::new()).await {
             Ok(answer) => {
                 return match answer.date.as_deref().and_then(parse_http_date) {
-                    Some(relay_s) => clocks(now_ms() / 1000, relay_s),
+                    Some(relay_s) => clocks(local_ms() / 1000, relay_s),
                     None => Finding::well(CHECK, format!("{address} answers; it tells no time")),
                 };
             }
@@ -127,7 +126,7 @@ async fn mqtt_port(address: &str, identity: &Identity, key: &PrivateKey) -> Find
     let Some((host, port)) = split_address(address) else {
         return Finding::ill(CHECK, format!("{address} is not host:port"), "Correct --mqtt.");
     };
-    let Ok(tls) = trusting(identity, key, Moment::Present).config() else {
+    let Ok(tls) = trusting(identity, key).config() else {
         return bad_key(CHECK);
     };
     let Ok(name) = ServerName::try_from(host.to_owned()) else {

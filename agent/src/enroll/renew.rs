@@ -6,7 +6,7 @@
 
 use super::{
     EnrollError, ask_each, request_for,
-    tls::{Moment, Trusting, fingerprint, validity},
+    tls::{Trusting, fingerprint, validity},
 };
 use crate::identity::{Identity, PrivateKey};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
@@ -16,6 +16,9 @@ use unifyit_protocol::{
     codec,
     enroll::{RENEW_PATH, RenewAgent},
 };
+
+/// A certificate that begins later than this is dated by a clock that was wrong.
+const AHEAD_MS: u64 = 2 * 86_400_000;
 
 /// How a certificate stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +38,11 @@ pub fn renewal_due(certificate: &[u8], now_ms: u64) -> Renewal {
     let ms = |seconds: i64| u64::try_from(seconds).unwrap_or(0).saturating_mul(1000);
     let (from, to) = (ms(from), ms(to));
     let due = from + (to.saturating_sub(from)) / 3 * 2;
-    if now_ms >= to {
+    if from > now_ms.saturating_add(AHEAD_MS) {
+        // It was issued while the site's time was ahead, and would not be renewed
+        // until long after its time.
+        Renewal::Due
+    } else if now_ms >= to {
         Renewal::Overdue
     } else if now_ms >= due {
         Renewal::Due
@@ -67,7 +74,6 @@ pub async fn renew(
         ca_fingerprint,
         ca: Some(&identity.ca),
         client: Some((&identity.certificate, key)),
-        moment: Moment::Present,
     };
     let tls = Arc::new(trusting.config().map_err(|e| inside(e.to_string()))?);
     let answer = ask_each(addresses, &tls, RENEW_PATH, &ask).await?;

@@ -230,7 +230,9 @@ async fn tokens_that_cannot_serve_are_refused_before_anybody_is_asked() {
         error
     };
     let token = site.token("127.0.0.1:1", None);
-    assert!(matches!(refuse(&token, NOW + 1000).await, EnrollError::Token(TokenRefusal::Expired)));
+    // By this computer's clock it has expired, which may be the clock's fault.
+    let error = refuse(&token, NOW + 1000).await;
+    assert!(matches!(error, EnrollError::Unreachable(_)), "{error}");
     let half = &token[..token.len() / 2];
     assert!(matches!(refuse(half, NOW).await, EnrollError::Token(TokenRefusal::Tampered)));
     let relay = TokenKind::Relay { cloud_addresses: vec![], cloud_peer: String::new() };
@@ -256,5 +258,7 @@ fn renewal_is_due_after_two_thirds_of_the_certificates_life() {
     assert!(matches!(renewal_due(&der, at(0.5)), Renewal::NotBefore(_)));
     assert_eq!(renewal_due(&der, at(0.7)), Renewal::Due);
     assert_eq!(renewal_due(&der, at(1.001)), Renewal::Overdue);
+    let long_before = u64::try_from(from).unwrap() * 1000 - 3 * 86_400_000;
+    assert_eq!(renewal_due(&der, long_before), Renewal::Due, "dated by a clock that was ahead");
     assert_eq!(renewal_due(b"junk", 0), Renewal::Overdue);
 }

@@ -3,7 +3,11 @@
 //! The relay's certificate must come from the site's own CA, which is pinned: by
 //! fingerprint before enrolment, by the certificate itself after. The name in it
 //! is not compared, because a relay is reached by addresses that change; being
-//! certified for a server by this one CA is the proof.
+//! certified for a server by this one CA is the proof. Nor does a date keep the
+//! agent away: the relay makes the key of its certificate anew at each start and
+//! keeps it in memory only, beside the CA's own, so a date says nothing that the
+//! pin does not, while a clock that is wrong on either side would cut the site off
+//! (G9), from the very relay that could tell the time.
 
 use ::aws_lc_rs::digest::{SHA256, digest};
 use rustls::{
@@ -41,23 +45,12 @@ pub fn validity(der: &[u8]) -> Option<(i64, i64)> {
     Some((validity.not_before.timestamp(), validity.not_after.timestamp()))
 }
 
-/// At which moment certificates must hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Moment {
-    /// At the handshake's, as always.
-    Present,
-    /// At one in the middle of the relay's own certificate. Only for `doctor`,
-    /// which wants to learn the relay's time although one of the clocks is wrong.
-    OfCertificate,
-}
-
 /// Trusts servers that the site's CA certified.
 #[derive(Debug)]
 struct SiteVerifier {
     ca_fingerprint: [u8; 32],
     /// The CA's certificate, when it is known already.
     ca: Option<CertificateDer<'static>>,
-    moment: Moment,
     provider: Arc<CryptoProvider>,
 }
 
@@ -77,10 +70,7 @@ impl ServerCertVerifier for SiteVerifier {
             .ok_or(Error::InvalidCertificate(CertificateError::UnknownIssuer))?;
         let mut roots = RootCertStore::empty();
         roots.add(ca.clone().into_owned())?;
-        let now = match self.moment {
-            Moment::Present => now,
-            Moment::OfCertificate => middle(end_entity).unwrap_or(now),
-        };
+        let now = within(end_entity, now);
         verify_server_cert_signed_by_trust_anchor(
             &ParsedCertificate::try_from(end_entity)?,
             &roots,
@@ -114,10 +104,21 @@ impl ServerCertVerifier for SiteVerifier {
     }
 }
 
-fn middle(der: &[u8]) -> Option<UnixTime> {
-    let (from, to) = validity(der)?;
-    let seconds = u64::try_from(from.midpoint(to)).ok()?;
-    Some(UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
+/// The moment of a certificate's life that is nearest to `now`.
+fn within(der: &[u8], now: UnixTime) -> UnixTime {
+    let ends = validity(der).and_then(|(from, to)| {
+        Some((u64::try_from(from.max(0)).ok()?, u64::try_from(to.max(0)).ok()?))
+    });
+    match ends {
+        Some((from, to)) if from <= to && !(from..=to).contains(&now.as_secs()) => {
+            tracing::warn!(
+                "by this computer's clock the relay's certificate is out of date; \
+                that is no reason to stay away from a relay that its own authority certified"
+            );
+            UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs().clamp(from, to)))
+        }
+        _ => now,
+    }
 }
 
 /// Whom to trust and what to show.
@@ -129,8 +130,6 @@ pub struct Trusting<'a> {
     pub ca: Option<&'a [u8]>,
     /// The agent's certificate and private key, once it has them.
     pub client: Option<(&'a [u8], &'a Zeroizing<Vec<u8>>)>,
-    /// At which moment certificates must hold.
-    pub moment: Moment,
 }
 
 impl Trusting<'_> {
@@ -143,7 +142,6 @@ impl Trusting<'_> {
         let verifier = SiteVerifier {
             ca_fingerprint: self.ca_fingerprint,
             ca: self.ca.map(|der| CertificateDer::from(der.to_vec())),
-            moment: self.moment,
             provider: Arc::clone(&provider),
         };
         let builder = ClientConfig::builder_with_provider(provider)

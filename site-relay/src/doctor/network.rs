@@ -51,8 +51,8 @@ async fn ask(runtime: &Runtime, path: &str) -> Option<String> {
     timeout(PATIENCE, asked).await.ok()?
 }
 
-/// This machine's clock beside the cloud's, as the running relay saw it when
-/// they last greeted each other; nothing while they are not connected.
+/// This machine's clock beside the cloud's, as the running relay saw it when they
+/// were last compared; nothing while they are not connected.
 pub(super) async fn clock(runtime: &Runtime) -> Option<Finding> {
     let metrics = ask(runtime, "/metrics").await?;
     let figure = |name: &str| {
@@ -70,7 +70,7 @@ fn clocks(ahead_s: f64) -> Finding {
     let apart = ahead_s.abs();
     let word = if ahead_s > 0.0 { "ahead of" } else { "behind" };
     let detail = format!("this machine's clock is {apart:.0} s {word} the cloud's");
-    let remedy = "Set the time on whichever is wrong (timedatectl set-ntp true), then restart the relay. With clocks apart, commands seem expired or not yet valid.";
+    let remedy = "Set the time on whichever is wrong (timedatectl set-ntp true). While the cloud is reached the site goes by its time; without it, by this machine's clock.";
     match apart {
         ..30.0 => Finding::well(check, format!("{apart:.0} s apart")),
         ..300.0 => Finding::warning(check, detail, remedy),

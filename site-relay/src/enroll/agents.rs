@@ -24,7 +24,7 @@ use prometheus::IntCounterVec;
 use std::{
     net::{IpAddr, Ipv4Addr},
     sync::Arc,
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::Instant,
 };
 use time::OffsetDateTime;
 use unifyit_protocol::{
@@ -105,7 +105,7 @@ impl AgentEnroller {
             site: enrolment.site,
             ca_fingerprint: &fingerprint,
         };
-        let token = judge(&request.token, place, now_ms())
+        let token = judge(&request.token, place, self.store.now_ms())
             .map_err(|(token, why)| Refused::Token(token, why))?;
         if self.store.token_revoked(token.id) {
             return Err(Refused::Token(Some(token.id), TokenRefusal::Revoked));
@@ -118,7 +118,7 @@ impl AgentEnroller {
             hostname: bounded(&request.hostname),
             version: bounded(&request.version),
             machine: bounded(&request.machine),
-            at_ms: now_ms(),
+            at_ms: self.store.now_ms(),
         };
         let decision = self.store.enroll_agent(token.id, token.uses, device).await;
         let device = match decision {
@@ -159,7 +159,9 @@ impl AgentEnroller {
     }
 
     fn issue(&self, csr: &[u8], device: DeviceId) -> Result<Vec<u8>, Refused> {
-        let now = OffsetDateTime::now_utc();
+        let seconds = i64::try_from(self.store.now_ms() / 1000).unwrap_or(0);
+        let now =
+            OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
         self.identity
             .keys
             .ca
@@ -196,7 +198,7 @@ impl AgentEnroller {
         tracing::info!(address = %peer.address, token = %actor, %detail, "an enrolment was refused");
         if self.audits.allow(IpAddr::V4(Ipv4Addr::UNSPECIFIED), Instant::now()) {
             let entry = SiteAudit {
-                at_ms: now_ms(),
+                at_ms: self.store.now_ms(),
                 action: "token.refused".into(),
                 actor,
                 detail: format!("Enrolment from {} was refused. {detail}", peer.address),
@@ -289,9 +291,4 @@ fn said(status: StatusCode, words: &'static str) -> Response {
 /// Names come from the device and are hostile until shown to be harmless.
 fn bounded(name: &str) -> String {
     name.chars().filter(|c| !c.is_control()).take(MAX_NAME).collect()
-}
-
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

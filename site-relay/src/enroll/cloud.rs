@@ -108,9 +108,8 @@ pub async fn enroll(config: &Config, request: &Request<'_>) -> Result<RelayRecor
     let TokenKind::Relay { cloud_addresses, cloud_peer } = &claims.kind else {
         return Err(TokenRefusal::WrongKind.into());
     };
-    if now_ms(now) >= claims.expires_ms {
-        return Err(TokenRefusal::Expired.into());
-    }
+    // Whether the token is still good is for the cloud to say, and so is how long
+    // the grant holds: this machine's clock may be wrong at its first start.
     let peer: PeerId = cloud_peer.parse().map_err(|_| TokenRefusal::Tampered)?;
     let ui_pin_hash = request.pin.map(hash_pin).transpose()?.unwrap_or_default();
     let keys = Keys::load_or_make(&folder, now)?;
@@ -135,7 +134,7 @@ pub async fn enroll(config: &Config, request: &Request<'_>) -> Result<RelayRecor
         EnrollRelayAnswer::Failed(words) => return Err(EnrollError::Refused(printable(&words))),
     };
     let key = keys.signer().public();
-    check(&enrolment, &claims, &key, &keys.ca.fingerprint(), now_ms(now))?;
+    check(&enrolment, &claims, &key, &keys.ca.fingerprint())?;
     let record = RelayRecord {
         enrolment,
         cloud_addresses: cloud_addresses.clone(),
@@ -154,7 +153,6 @@ pub(super) fn check(
     claims: &InstallToken,
     own_key: &PublicKey,
     ca_fingerprint: &[u8; 32],
-    now_ms: u64,
 ) -> Result<(), EnrollError> {
     let wrong = |what| Err(EnrollError::BadAnswer(what));
     if enrolment.authority != claims.authority {
@@ -171,10 +169,10 @@ pub(super) fn check(
     if grant.organization != claims.organization || grant.site != claims.site {
         return wrong("the grant is for another site");
     }
-    if now_ms >= grant.expires_ms {
-        return wrong("the grant has expired; check this machine's clock");
-    }
     let site = enrolment.site_certificate.verify(&claims.authority).map_err(unsigned)?;
+    if site.issued_ms >= grant.expires_ms {
+        return wrong("the grant had expired when it was made");
+    }
     if site.ca_fingerprint != *ca_fingerprint {
         return wrong("it certifies another certificate authority");
     }

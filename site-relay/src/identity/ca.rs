@@ -27,6 +27,8 @@ const CERTIFICATE_FILE: &str = "ca.der";
 const YEARS: i64 = 10;
 /// A device's clock may be behind; certificates hold from a day ago.
 const BACKDATE: Duration = Duration::DAY;
+/// The relay's own is also met by agents and browsers whose clock is far behind.
+const SERVER_BACKDATE: Duration = Duration::days(400);
 /// Longest certificate request that is read, in bytes.
 pub const MAX_REQUEST: usize = 8 * 1024;
 const URI_PREFIX: &str = "unifyit:device:";
@@ -171,6 +173,7 @@ impl SiteCa {
                 Err(_) => SanType::DnsName(name.as_str().try_into().map_err(failed)?),
             });
         }
+        params.not_before = now - SERVER_BACKDATE;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let certificate = params.signed_by(&key, &self.issuer).map_err(failed)?;
         let der = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));

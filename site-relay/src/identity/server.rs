@@ -1,8 +1,10 @@
 //! The relay's own server certificate: in memory only, made at each start,
-//! replaced before it ends and whenever the machine's addresses change.
+//! replaced before it ends, whenever the machine's addresses change, and whenever
+//! the site's time is set so that its dates are not the usual ones any more. It is
+//! dated far back, for agents whose own clock is behind.
 
 use super::{IdentityError, ca, ca::SiteCa, names::certificate_names};
-use crate::config::Config;
+use crate::{clock::SiteClock, config::Config};
 use rustls::{
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
@@ -21,6 +23,7 @@ const LOOK: Duration = Duration::from_secs(600);
 /// Hands the present certificate to each handshake.
 pub struct ServerCertificate {
     present: RwLock<(Vec<String>, Arc<CertifiedKey>)>,
+    clock: SiteClock,
 }
 
 impl fmt::Debug for ServerCertificate {
@@ -34,8 +37,14 @@ impl ServerCertificate {
     ///
     /// # Errors
     /// [`IdentityError::Certificate`].
-    pub fn new(ca: &SiteCa, config: &Config, now: OffsetDateTime) -> Result<Self, IdentityError> {
-        Ok(Self { present: RwLock::new(issue(ca, config, now)?) })
+    pub fn new(ca: &SiteCa, config: &Config, clock: SiteClock) -> Result<Self, IdentityError> {
+        Ok(Self { present: RwLock::new(issue(ca, config, clock.now())?), clock })
+    }
+
+    /// The site's time, by which certificates are judged.
+    #[must_use]
+    pub fn clock(&self) -> SiteClock {
+        self.clock.clone()
     }
 
     /// Replaces the certificate when a third of its life or less is left, or
@@ -55,8 +64,10 @@ impl ServerCertificate {
             .first()
             .and_then(|c| ca::validity(c))
             .map_or(0, |(_, end)| end - now.unix_timestamp());
-        let due = i64::from(config.certificates.server_days) * 86_400 / 3;
-        if left > due && names == certificate_names(&config.names) {
+        let life = i64::from(config.certificates.server_days) * 86_400;
+        // More than its life is left where the time was set back.
+        let usual = left > life / 3 && left <= life + 86_400;
+        if usual && names == certificate_names(&config.names) {
             return Ok(false);
         }
         let fresh = issue(ca, config, now)?;
@@ -71,12 +82,14 @@ impl ServerCertificate {
         config: Arc<Config>,
         cancel: CancellationToken,
     ) {
+        let mut steps = self.clock.steps();
         loop {
             tokio::select! {
                 () = cancel.cancelled() => return,
                 () = tokio::time::sleep(LOOK) => {}
+                Ok(()) = steps.changed() => drop(steps.borrow_and_update()),
             }
-            match self.renew_if_due(&identity.keys.ca, &config, OffsetDateTime::now_utc()) {
+            match self.renew_if_due(&identity.keys.ca, &config, self.clock.now()) {
                 Ok(true) => tracing::info!("the relay's own certificate was renewed"),
                 Ok(false) => {}
                 Err(error) => {

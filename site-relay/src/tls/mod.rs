@@ -86,7 +86,8 @@ pub fn server_config(
                 verifier = verifier.allow_unauthenticated();
             }
             let verifier = verifier.build().map_err(|e| setup(&e))?;
-            builder.with_client_cert_verifier(Arc::new(GraceVerifier::new(verifier, grace_days)))
+            let verifier = GraceVerifier::new(verifier, grace_days, certificate.clock());
+            builder.with_client_cert_verifier(Arc::new(verifier))
         }
     };
     let mut config = builder.with_cert_resolver(certificate);

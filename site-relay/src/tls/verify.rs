@@ -5,10 +5,12 @@
 //! relay, or when the relay's clock jumps after a power cut, agents could not
 //! renew and would be locked out of their own site. What ended less than the
 //! grace ago is therefore taken, and so is what is not valid yet, because only
-//! this very authority can have issued it, so it is our clock that is wrong.
+//! this very authority can have issued it, so it is our clock that is wrong. And an
+//! end binds only where two clocks agree that it is past: this machine's and, as
+//! heard in this run, the cloud's. One clock alone may be years ahead.
 //! Revocation does not rest on lifetimes: it is asked at each connection.
 
-use crate::identity::ca;
+use crate::{clock::SiteClock, identity::ca};
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme,
     client::danger::HandshakeSignatureValid,
@@ -22,24 +24,27 @@ use std::{sync::Arc, time::Duration};
 pub struct GraceVerifier {
     inner: Arc<dyn ClientCertVerifier>,
     grace_s: u64,
+    clock: SiteClock,
 }
 
 impl GraceVerifier {
     /// Wraps a verifier.
     #[must_use]
-    pub fn new(inner: Arc<dyn ClientCertVerifier>, grace_days: u32) -> Self {
-        Self { inner, grace_s: u64::from(grace_days) * 86_400 }
+    pub fn new(inner: Arc<dyn ClientCertVerifier>, grace_days: u32, clock: SiteClock) -> Self {
+        Self { inner, grace_s: u64::from(grace_days) * 86_400, clock }
     }
 
     /// The moment inside a certificate's lifetime that stands for `now`, when
     /// the grace covers the distance.
     fn excused(&self, certificate: &[u8], now: u64, error: &Error) -> Option<u64> {
+        let sure = self.clock.ahead_ms().is_some();
+        let now = now.min(self.clock.now_ms() / 1000);
         let (from, to) = ca::validity(certificate)?;
         let (from, to) = (u64::try_from(from).ok()?, u64::try_from(to).ok()?);
         match error {
             Error::InvalidCertificate(
                 CertificateError::Expired | CertificateError::ExpiredContext { .. },
-            ) => (now.saturating_sub(to) <= self.grace_s).then_some(to),
+            ) => (!sure || now.saturating_sub(to) <= self.grace_s).then_some(to),
             Error::InvalidCertificate(
                 CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
             ) => Some(from),
@@ -102,17 +107,36 @@ impl ClientCertVerifier for GraceVerifier {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
     use super::*;
-    use crate::identity::{Keys, folder::StateFolder};
+    use crate::{
+        clock::tests::Set,
+        identity::{Keys, folder::StateFolder},
+    };
     use rustls::{RootCertStore, server::WebPkiClientVerifier};
     use time::OffsetDateTime;
     use unifyit_protocol::ids::DeviceId;
 
     fn verifier(keys: &Keys, grace_days: u32) -> GraceVerifier {
+        by(keys, grace_days, SiteClock::default())
+    }
+
+    /// A verifier whose machine and cloud show that many days from now.
+    fn at(keys: &Keys, machine: i64, cloud: Option<i64>) -> (GraceVerifier, UnixTime) {
+        let ms = |day| days_from_now(day).as_secs() * 1000;
+        let set = Set::default();
+        set.own.store(ms(machine), std::sync::atomic::Ordering::Relaxed);
+        let clock = SiteClock::new(Box::new(set));
+        if let Some(cloud) = cloud {
+            clock.learn(ms(cloud), 0);
+        }
+        (by(keys, 30, clock), days_from_now(machine))
+    }
+
+    fn by(keys: &Keys, grace_days: u32, clock: SiteClock) -> GraceVerifier {
         let mut roots = RootCertStore::empty();
         roots.add(keys.ca.certificate().clone()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let inner = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-        GraceVerifier::new(inner.build().unwrap(), grace_days)
+        GraceVerifier::new(inner.build().unwrap(), grace_days, clock)
     }
 
     fn keys() -> (tempfile::TempDir, Keys) {
@@ -139,10 +163,21 @@ mod tests {
     fn a_certificate_is_taken_in_its_lifetime_and_its_grace_only() {
         let (_root, keys) = keys();
         let certificate = certificate(&keys);
-        let verifier = verifier(&keys, 30);
         for (day, taken) in [(0, true), (89, true), (91, true), (119, true), (121, false)] {
-            let answer = verifier.verify_client_cert(&certificate, &[], days_from_now(day));
+            let (verifier, now) = at(&keys, day, Some(day));
+            let answer = verifier.verify_client_cert(&certificate, &[], now);
             assert_eq!(answer.is_ok(), taken, "day {day}: {answer:?}");
+        }
+    }
+
+    #[test]
+    fn one_clock_that_is_years_ahead_locks_nobody_out() {
+        let (_root, keys) = keys();
+        let certificate = certificate(&keys);
+        for (machine, cloud) in [(3650, None), (3650, Some(0)), (0, Some(3650))] {
+            let (verifier, now) = at(&keys, machine, cloud);
+            let answer = verifier.verify_client_cert(&certificate, &[], now);
+            assert!(answer.is_ok(), "machine {machine}, cloud {cloud:?}: {answer:?}");
         }
     }
 

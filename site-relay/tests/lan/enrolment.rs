@@ -11,7 +11,6 @@ use hyper_util::rt::TokioIo;
 use rcgen::{CertificateParams, KeyPair};
 use rustls::{ClientConfig, RootCertStore, pki_types::PrivateKeyDer};
 use std::{net::SocketAddr, sync::Arc, time::Instant};
-use time::OffsetDateTime;
 use tokio::{io::AsyncReadExt, net::TcpStream, time::timeout};
 use tokio_util::sync::CancellationToken;
 use unifyit_protocol::{
@@ -23,6 +22,7 @@ use unifyit_protocol::{
 };
 use unifyit_relay::{
     broker::Admission,
+    clock::SiteClock,
     enroll::agents::AgentEnroller,
     http::agents::AgentHttps,
     identity::{Identity, ca, folder::StateFolder, server::ServerCertificate},
@@ -57,9 +57,8 @@ impl Door {
         let mut config = config(folder.path());
         change(&mut config);
         let telemetry = Telemetry::new();
-        let now = OffsetDateTime::now_utc();
-        let certificate =
-            Arc::new(ServerCertificate::new(&identity.keys.ca, &config, now).unwrap());
+        let certificate = ServerCertificate::new(&identity.keys.ca, &config, SiteClock::default());
+        let certificate = Arc::new(certificate.unwrap());
         let https = AgentHttps::bind(&config, &identity, certificate, &telemetry).await.unwrap();
         let store = StoreHandle::open(folder.path()).unwrap();
         let gatekeeper = Arc::new(Gatekeeper::default());

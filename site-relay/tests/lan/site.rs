@@ -25,6 +25,7 @@ use unifyit_protocol::{
 };
 use unifyit_relay::{
     broker::{Admission, Broker, BrokerEvent, BrokerHandle},
+    clock::SiteClock,
     config::Config,
     enroll::RelayRecord,
     identity::{Identity, Keys, folder::StateFolder, server::ServerCertificate, write_record},
@@ -167,9 +168,8 @@ impl Site {
         let identity = Arc::new(enrolled(&state));
         let mut config = config(state.path());
         change(&mut config);
-        let now = OffsetDateTime::now_utc();
-        let certificate =
-            Arc::new(ServerCertificate::new(&identity.keys.ca, &config, now).unwrap());
+        let certificate = ServerCertificate::new(&identity.keys.ca, &config, SiteClock::default());
+        let certificate = Arc::new(certificate.unwrap());
         let gatekeeper = Arc::new(Gatekeeper::default());
         let telemetry = Telemetry::new();
         let admission = Arc::clone(&gatekeeper) as Arc<dyn Admission>;
