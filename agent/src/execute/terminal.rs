@@ -41,6 +41,8 @@ const READ_BYTES: usize = 16 * 1024;
 
 /// Terminals announced and not yet opened.
 const MAX_EXPECTED: usize = 16;
+/// Tunnels whose viewer left before they were opened, remembered.
+const MAX_LEFT: usize = 64;
 
 /// A terminal's inbox. Its receiving end is parked here from the arrival of the
 /// command until the shell runs, so that keystrokes right behind it find it.
@@ -57,6 +59,8 @@ type Open = Arc<Mutex<Slots>>;
 pub struct Terminals {
     context: Context,
     open: Open,
+    /// Whose viewer is gone: what opens them is late, and nobody would look.
+    left: Arc<Mutex<VecDeque<TunnelId>>>,
     max: usize,
 }
 
@@ -68,7 +72,7 @@ impl Terminals {
     /// No terminal yet, and never more than `max`.
     #[must_use]
     pub fn new(context: Context, max: usize) -> Self {
-        Self { context, open: Open::default(), max }
+        Self { context, open: Open::default(), left: Arc::default(), max }
     }
 
     /// Hands a live frame to its terminal. A terminal that cannot keep up with
@@ -81,15 +85,29 @@ impl Terminals {
             LiveDown::Credit(credit) => credit.tunnel,
         };
         let Some(inbox) = lock(&self.open).get(&tunnel).map(|s| s.inbox.clone()) else {
-            if !matches!(message, LiveDown::Close(_)) {
+            if matches!(message, LiveDown::Close(_)) {
+                self.leave(tunnel);
+            } else {
                 let reason = "The terminal is no longer open.".into();
                 self.context.live.offer(TunnelClosed { tunnel, reason });
             }
             return;
         };
+        if matches!(message, LiveDown::Close(_)) {
+            self.leave(tunnel);
+        }
         if inbox.try_send(message).is_err() {
             lock(&self.open).remove(&tunnel);
         }
+    }
+
+    /// Remembers that a viewer is gone.
+    fn leave(&self, tunnel: TunnelId) {
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        if left.len() >= MAX_LEFT {
+            left.pop_front();
+        }
+        left.push_back(tunnel);
     }
 
     /// Prepares an inbox if a command, not yet judged, is for a terminal.
@@ -117,6 +135,11 @@ impl Terminals {
     /// # Errors
     /// Why not, in a sentence for the technician.
     pub fn open(&self, command: CommandId, order: &Terminal) -> Result<(), String> {
+        let left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        if left.contains(&order.tunnel) {
+            return Err("The viewer had left before the terminal was opened.".into());
+        }
+        drop(left);
         let mut open = lock(&self.open);
         let running = open.values().filter(|s| s.parked.is_none()).count();
         if open.get(&order.tunnel).is_some_and(|s| s.parked.is_none()) {

@@ -157,3 +157,17 @@ async fn one_terminal_too_many_and_a_stranger_are_told_so() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_terminal_whose_viewer_left_before_it_opened_never_opens() {
+    let dir = tempfile::tempdir().unwrap();
+    let bench = Bench::start(dir.path(), 8).await;
+    let tunnel = TunnelId::generate();
+    let reason = "The viewer closed the terminal.".to_owned();
+    bench.terminals.take(LiveDown::Close(TunnelClosed { tunnel, reason }));
+    let order = Terminal { tunnel, cols: 80, rows: 24, user: None };
+    bench.deliver(&bench.command(Action::Terminal(order))).await;
+    let screen = Screen { tunnel, text: String::new(), seq: 0, bytes: 0 };
+    let reason = screen.closed(&bench).await;
+    assert!(reason.contains("had left"), "{reason}");
+}
