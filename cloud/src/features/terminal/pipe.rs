@@ -176,6 +176,9 @@ async fn keystrokes(
     loop {
         let message = match timeout(PING, from.next()).await {
             Ok(Some(Ok(message))) => message,
+            Ok(Some(Err(error))) if error.to_string().contains("too long") => {
+                return "A message was longer than 1 MiB. Send it in smaller pieces.".into();
+            }
             Ok(_) => return GONE.into(),
             Err(_) if heard.elapsed() > 3 * PING => return GONE.into(),
             Err(_) => continue,

@@ -41,13 +41,22 @@ export function openTerminal(device: string, cols: number, rows: number, listene
     if (socket.readyState === WebSocket.OPEN) socket.send(data);
   };
   return {
-    send,
+    send: (bytes) => pieces(bytes).forEach(send),
     resize: (newCols, newRows) => send(JSON.stringify({ type: "resize", cols: newCols, rows: newRows })),
     close: () => {
       ended = true;
       socket.close();
     },
   };
+}
+
+/** A large paste travels in pieces: the cloud takes messages up to 1 MiB. */
+const PIECE = 64 * 1024;
+
+export function pieces(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer>[] {
+  const all = [];
+  for (let at = 0; at < bytes.length; at += PIECE) all.push(bytes.subarray(at, at + PIECE));
+  return all;
 }
 
 function parse(text: string): { type?: string; reason?: string } | null {
