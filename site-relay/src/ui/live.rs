@@ -73,7 +73,7 @@ async fn tell(ui: Arc<Ui>, headers: HeaderMap, mut socket: WebSocket) {
                 Some(Ok(_)) => continue,
             },
         }
-        if !ui.sessions.holds(&headers) {
+        if !ui.sessions.still_holds(&headers, &ui.pin_hash()) {
             return;
         }
         let Some(text) = ui.newest.get(&ui.parts).await else { continue };

@@ -8,6 +8,7 @@
 
 mod api;
 mod assets;
+mod guesses;
 mod live;
 mod sessions;
 mod view;
@@ -16,12 +17,13 @@ pub use sessions::Sessions;
 pub use view::Tables;
 
 use crate::{
-    broker::BrokerHandle, cache::Cache, shadow::Shadows, store::StoreHandle, uplink::UplinkState,
+    broker::BrokerHandle, cache::Cache, clock::SiteClock, shadow::Shadows, store::StoreHandle,
+    uplink::UplinkState,
 };
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, Request},
-    middleware::{Next, from_fn},
+    extract::{DefaultBodyLimit, Request, State},
+    middleware::{Next, from_fn, from_fn_with_state},
     response::Response,
     routing::{get, post},
 };
@@ -37,6 +39,8 @@ const MAX_BODY: usize = 16 * 1024;
 pub struct UiParts {
     /// Durable state.
     pub store: StoreHandle,
+    /// The site's time.
+    pub clock: SiteClock,
     /// Newest values.
     pub shadows: Shadows,
     /// Connected devices.
@@ -57,6 +61,18 @@ struct Ui {
     newest: live::Newest,
 }
 
+impl Ui {
+    /// The hash of the PIN that holds: the console's, else the one of enrolment.
+    fn pin_hash(&self) -> String {
+        let site = self.parts.store.site_config();
+        let site = site.borrow();
+        match site.ui_pin_hash.is_empty() {
+            true => self.parts.enrolment_pin_hash.clone(),
+            false => site.ui_pin_hash.clone(),
+        }
+    }
+}
+
 /// The routes of the local UI.
 pub fn router(parts: UiParts) -> Router {
     let ui = Arc::new(Ui { parts, sessions: Sessions::default(), newest: live::Newest::default() });
@@ -67,7 +83,7 @@ pub fn router(parts: UiParts) -> Router {
         .route("/api/cache", get(api::cache::handle))
         .route("/api/session", get(api::session::handle))
         .route("/api/events", get(live::handle))
-        .route_layer(axum::middleware::from_fn_with_state(Arc::clone(&ui), sessions::require));
+        .route_layer(from_fn_with_state(Arc::clone(&ui), sessions::require));
     Router::new()
         .route("/api/sign-in", post(api::sign_in::handle))
         .route("/api/sign-out", post(api::sign_out::handle))
@@ -75,7 +91,16 @@ pub fn router(parts: UiParts) -> Router {
         .fallback(assets::serve)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(from_fn(harden))
+        .layer(from_fn_with_state(Arc::clone(&ui), tell_time))
         .with_state(ui)
+}
+
+/// The site's time with each answer: pages reckon by it, whatever the clock of the
+/// computer in front of them shows.
+async fn tell_time(State(ui): State<Arc<Ui>>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    response.headers_mut().insert("x-site-time", ui.parts.clock.now_ms().into());
+    response
 }
 
 /// Headers that keep the pages from being framed, sniffed or scripted by others.

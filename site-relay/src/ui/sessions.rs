@@ -1,10 +1,13 @@
 //! Sign-in by PIN, offline: the PIN's Argon2id hash stands at the site.
 //!
-//! A PIN is short, so guessing is what has to be expensive: a few tries a
-//! minute for each address, a few more for all of them together, and one check
-//! at a time. Sessions live in memory; a restart signs everybody out.
+//! [`guesses`](super::guesses) slows guessing, and one PIN is checked at a time.
+//! Sessions live in memory: a restart signs everybody out, and so do a new PIN, an
+//! hour without a request, and half a day in all.
 
-use super::Ui;
+use super::{
+    Ui,
+    guesses::{Guesses, Person},
+};
 use argon2::{Argon2, PasswordHash, PasswordVerifier};
 use axum::{
     Json,
@@ -12,46 +15,49 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
 use http::{HeaderMap, StatusCode, header};
 use std::{
     collections::HashMap,
     net::IpAddr,
-    num::NonZeroU32,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 use tokio::sync::Semaphore;
 
-/// How long a session lasts without use.
-const IDLE: Duration = Duration::from_secs(12 * 3600);
+/// How long a session lasts without somebody who uses it: an open page is nobody.
+const IDLE: Duration = Duration::from_secs(3600);
+/// How long a session lasts in all.
+const LONGEST: Duration = Duration::from_secs(12 * 3600);
 /// Sessions at once; the least recently used one ends when there are more.
 const MAX_SESSIONS: usize = 64;
 /// Cookie that carries the session. `__Host-` binds it to this host and HTTPS.
 const COOKIE: &str = "__Host-unifyit_site";
-const fn per_minute(n: u32) -> Quota {
-    Quota::per_minute(match NonZeroU32::new(n) {
-        Some(n) => n,
-        None => NonZeroU32::MIN,
-    })
+
+#[derive(Debug, Clone, Copy)]
+struct Session {
+    opened: Instant,
+    used: Instant,
+    /// Of the PIN that opened it.
+    pin: blake3::Hash,
+}
+
+impl Session {
+    fn lasts(&self, now: Instant, pin: blake3::Hash) -> bool {
+        let since = |at| now.saturating_duration_since(at);
+        self.pin == pin && since(self.used) < IDLE && since(self.opened) < LONGEST
+    }
 }
 
 /// Open sessions and the limits of signing in.
 pub struct Sessions {
-    open: Mutex<HashMap<blake3::Hash, Instant>>,
-    by_address: DefaultKeyedRateLimiter<IpAddr>,
-    overall: DefaultDirectRateLimiter,
+    open: Mutex<HashMap<blake3::Hash, Session>>,
+    guesses: Guesses,
     checking: Semaphore,
 }
 
 impl Default for Sessions {
     fn default() -> Self {
-        Self {
-            open: Mutex::default(),
-            by_address: RateLimiter::keyed(per_minute(5)),
-            overall: RateLimiter::direct(per_minute(30)),
-            checking: Semaphore::new(1),
-        }
+        Self { open: Mutex::default(), guesses: Guesses::default(), checking: Semaphore::new(1) }
     }
 }
 
@@ -59,8 +65,8 @@ impl Default for Sessions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SignInError {
     /// Too many tries.
-    #[error("Too many tries. Wait a minute, then try again.")]
-    TooMany,
+    #[error("Too many tries. Try again in {0} s, or from a browser that was signed in before.")]
+    TooMany(u64),
     /// Another PIN.
     #[error("That is not this site's PIN.")]
     Wrong,
@@ -72,44 +78,50 @@ pub enum SignInError {
 }
 
 impl Sessions {
-    /// Checks a PIN and opens a session; the text goes into the cookie.
+    /// Checks a PIN and opens a session; the text goes into the cookie. `hash` is
+    /// the PIN's.
     ///
     /// # Errors
     /// [`SignInError`], fit to be shown.
     pub async fn sign_in(
         &self,
         address: IpAddr,
+        headers: &HeaderMap,
         pin: String,
         hash: &str,
     ) -> Result<String, SignInError> {
         if hash.is_empty() {
             return Err(SignInError::NoPin);
         }
-        if self.by_address.check_key(&address).is_err() || self.overall.check().is_err() {
-            return Err(SignInError::TooMany);
-        }
-        self.by_address.retain_recent();
-        let _one_at_a_time = self.checking.acquire().await.map_err(|_| SignInError::TooMany)?;
-        let hash = hash.to_owned();
+        let who = Person::of(address, headers, hash);
+        self.guesses
+            .may_try(who)
+            .map_err(|wait| SignInError::TooMany(wait.as_secs().saturating_add(1)))?;
+        let one = self.checking.acquire().await;
+        let _one_at_a_time = one.map_err(|_| SignInError::TooMany(60))?;
+        let kept = hash.to_owned();
         let right = tokio::task::spawn_blocking(move || {
-            PasswordHash::new(&hash)
+            PasswordHash::new(&kept)
                 .is_ok_and(|hash| Argon2::default().verify_password(pin.as_bytes(), &hash).is_ok())
         })
         .await
         .unwrap_or(false);
         if !right {
+            self.guesses.wrong(who);
             return Err(SignInError::Wrong);
         }
         let secret: [u8; 32] = rand::random();
         let text = crate::cache::content::hex(&secret);
+        let (now, pin) = (Instant::now(), blake3::hash(hash.as_bytes()));
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.retain(|_, used| used.elapsed() < IDLE);
+        open.retain(|_, session| session.lasts(now, pin));
         if open.len() >= MAX_SESSIONS
-            && let Some(oldest) = open.iter().min_by_key(|(_, used)| **used).map(|(key, _)| *key)
+            && let Some(oldest) = open.iter().min_by_key(|(_, s)| s.used).map(|(key, _)| *key)
         {
             open.remove(&oldest);
         }
-        open.insert(blake3::hash(text.as_bytes()), Instant::now());
+        let session = Session { opened: now, used: now, pin };
+        open.insert(blake3::hash(text.as_bytes()), session);
         Ok(text)
     }
 
@@ -121,16 +133,30 @@ impl Sessions {
         }
     }
 
-    /// Whether a request carries a live session. Looked up by the hash of the
-    /// secret, so that no comparison leaks how much of it was right.
+    /// Whether a request carries a live session, which it then prolongs. Looked up
+    /// by the hash of the secret, so that no comparison leaks how much of it was
+    /// right. `hash` is the PIN's: with the PIN its sessions end.
     #[must_use]
-    pub fn holds(&self, headers: &HeaderMap) -> bool {
+    pub fn holds(&self, headers: &HeaderMap, hash: &str) -> bool {
+        self.look(headers, hash, true)
+    }
+
+    /// As [`Self::holds`], and prolongs nothing: nobody asked.
+    #[must_use]
+    pub fn still_holds(&self, headers: &HeaderMap, hash: &str) -> bool {
+        self.look(headers, hash, false)
+    }
+
+    fn look(&self, headers: &HeaderMap, hash: &str, used: bool) -> bool {
         let Some(text) = cookie(headers) else { return false };
         let key = blake3::hash(text.as_bytes());
+        let (now, pin) = (Instant::now(), blake3::hash(hash.as_bytes()));
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         match open.get_mut(&key) {
-            Some(used) if used.elapsed() < IDLE => {
-                *used = Instant::now();
+            Some(session) if session.lasts(now, pin) => {
+                if used {
+                    session.used = now;
+                }
                 true
             }
             _ => false,
@@ -142,7 +168,7 @@ impl Sessions {
 #[must_use]
 pub(super) fn set_cookie(session: Option<&str>) -> String {
     let (value, age) = match session {
-        Some(text) => (text, IDLE.as_secs()),
+        Some(text) => (text, LONGEST.as_secs()),
         None => ("", 0),
     };
     format!("{COOKIE}={value}; Path=/; Max-Age={age}; Secure; HttpOnly; SameSite=Strict")
@@ -168,9 +194,17 @@ pub(super) fn same_origin(headers: &HeaderMap) -> bool {
     }
 }
 
+/// Asked by a page when somebody uses it; what a page asks by itself prolongs nothing.
+const USED: &str = "/api/session";
+
 /// Lets only signed-in requests through.
 pub(super) async fn require(State(ui): State<Arc<Ui>>, request: Request, next: Next) -> Response {
-    if ui.sessions.holds(request.headers()) {
+    let (headers, hash) = (request.headers(), ui.pin_hash());
+    let signed_in = match request.uri().path() {
+        USED => ui.sessions.holds(headers, &hash),
+        _ => ui.sessions.still_holds(headers, &hash),
+    };
+    if signed_in {
         return next.run(request).await;
     }
     problem(StatusCode::UNAUTHORIZED, "Sign in with this site's PIN.")
@@ -201,27 +235,41 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_right_pin_opens_a_session_that_ends_on_sign_out() {
+    async fn the_right_pin_opens_a_session_that_ends_on_sign_out_or_with_the_pin() {
         let sessions = Sessions::default();
-        let hash = hash("482913");
-        let opened = sessions.sign_in(HERE, "482913".into(), &hash).await;
+        let (hash, none) = (hash("482913"), HeaderMap::new());
+        let opened = sessions.sign_in(HERE, &none, "482913".into(), &hash).await;
         let carried = headers(&set_cookie(opened.as_deref().ok()));
-        assert!(opened.is_ok() && sessions.holds(&carried));
-        assert!(!sessions.holds(&HeaderMap::new()));
+        assert!(opened.is_ok() && sessions.holds(&carried, &hash));
+        assert!(!sessions.holds(&none, &hash));
+        assert!(!sessions.holds(&carried, "the hash of a new PIN"));
         sessions.sign_out(&carried);
-        assert!(!sessions.holds(&carried));
+        assert!(!sessions.holds(&carried, &hash));
     }
 
     #[tokio::test]
     async fn wrong_pins_are_refused_and_guessing_is_slowed_down() {
         let sessions = Sessions::default();
-        let hash = hash("482913");
-        assert_eq!(sessions.sign_in(HERE, "1".into(), "").await, Err(SignInError::NoPin));
+        let (hash, none) = (hash("482913"), HeaderMap::new());
+        let try_pin =
+            async |pin: &str, hash: &str| sessions.sign_in(HERE, &none, pin.into(), hash).await;
+        assert_eq!(try_pin("1", "").await, Err(SignInError::NoPin));
         for _ in 0..5 {
-            assert_eq!(sessions.sign_in(HERE, "1".into(), &hash).await, Err(SignInError::Wrong));
+            assert_eq!(try_pin("1", &hash).await, Err(SignInError::Wrong));
         }
-        let sixth = sessions.sign_in(HERE, "482913".into(), &hash).await;
-        assert_eq!(sixth, Err(SignInError::TooMany));
+        let sixth = try_pin("482913", &hash).await;
+        assert!(matches!(sixth, Err(SignInError::TooMany(50..=61))), "{sixth:?}");
+    }
+
+    #[test]
+    fn a_session_ends_without_use_and_after_half_a_day_of_it() {
+        let (at, pin) = (Instant::now(), blake3::hash(b"hash"));
+        let session = |opened, used| Session { opened: at + opened, used: at + used, pin };
+        let hours = |n: u64| Duration::from_secs(n * 3600);
+        let now = at + hours(13);
+        assert!(session(hours(2), hours(13)).lasts(now, pin));
+        assert!(!session(hours(2), hours(12)).lasts(now, pin), "an hour unused");
+        assert!(!session(hours(1), hours(13)).lasts(now, pin), "half a day");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use crate::store::{StoreError, site_view::CommandView};
 use serde::Serialize;
 use std::collections::HashMap;
 use unifyit_protocol::{
+    clock::CLOCK_RIGHT_MS,
     ids::DeviceId,
     inventory::system,
     lane::Lane,
@@ -64,7 +65,7 @@ pub(super) struct Counts {
 pub(super) struct Need {
     /// The device, when it is one.
     pub device: Option<DeviceId>,
-    /// What it is, as a word: `offline`, `disk_full`, `clock_wrong`, `relay_disk`.
+    /// What it is, as a word: `offline`, `disk_full`, `clock_wrong`, `relay_clock`.
     pub kind: &'static str,
     /// Name of the device.
     pub name: String,
@@ -130,6 +131,8 @@ pub(super) struct Device {
     pub memory_pct: Option<f64>,
     /// Percent of the fullest file system.
     pub disk_pct: Option<f64>,
+    /// How far its own clock is ahead of the site's time; negative: behind; 0: right.
+    pub clock_ahead_ms: i64,
 }
 
 /// Gathers the one-screen answer.
@@ -141,7 +144,8 @@ pub(super) async fn overview(parts: &UiParts) -> Result<Overview, StoreError> {
     let lanes = parts.store.lanes().borrow().clone();
     let site = parts.store.site_config().borrow().clone();
     let uplink = parts.uplink.borrow().clone();
-    let needs = needs(&devices);
+    let mut needs = needs(&devices);
+    needs.extend(own_clock(parts.clock.ahead_ms().unwrap_or_default()));
     let troubled = |id| needs.iter().any(|need| need.device == Some(id));
     let online: Vec<_> = devices.iter().filter(|d| d.online).collect();
     let count = |n: usize| n as u64;
@@ -213,6 +217,7 @@ pub(super) async fn devices(parts: &UiParts) -> Result<Vec<Device>, StoreError> 
                 cpu_pct: value("cpu.busy"),
                 memory_pct: value("memory.used_pct"),
                 disk_pct: value("disk.used_pct"),
+                clock_ahead_ms: shadow.map_or(0, |s| s.clock_ahead_ms),
             }
         })
         .collect();
@@ -228,6 +233,15 @@ pub(super) async fn work(parts: &UiParts) -> Result<Vec<CommandView>, StoreError
     parts.store.recent_commands(50).await
 }
 
+/// The relay's own clock, when it and the cloud's disagree.
+fn own_clock(ahead_ms: i64) -> Option<Need> {
+    #[expect(clippy::cast_precision_loss, reason = "shown rounded")]
+    let value = Some((ahead_ms / 60_000 * 60) as f64);
+    let wrong = ahead_ms.unsigned_abs() > CLOCK_RIGHT_MS;
+    let (device, name) = (None, String::new());
+    wrong.then_some(Need { device, kind: "relay_clock", name, value, since_ms: None })
+}
+
 fn needs(devices: &[Device]) -> Vec<Need> {
     let mut needs = Vec::new();
     for device in devices {
@@ -237,6 +251,11 @@ fn needs(devices: &[Device]) -> Vec<Need> {
         };
         if !device.online {
             need("offline", None, Some(device.since_ms));
+        }
+        if device.clock_ahead_ms != 0 {
+            #[expect(clippy::cast_precision_loss, reason = "shown rounded")]
+            let seconds = (device.clock_ahead_ms / 1000) as f64;
+            need("clock_wrong", Some(seconds), None);
         }
         if let Some(pct) = device.disk_pct.filter(|pct| *pct >= DISK_FULL_PCT) {
             need("disk_full", Some(pct), None);

@@ -4,7 +4,7 @@ import { useQuery, useQueryClient } from "@tanstack/react-query";
 import clsx from "clsx";
 import { CircleAlert, CircleCheckBig, CloudOff, Globe, LogOut, MonitorCheck, Moon, Sun, UserRound, type LucideIcon } from "lucide-react";
 import { useEffect, useState, type ReactNode } from "react";
-import { api, follow, Refusal, type Need, type Overview } from "./api";
+import { api, follow, Refusal, siteNow, type Need, type Overview } from "./api";
 import { Devices } from "./Devices";
 import mark from "./mark.svg";
 import { RelayPanel } from "./RelayPanel";
@@ -13,15 +13,17 @@ import { WorkPanel } from "./WorkPanel";
 
 /** The lists are read again this often, besides on each change of the overview. */
 const REFRESH_MS = 30_000;
+/** Use of the page is told this often at most. */
+const ACTIVITY_MS = 60_000;
 const MOST_NEEDS = 12;
 /** Longest name within a sentence. */
 const MOST_NAME = 64;
 
 /** The present, ticking slowly. */
 export function useNow(): number {
-  const [now, setNow] = useState(() => Date.now());
+  const [now, setNow] = useState(siteNow);
   useEffect(() => {
-    const timer = setInterval(() => setNow(Date.now()), 15_000);
+    const timer = setInterval(() => setNow(siteNow()), 15_000);
     return () => clearInterval(timer);
   }, []);
   return now;
@@ -53,7 +55,23 @@ function useOverview(onSignedOut: () => void) {
   return { ...query, connected };
 }
 
+/** Tells the relay that somebody uses this page: a session ends an hour after nobody did. */
+function useActivity() {
+  useEffect(() => {
+    let told = siteNow();
+    const used = () => {
+      if (siteNow() - told < ACTIVITY_MS) return;
+      told = siteNow();
+      api.session().catch(() => undefined);
+    };
+    const kinds = ["pointerdown", "keydown"] as const;
+    kinds.forEach((kind) => addEventListener(kind, used, { passive: true }));
+    return () => kinds.forEach((kind) => removeEventListener(kind, used));
+  }, []);
+}
+
 export function Screen({ onSignedOut }: { onSignedOut: () => void }) {
+  useActivity();
   const { data, error, refetch, connected, dataUpdatedAt } = useOverview(onSignedOut);
   const now = useNow();
   useEffect(() => {
@@ -131,7 +149,9 @@ function Answer({ overview, now }: { overview: Overview; now: number }) {
 function sentenceOf(need: Need): string {
   const name = need.name.length > MOST_NAME ? `${need.name.slice(0, MOST_NAME)}…` : need.name;
   if (need.kind === "disk_full") return t.need.disk_full(name, need.value ?? 0);
-  if (need.kind === "offline" || need.kind === "clock_wrong") return t.need[need.kind](name);
+  if (need.kind === "offline") return t.need.offline(name);
+  if (need.kind === "clock_wrong") return t.need.clock_wrong(name, need.value ?? 0);
+  if (need.kind === "relay_clock") return t.need.relay_clock(need.value ?? 0);
   return need.kind === "relay_disk" ? t.need.relay_disk() : t.need.other(name, need.kind);
 }
 

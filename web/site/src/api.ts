@@ -36,6 +36,8 @@ export interface Device {
   cpu_pct: number | null;
   memory_pct: number | null;
   disk_pct: number | null;
+  /** Of its own clock; negative: behind; 0: right. */
+  clock_ahead_ms: number;
 }
 export type Status = "pending" | "sent" | "running" | "succeeded" | "failed" | "timed_out" | "cancelled" | "expired" | "refused" | "indeterminate";
 export interface Work {
@@ -69,6 +71,11 @@ export class Refusal extends Error {
   }
 }
 
+let aheadMs = 0;
+
+/** The site's time, as the relay told it: this computer's clock may be wrong. */
+export const siteNow = () => Date.now() + aheadMs;
+
 async function call<T>(method: string, path: string, body?: unknown): Promise<T> {
   let response: Response;
   try {
@@ -81,6 +88,8 @@ async function call<T>(method: string, path: string, body?: unknown): Promise<T>
   } catch {
     throw new Refusal(0, null);
   }
+  const told = Number(response.headers.get("x-site-time"));
+  if (told > 0) aheadMs = told - Date.now();
   const text = await response.text();
   const value: unknown = text === "" ? null : parse(text);
   if (response.ok) return value as T;

@@ -75,7 +75,8 @@ export const t = {
   need: {
     offline: (name: string) => `${name} is switched off or not in the network.`,
     disk_full: (name: string, value: number) => `A disk of ${name} is ${count(value)} % full.`,
-    clock_wrong: (name: string) => `The clock of ${name} is wrong.`,
+    clock_wrong: (name: string, aheadS: number) => `The clock of ${name} is ${howLong(Math.abs(aheadS) * 1000)} ${aheadS > 0 ? "ahead" : "behind"}.`,
+    relay_clock: (aheadS: number) => `The relay's own clock is ${howLong(Math.abs(aheadS) * 1000)} ${aheadS > 0 ? "ahead" : "behind"}.`,
     relay_disk: () => "The relay's own disk is nearly full.",
     other: (name: string, kind: string) => `${name}: ${kind.replaceAll("_", " ")}`,
     since: (words: string) => `for ${words}`,

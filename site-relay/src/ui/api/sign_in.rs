@@ -4,13 +4,14 @@ use crate::{
     http::agents::Peer,
     ui::{
         Ui,
+        guesses::set_known,
         sessions::{SignInError, problem, same_origin, set_cookie},
     },
 };
 use axum::{
     Extension, Json,
     extract::State,
-    response::{IntoResponse, Response},
+    response::{AppendHeaders, IntoResponse, Response},
 };
 use http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
@@ -33,31 +34,31 @@ pub(crate) async fn handle(
     if !same_origin(&headers) {
         return problem(StatusCode::FORBIDDEN, "Open this from the relay's own page.");
     }
-    let hash = {
-        let site = ui.parts.store.site_config();
-        let site = site.borrow();
-        match site.ui_pin_hash.is_empty() {
-            true => ui.parts.enrolment_pin_hash.clone(),
-            false => site.ui_pin_hash.clone(),
-        }
-    };
-    let opened = ui.sessions.sign_in(peer.address, body.pin, &hash).await;
+    let hash = ui.pin_hash();
+    let opened = ui.sessions.sign_in(peer.address, &headers, body.pin, &hash).await;
     let (action, detail) = match &opened {
         Ok(_) => ("ui.sign_in", format!("Signed in to the local UI from {}.", peer.address)),
         Err(e) => ("ui.sign_in_refused", format!("{e} ({})", peer.address)),
     };
     // Guesses beyond the limit are not written down: they would fill the trail.
-    if !matches!(opened, Err(SignInError::TooMany)) {
+    if !matches!(opened, Err(SignInError::TooMany(_))) {
         let at_ms = ui.parts.store.now_ms();
         let entry = SiteAudit { at_ms, action: action.into(), actor: "pin".into(), detail };
         ui.parts.store.audit(entry).await;
     }
     match opened {
         Ok(session) => {
-            let cookie = [(header::SET_COOKIE, set_cookie(Some(&session)))];
-            (cookie, Json(serde_json::json!({ "signed_in": true }))).into_response()
+            let cookies = AppendHeaders([
+                (header::SET_COOKIE, set_cookie(Some(&session))),
+                (header::SET_COOKIE, set_known(&hash)),
+            ]);
+            (cookies, Json(serde_json::json!({ "signed_in": true }))).into_response()
         }
-        Err(e @ SignInError::TooMany) => problem(StatusCode::TOO_MANY_REQUESTS, &e.to_string()),
+        Err(e @ SignInError::TooMany(wait_s)) => {
+            let mut answer = problem(StatusCode::TOO_MANY_REQUESTS, &e.to_string());
+            answer.headers_mut().insert(header::RETRY_AFTER, wait_s.into());
+            answer
+        }
         Err(e) => problem(StatusCode::FORBIDDEN, &e.to_string()),
     }
 }
