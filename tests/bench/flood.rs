@@ -88,7 +88,7 @@ impl Flooder {
         }
         let through = prev + BATCH;
         let epoch = self.epoch;
-        let batch = ReportBatch { epoch, lane: Lane::Metrics, prev, reports };
+        let batch = ReportBatch { epoch, lane: Lane::Metrics, prev, shift_ms: Some(0), reports };
         let began = Instant::now();
         self.connection.publish(&self.topic, codec::encode(&batch)?).await?;
         wait_for(&mut self.connection, |message| {

@@ -16,6 +16,7 @@
 mod access;
 mod blobs;
 mod cache;
+mod clocks;
 mod enrolment;
 mod faults;
 mod fleet;

@@ -71,6 +71,8 @@ pub struct SiteRelay {
     /// Records that wait at the relay.
     #[serde(default)]
     pub backlog_records: Option<u64>,
+    /// How far its machine's clock is ahead.
+    pub clock_ahead_ms: i64,
 }
 
 /// A device of the list.
@@ -92,6 +94,8 @@ pub struct Device {
     pub cpu_pct: Option<f64>,
     /// When the newest metrics were measured.
     pub metrics_at: Option<String>,
+    /// How far its own clock is ahead.
+    pub clock_ahead_ms: i64,
 }
 
 /// Answer of a submitted task.

@@ -244,7 +244,7 @@ impl Device {
             DownControl::Config(config) => self.config = config,
             // A simulated fleet does not live as long as its certificates, nor does it
             // forget.
-            DownControl::Renew(_) | DownControl::Handed(_) => {}
+            DownControl::Renew(_) | DownControl::Handed(_) | DownControl::Clock(_) => {}
         }
         Ok(())
     }

@@ -113,7 +113,13 @@ impl Spool {
                 .cloned()
                 .collect();
             spool.in_flight = reports.last().map(|report| report.seq);
-            return Some(ReportBatch { epoch, lane, prev: spool.acked, reports });
+            return Some(ReportBatch {
+                epoch,
+                lane,
+                prev: spool.acked,
+                shift_ms: Some(0),
+                reports,
+            });
         }
         None
     }
