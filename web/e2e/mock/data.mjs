@@ -26,7 +26,7 @@ export function makeWorld(count, now = Date.now()) {
       relay: state === "no_relay" ? null : {
         id: randomUUID(), hostname: `relay-${index + 1}`, version: "0.1.0", peer_id: `12D3KooW${"AbCdEfGh".repeat(5)}${index}`, online: state !== "unreachable",
         last_contact: iso(now - (state === "unreachable" ? 4 * 4_100_000 : 4000)), connected_since: state === "unreachable" ? null : iso(now - 86_400_000 * 3), backlog_records: index === 2 ? 48_211 : 0, backlog_bytes: index === 2 ? 9_400_000 : 0,
-        store_bytes: 214_000_000, disk_free_bytes: 41_000_000_000, memory_bytes: 31_000_000, uptime_s: 3 * 86_400, cache_bytes: 2_100_000_000, cache_served_bytes: 9_800_000_000, cache_fetched_bytes: 2_100_000_000, cache_hits: 18_240, cache_misses: 2_310, cache_ahead_files: 12,
+        store_bytes: 214_000_000, disk_free_bytes: 41_000_000_000, memory_bytes: 31_000_000, uptime_s: 3 * 86_400, cache_bytes: 2_100_000_000, cache_served_bytes: 9_800_000_000, cache_fetched_bytes: 2_100_000_000, cache_hits: 18_240, cache_misses: 2_310, cache_ahead_files: 12, clock_ahead_ms: 0,
       },
       devices: { total: 0, online: 0 }, config: { collect_every_s: 10, inventory_every_s: 3600 }, created_at: iso(now - 8e9),
     };
@@ -42,7 +42,7 @@ export function makeWorld(count, now = Date.now()) {
     return {
       id: randomUUID(), name, hostname: `${pick(roles, index)}-${index}.lan`, organization_id: site.organization_id, organization_name: site.organization_name, site_id: site.id, site_name: site.name,
       state, state_since: iso(seen), last_seen: iso(seen), os_name: pick(osNames, index * 7), os_family: pick(families, index * 7), arch: index % 9 ? "x86_64" : "aarch64", agent_version: "0.1.0",
-      address: `10.${index % 5}.${(index >> 8) & 255}.${index & 255}`, tags: index % 3 ? [] : [pick(["prod", "kiosk", "lab"], index)], cpu_pct: noise(index + 1) ** 3 * 100, memory_pct: 20 + noise(index + 2) * 75, disk_pct: 10 + noise(index + 3) * 88, metrics_at: iso(seen),
+      address: `10.${index % 5}.${(index >> 8) & 255}.${index & 255}`, tags: index % 3 ? [] : [pick(["prod", "kiosk", "lab"], index)], cpu_pct: noise(index + 1) ** 3 * 100, memory_pct: 20 + noise(index + 2) * 75, disk_pct: 10 + noise(index + 3) * 88, metrics_at: iso(seen), clock_ahead_ms: 0,
     };
   });
   return { organizations, sites, devices, tasks: [], keys: [{ id: randomUUID(), name: "Backup job", hint: "uak_Ab3dE6", role: "admin", scope: "platform", revoked_at: null, created_at: iso(now - 5e9), last_used_at: iso(now - 7e6), expires_at: null }], tokens: new Map(), users: [{ id: "u1", email: "ada@example.com", name: "Ada Byron", role: "admin", scope_kind: "platform", scope_id: null, scope_name: "", created_at: iso(now - 9e9), last_login_at: iso(now - 60_000), disabled: false }] };

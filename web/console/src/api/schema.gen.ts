@@ -1030,6 +1030,12 @@ export interface components {
             /** @description Architecture. */
             arch: string;
             /**
+             * Format: int64
+             * @description How far its own clock is ahead, milliseconds; negative: behind; 0: right. All
+             *     times here are the site's, whatever that clock shows.
+             */
+            clock_ahead_ms: number;
+            /**
              * Format: float
              * @description Processor in use, percent.
              */
@@ -1929,6 +1935,12 @@ export interface components {
              * @description Package cache: bytes served today.
              */
             cache_served_bytes: number;
+            /**
+             * Format: int64
+             * @description How far the box's own clock is ahead of the cloud's, milliseconds; negative:
+             *     behind; 0: right.
+             */
+            clock_ahead_ms: number;
             /**
              * Format: date-time
              * @description Since when it is connected.

@@ -65,6 +65,12 @@ function two(size: number, big: number, bigName: string, small: number, smallNam
   return rest === 0 ? `${whole} ${bigName}` : `${whole} ${bigName} ${rest} ${smallName}`;
 }
 
+/** How far a clock is off: "2 h 3 min ahead", "15 min behind"; null when it is right. */
+export function clockWords(aheadMs: number | null | undefined): string | null {
+  if (!aheadMs) return null;
+  return `${duration(Math.abs(aheadMs))} ${aheadMs > 0 ? "ahead" : "behind"}`;
+}
+
 /** The whole moment, for tooltips and accessible names. */
 export function fullTime(at: number): string {
   return absolute().format(at);

@@ -64,6 +64,7 @@ export const devices = {
   },
   unreachableBand: (since: string) => `The site's relay has had no contact with the cloud since ${since}. Everything below is what was last known; the site keeps looking after its computers.`,
   offlineBand: (since: string) => `This device has been offline since ${since}. Values below are from before.`,
+  clockBand: (off: string) => `This computer's clock is ${off}. Scripts, terminals and charts go by the site's time; set the clock for the programs that run on it.`,
   revokedBand: "This device was removed. It may not connect any more.",
   health: "Health",
   facts: "Facts",

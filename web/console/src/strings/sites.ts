@@ -14,6 +14,7 @@ export const sites = {
   noMatch: "No site matches",
   tabs: { overview: "Overview", cache: "Package cache", install: "Install lines", settings: "Settings" },
   unreachableBand: (since: string) => `The relay has had no contact with the cloud since ${since}. What is shown is what was last known; the site keeps looking after its computers.`,
+  clockBand: (off: string) => `The clock of the relay's machine is ${off}. The site goes by the cloud's time while they are connected; set the clock, which is what the site has when the internet is down.`,
   degradedBand: "The relay answers, but something at the site needs attention: look at its backlog and disk below.",
   noRelayBand: "This site has no relay yet. Create a relay line, and paste it on the machine that should be the relay.",
   goSetup: "Go on with the set-up",

@@ -12,7 +12,7 @@ import { Failure } from "@/components/failure";
 import { SiteStateBadge } from "@/components/states";
 import { May } from "@/components/may";
 import { useNow } from "@/lib/clock";
-import { shortTime, toMs } from "@/lib/time";
+import { clockWords, shortTime, toMs } from "@/lib/time";
 import { useTitle } from "@/lib/title";
 import { t } from "@/strings";
 import { InstallLines } from "./InstallLines";
@@ -80,6 +80,8 @@ function StateBandOf({ site }: { site: Site }) {
   const since = toMs(site.state_since) ?? toMs(site.relay?.last_contact);
   if (site.state === "unreachable") return <Band tone="bad">{t.sites.unreachableBand(since === null ? t.unknown : shortTime(since, now))}</Band>;
   if (site.state === "degraded") return <Band tone="warn">{t.sites.degradedBand}</Band>;
+  const wrong = clockWords(site.relay?.clock_ahead_ms);
+  if (wrong !== null) return <Band tone="warn">{t.sites.clockBand(wrong)}</Band>;
   if (site.state !== "no_relay") return null;
   return (
     <Band tone="info" action={<May what="install"><Link to="/sites/setup" search={{ organization: site.organization_id, site: site.id }} className={buttonClass("secondary", "sm")}>{t.sites.goSetup}</Link></May>}>
