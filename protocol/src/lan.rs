@@ -1,7 +1,12 @@
 //! Control messages between agent and relay, over MQTT.
 
 use crate::{
-    command::Command, config::DeviceConfig, envelope::messages, ids::CommandId, lane::Lane,
+    clock::{ClockAnswer, ClockAsk},
+    command::Command,
+    config::DeviceConfig,
+    envelope::messages,
+    ids::CommandId,
+    lane::Lane,
     signing::Signed,
 };
 use serde::{Deserialize, Serialize};
@@ -11,6 +16,8 @@ messages! {
     pub enum UpControl {
         /// Who speaks, and where its spool stands.
         1 => Hello(Hello),
+        /// Compares the clocks; answered by [`DownControl::Clock`].
+        2 => Clock(ClockAsk),
     }
 }
 
@@ -26,6 +33,8 @@ messages! {
         3 => Config(DeviceConfig),
         /// A renewed certificate is due: enrol again over HTTPS with the present one.
         4 => Renew(Renew),
+        /// The site's time: to whoever asked, and to all when it was set.
+        5 => Clock(ClockAnswer),
         /// Names commands that this device was handed before, ahead of handing them
         /// out again.
         6 => Handed(Handed),
@@ -50,7 +59,7 @@ pub struct Hello {
     pub epoch: u64,
     /// Host name.
     pub hostname: String,
-    /// Clock of the device, Unix milliseconds, to see a wrong one.
+    /// The device's own clock, Unix milliseconds, to see a wrong one.
     pub now_ms: u64,
     /// Commands with a durable intent and no outcome yet, at most 4096.
     #[serde(default)]
@@ -82,7 +91,7 @@ pub struct Welcome {
     pub positions: Vec<ReportAck>,
     /// Settings that hold.
     pub config: DeviceConfig,
-    /// Clock of the relay, Unix milliseconds.
+    /// The site's time, Unix milliseconds.
     pub now_ms: u64,
 }
 

@@ -16,6 +16,7 @@
 
 pub mod blob;
 pub mod cache;
+pub mod clock;
 pub mod codec;
 pub mod command;
 pub mod config;

@@ -7,6 +7,7 @@
 
 use crate::{
     cache::CacheReport,
+    clock::{ClockAnswer, ClockAsk},
     command::Command,
     config::SiteConfig,
     envelope::messages,
@@ -49,6 +50,10 @@ messages! {
         7 => Goodbye(Goodbye),
         /// Cloud to relay: the other relays of its organization; replaces the last list.
         8 => Sisters(Sisters),
+        /// Relay to cloud: compares the clocks.
+        9 => ClockAsk(ClockAsk),
+        /// Cloud to relay: its time, to whoever asked, and to all when it was set.
+        10 => ClockAnswer(ClockAnswer),
     }
 }
 
@@ -60,7 +65,7 @@ pub struct LinkHello {
     /// Epoch of the sender's own lanes: a relay restored from an old disk starts
     /// another (G2).
     pub epoch: u64,
-    /// Sender's clock, Unix milliseconds.
+    /// Sender's own clock, Unix milliseconds.
     pub now_ms: u64,
     /// `host:port` at which agents reach the relay; empty from the cloud.
     #[serde(default)]
@@ -141,6 +146,8 @@ messages! {
         10 => Audit(SiteAudit),
         /// S: how the package cache fares, when that changed.
         11 => Cache(CacheReport),
+        /// S: how far devices' clocks are off, when that changed.
+        12 => Clocks(Vec<DeviceClock>),
     }
 }
 
@@ -188,6 +195,17 @@ pub struct Presence {
     /// IP address on the LAN.
     #[serde(default)]
     pub address: String,
+}
+
+/// How far a device's own clock is off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceClock {
+    /// The device.
+    pub device: DeviceId,
+    /// How far it is ahead of the site's time, milliseconds; negative: behind.
+    pub ahead_ms: i64,
+    /// When it was measured, by the site's time, Unix milliseconds.
+    pub at_ms: u64,
 }
 
 /// Inventory of a device.

@@ -28,6 +28,11 @@ pub struct ReportBatch {
     /// Sequence number of the report before the first of this batch; 0 at the
     /// start of an epoch.
     pub prev: u64,
+    /// Metrics lane: to be added to the time of each sample and gap, milliseconds.
+    /// The device's clock was that far from the site's time when they were dated.
+    /// `None` from agents that do not know: the relay goes by what it measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shift_ms: Option<i64>,
     /// The reports, each an encoded [`Report`], with its sequence number.
     #[serde(deserialize_with = "crate::codec::at_most::<MAX_BATCH, _, _>")]
     pub reports: Vec<Sequenced>,

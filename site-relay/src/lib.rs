@@ -12,6 +12,7 @@ pub mod blobs;
 pub mod broker;
 pub mod cache;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod doctor;
 pub mod downlink;

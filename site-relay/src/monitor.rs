@@ -4,9 +4,10 @@
 //! or changes its address is back within a second. So going is told after a
 //! short grace, coming when the agent has introduced itself. What the cloud was
 //! told is durable ([`crate::store`]); devices that were told to be online
-//! before a restart of the relay get time to come back.
+//! before a restart of the relay get time to come back. Since when is by the site's
+//! time, how long by the machine's uptime: no clock's step delays a word.
 
-use crate::store::PresenceChange;
+use crate::{clock::SiteClock, store::PresenceChange};
 use std::{collections::HashMap, net::IpAddr};
 use unifyit_protocol::ids::DeviceId;
 
@@ -19,12 +20,26 @@ const ONLINE_AFTER_MS: u64 = 2_000;
 /// the longest pause between two attempts of an agent.
 const RETURN_WITHIN_MS: u64 = 45_000;
 
+/// A moment: by the site's time, and by the machine's uptime.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct At {
+    pub(crate) now_ms: u64,
+    pub(crate) uptime_ms: u64,
+}
+
+impl At {
+    /// Now.
+    pub(crate) fn now(clock: &SiteClock) -> Self {
+        Self { now_ms: clock.now_ms(), uptime_ms: clock.uptime_ms() }
+    }
+}
+
 #[derive(Debug, Clone)]
 struct Seen {
     online: bool,
     since_ms: u64,
     address: String,
-    /// When to tell; `None` when all is told.
+    /// Uptime at which to tell; `None` when all is told.
     due_ms: Option<u64>,
 }
 
@@ -36,40 +51,40 @@ pub(crate) struct Monitor {
 
 impl Monitor {
     /// Starts with the devices that the cloud holds to be online.
-    pub(crate) fn new(online: impl IntoIterator<Item = DeviceId>, now_ms: u64) -> Self {
+    pub(crate) fn new(online: impl IntoIterator<Item = DeviceId>, at: At) -> Self {
         let gone = Seen {
             online: false,
-            since_ms: now_ms,
+            since_ms: at.now_ms,
             address: String::new(),
-            due_ms: Some(now_ms + RETURN_WITHIN_MS),
+            due_ms: Some(at.uptime_ms + RETURN_WITHIN_MS),
         };
         Self { devices: online.into_iter().map(|d| (d, gone.clone())).collect() }
     }
 
     /// A device connected.
-    pub(crate) fn connected(&mut self, device: DeviceId, address: IpAddr, now_ms: u64) {
+    pub(crate) fn connected(&mut self, device: DeviceId, address: IpAddr, at: At) {
         let seen = Seen {
             online: true,
-            since_ms: now_ms,
+            since_ms: at.now_ms,
             address: address.to_canonical().to_string(),
-            due_ms: Some(now_ms + ONLINE_AFTER_MS),
+            due_ms: Some(at.uptime_ms + ONLINE_AFTER_MS),
         };
         self.devices.insert(device, seen);
     }
 
     /// A device introduced itself.
-    pub(crate) fn introduced(&mut self, device: DeviceId, now_ms: u64) {
+    pub(crate) fn introduced(&mut self, device: DeviceId, uptime_ms: u64) {
         if let Some(seen) = self.devices.get_mut(&device).filter(|s| s.due_ms.is_some()) {
-            seen.due_ms = Some(now_ms);
+            seen.due_ms = Some(uptime_ms);
         }
     }
 
     /// A device's session ended.
-    pub(crate) fn disconnected(&mut self, device: DeviceId, now_ms: u64) {
+    pub(crate) fn disconnected(&mut self, device: DeviceId, at: At) {
         if let Some(seen) = self.devices.get_mut(&device) {
             seen.online = false;
-            seen.since_ms = now_ms;
-            seen.due_ms = Some(now_ms + OFFLINE_AFTER_MS);
+            seen.since_ms = at.now_ms;
+            seen.due_ms = Some(at.uptime_ms + OFFLINE_AFTER_MS);
         }
     }
 
@@ -79,8 +94,9 @@ impl Monitor {
     }
 
     /// What is to be told by now. The store leaves out what was told before.
-    pub(crate) fn due(&mut self, now_ms: u64) -> Vec<PresenceChange> {
-        let due = self.devices.iter_mut().filter(|(_, s)| s.due_ms.is_some_and(|at| at <= now_ms));
+    pub(crate) fn due(&mut self, uptime_ms: u64) -> Vec<PresenceChange> {
+        let due =
+            self.devices.iter_mut().filter(|(_, s)| s.due_ms.is_some_and(|at| at <= uptime_ms));
         due.map(|(device, seen)| {
             seen.due_ms = None;
             PresenceChange {
@@ -94,10 +110,10 @@ impl Monitor {
     }
 
     /// Tells again: the commit of these changes failed.
-    pub(crate) fn retry(&mut self, changes: &[PresenceChange], now_ms: u64) {
+    pub(crate) fn retry(&mut self, changes: &[PresenceChange], uptime_ms: u64) {
         for change in changes {
             if let Some(seen) = self.devices.get_mut(&change.device) {
-                seen.due_ms = seen.due_ms.or(Some(now_ms + 1000));
+                seen.due_ms = seen.due_ms.or(Some(uptime_ms + 1000));
             }
         }
     }
@@ -108,6 +124,11 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
+    /// A moment whose two readings are the same.
+    fn at(ms: u64) -> At {
+        At { now_ms: ms, uptime_ms: ms }
+    }
+
     fn address() -> IpAddr {
         "192.0.2.7".parse().unwrap()
     }
@@ -115,12 +136,12 @@ mod tests {
     #[test]
     fn a_short_break_is_not_told() {
         let (mut monitor, device) = (Monitor::default(), DeviceId::generate());
-        monitor.connected(device, address(), 0);
+        monitor.connected(device, address(), at(0));
         monitor.introduced(device, 100);
         assert!(monitor.due(100).iter().all(|c| c.online));
-        monitor.disconnected(device, 1000);
+        monitor.disconnected(device, at(1000));
         assert!(monitor.due(2999).is_empty());
-        monitor.connected(device, address(), 2999);
+        monitor.connected(device, address(), at(2999));
         monitor.introduced(device, 2999);
         assert!(monitor.due(3000).iter().all(|c| c.online));
     }
@@ -128,10 +149,10 @@ mod tests {
     #[test]
     fn going_is_told_within_seconds() {
         let (mut monitor, device) = (Monitor::default(), DeviceId::generate());
-        monitor.connected(device, address(), 0);
+        monitor.connected(device, address(), at(0));
         monitor.introduced(device, 0);
         assert_eq!(monitor.due(0).len(), 1);
-        monitor.disconnected(device, 10_000);
+        monitor.disconnected(device, at(10_000));
         assert_eq!(monitor.next_due_ms(), Some(12_000));
         let told = monitor.due(12_000);
         assert_eq!((told[0].online, told[0].at_ms), (false, 10_000));
@@ -139,10 +160,22 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_is_set_back_delays_no_word() {
+        let (mut monitor, device) = (Monitor::default(), DeviceId::generate());
+        let day = 86_400_000;
+        monitor.connected(device, address(), At { now_ms: 3 * day, uptime_ms: 0 });
+        monitor.introduced(device, 0);
+        assert_eq!(monitor.due(0).len(), 1);
+        monitor.disconnected(device, At { now_ms: day, uptime_ms: 1000 });
+        let told = monitor.due(3000);
+        assert_eq!((told[0].online, told[0].at_ms), (false, day));
+    }
+
+    #[test]
     fn devices_of_before_a_restart_get_time_to_return() {
         let (stays, returns) = (DeviceId::generate(), DeviceId::generate());
-        let mut monitor = Monitor::new([stays, returns], 0);
-        monitor.connected(returns, address(), 5_000);
+        let mut monitor = Monitor::new([stays, returns], at(0));
+        monitor.connected(returns, address(), at(5_000));
         monitor.introduced(returns, 5_000);
         assert!(monitor.due(44_000).iter().all(|c| c.device == returns && c.online));
         let told = monitor.due(45_000);

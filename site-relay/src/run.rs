@@ -9,6 +9,7 @@ use crate::{
     blobs::{self, Blobs},
     broker::{Admission, Broker},
     cache::{self, Cache, Wanted},
+    clock::SiteClock,
     config::Config,
     enroll::agents::AgentEnroller,
     http::{
@@ -20,14 +21,13 @@ use crate::{
     shadow::Shadows,
     sisters::Sisters,
     site::{self, SiteParts},
-    store::StoreHandle,
+    store::{StoreHandle, StoreOptions},
     telemetry::Telemetry,
     tls,
     ui::{self, UiParts},
 };
 use serde::{Deserialize, Serialize};
 use std::{future::Future, net::SocketAddr, sync::Arc, time::Instant};
-use time::OffsetDateTime;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use unifyit_protocol::config::{PackageCache, SiteConfig};
@@ -65,15 +65,15 @@ pub struct Runtime {
 pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
     let config = Arc::new(config);
     let folder = StateFolder::open(&config.state)?;
-    let now = OffsetDateTime::now_utc();
     let identity = Arc::new(Identity::load(&folder)?);
     let telemetry = Telemetry::new();
     let health = Health::default();
     let mut life = Lifecycle::default();
 
-    let store = StoreHandle::open(&config.state)?;
+    let clock = SiteClock::default();
+    let store = StoreHandle::open_with(&config.state, StoreOptions::timed(&clock))?;
     let admission: Arc<dyn Admission> = Arc::new(store.clone());
-    let certificate = Arc::new(ServerCertificate::new(&identity.keys.ca, &config, now)?);
+    let certificate = Arc::new(ServerCertificate::new(&identity.keys.ca, &config, clock.clone())?);
 
     let admin_listener = tls::bind("metrics and health", config.listen.admin).await?;
     let (broker, events) = Broker::bind(
@@ -90,7 +90,10 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
         AgentHttps::bind_ui(&config, &identity, Arc::clone(&certificate), &telemetry).await?;
     let cache = match config.cache.enabled {
         true => Some((
-            Cache::open(config.cache.clone(), &config.state, telemetry.registry())?,
+            Cache::open_with(config.cache.clone(), &config.state, telemetry.registry(), {
+                let clock = clock.clone();
+                Box::new(move || clock.now_ms())
+            })?,
             tls::bind("package cache", config.listen.cache).await?,
         )),
         false => None,
@@ -135,6 +138,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
     let store_settings = store.site_config();
     let site = SiteParts {
         store,
+        clock: clock.clone(),
         broker: broker.handle(),
         events,
         identity: Arc::clone(&identity),
@@ -146,9 +150,11 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
         telemetry: telemetry.clone(),
         cancel: life.running(),
     };
-    let (shadows, uplink) = (Shadows::default(), watch::Sender::new(site::unconnected()));
+    let (shadows, uplink) =
+        (Shadows::default(), watch::Sender::new(site::unconnected(clock.now_ms())));
     let ui = ui::router(UiParts {
         store: site.store.clone(),
+        clock: clock.clone(),
         shadows: shadows.clone(),
         broker: site.broker.clone(),
         uplink: uplink.subscribe(),

@@ -4,13 +4,14 @@ use crate::{
     blobs::Blobs,
     broker::{BrokerEvent, BrokerHandle},
     cache::Cache,
+    clock::SiteClock,
     config::Config,
     downlink::DownlinkParts,
     fanout,
     identity::Identity,
     ingest::{self, Ingest},
     live::LiveHub,
-    monitor::Monitor,
+    monitor::{At, Monitor},
     rollup,
     shadow::Shadows,
     sisters::Sisters,
@@ -36,6 +37,8 @@ const DRAIN: Duration = Duration::from_secs(5);
 pub struct SiteParts {
     /// Durable state.
     pub store: StoreHandle,
+    /// The site's time.
+    pub clock: SiteClock,
     /// Way to the devices.
     pub broker: BrokerHandle,
     /// What devices do.
@@ -60,8 +63,7 @@ pub struct SiteParts {
 
 /// The uplink before its first attempt.
 #[must_use]
-pub fn unconnected() -> UplinkState {
-    let since_ms = crate::store::system_ms();
+pub fn unconnected(since_ms: u64) -> UplinkState {
     UplinkState { up: false, since_ms, reason: "Not connected yet.".into() }
 }
 
@@ -78,6 +80,7 @@ pub async fn run_with(
 ) -> anyhow::Result<()> {
     let SiteParts {
         store,
+        clock,
         broker,
         events,
         identity,
@@ -92,12 +95,13 @@ pub async fn run_with(
     store.register(&telemetry);
     let presence = store.all_presence().await.context("reading who was online")?;
     let online = presence.into_iter().filter(|(_, p)| p.online).map(|(device, _)| device);
-    let monitor = Monitor::new(online, store.now_ms());
+    let monitor = Monitor::new(online, At::now(&clock));
     let (fanout, fanout_inbox) = fanout::channel();
     let (live, copies) = LiveHub::new(&telemetry);
     let tunnels = Tunnels::new(broker.clone(), &telemetry);
     let ingest = Ingest {
         store: store.clone(),
+        clock: clock.clone(),
         broker: broker.clone(),
         fanout: fanout.clone(),
         live: live.clone(),
@@ -119,6 +123,7 @@ pub async fn run_with(
         cloud_addresses: record.cloud_addresses.clone(),
         session: SessionParts {
             store: store.clone(),
+            clock: clock.clone(),
             live,
             copies: Arc::new(Mutex::new(copies)),
             downlink,
@@ -136,6 +141,7 @@ pub async fn run_with(
     let raw_min = u64::from(limits.raw_hours).max(1) * 60;
     let quotas = Quotas::of_total(limits.quota_bytes, limits.keep_free_bytes, raw_min);
     let helpers = TaskTracker::new();
+    helpers.spawn(clock.watch(cancel.clone()));
     helpers.spawn(rollup::run(store.clone(), cancel.clone()));
     helpers.spawn(keep_space(store.clone(), quotas, cancel.clone()));
     let states = state.subscribe();

@@ -2,7 +2,7 @@
 
 use super::Finding;
 use crate::{
-    clock::now_ms,
+    clock::local_ms,
     config::Settings,
     enroll::{Renewal, renewal_due, tls::validity},
     identity::{Identity, PrivateKey},
@@ -18,7 +18,7 @@ const NEARLY_FULL: u64 = 128 << 20;
 const EARLIEST_MS: u64 = 1_767_225_600_000;
 
 pub(super) fn local(settings: &Settings) -> Vec<Finding> {
-    let mut findings = vec![clock(now_ms())];
+    let mut findings = vec![clock(local_ms())];
     findings.push(folder(&settings.state));
     if settings.state.is_dir() {
         findings.push(disk(&settings.state));
@@ -122,7 +122,7 @@ pub(super) fn identity(
                 CHECK,
                 format!("device {} of site {}", identity.device, identity.site),
             ));
-            findings.push(certificate(&identity, now_ms()));
+            findings.push(certificate(&identity, local_ms()));
             Some((identity, key))
         }
         Err(error) => {

@@ -9,7 +9,7 @@ mod parts;
 mod tasks;
 
 use crate::{
-    clock::now_ms,
+    clock::{self, now_ms},
     config::Settings,
     execute::{self, Context, Executor, RunningSet, Terminals},
     guard::Guard,
@@ -63,6 +63,7 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
 async fn serve(settings: &Settings) -> anyhow::Result<()> {
     let (identity, key) = Identity::load(&settings.state)?;
     let store = Store::open(&settings.state, Quotas::share(settings.spool_bytes), now_ms())?;
+    clock::start(Spool::new(store.clone()).epoch(), tasks::load_shift(&store));
     let work = settings.state.join("work");
     let left = execute::recover(&store, &work, now_ms()).await?;
     let identity = Arc::new(identity);
@@ -116,6 +117,7 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
         inbox: Arc::clone(&router),
         running: Arc::clone(&context.running),
         stop: stop.clone(),
+        asked_ms: Arc::default(),
     };
     let key = Arc::clone(&link.key);
 
@@ -131,6 +133,7 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
         )),
         tokio::spawn(package_cache::follow(settings.clone(), config.clone())),
         tokio::spawn(tasks::keep_config(store.clone(), config)),
+        tokio::spawn(tasks::keep_shift(store.clone())),
         tokio::spawn(tasks::renewal(
             settings.clone(),
             identity_sender,

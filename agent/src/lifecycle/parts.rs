@@ -2,7 +2,7 @@
 //! blocks: they come from the task that keeps the connection alive.
 
 use crate::{
-    clock::now_ms,
+    clock,
     execute::{Order, Terminals},
     link::Inbox,
 };
@@ -11,10 +11,9 @@ use tokio::sync::{
     mpsc::{self, error::TrySendError},
     watch,
 };
-use unifyit_protocol::{command::Command, config::DeviceConfig, live::LiveDown, signing::Signed};
-
-/// A clock that differs by more than this is worth a warning.
-const CLOCK_WARNING_MS: u64 = 60_000;
+use unifyit_protocol::{
+    clock::sentence, command::Command, config::DeviceConfig, live::LiveDown, signing::Signed,
+};
 
 pub(super) struct Router {
     pub(super) orders: mpsc::Sender<Order>,
@@ -65,13 +64,13 @@ impl Inbox for Router {
         self.tell_inventory.notify_one();
     }
 
-    fn relay_time(&self, relay_ms: u64) {
-        let here = now_ms();
-        if here.abs_diff(relay_ms) > CLOCK_WARNING_MS {
-            tracing::warn!(
-                seconds = here.abs_diff(relay_ms) / 1000,
-                "this computer's clock differs from the relay's; run unifyit-agent doctor"
-            );
+    fn relay_time(&self, site_ms: u64, asked_ms: u64) {
+        let moved = clock::learn(site_ms, asked_ms);
+        if moved
+            && let Some(ahead_ms) = clock::ahead_ms()
+            && let Some(sentence) = sentence("This computer's", ahead_ms)
+        {
+            tracing::warn!("{sentence} The agent goes by the site's time. Set the clock.");
         }
     }
 }

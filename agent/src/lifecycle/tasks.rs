@@ -2,7 +2,7 @@
 
 use super::parts::Router;
 use crate::{
-    clock::{jitter, now_ms},
+    clock::{self, frame_ms, jitter, now_ms},
     collect::{inventory, metrics::Sampler},
     config::Settings,
     enroll::{Renewal, renew, renewal_due},
@@ -27,6 +27,7 @@ use tokio::{
 use unifyit_protocol::{codec, config::DeviceConfig, lane::Lane, report::Report};
 
 const CONFIG: &str = "device config";
+const SHIFT: &str = "shift of samples";
 /// Longest that reading the inventory may take.
 const INVENTORY_LIMIT: Duration = Duration::from_secs(600);
 /// Seconds after which a reading that failed is tried again, at the latest.
@@ -58,12 +59,13 @@ pub(super) async fn sample(
         loop {
             tokio::select! {
                 _ = tick.tick() => {
-                    let at_ms = now_ms();
+                    let at_ms = frame_ms();
                     let sampled = sampler.sample(probe.read(), Instant::now(), at_ms);
                     if let Some(table) = sampled.table {
                         spool.push_metric(at_ms, &Report::Series(table));
                     }
                     spool.push_metric(at_ms, &Report::Sample(sampled.sample));
+                    clock::look();
                 }
                 () = router.tell_table.notified() => sampler.tell_table(),
                 changed = config.changed() => match changed {
@@ -191,6 +193,30 @@ pub(super) async fn keep_config(store: Store, mut config: watch::Receiver<Device
     }
 }
 
+/// How far samples of the last run were from the site's time; 0 when unknown.
+pub(super) fn load_shift(store: &Store) -> i64 {
+    let read = store.read(|tables| {
+        let table = tables.open_table(META)?;
+        Ok(table.get(SHIFT)?.and_then(|b| b.value().try_into().ok()).map(i64::from_be_bytes))
+    });
+    read.ok().flatten().unwrap_or(0)
+}
+
+/// Keeps it for the next run, which sends what this one could not.
+pub(super) async fn keep_shift(store: Store) {
+    loop {
+        clock::moved().await;
+        let shift = clock::shift_ms(u64::MAX).to_be_bytes();
+        let kept = store.write(move |txn| {
+            txn.tables.open_table(META)?.insert(SHIFT, shift.as_slice())?;
+            Ok(())
+        });
+        if let Err(error) = kept.await {
+            tracing::warn!(%error, "how far the clock is off could not be kept");
+        }
+    }
+}
+
 /// Renews the certificate in time, or when the relay asks.
 pub(super) async fn renewal(
     settings: Settings,
@@ -254,7 +280,7 @@ pub(super) async fn settle(spool: Spool, state: PathBuf) {
                     tracing::warn!("the disk is nearly full; samples are kept in memory only");
                     continue;
                 }
-                let old = now_ms().saturating_sub(SETTLE_AGE_MS);
+                let old = frame_ms().saturating_sub(SETTLE_AGE_MS);
                 if let Err(error) = spool.settle(old).await {
                     tracing::error!(%error, "samples cannot be written; they stay in memory");
                 }

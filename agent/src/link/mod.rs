@@ -6,6 +6,7 @@
 
 pub mod live;
 pub mod mqtt;
+mod pump;
 pub mod session;
 pub mod spool;
 
@@ -24,6 +25,7 @@ pub trait Inbox: Send + Sync + 'static {
     fn renew(&self);
     /// The relay's memory was lost: series and inventory must be told again.
     fn tell_all_again(&self);
-    /// The relay's clock, Unix milliseconds.
-    fn relay_time(&self, now_ms: u64);
+    /// The site's time, Unix milliseconds, in answer to a question that left at
+    /// `asked_ms` of this computer's uptime.
+    fn relay_time(&self, site_ms: u64, asked_ms: u64);
 }

@@ -12,12 +12,13 @@ use super::{
     Inbox,
     live::LiveQueue,
     mqtt,
+    pump::pump_up,
     spool::{Continuity, Spool},
 };
 use crate::{
     VERSION,
-    clock::{jitter, now_ms},
-    enroll::tls::{Moment, Trusting, fingerprint},
+    clock::{self, jitter, local_ms, uptime_ms},
+    enroll::tls::{Trusting, fingerprint},
     execute::RunningSet,
     identity::{Identity, PrivateKey},
     platform,
@@ -27,7 +28,10 @@ use rumqttc::{
     SubscribeReasonCode,
 };
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 use tokio::{
@@ -37,10 +41,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use unifyit_protocol::{
+    clock::{ClockAnswer, ClockAsk},
     envelope::Decoded,
     ids::DeviceId,
     lan::{Deliver, DownControl, Hello, UpControl},
-    lane::Lane,
     live::LiveDown,
     topics::{Down, Up, down_filter},
 };
@@ -73,6 +77,8 @@ pub struct Link<I> {
     pub running: Arc<RunningSet>,
     /// Ends the link.
     pub stop: CancellationToken,
+    /// Uptime at which the last hello left.
+    pub asked_ms: Arc<AtomicU64>,
 }
 
 /// How a connection ended.
@@ -145,7 +151,6 @@ impl<I: Inbox> Link<I> {
             ca_fingerprint: fingerprint(&identity.ca),
             ca: Some(&identity.ca),
             client: Some((&identity.certificate, &self.key)),
-            moment: Moment::Present,
         };
         let tls = match trusting.config() {
             Ok(config) => Arc::new(config),
@@ -162,6 +167,7 @@ impl<I: Inbox> Link<I> {
             spool: self.spool.clone(),
             inbox: Arc::clone(&self.inbox),
             notes,
+            asked_ms: Arc::clone(&self.asked_ms),
         };
         tasks.spawn(poller.run(events));
         let end = self.walk(identity.device, &client, inbox, &mut tasks).await;
@@ -240,6 +246,9 @@ impl<I: Inbox> Link<I> {
                         }
                     }
                 }
+                () = clock::compare_wanted(), if pump.is_some() => {
+                    Self::compare_clocks(device, client);
+                }
                 changed = self.identity.changed() => {
                     return if changed.is_ok() { End::Again } else { End::Stopped };
                 }
@@ -248,12 +257,25 @@ impl<I: Inbox> Link<I> {
         }
     }
 
+    /// Asks for the site's time. A question that finds no room is asked with the
+    /// next comparison.
+    fn compare_clocks(device: DeviceId, client: &AsyncClient) {
+        let ask = UpControl::Clock(ClockAsk { asked_ms: uptime_ms(), now_ms: local_ms() });
+        let sent = ask.encode().is_ok_and(|bytes| {
+            client.try_publish(Up::Hello.topic(device), QoS::AtMostOnce, false, bytes).is_ok()
+        });
+        if !sent {
+            tracing::debug!("the clocks could not be compared");
+        }
+    }
+
     fn hello(&self, device: DeviceId, client: &AsyncClient) {
+        self.asked_ms.store(uptime_ms(), Ordering::Relaxed);
         let hello = UpControl::Hello(Hello {
             agent_version: VERSION.into(),
             epoch: self.spool.epoch(),
             hostname: platform::hostname(),
-            now_ms: now_ms(),
+            now_ms: local_ms(),
             running: self.running.list(),
             heeds_handed: false,
         });
@@ -278,45 +300,12 @@ fn lost(error: &ConnectionError) -> End {
     }
 }
 
-/// Publishes what waits, most urgent first.
-async fn pump_up(device: DeviceId, client: AsyncClient, spool: Spool, live: Arc<LiveQueue>) {
-    let (report, fast) = (Up::Report.topic(device), Up::Live.topic(device));
-    let publish = async |topic: &str, bytes: Vec<u8>| {
-        client.publish(topic, QoS::AtMostOnce, false, bytes).await.is_ok()
-    };
-    loop {
-        let now = Instant::now();
-        let next = match spool.next_batch(Some(Lane::Urgent), now) {
-            Ok(Some(batch)) => Ok(Some((&report, batch))),
-            Ok(None) => match live.take_next() {
-                Some(frame) => Ok(Some((&fast, frame))),
-                None => spool.next_batch(None, now).map(|b| b.map(|b| (&report, b))),
-            },
-            Err(error) => Err(error),
-        };
-        match next {
-            Ok(Some((topic, bytes))) => {
-                if !publish(topic, bytes).await {
-                    return;
-                }
-            }
-            Ok(None) => tokio::select! {
-                () = spool.changed() => {}
-                () = live.ready() => {}
-            },
-            Err(error) => {
-                tracing::error!(%error, "the spool cannot be read");
-                sleep(TICK).await;
-            }
-        }
-    }
-}
-
 struct Poller<I> {
     device: DeviceId,
     spool: Spool,
     inbox: Arc<I>,
     notes: mpsc::UnboundedSender<Note>,
+    asked_ms: Arc<AtomicU64>,
 }
 
 impl<I: Inbox> Poller<I> {
@@ -376,7 +365,8 @@ impl<I: Inbox> Poller<I> {
     fn control(&self, control: DownControl) -> Option<Note> {
         match control {
             DownControl::Welcome(welcome) => {
-                self.inbox.relay_time(welcome.now_ms);
+                let asked_ms = self.asked_ms.load(Ordering::Relaxed);
+                self.inbox.relay_time(welcome.now_ms, asked_ms);
                 self.inbox.config(welcome.config);
                 return match self.spool.welcome(&welcome.positions) {
                     Ok(Continuity::Holds) => Some(Note::Up),
@@ -392,6 +382,9 @@ impl<I: Inbox> Poller<I> {
             DownControl::Config(config) => self.inbox.config(config),
             DownControl::Renew(_) => self.inbox.renew(),
             DownControl::Handed(_) => {}
+            DownControl::Clock(ClockAnswer { asked_ms, now_ms }) => {
+                self.inbox.relay_time(now_ms, asked_ms.unwrap_or_else(uptime_ms));
+            }
         }
         None
     }

@@ -14,6 +14,8 @@ pub enum RelayChange {
     Online,
     /// Its session ended.
     Offline,
+    /// Its clock was set, or went wrong.
+    Clock,
 }
 
 /// Gives records their effect. Implemented above the spine and handed in by

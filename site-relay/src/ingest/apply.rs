@@ -19,6 +19,9 @@ const MAX_SAMPLES_A_MINUTE: u64 = 3600;
 /// A batch that starts behind a hole is refused this often, then taken.
 const PATIENCE: u8 = 3;
 
+const AHEAD: &str = "The computer's clock was ahead when these were measured, and it is not known \
+    by how much.";
+
 /// What became of a batch.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Applied {
@@ -105,7 +108,7 @@ impl Txn<'_> {
     ) -> Result<(), StoreError> {
         let device = batch.device;
         let mut output: Vec<OutputChunk> = Vec::new();
-        let mut output_bytes = 0;
+        let (mut output_bytes, mut ahead) = (0, 0);
         for (seq, effect) in batch.effects.into_iter().filter(|(seq, _)| *seq > seen) {
             match effect {
                 Effect::Series(table) => self.take_series(device, table)?,
@@ -138,12 +141,16 @@ impl Txn<'_> {
                     let record = UpRecord::Gap(DeviceGap { device: Some(device), gap });
                     self.append(Lane::Urgent, &record)?;
                 }
+                Effect::Ahead(_) => ahead += 1,
                 Effect::Bad => applied.bad += 1,
             }
         }
         if !output.is_empty() {
             let record = UpRecord::Output(DeviceOutput { device, chunks: output });
             self.append(Lane::Output, &record)?;
+        }
+        if ahead > 0 {
+            self.gap(device, batch.lane, ahead, AHEAD)?;
         }
         if applied.bad > 0 {
             let reason = "The device sent reports that cannot be read or are not acceptable.";

@@ -16,8 +16,9 @@ use unifyit_protocol::{
 
 /// Longest name, label or unit of a series.
 const MAX_NAME: usize = 256;
-/// A device's clock may be ahead by this much; later samples are not believed.
-const MAX_AHEAD_MS: u64 = 24 * 3600 * 1000;
+/// A sample may be ahead of the site's time by this much: clocks are compared once
+/// a minute.
+const MAX_AHEAD_MS: u64 = 120_000;
 /// Longest reason that a device may give.
 const MAX_REASON: usize = 4096;
 
@@ -45,11 +46,14 @@ pub(crate) enum Effect {
     Command(CommandEvent),
     Output(OutputChunk),
     Gap(Gap),
+    /// A sample of a time that has not come, Unix milliseconds: not believed.
+    Ahead(u64),
     /// Not readable or not acceptable: counted as lost.
     Bad,
 }
 
-/// Decodes a batch.
+/// Decodes a batch. `measured_ms` is how far the device's clock was ahead when it
+/// was last measured, for agents that do not say so themselves.
 ///
 /// # Errors
 /// [`ProtocolError`] when it is no batch, or its numbers make no sense.
@@ -57,8 +61,10 @@ pub(crate) fn decode(
     device: DeviceId,
     payload: &[u8],
     now_ms: u64,
+    measured_ms: i64,
 ) -> Result<Batch, ProtocolError> {
     let batch: ReportBatch = codec::decode(payload)?;
+    let shift_ms = batch.shift_ms.unwrap_or(measured_ms.saturating_neg());
     if batch.reports.len() > MAX_BATCH {
         return Err(ProtocolError::Invalid("the batch has too many reports"));
     }
@@ -67,6 +73,10 @@ pub(crate) fn decode(
     let mut unknown = 0;
     for report in batch.reports {
         let effect = match Report::decode(&report.body) {
+            Ok(Decoded::Known(known)) if batch.lane == Lane::Metrics && shift_ms != 0 => {
+                let (known, body) = shifted(known, report.body, shift_ms);
+                Some(judged(known, body, now_ms))
+            }
             Ok(Decoded::Known(known)) => Some(judged(known, report.body, now_ms)),
             Ok(Decoded::Unknown(_)) => None,
             Err(_) => Some(Effect::Bad),
@@ -86,6 +96,20 @@ pub(crate) fn decode(
     Ok(Batch { device, lane, epoch, prev, through: last, effects, unknown })
 }
 
+/// A sample or gap at the site's time, with its report.
+fn shifted(mut report: Report, body: Vec<u8>, shift_ms: i64) -> (Report, Vec<u8>) {
+    match &mut report {
+        Report::Sample(sample) => sample.at_ms = sample.at_ms.saturating_add_signed(shift_ms),
+        Report::Gap(gap) => {
+            gap.from_ms = gap.from_ms.saturating_add_signed(shift_ms);
+            gap.to_ms = gap.to_ms.saturating_add_signed(shift_ms);
+        }
+        _ => return (report, body),
+    }
+    let encoded = report.encode().unwrap_or(body);
+    (report, encoded)
+}
+
 fn judged(report: Report, body: Vec<u8>, now_ms: u64) -> Effect {
     match report {
         Report::Series(table) => {
@@ -95,9 +119,13 @@ fn judged(report: Report, body: Vec<u8>, now_ms: u64) -> Effect {
             if good { Effect::Series(table) } else { Effect::Bad }
         }
         Report::Sample(sample) => {
-            let good = sample.values.len() <= MAX_SERIES
-                && sample.at_ms <= now_ms.saturating_add(MAX_AHEAD_MS);
-            if good { Effect::Sample(sample, body) } else { Effect::Bad }
+            if sample.values.len() > MAX_SERIES {
+                Effect::Bad
+            } else if sample.at_ms > now_ms.saturating_add(MAX_AHEAD_MS) {
+                Effect::Ahead(sample.at_ms)
+            } else {
+                Effect::Sample(sample, body)
+            }
         }
         Report::Inventory(inventory) => {
             let good = inventory.set.len() <= MAX_ENTRIES && inventory.gone.len() <= MAX_ENTRIES;

@@ -16,9 +16,10 @@ mod tests;
 
 use crate::{
     broker::{BrokerEvent, BrokerHandle},
+    clock::SiteClock,
     fanout::FanoutHandle,
     live::LiveHub,
-    monitor::Monitor,
+    monitor::{At, Monitor},
     shadow::Shadows,
     store::{Pending, PresenceChange, StoreError, StoreHandle, txn::Txn},
     tunnel::Tunnels,
@@ -32,10 +33,12 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use unifyit_protocol::{
+    clock::{ClockAnswer, sentence},
     envelope::Decoded,
     ids::{CommandId, DeviceId},
     lan::{DownControl, Hello, ReportAck, UpControl, Welcome},
     lane::Lane,
+    link::{DeviceClock, UpRecord},
     live::LiveUp,
     outcome::Status,
     topics::{Down, Up},
@@ -53,6 +56,7 @@ const PRESENCE_TICK: Duration = Duration::from_millis(250);
 /// What ingest works with.
 pub(crate) struct Ingest {
     pub(crate) store: StoreHandle,
+    pub(crate) clock: SiteClock,
     pub(crate) broker: BrokerHandle,
     pub(crate) fanout: FanoutHandle,
     pub(crate) live: LiveHub,
@@ -65,7 +69,8 @@ pub(crate) struct Ingest {
 /// Something for the next commit.
 pub(crate) enum Item {
     Batch(Batch),
-    Hello(DeviceId, Box<Hello>),
+    Hello(DeviceId, Box<Hello>, Option<DeviceClock>),
+    Clock(DeviceClock),
     Presence(PresenceChange),
 }
 
@@ -94,7 +99,14 @@ fn apply_one(txn: &mut Txn<'_>, item: Item) -> Result<Answer, StoreError> {
             let (device, lane) = (batch.device, batch.lane);
             Ok(Answer::Batch { device, lane, applied: txn.take_batch(batch)? })
         }
-        Item::Hello(device, hello) => {
+        Item::Clock(clock) => {
+            txn.append(Lane::State, &UpRecord::Clocks(vec![clock]))?;
+            Ok(Answer::Nothing)
+        }
+        Item::Hello(device, hello, clock) => {
+            if let Some(clock) = clock {
+                txn.append(Lane::State, &UpRecord::Clocks(vec![clock]))?;
+            }
             txn.hello(device, &hello.hostname, &hello.agent_version)?;
             let positions = Lane::ALL
                 .into_iter()
@@ -123,6 +135,7 @@ impl Ingest {
         let mut gathered = Vec::with_capacity(MAX_EVENTS);
         let mut tick = tokio::time::interval(PRESENCE_TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut steps = self.clock.steps();
         loop {
             let room = jobs.len() < MAX_PENDING;
             tokio::select! {
@@ -140,10 +153,21 @@ impl Ingest {
                     let items = self.take(gathered.drain(..), &mut sessions);
                     self.submit(items, &mut jobs).await;
                 }
+                Ok(()) = steps.changed() => {
+                    steps.borrow_and_update();
+                    let now_ms = self.clock.now_ms();
+                    let answer = ClockAnswer { asked_ms: None, now_ms };
+                    for device in sessions.all() {
+                        self.control(device, DownControl::Clock(answer));
+                    }
+                    if let Err(error) = self.store.write(|txn| txn.forget_ahead()).await {
+                        tracing::warn!(%error, "samples dated ahead could not be dropped");
+                    }
+                }
                 _ = tick.tick(), if room => {
-                    let now_ms = self.store.now_ms();
-                    if self.monitor.next_due_ms().is_some_and(|at| at <= now_ms) {
-                        let due = self.monitor.due(now_ms);
+                    let uptime_ms = self.clock.uptime_ms();
+                    if self.monitor.next_due_ms().is_some_and(|at| at <= uptime_ms) {
+                        let due = self.monitor.due(uptime_ms);
                         let items = due.into_iter().map(Item::Presence).collect();
                         self.submit(items, &mut jobs).await;
                     }
@@ -165,7 +189,8 @@ impl Ingest {
         for item in &items {
             match item {
                 Item::Batch(batch) => devices.push(batch.device),
-                Item::Hello(device, _) => devices.push(*device),
+                Item::Hello(device, ..) => devices.push(*device),
+                Item::Clock(_) => {}
                 Item::Presence(change) => presence.push(change.clone()),
             }
         }
@@ -187,7 +212,7 @@ impl Ingest {
             match event {
                 BrokerEvent::Connected { device, session, address } => {
                     sessions.connected(device, session);
-                    self.monitor.connected(device, address, now_ms);
+                    self.monitor.connected(device, address, At::now(&self.clock));
                     self.shadows.change(device, |s| {
                         s.online = true;
                         s.since_ms = now_ms;
@@ -202,7 +227,7 @@ impl Ingest {
                 BrokerEvent::Disconnected { device, session, reason } => {
                     if sessions.disconnected(device, session) {
                         tracing::debug!(%device, reason, "device disconnected");
-                        self.monitor.disconnected(device, now_ms);
+                        self.monitor.disconnected(device, At::now(&self.clock));
                         self.tunnels.device_gone(device);
                         self.shadows.change(device, |s| {
                             s.online = false;
@@ -228,14 +253,21 @@ impl Ingest {
         now_ms: u64,
         sessions: &mut Sessions,
     ) -> Option<Item> {
+        let ahead_ms = self.clock.of_device(device);
         let read = match kind {
             Up::Hello => UpControl::decode(payload).map(|decoded| match decoded {
                 Decoded::Known(UpControl::Hello(hello)) => {
-                    Some(Item::Hello(device, Box::new(hello)))
+                    let clock = self.measured(device, hello.now_ms);
+                    Some(Item::Hello(device, Box::new(hello), clock))
+                }
+                Decoded::Known(UpControl::Clock(ask)) => {
+                    let (asked_ms, now_ms) = (Some(ask.asked_ms), self.clock.now_ms());
+                    self.control(device, DownControl::Clock(ClockAnswer { asked_ms, now_ms }));
+                    self.measured(device, ask.now_ms).map(Item::Clock)
                 }
                 Decoded::Unknown(_) => self.unknown("hello"),
             }),
-            Up::Report => batch::decode(device, payload, now_ms).map(|batch| {
+            Up::Report => batch::decode(device, payload, now_ms, ahead_ms).map(|batch| {
                 self.metrics.unknown.with_label_values(&["report"]).inc_by(batch.unknown);
                 self.look_at(&batch);
                 Some(Item::Batch(batch))
@@ -261,6 +293,18 @@ impl Ingest {
                 None
             }
         }
+    }
+
+    /// Measures a device's clock; what the cloud is to be told of it.
+    fn measured(&self, device: DeviceId, device_ms: u64) -> Option<DeviceClock> {
+        let told = self.clock.measured(device, device_ms);
+        let ahead_ms = self.clock.of_device(device);
+        self.shadows.change(device, |s| s.clock_ahead_ms = ahead_ms);
+        told?;
+        if let Some(sentence) = sentence("The computer's", ahead_ms) {
+            tracing::info!(%device, "{sentence}");
+        }
+        Some(DeviceClock { device, ahead_ms, at_ms: self.clock.now_ms() })
     }
 
     fn unknown(&self, what: &str) -> Option<Item> {
@@ -290,7 +334,7 @@ impl Ingest {
         outcome: Result<Vec<Answer>, StoreError>,
         sessions: &mut Sessions,
     ) {
-        let now_ms = self.store.now_ms();
+        let uptime_ms = self.clock.uptime_ms();
         let answers = match outcome {
             Ok(answers) => answers,
             Err(error) => {
@@ -298,7 +342,7 @@ impl Ingest {
                 for device in job.devices {
                     self.broker.disconnect(device, "the relay could not store its reports");
                 }
-                self.monitor.retry(&job.presence, now_ms);
+                self.monitor.retry(&job.presence, uptime_ms);
                 return;
             }
         };
@@ -313,7 +357,7 @@ impl Ingest {
                     answered.extend(applied.answered.into_iter().map(of));
                 }
                 Answer::Welcome { device, positions } => {
-                    self.monitor.introduced(device, now_ms);
+                    self.monitor.introduced(device, uptime_ms);
                     if let Some(positions) = sessions.introduced(device, positions) {
                         self.welcome(device, positions);
                     }
@@ -328,7 +372,7 @@ impl Ingest {
 
     fn welcome(&self, device: DeviceId, positions: Vec<ReportAck>) {
         let config = self.store.device_config();
-        let now_ms = self.store.now_ms();
+        let now_ms = self.clock.now_ms();
         self.control(device, DownControl::Welcome(Welcome { positions, config, now_ms }));
         self.fanout.ready(device);
     }

@@ -60,6 +60,11 @@ impl Sessions {
         None
     }
 
+    /// Who hears.
+    pub(super) fn all(&self) -> Vec<DeviceId> {
+        self.0.iter().filter(|(_, s)| s.subscribed).map(|(device, _)| *device).collect()
+    }
+
     /// Counts an unreadable message. Whether it was one too many.
     pub(super) fn strike(&mut self, device: DeviceId) -> bool {
         let Some(session) = self.0.get_mut(&device) else { return false };

@@ -48,7 +48,7 @@ fn payload(lane: Lane, epoch: u64, prev: u64, reports: &[(u64, Report)]) -> Vec<
         .iter()
         .map(|(seq, report)| Sequenced { seq: *seq, body: report.encode().unwrap() })
         .collect();
-    codec::encode(&ReportBatch { epoch, lane, prev, reports }).unwrap()
+    codec::encode(&ReportBatch { epoch, lane, prev, shift_ms: Some(0), reports }).unwrap()
 }
 
 async fn send(
@@ -60,7 +60,7 @@ async fn send(
 ) -> Applied {
     let numbered: Vec<_> = (prev + 1..).zip(reports.iter().cloned()).collect();
     let bytes = payload(lane, epoch, prev, &numbered);
-    let batch = batch::decode(device, &bytes, store.now_ms()).unwrap();
+    let batch = batch::decode(device, &bytes, store.now_ms(), 0).unwrap();
     let items = vec![Item::Batch(batch)];
     match store.write(move |txn| apply_all(txn, items)).await.unwrap().remove(0) {
         Answer::Batch { applied, .. } => applied,
@@ -126,9 +126,9 @@ async fn numbers_that_jump_without_a_gap_report_are_no_batch() {
         Report::Gap(Gap { lane: Lane::Metrics, count, from_ms: 1, to_ms: 2, reason })
     };
     let jump = payload(Lane::Metrics, 1, 0, &[(3, sample(START_MS, 1))]);
-    assert!(batch::decode(device, &jump, START_MS).is_err());
+    assert!(batch::decode(device, &jump, START_MS, 0).is_err());
     let told = payload(Lane::Metrics, 1, 0, &[(3, gap(3)), (4, sample(START_MS, 1))]);
-    assert_eq!(batch::decode(device, &told, START_MS).unwrap().through, 4);
+    assert_eq!(batch::decode(device, &told, START_MS, 0).unwrap().through, 4);
 }
 
 #[tokio::test]
@@ -156,7 +156,7 @@ async fn progress_of_many_devices_is_one_record_and_output_is_grouped() {
     for _ in 0..50 {
         let device = rig.enrol().await;
         let bytes = payload(Lane::Urgent, 1, 0, &[(1, event(command, Status::Running))]);
-        items.push(Item::Batch(batch::decode(device, &bytes, START_MS).unwrap()));
+        items.push(Item::Batch(batch::decode(device, &bytes, START_MS, 0).unwrap()));
     }
     rig.store.write(move |txn| apply_all(txn, items)).await.unwrap();
     let progress: Vec<usize> = rig
@@ -188,12 +188,13 @@ async fn reports_that_cannot_be_read_are_stated_and_stop_nobody() {
         Sequenced { seq: 2, body: sample(u64::MAX, 1).encode().unwrap() },
         Sequenced { seq: 3, body: sample(START_MS, 1).encode().unwrap() },
     ];
-    let batch = ReportBatch { epoch: 1, lane: Lane::Metrics, prev: 0, reports };
-    let batch = batch::decode(device, &codec::encode(&batch).unwrap(), START_MS).unwrap();
+    let batch = ReportBatch { epoch: 1, lane: Lane::Metrics, prev: 0, shift_ms: Some(0), reports };
+    let batch = batch::decode(device, &codec::encode(&batch).unwrap(), START_MS, 0).unwrap();
     let items = vec![Item::Batch(batch)];
     rig.store.write(move |txn| apply_all(txn, items)).await.unwrap();
     let urgent = rig.waiting(Lane::Urgent).await;
-    assert!(urgent.iter().any(|r| matches!(r, UpRecord::Gap(g) if g.gap.count == 2)));
+    let gaps = urgent.iter().filter(|r| matches!(r, UpRecord::Gap(g) if g.gap.count == 1));
+    assert_eq!(gaps.count(), 2, "one that cannot be read, one of a time that has not come");
     rig.pass_ms(2 * MINUTE_MS);
     assert_eq!(rollup::close_due(&rig.store).await.unwrap(), 1);
 }
@@ -317,4 +318,72 @@ async fn column_names_travel_before_the_first_block_and_once() {
     rollup::close_due(&rig.store).await.unwrap();
     let records = rig.waiting(Lane::Metrics).await;
     assert!(matches!(&records[..], [UpRecord::Series(_), UpRecord::Metrics(_)]));
+}
+
+/// Minutes that reach the cloud for a device whose samples of `at` came with `shift`.
+async fn minutes_of(at: u64, shift_ms: Option<i64>, measured_ms: i64) -> (Rig, Vec<u64>) {
+    let rig = Rig::new();
+    let device = rig.enrol().await;
+    let reports = (1..=2u64)
+        .map(|n| Sequenced { seq: n, body: sample(at + n * 1000, n as i64).encode().unwrap() });
+    let (lane, reports) = (Lane::Metrics, reports.collect());
+    let batch = ReportBatch { epoch: 1, lane, prev: 0, shift_ms, reports };
+    let bytes = codec::encode(&batch).unwrap();
+    let batch = batch::decode(device, &bytes, START_MS, measured_ms).unwrap();
+    rig.store.write(move |txn| txn.take_batch(batch)).await.unwrap();
+    rig.pass_ms(3 * MINUTE_MS);
+    rollup::close_due(&rig.store).await.unwrap();
+    let minutes = at_cloud(&rig).await.into_keys().map(|(_, minute)| minute).collect();
+    (rig, minutes)
+}
+
+#[tokio::test]
+async fn samples_of_a_wrong_clock_stand_at_the_right_time() {
+    let hour = 60 * MINUTE_MS;
+    let years = 10 * 365 * 24 * hour;
+    let right = START_MS / MINUTE_MS;
+    for off in [0, hour as i64, -(hour as i64), 24 * hour as i64, years as i64, -(years as i64)] {
+        let at = START_MS.saturating_add_signed(off);
+        let (_, told) = minutes_of(at, Some(-off), 0).await;
+        assert_eq!(told, [right], "{off}: the agent knows");
+        let (_, measured) = minutes_of(at, None, off).await;
+        assert_eq!(measured, [right], "{off}: the relay measured");
+    }
+}
+
+#[tokio::test]
+async fn samples_of_a_time_that_has_not_come_leave_a_gap_that_names_the_clock() {
+    let (rig, minutes) = minutes_of(START_MS + 2 * 60 * MINUTE_MS, Some(0), 0).await;
+    assert_eq!(minutes, Vec::<u64>::new());
+    let told = rig.waiting(Lane::Urgent).await;
+    let gap = told.iter().find_map(|record| match record {
+        UpRecord::Gap(gap) => Some(&gap.gap),
+        _ => None,
+    });
+    let gap = gap.unwrap();
+    assert!(gap.count == 2 && gap.reason.contains("clock was ahead"), "{gap:?}");
+}
+
+#[tokio::test]
+async fn a_site_whose_time_is_set_back_drops_what_it_dated_ahead_with_a_true_gap() {
+    let rig = Rig::new();
+    let device = rig.enrol().await;
+    let hour = 60 * MINUTE_MS;
+    rig.pass_ms(hour);
+    let ahead: Vec<_> = (0..12).map(|n| sample(START_MS + hour + n * 10_000, 1)).collect();
+    send(&rig.store, device, Lane::Metrics, (1, 0), &ahead).await;
+    rig.set_back_ms(hour);
+    rig.store.write(|txn| txn.forget_ahead()).await.unwrap();
+    send(&rig.store, device, Lane::Metrics, (1, 12), &[sample(START_MS, 5)]).await;
+    rig.pass_ms(2 * hour);
+    rollup::close_due(&rig.store).await.unwrap();
+    let right = START_MS / MINUTE_MS;
+    assert_eq!(at_cloud(&rig).await, BTreeMap::from([((device, right), (1, 5))]));
+    let told = rig.waiting(Lane::Urgent).await;
+    let gap = told.iter().find_map(|record| match record {
+        UpRecord::Gap(gap) => Some(gap.gap.clone()),
+        _ => None,
+    });
+    let gap = gap.unwrap();
+    assert_eq!((gap.count, gap.from_ms, gap.to_ms), (12, START_MS - 110_000, START_MS));
 }

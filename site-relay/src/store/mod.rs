@@ -7,14 +7,13 @@
 //! waits for the cloud), [`inbox`] (commands for devices), [`devices`],
 //! [`samples`], [`space`] (quotas and the disk).
 
-use crate::telemetry::Telemetry;
+use crate::{clock::SiteClock, telemetry::Telemetry};
 use actor::{Core, Job, Message, Writer};
 use std::{
     fmt,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
-    time::{SystemTime, UNIX_EPOCH},
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use txn::Txn;
@@ -70,15 +69,17 @@ impl fmt::Debug for StoreOptions {
 
 impl Default for StoreOptions {
     fn default() -> Self {
-        Self { cache_bytes: CACHE_BYTES, clock: Arc::new(system_ms) }
+        Self::timed(&SiteClock::default())
     }
 }
 
-/// The system's clock, Unix milliseconds.
-#[must_use]
-pub fn system_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+impl StoreOptions {
+    /// The usual ones, by the site's time.
+    #[must_use]
+    pub fn timed(clock: &SiteClock) -> Self {
+        let clock = clock.clone();
+        Self { cache_bytes: CACHE_BYTES, clock: Arc::new(move || clock.now_ms()) }
+    }
 }
 
 /// Reaches the store. Cheap to clone.

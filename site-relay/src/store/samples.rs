@@ -19,13 +19,14 @@ use super::{
     txn::Txn,
 };
 use redb::ReadTransaction;
+use std::collections::BTreeMap;
 use unifyit_protocol::{
     codec,
     envelope::Decoded,
     ids::DeviceId,
     lane::Lane,
-    link::{DeviceMetrics, DeviceSeries, UpRecord},
-    report::Report,
+    link::{DeviceGap, DeviceMetrics, DeviceSeries, UpRecord},
+    report::{Gap, Report},
     telemetry::{RollupBlock, Sample, SeriesTable},
 };
 
@@ -37,6 +38,8 @@ pub(crate) const SETTLE_MS: u64 = 5_000;
 /// Raw samples of a device that was late this recently are not pruned: more of
 /// the same minutes may come, and their rollup must cover all.
 const LATE_KEPT_MS: u64 = 600_000;
+/// Samples may be ahead of the site's time by less than this.
+const AHEAD_MINUTES: u64 = 3;
 /// Due minutes taken up in one go.
 const MAX_DUE: usize = 8192;
 /// Blocks are packed into records of about this many bytes.
@@ -153,7 +156,10 @@ impl Txn<'_> {
     /// by a device whose samples moved on.
     pub(crate) fn due(&mut self) -> Vec<Due> {
         let now_ms = self.now_ms;
-        let settled = |mark: &Mark| mark.touched_ms.saturating_add(SETTLE_MS) <= now_ms;
+        // What was touched later than now was touched before the time was set back.
+        let settled = |mark: &Mark| {
+            mark.touched_ms.saturating_add(SETTLE_MS) <= now_ms || mark.touched_ms > now_ms
+        };
         let mem = &*self.mem;
         let due = mem.dirty.iter().filter(|((minute, device), mark)| {
             let over = (minute + 1) * MINUTE_MS + SETTLE_MS <= now_ms;
@@ -207,7 +213,7 @@ impl Txn<'_> {
     /// still due stay, and those of devices that were late a moment ago.
     pub(crate) fn prune_raw(&mut self, minute: u64) -> Result<usize, StoreError> {
         let now_ms = self.now_ms;
-        self.mem.late.retain(|_, at| at.saturating_add(LATE_KEPT_MS) > now_ms);
+        self.mem.late.retain(|_, at| at.abs_diff(now_ms) < LATE_KEPT_MS);
         let mut gone = Vec::new();
         let dirty = std::mem::take(&mut self.mem.dirty);
         let late = std::mem::take(&mut self.mem.late);
@@ -221,6 +227,35 @@ impl Txn<'_> {
             self.raw()?.remove(key)?;
         }
         Ok(gone.len())
+    }
+
+    /// Drops samples of minutes that have not come: the site's time was set back, and
+    /// they would be mixed with what will be measured then. They were taken just
+    /// now, and the gap says so.
+    pub(crate) fn forget_ahead(&mut self) -> Result<(), StoreError> {
+        use redb::ReadableTable as _;
+        let first = self.now_ms / MINUTE_MS + AHEAD_MINUTES;
+        let mut keys = Vec::new();
+        for row in self.raw()?.range((first, 0, 0, 0)..)? {
+            keys.push(row?.0.value());
+        }
+        let mut lost: BTreeMap<DeviceId, (u64, u64, u64)> = BTreeMap::new();
+        for key in keys {
+            self.raw()?.remove(key)?;
+            self.dirty()?.remove((key.0, key.1))?;
+            let device = tables::device_of(key.1);
+            self.mem.dirty.remove(&(key.0, device));
+            let (count, from, to) = lost.entry(device).or_insert((0, key.2, key.2));
+            (*count, *from, *to) = (*count + 1, (*from).min(key.2), (*to).max(key.2));
+        }
+        for (device, (count, from, to)) in lost {
+            let from_ms = self.now_ms.saturating_sub(to.saturating_sub(from));
+            let reason = "The clock of the site was ahead when these were measured.".to_owned();
+            let lane = Lane::Metrics;
+            let gap = Gap { lane, count, from_ms, to_ms: self.now_ms, reason };
+            self.append(Lane::Urgent, &UpRecord::Gap(DeviceGap { device: Some(device), gap }))?;
+        }
+        Ok(())
     }
 
     fn prunable(

@@ -62,6 +62,10 @@ impl Rig {
         self.now.fetch_add(ms, Ordering::Relaxed);
     }
 
+    pub(crate) fn set_back_ms(&self, ms: u64) {
+        self.now.fetch_sub(ms, Ordering::Relaxed);
+    }
+
     pub(crate) async fn enrol(&self) -> DeviceId {
         let new = NewDevice {
             proposed: DeviceId::generate(),

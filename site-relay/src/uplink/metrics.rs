@@ -5,7 +5,7 @@ use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 /// Name of the figure by which `doctor` compares the clocks.
 pub(crate) const CLOCK_APART: &str = "uplink_clock_apart_seconds";
-/// Clocks further apart than this are logged: commands seem expired soon.
+/// Clocks further apart than this are logged.
 const CLOCK_WARNING_S: u64 = 30;
 
 /// Metrics of the uplink.
@@ -33,10 +33,8 @@ impl UplinkMetrics {
                 "1 for the transport that the connection with the cloud uses.",
                 "transport",
             ),
-            clock_apart: telemetry.gauge(
-                CLOCK_APART,
-                "How far this clock was ahead of the cloud's at the last greeting.",
-            ),
+            clock_apart: telemetry
+                .gauge(CLOCK_APART, "How far this clock is ahead of the cloud's."),
             attempts: telemetry.counter("uplink_lost", "Sessions or attempts that ended."),
             sent_bytes: telemetry.counter("uplink_sent_bytes", "Bytes of frames sent."),
             received_bytes: telemetry.counter("uplink_received_bytes", "Bytes of frames taken."),
@@ -50,15 +48,13 @@ impl UplinkMetrics {
         }
     }
 
-    /// Compares the clocks, the cloud's as its greeting tells it. The way of the
-    /// greeting is within the figure: it is good for seconds, not for less.
-    pub(super) fn clocks(&self, here_ms: u64, cloud_ms: u64) {
-        let apart_s = here_ms.abs_diff(cloud_ms) / 1000;
-        let signed = i64::try_from(apart_s).unwrap_or(i64::MAX);
-        self.clock_apart.set(if here_ms < cloud_ms { -signed } else { signed });
-        if apart_s >= CLOCK_WARNING_S {
-            let behind = here_ms < cloud_ms;
-            tracing::warn!(apart_s, behind, "this clock and the cloud's differ: set the time");
+    /// Shows how far the machine's clock is ahead of the cloud's.
+    pub(super) fn clocks(&self, ahead_ms: i64) {
+        let ahead_s = ahead_ms / 1000;
+        let warned = self.clock_apart.get().unsigned_abs() >= CLOCK_WARNING_S;
+        self.clock_apart.set(ahead_s);
+        if ahead_s.unsigned_abs() >= CLOCK_WARNING_S && !warned {
+            tracing::warn!(ahead_s, "this clock and the cloud's differ: set the time");
         }
     }
 

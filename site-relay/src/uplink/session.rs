@@ -11,6 +11,7 @@ use super::{
     metrics::UplinkMetrics,
 };
 use crate::{
+    clock::SiteClock,
     downlink::{Downlink, DownlinkParts},
     live::LiveHub,
     sisters::Sisters,
@@ -22,10 +23,11 @@ use libp2p::Stream;
 use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::{Mutex, mpsc, watch},
-    time::timeout,
+    time::{Instant, MissedTickBehavior, interval_at, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use unifyit_protocol::{
+    clock::{ClockAnswer, ClockAsk},
     codec::MAX_MESSAGE,
     envelope::Decoded,
     lane::{Data, Fetch, Lane, LaneError, LaneLimits, Resume, Sender, Trim},
@@ -39,6 +41,8 @@ const GREETING: Duration = Duration::from_secs(15);
 const QUEUE: usize = 4096;
 /// Live copies in one frame, and frames of live copies that may wait.
 const MAX_LIVE: usize = 64;
+/// How often the clocks are compared; the cloud also tells when its own was set.
+const COMPARE_EVERY: Duration = Duration::from_secs(60);
 /// Words of a farewell that mean that this relay is not wanted any more.
 const REVOKED: &str = "revoked";
 
@@ -46,6 +50,7 @@ const REVOKED: &str = "revoked";
 #[derive(Clone)]
 pub(crate) struct SessionParts {
     pub(crate) store: StoreHandle,
+    pub(crate) clock: SiteClock,
     pub(crate) live: LiveHub,
     pub(crate) copies: Arc<Mutex<mpsc::Receiver<Ephemeral>>>,
     pub(crate) downlink: DownlinkParts,
@@ -143,19 +148,20 @@ async fn session(
         let hello = LinkHello {
             version: env!("CARGO_PKG_VERSION").into(),
             epoch: lanes.borrow_and_update().of(Lane::Urgent).epoch(),
-            now_ms: parts.store.now_ms(),
+            now_ms: parts.clock.own_ms(),
             lan_https: parts.lan_https.clone(),
             ca_fingerprint: parts.ca_fingerprint.to_vec(),
             sister_addresses: parts.sister_addresses.clone(),
         };
         let sender = sender_of(&lanes.borrow())?;
         let fetches = FuturesUnordered::new();
+        let asked_ms = parts.clock.uptime_ms();
         let mut session = Session { parts, sender, urgent, bulk, metrics, fetches };
         session.send(&Frame::Hello(hello))?;
         session.send(&Frame::Resume(resume))?;
         let peer = tokio::select! {
             () = cancel.cancelled() => return Err(Ended::Stopping),
-            peer = timeout(GREETING, greeting(&mut frames, &parts.store, metrics)) => {
+            peer = timeout(GREETING, greeting(&mut frames, (&parts.clock, asked_ms), metrics)) => {
                 peer.map_err(|_| Ended::Lost("the cloud does not answer".into()))??
             }
         };
@@ -167,6 +173,9 @@ async fn session(
         state.send_replace(UplinkState { up: true, since_ms, reason: String::new() });
         let mut copies = parts.copies.lock().await;
         let mut live = Vec::with_capacity(MAX_LIVE);
+        let mut compare = interval_at(Instant::now() + COMPARE_EVERY, COMPARE_EVERY);
+        let mut own = parts.clock.own_steps();
+        compare.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             session.fetch_all();
             tokio::select! {
@@ -178,6 +187,8 @@ async fn session(
                     changed.map_err(|_| Ended::Store(StoreError::Closed))?;
                     session.appended(&lanes.borrow_and_update())?;
                 }
+                _ = compare.tick() => session.compare_clocks()?,
+                Ok(()) = own.changed() => session.compare_clocks()?,
                 _ = copies.recv_many(&mut live, MAX_LIVE) => session.live(std::mem::take(&mut live)),
             }
         }
@@ -216,20 +227,21 @@ async fn next(frames: &mut Frames, metrics: &UplinkMetrics) -> Result<Frame, End
 /// The cloud's hello and where it stands.
 async fn greeting(
     frames: &mut Frames,
-    store: &StoreHandle,
+    (clock, asked_ms): (&SiteClock, u64),
     metrics: &UplinkMetrics,
 ) -> Result<Resume, Ended> {
     let mut introduced = false;
     loop {
         match next(frames, metrics).await? {
             Frame::Hello(hello) if !introduced => {
-                metrics.clocks(store.now_ms(), hello.now_ms);
+                clock.learn(hello.now_ms, asked_ms);
+                metrics.clocks(clock.ahead_ms().unwrap_or_default());
                 introduced = true;
             }
             Frame::Resume(resume) if introduced => return Ok(resume),
             Frame::Goodbye(goodbye) => return Err(farewell(goodbye)),
             // Whom somebody watches may be told at any time; it is told again.
-            Frame::Watch(_) | Frame::Sisters(_) => {}
+            Frame::Watch(_) | Frame::Sisters(_) | Frame::ClockAnswer(_) => {}
             _ => return Err(Ended::Lost("the cloud did not introduce itself".into())),
         }
     }
@@ -290,7 +302,12 @@ impl Session<'_> {
                     sisters.set(&list.relays);
                 }
             }
-            Frame::Hello(_) | Frame::Ephemeral(_) => {}
+            Frame::ClockAnswer(ClockAnswer { asked_ms, now_ms }) => {
+                let clock = &self.parts.clock;
+                clock.learn(now_ms, asked_ms.unwrap_or_else(|| clock.uptime_ms()));
+                self.metrics.clocks(clock.ahead_ms().unwrap_or_default());
+            }
+            Frame::Hello(_) | Frame::Ephemeral(_) | Frame::ClockAsk(_) => {}
         }
         Ok(())
     }
@@ -353,6 +370,12 @@ impl Session<'_> {
         debug_assert!(bytes.len() <= MAX_MESSAGE, "the lane machine bounds frames");
         self.metrics.sent_bytes.inc_by(bytes.len() as u64);
         queue.try_send(bytes.into()).map_err(|_| Ended::Lost("the link does not move".into()))
+    }
+
+    fn compare_clocks(&self) -> Result<(), Ended> {
+        let clock = &self.parts.clock;
+        let (asked_ms, now_ms) = (clock.uptime_ms(), clock.own_ms());
+        self.send(&Frame::ClockAsk(ClockAsk { asked_ms, now_ms }))
     }
 
     /// Sends live copies, unless the link is behind already.

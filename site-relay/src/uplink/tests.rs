@@ -95,6 +95,7 @@ fn start(rig: Rig, cloud: &Cloud) -> Running {
         cloud_addresses: vec![cloud.address.to_string()],
         session: SessionParts {
             store: rig.store.clone(),
+            clock: crate::clock::SiteClock::default(),
             live,
             copies: Arc::new(Mutex::new(copies)),
             downlink: DownlinkParts {

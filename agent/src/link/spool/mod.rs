@@ -18,7 +18,10 @@ mod tests;
 pub use book::{LaneBook, LaneEntry, Position, Quotas};
 pub use state::{Continuity, SpoolState};
 
-use crate::store::{SPOOL, Store, StoreError, Txn};
+use crate::{
+    clock,
+    store::{SPOOL, Store, StoreError, Txn},
+};
 use book::key_of;
 use bytes::Bytes;
 use redb::ReadTransaction;
@@ -161,7 +164,8 @@ impl Spool {
         }
         let prev = if epoch == sent.epoch { sent.seq } else { 0 };
         state.sent(lane, Position { epoch, seq: last }, now);
-        Ok(Some(ReportBatch { epoch, lane, prev, reports }))
+        let shift_ms = (lane == Lane::Metrics).then(|| clock::shift_ms(epoch));
+        Ok(Some(ReportBatch { epoch, lane, prev, shift_ms, reports }))
     }
 
     /// The relay says where it stands, after connecting. Whether its memory

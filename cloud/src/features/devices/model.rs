@@ -67,6 +67,9 @@ pub struct DeviceItem {
     /// When these were measured.
     #[serde(with = "time::serde::rfc3339::option")]
     pub metrics_at: Option<OffsetDateTime>,
+    /// How far its own clock is ahead, milliseconds; negative: behind; 0: right. All
+    /// times here are the site's, whatever that clock shows.
+    pub clock_ahead_ms: i64,
 }
 
 /// A computer with what is known of it.

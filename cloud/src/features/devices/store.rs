@@ -28,7 +28,8 @@ fn select() -> QueryBuilder<Postgres> {
              WHEN r.online IS NOT TRUE THEN coalesce(r.state_since, d.online_since) \
              ELSE d.online_since END AS state_since, \
          greatest(d.last_seen, d.metrics_at) AS last_seen, d.os_name, d.os_family, d.arch, \
-         d.agent_version, d.address, d.tags, d.cpu_pct, d.memory_pct, d.disk_pct, d.metrics_at \
+         d.agent_version, d.address, d.tags, d.cpu_pct, d.memory_pct, d.disk_pct, d.metrics_at, \
+         d.clock_ahead_ms \
          FROM devices d JOIN sites s ON s.id = d.site_id \
          JOIN organizations o ON o.id = d.organization_id",
     );
@@ -208,6 +209,22 @@ pub(super) async fn revoke(tx: &mut TenantTx, id: DeviceId) -> Result<(), DbErro
         .execute(&mut **tx)
         .await?;
     Ok(())
+}
+
+/// Devices whose clock is wrong, furthest off first.
+///
+/// # Errors
+/// [`DbError`].
+pub async fn wrong_clocks(tx: &mut TenantTx, most: usize) -> Result<Vec<DeviceItem>, DbError> {
+    let ids: Vec<Uuid> = sqlx::query_scalar(
+        "SELECT id FROM devices WHERE clock_ahead_ms <> 0 AND revoked_at IS NULL \
+         ORDER BY abs(clock_ahead_ms) DESC LIMIT $1",
+    )
+    .bind(i64::try_from(most).unwrap_or(i64::MAX))
+    .fetch_all(&mut **tx)
+    .await?;
+    let ids: Vec<DeviceId> = ids.into_iter().map(DeviceId).collect();
+    items(tx, &ids).await
 }
 
 /// Devices whose fullest disk is at least so full, fullest first.

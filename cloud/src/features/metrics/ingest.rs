@@ -20,8 +20,11 @@ use unifyit_protocol::{
     telemetry::{MAX_SERIES, Rollup, Sample, Series, SeriesTable},
 };
 
-/// Minutes that a device's clock may be ahead.
-const AHEAD: u64 = 60;
+/// Minutes that a rollup may be ahead of our clock, by which relays go.
+const AHEAD: u64 = 5;
+const DAMAGED: &str = "Measurements of the device could not be read and were skipped.";
+const DATED_AHEAD: &str = "Measurements were dated ahead of the time by a clock that was wrong, and \
+    were left out.";
 /// Values younger than this many minutes are told to browsers.
 const FRESH: u64 = 5;
 
@@ -85,14 +88,15 @@ impl MetricsIngest {
             let rollups = match block.decode() {
                 Ok(rollups) => rollups,
                 Err(_) => {
-                    damaged.push(device);
+                    damaged.push((device, 1, DAMAGED));
                     continue;
                 }
             };
             let (Some(first), Some(last)) = (rollups.first(), rollups.last()) else { continue };
             let (first, last_minute) = (first.minute, last.minute);
             if last_minute > this_minute + AHEAD {
-                damaged.push(device);
+                let count = i64::try_from(rollups.len()).unwrap_or(i64::MAX);
+                damaged.push((device, count, DATED_AHEAD));
                 continue;
             }
             let newest = latest.get(&device).is_none_or(|(_, had)| had.minute <= last_minute);
@@ -103,8 +107,8 @@ impl MetricsIngest {
             blocks.push(NewBlock { device, first, last: last_minute, table: block.table, columns });
         }
         store::keep_blocks(tx, relay, blocks).await?;
-        for device in damaged {
-            gap(tx, relay, device).await?;
+        for (device, count, why) in damaged {
+            gap(tx, relay, device, count, why).await?;
         }
         self.newest(tx, relay, latest, this_minute, changed).await
     }
@@ -180,17 +184,24 @@ fn values(device: DeviceId, table: &SeriesTable, rollup: &Rollup) -> Newest {
     Newest { device, at, readings: Value::Array(readings), cpu, memory, disk }
 }
 
-async fn gap(tx: &mut TenantTx, relay: &RelayIdentity, device: DeviceId) -> Result<(), ApplyError> {
-    tracing::warn!(relay = %relay.id, %device, "A block of rollups is damaged; skipped it.");
+async fn gap(
+    tx: &mut TenantTx,
+    relay: &RelayIdentity,
+    device: DeviceId,
+    count: i64,
+    why: &str,
+) -> Result<(), ApplyError> {
+    tracing::warn!(relay = %relay.id, %device, why, "A block of rollups was skipped.");
     sqlx::query(
         "INSERT INTO gaps (partner_id, organization_id, site_id, device_id, lane, records, from_at, to_at, reason) \
-         VALUES ($1, $2, $3, $4, 'metrics', 1, now(), now(), \
-             'Measurements of the device could not be read and were skipped.')",
+         VALUES ($1, $2, $3, $4, 'metrics', $5, now(), now(), $6)",
     )
     .bind(relay.partner.0)
     .bind(relay.organization.0)
     .bind(relay.site.0)
     .bind(device.0)
+    .bind(count)
+    .bind(why)
     .execute(&mut **tx)
     .await?;
     Ok(())

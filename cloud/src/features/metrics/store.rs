@@ -123,7 +123,7 @@ pub(super) async fn keep_newest(
          SELECT n.device, n.at, n.readings, $1, $2, $3 \
          FROM unnest($4::uuid[], $5::timestamptz[], $6::jsonb[]) AS n (device, at, readings) \
          ON CONFLICT (device_id) DO UPDATE SET at = excluded.at, readings = excluded.readings \
-         WHERE metric_latest.at <= excluded.at",
+         WHERE metric_latest.at <= excluded.at OR metric_latest.at > now() + interval '1 minute'",
     )
     .bind(relay.partner.0)
     .bind(relay.organization.0)
@@ -135,10 +135,11 @@ pub(super) async fn keep_newest(
     .await?;
     sqlx::query(
         "UPDATE devices d SET cpu_pct = n.cpu, memory_pct = n.memory, disk_pct = n.disk, \
-             metrics_at = n.at, last_seen = greatest(d.last_seen, n.at) \
+             metrics_at = n.at, last_seen = greatest(least(d.last_seen, now()), n.at) \
          FROM unnest($1::uuid[], $2::timestamptz[], $3::float4[], $4::float4[], $5::float4[]) \
              AS n (device, at, cpu, memory, disk) \
-         WHERE d.id = n.device AND (d.metrics_at IS NULL OR d.metrics_at <= n.at)",
+         WHERE d.id = n.device AND (d.metrics_at IS NULL OR d.metrics_at <= n.at \
+             OR d.metrics_at > now() + interval '1 minute')",
     )
     .bind(&devices)
     .bind(&at)

@@ -46,8 +46,8 @@ impl RelayRecords {
         let mut changed = BTreeSet::new();
         // Bulk of the same kind is gathered over the whole batch: a statement a
         // batch instead of one a record.
-        let (mut presence, mut rollups, mut progress, mut output) =
-            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut presence, mut rollups, mut progress, mut output, mut clocks) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for record in records {
             match record {
                 UpRecord::Enrolled(enrolled) if own.contains(&enrolled.device) => {
@@ -87,12 +87,16 @@ impl RelayRecords {
                         ingest::gap(tx, relay, gap).await?;
                     }
                 }
+                UpRecord::Clocks(list) => {
+                    clocks.extend(list.into_iter().filter(|c| own.contains(&c.device)));
+                }
                 UpRecord::Cache(report) => ingest::cache(tx, relay, report).await?,
                 UpRecord::Audit(audit) => ingest::audit(tx, relay, audit).await?,
             }
         }
         let connections = !presence.is_empty();
         ingest::presence(tx, relay, presence, &mut changed).await?;
+        ingest::clocks(tx, clocks, &mut changed).await?;
         if !rollups.is_empty() {
             self.metrics.rollups(tx, relay, rollups, &mut changed).await?;
         }
@@ -145,6 +149,7 @@ fn devices_of(record: &UpRecord, into: &mut BTreeSet<DeviceId>) {
         UpRecord::Metrics(list) => into.extend(list.iter().map(|m| m.device)),
         UpRecord::Progress(list) => into.extend(list.iter().map(|p| p.device)),
         UpRecord::Output(r) => into.extend([r.device]),
+        UpRecord::Clocks(list) => into.extend(list.iter().map(|c| c.device)),
         UpRecord::Gap(r) => into.extend(r.device),
         UpRecord::Relay(_) | UpRecord::Audit(_) | UpRecord::Cache(_) => {}
     }

@@ -78,6 +78,9 @@ pub struct RelayBody {
     pub cache_misses: u64,
     /// Package cache: files still to be fetched ahead of need.
     pub cache_ahead_files: u64,
+    /// How far the box's own clock is ahead of the cloud's, milliseconds; negative:
+    /// behind; 0: right.
+    pub clock_ahead_ms: i64,
 }
 
 /// Devices of a site, counted.
@@ -127,6 +130,7 @@ pub(super) struct RelayRow {
     last_contact: Option<OffsetDateTime>,
     connected_since: Option<OffsetDateTime>,
     status: Option<Json<RelayStatus>>,
+    clock_ahead_ms: Option<i64>,
 }
 
 impl SiteRow {
@@ -148,6 +152,7 @@ impl SiteRow {
             disk_free_bytes: status.disk_free_bytes,
             memory_bytes: status.memory_bytes,
             uptime_s: status.uptime_s,
+            clock_ahead_ms: self.relay.clock_ahead_ms.unwrap_or_default(),
             cache_bytes: status.cache_bytes,
             cache_served_bytes: status.cache_served_bytes,
             cache_fetched_bytes: status.cache_fetched_bytes,

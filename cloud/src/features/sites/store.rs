@@ -13,7 +13,7 @@ const COLUMNS: &str = "SELECT s.id, s.partner_id, s.organization_id, s.name, s.c
     o.name AS organization_name, c.collect_every_s, c.inventory_every_s, \
     coalesce(n.total, 0) AS devices_total, coalesce(n.online, 0) AS devices_online, \
     r.id AS relay_id, r.hostname, r.version, r.peer_id, r.online AS relay_online, r.state_since, \
-    r.last_contact, r.connected_since, r.status \
+    r.last_contact, r.connected_since, r.status, r.clock_ahead_ms \
     FROM sites s JOIN organizations o ON o.id = s.organization_id \
     JOIN site_configs c ON c.site_id = s.id \
     LEFT JOIN relays r ON r.site_id = s.id AND r.revoked_at IS NULL ";

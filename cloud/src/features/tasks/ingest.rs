@@ -12,15 +12,26 @@ use crate::{
     db::{Db, TenantTx},
     events::{Kind, NewEvent, Watches},
     features::relays::line,
-    link::{ApplyError, RelayIdentity, from_ms},
+    link::{ApplyError, RelayIdentity, from_ms, now_ms},
 };
 use sqlx::{Row, postgres::PgRow};
 use std::collections::BTreeSet;
+use time::OffsetDateTime;
 use unifyit_protocol::{
     ids::{CommandId, DeviceId, TaskId},
     link::{DeviceOutput, Progress},
     outcome::{OutputChunk, Stream},
 };
+
+/// A device's time within what is possible: not before the command was made, nor
+/// later than now. Its clock may be wrong.
+fn placed(command: CommandId, ms: u64) -> OffsetDateTime {
+    let made = command.0.get_timestamp().map_or(0, |at| {
+        let (seconds, nanos) = at.to_unix();
+        seconds.saturating_mul(1000) + u64::from(nanos) / 1_000_000
+    });
+    from_ms(ms.min(now_ms()).max(made))
+}
 
 /// Longest piece of output accepted, in bytes.
 const MAX_PIECE: usize = 256 * 1024;
@@ -60,7 +71,12 @@ impl TasksIngest {
             steps.values().map(pick).collect::<Vec<Option<String>>>()
         };
         let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-        let finished = |step: &Step| step.last.status.is_final().then(|| from_ms(step.last.at_ms));
+        let finished: Vec<_> = steps
+            .iter()
+            .map(|((id, _), s)| s.last.status.is_final().then(|| placed(*id, s.last.at_ms)))
+            .collect();
+        let started: Vec<_> =
+            steps.iter().map(|((id, _), s)| s.started_ms.map(|ms| placed(*id, ms))).collect();
         // A target that a job marked as expired for want of an answer gives way
         // to the device's own word.
         let moved = sqlx::query(
@@ -87,8 +103,8 @@ impl TasksIngest {
         .bind(columns(|s| s.last.reason.as_deref().map(|why| line(why, 1024))))
         .bind(steps.values().map(|s| number(s.last.output_len)).collect::<Vec<_>>())
         .bind(steps.values().map(|s| number(s.last.output_cut)).collect::<Vec<_>>())
-        .bind(steps.values().map(|s| s.started_ms.map(from_ms)).collect::<Vec<_>>())
-        .bind(steps.values().map(finished).collect::<Vec<_>>())
+        .bind(started)
+        .bind(finished)
         .bind(super::store::NO_ANSWER)
         .fetch_all(&mut **tx)
         .await?;

@@ -6,6 +6,7 @@
 //! live output passes at once while a large transaction is under way, and the
 //! two directions cannot lock each other up.
 
+mod clock;
 mod down;
 mod ended;
 mod presence;
@@ -28,6 +29,7 @@ use crate::{
     events::{Watched, Watches},
 };
 use bytes::Bytes;
+use clock::Clocks;
 use down::{Downlink, Synced};
 use libp2p::{PeerId, Stream};
 use reading::{greeting, read_ahead, size};
@@ -41,7 +43,7 @@ use tokio::{
 use unifyit_protocol::{
     ProtocolError,
     lane::{Ack, Apply, Lane, Receiver, Verdict},
-    link::{Frame, Goodbye, LinkHello, Watch},
+    link::{Frame, Goodbye, LinkHello},
 };
 use wait::{join, until};
 
@@ -146,6 +148,7 @@ async fn serve(
         waiting,
         watched: Vec::new(),
         sisters: Telling::new(),
+        clocks: Clocks::new(clock::ahead_of(hello.now_ms)),
         paused: None,
         pause: PAUSE.0,
     };
@@ -181,6 +184,7 @@ struct Session<'a> {
     waiting: VecDeque<Bytes>,
     watched: Vec<unifyit_protocol::ids::DeviceId>,
     sisters: Telling,
+    clocks: Clocks,
     /// Until when nothing is read, after a failed transaction.
     paused: Option<Instant>,
     pause: Duration,
@@ -262,6 +266,7 @@ impl Session<'_> {
                     }
                 }
                 () = until(look_at) => {}
+                () = until(self.clocks.due()) => self.look_at_clock()?,
                 () = self.slot.nudge.notified() => {
                     self.down.want();
                     self.sisters.soon();
@@ -305,7 +310,8 @@ impl Session<'_> {
                 self.deps.records.live(&self.relay, items);
             }
             Frame::Goodbye(said) => return Err(Ended::Goodbye(said.reason)),
-            Frame::Hello(_) | Frame::Watch(_) | Frame::Sisters(_) => {
+            Frame::ClockAsk(ask) => self.compare_clocks(ask)?,
+            Frame::Hello(_) | Frame::Watch(_) | Frame::Sisters(_) | Frame::ClockAnswer(_) => {
                 return Err(ProtocolError::Invalid("a frame out of turn").into());
             }
         }
@@ -387,14 +393,5 @@ impl Session<'_> {
                 Ok(())
             }
         }
-    }
-
-    fn on_watches(&mut self, all: &Watched) -> Result<(), Ended> {
-        let devices = all.get(&self.relay.id).cloned().unwrap_or_default();
-        if devices != self.watched {
-            self.watched.clone_from(&devices);
-            queue_frame(&mut self.waiting, Frame::Watch(Watch { devices }))?;
-        }
-        Ok(())
     }
 }

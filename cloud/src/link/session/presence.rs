@@ -11,12 +11,10 @@ use crate::{
 };
 use sqlx::Row;
 use unifyit_protocol::{
+    clock::sentence,
     ids::{OrganizationId, PartnerId, RelayId, SiteId},
     link::LinkHello,
 };
-
-/// Clocks further apart than this are worth a warning, in milliseconds.
-const CLOCK_SLACK_MS: u64 = 5 * 60 * 1000;
 
 /// The session began.
 pub(super) async fn online(
@@ -24,9 +22,9 @@ pub(super) async fn online(
     relay: &RelayIdentity,
     hello: &LinkHello,
 ) -> Result<(), DbError> {
-    let skew = hello.now_ms.abs_diff(now_ms());
-    if skew > CLOCK_SLACK_MS {
-        tracing::warn!(relay = %relay.id, skew_s = skew / 1000, "A relay's clock is wrong.");
+    let ahead_ms = super::clock::ahead_of(hello.now_ms);
+    if let Some(sentence) = sentence("A relay's", ahead_ms) {
+        tracing::warn!(relay = %relay.id, "{sentence}");
     }
     let version: String = hello.version.chars().filter(|c| !c.is_control()).take(64).collect();
     let lan_https = addresses(&hello.lan_https);
@@ -36,7 +34,7 @@ pub(super) async fn online(
         "UPDATE relays r SET online = true, connected_since = now(), last_contact = now(), version = $2, \
              state_since = CASE WHEN r.online THEN r.state_since ELSE now() END, \
              lan_https = CASE WHEN cardinality($3::text[]) = 0 THEN r.lan_https ELSE $3 END, \
-             sister_addresses = $4 \
+             sister_addresses = $4, clock_ahead_ms = $5 \
          FROM (SELECT id, online, sister_addresses FROM relays WHERE id = $1 FOR UPDATE) old \
          WHERE r.id = old.id RETURNING old.online, old.sister_addresses <> $4",
     )
@@ -44,6 +42,7 @@ pub(super) async fn online(
     .bind(version)
     .bind(lan_https)
     .bind(sister_addresses)
+    .bind(ahead_ms)
     .fetch_one(&mut *tx)
     .await?;
     if moved {
@@ -126,7 +125,7 @@ async fn log(tx: &mut TenantTx, relay: &RelayIdentity, online: bool) -> Result<(
     Ok(())
 }
 
-async fn changed(
+pub(super) async fn changed(
     deps: &SessionDeps,
     tx: &mut TenantTx,
     relay: &RelayIdentity,

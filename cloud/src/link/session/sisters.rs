@@ -1,13 +1,15 @@
 //! Telling a relay of its sisters: at the session's start, soon after a nudge, and
 //! now and then, should a nudge have been lost. Sent only when it changed.
 
+use super::Ended;
 use crate::{
     db::{Db, DbError},
+    events::Watched,
     link::{RelayIdentity, sisters},
 };
 use std::time::Duration;
 use tokio::{task::JoinHandle, time::Instant};
-use unifyit_protocol::link::{Frame, Sister, Sisters};
+use unifyit_protocol::link::{Frame, Sister, Sisters, Watch};
 
 /// How often it is looked at all the same.
 const EVERY: Duration = Duration::from_secs(300);
@@ -68,5 +70,17 @@ impl Telling {
                 None
             }
         }
+    }
+}
+
+impl super::Session<'_> {
+    /// Tells the relay whose samples somebody watches.
+    pub(super) fn on_watches(&mut self, all: &Watched) -> Result<(), Ended> {
+        let devices = all.get(&self.relay.id).cloned().unwrap_or_default();
+        if devices != self.watched {
+            self.watched.clone_from(&devices);
+            super::queue_frame(&mut self.waiting, Frame::Watch(Watch { devices }))?;
+        }
+        Ok(())
     }
 }

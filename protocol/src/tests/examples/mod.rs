@@ -11,6 +11,7 @@ use values::{
 
 use crate::{
     blob::{BlobAnswer, BlobRequest},
+    clock::{ClockAnswer, ClockAsk},
     codec,
     enroll::{
         AgentEnrolment, EnrollAgent, EnrollAgentAnswer, EnrollRelay, EnrollRelayAnswer,
@@ -20,9 +21,9 @@ use crate::{
     lan::{Deliver, DownControl, Handed, Hello, Renew, ReportAck, UpControl, Welcome},
     lane::{Ack, Data, Lane, Resume},
     link::{
-        DeliverCommand, DeviceGap, DeviceInventory, DeviceMetrics, DeviceOutput, DeviceSeries,
-        DownRecord, Enrolled, Ephemeral, Frame, Goodbye, LinkHello, Presence, Progress, Sister,
-        Sisters, SiteAudit, UpRecord, Watch,
+        DeliverCommand, DeviceClock, DeviceGap, DeviceInventory, DeviceMetrics, DeviceOutput,
+        DeviceSeries, DownRecord, Enrolled, Ephemeral, Frame, Goodbye, LinkHello, Presence,
+        Progress, Sister, Sisters, SiteAudit, UpRecord, Watch,
     },
     live::{Holds, LiveDown, LiveUp, TunnelClosed, TunnelCredit, TunnelData, TunnelResize},
     report::{Report, ReportBatch, Sequenced},
@@ -133,13 +134,17 @@ fn lan() -> Vec<Example> {
         heeds_handed: true,
     };
     let welcome = Welcome { positions: vec![ack], config: device_config(), now_ms: 5000 };
-    let mut all = messages!(UpControl: Hello(hello));
+    let mut all = messages!(UpControl:
+        Hello(hello),
+        Clock(ClockAsk { asked_ms: 7000, now_ms: 1_800_000_000_000 }),
+    );
     all.extend(messages!(DownControl:
         Welcome(welcome),
         Ack(ack),
         Config(device_config()),
         Renew(Renew { expires_ms: 9000 }),
         Handed(Handed { started: vec![id(9)], sent: vec![id(10)] }),
+        Clock(ClockAnswer { asked_ms: Some(7000), now_ms: 1_800_000_000_000 }),
     ));
     all.push(plain("DeviceConfig with a package cache", cached_config()));
     all.extend(messages!(Deliver: Command(authority().sign(&command(), None).unwrap())));
@@ -162,7 +167,7 @@ fn reports() -> Vec<Example> {
     let reports = vec![Sequenced { seq: 18, body: Report::Sample(sample()).encode().unwrap() }];
     all.push(plain(
         "ReportBatch",
-        ReportBatch { epoch: 4, lane: Lane::Metrics, prev: 17, reports },
+        ReportBatch { epoch: 4, lane: Lane::Metrics, prev: 17, shift_ms: Some(-7200), reports },
     ));
     all
 }
@@ -218,6 +223,8 @@ fn link() -> Vec<Example> {
         Watch(Watch { devices: vec![device()] }),
         Goodbye(Goodbye { reason: "The relay restarts.".into() }),
         Sisters(Sisters { relays: vec![sister] }),
+        ClockAsk(ClockAsk { asked_ms: 7000, now_ms: 1_800_000_000_000 }),
+        ClockAnswer(ClockAnswer { asked_ms: None, now_ms: 1_800_000_000_000 }),
     );
     all.push(plain("Data with a hole", data(2)));
     all.extend(Lane::ALL.map(|lane| plain("Lane", lane)));
@@ -262,6 +269,7 @@ fn up_records() -> Vec<Example> {
         Gap(DeviceGap { device: None, gap: gap() }),
         Audit(audit),
         Cache(cache_report()),
+        Clocks(vec![DeviceClock { device, ahead_ms: -900_000, at_ms: 1_800_000_000_000 }]),
     )
 }
 

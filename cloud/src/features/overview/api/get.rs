@@ -22,12 +22,13 @@ pub(super) async fn get_overview(
     let mut tx = ctx.begin_within(Can::View, &part).await?;
     let sites = sites::store::all(&mut tx).await?;
     let full = devices::store::fullest_disks(&mut tx, rules::DISK_WARN, rules::MOST).await?;
+    let wrong = devices::store::wrong_clocks(&mut tx, rules::MOST).await?;
     let recent = store::recent(&mut tx, RECENT).await?;
     let tasks_running = tasks::running(&mut tx).await?;
     Ok(Json(Overview {
         devices: rules::devices(&sites),
         sites: rules::counts(&sites),
-        attention: rules::attention(&sites, full),
+        attention: rules::attention(&sites, full, wrong),
         recent,
         tasks_running,
     }))

@@ -9,5 +9,5 @@ mod site;
 pub(super) use cache::cache;
 pub(super) use inventory::inventory;
 pub(super) use own::Own;
-pub(super) use presence::{enrolled, presence};
+pub(super) use presence::{clocks, enrolled, presence};
 pub(super) use site::{audit, gap, relay_changed, status, tell};

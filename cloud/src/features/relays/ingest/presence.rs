@@ -11,15 +11,37 @@ use std::collections::{BTreeMap, BTreeSet};
 use time::OffsetDateTime;
 use unifyit_protocol::{
     ids::DeviceId,
-    link::{DownRecord, Enrolled, Presence},
+    link::{DeviceClock, DownRecord, Enrolled, Presence},
 };
 use uuid::Uuid;
 
-/// A device's or relay's time, not later than a little after now: a clock that
-/// runs ahead must not write the future.
+/// A device's or relay's time, not later than now: a clock that runs ahead must not
+/// write the future.
 pub(super) fn time_of(ms: u64) -> OffsetDateTime {
-    let latest = OffsetDateTime::now_utc() + time::Duration::minutes(5);
-    crate::link::from_ms(ms).min(latest)
+    crate::link::from_ms(ms).min(OffsetDateTime::now_utc())
+}
+
+/// How far devices' clocks are off.
+pub(crate) async fn clocks(
+    tx: &mut TenantTx,
+    list: Vec<DeviceClock>,
+    changed: &mut BTreeSet<DeviceId>,
+) -> Result<(), ApplyError> {
+    if list.is_empty() {
+        return Ok(());
+    }
+    let last: BTreeMap<DeviceId, i64> = list.iter().map(|c| (c.device, c.ahead_ms)).collect();
+    let moved: Vec<Uuid> = sqlx::query_scalar(
+        "UPDATE devices d SET clock_ahead_ms = c.ahead \
+         FROM unnest($1::uuid[], $2::int8[]) AS c (device, ahead) \
+         WHERE d.id = c.device AND d.clock_ahead_ms <> c.ahead RETURNING d.id",
+    )
+    .bind(last.keys().map(|d| d.0).collect::<Vec<_>>())
+    .bind(last.values().copied().collect::<Vec<_>>())
+    .fetch_all(&mut **tx)
+    .await?;
+    changed.extend(moved.into_iter().map(DeviceId));
+    Ok(())
 }
 
 /// An agent enrolled at the relay, perhaps while the cloud was away.
@@ -83,7 +105,7 @@ pub(crate) async fn presence(
     sqlx::query(
         "UPDATE devices d SET online = p.online AND d.revoked_at IS NULL, \
              online_since = CASE WHEN d.online = p.online THEN d.online_since ELSE p.at END, \
-             last_seen = greatest(d.last_seen, p.at), \
+             last_seen = greatest(least(d.last_seen, now()), p.at), \
              agent_version = coalesce(nullif(p.version, ''), d.agent_version), \
              address = coalesce(nullif(p.address, ''), d.address) \
          FROM unnest($1::uuid[], $2::bool[], $3::timestamptz[], $4::text[], $5::text[]) \

@@ -99,7 +99,7 @@ pub(crate) async fn relay_changed(
     }
     tell_site(tx, relay, true).await?;
     let online = match change {
-        RelayChange::Enrolled => return Ok(()),
+        RelayChange::Enrolled | RelayChange::Clock => return Ok(()),
         RelayChange::Online => true,
         RelayChange::Offline => false,
     };

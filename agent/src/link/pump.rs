@@ -1,0 +1,52 @@
+//! The publisher of a connection: what waits goes up, most urgent first.
+
+use super::{live::LiveQueue, spool::Spool};
+use rumqttc::{AsyncClient, QoS};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::time::sleep;
+use unifyit_protocol::{ids::DeviceId, lane::Lane, topics::Up};
+
+/// Pause after the spool could not be read.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// Publishes what waits, most urgent first.
+pub(super) async fn pump_up(
+    device: DeviceId,
+    client: AsyncClient,
+    spool: Spool,
+    live: Arc<LiveQueue>,
+) {
+    let (report, fast) = (Up::Report.topic(device), Up::Live.topic(device));
+    let publish = async |topic: &str, bytes: Vec<u8>| {
+        client.publish(topic, QoS::AtMostOnce, false, bytes).await.is_ok()
+    };
+    loop {
+        let now = Instant::now();
+        let next = match spool.next_batch(Some(Lane::Urgent), now) {
+            Ok(Some(batch)) => Ok(Some((&report, batch))),
+            Ok(None) => match live.take_next() {
+                Some(frame) => Ok(Some((&fast, frame))),
+                None => spool.next_batch(None, now).map(|b| b.map(|b| (&report, b))),
+            },
+            Err(error) => Err(error),
+        };
+        match next {
+            Ok(Some((topic, bytes))) => {
+                if !publish(topic, bytes).await {
+                    return;
+                }
+            }
+            Ok(None) => tokio::select! {
+                () = spool.changed() => {}
+                () = live.ready() => {}
+            },
+            Err(error) => {
+                tracing::error!(%error, "the spool cannot be read");
+                sleep(AGAIN).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! A relay's clock beside ours, both ways: it asks for the time once a minute and
+//! learns it from the answer, we learn how far its machine is off; when our own
+//! clock is set, it is told at once.
+
+use super::{Ended, SessionDeps};
+use crate::{
+    db::DbError,
+    link::{RelayChange, RelayIdentity, relay::now_ms},
+};
+use std::time::Duration;
+use tokio::time::Instant;
+use unifyit_protocol::{
+    clock::{CLOCK_RIGHT_MS, ClockAnswer, ClockAsk},
+    link::Frame,
+};
+
+/// Questions of a relay are answered this often at most.
+const AGAIN: Duration = Duration::from_secs(5);
+/// How often our own clock is looked at.
+const LOOK: Duration = Duration::from_secs(5);
+/// A step of our clock beyond this is told.
+const STEP_MS: u64 = 1000;
+/// A relay's clock that moved by less than this is not stored again.
+const STORED_AGAIN_MS: u64 = 30_000;
+
+fn signed(ms: u64) -> i64 {
+    i64::try_from(ms).unwrap_or(i64::MAX)
+}
+
+/// How far a relay's own clock is ahead of ours; 0 when it is right.
+pub(super) fn ahead_of(relay_ms: u64) -> i64 {
+    let ahead = signed(relay_ms).saturating_sub(signed(now_ms()));
+    if ahead.unsigned_abs() <= CLOCK_RIGHT_MS { 0 } else { ahead }
+}
+
+/// What a session knows of both clocks.
+pub(super) struct Clocks {
+    stored: i64,
+    answered: Option<Instant>,
+    /// Our clock and the time that nobody sets, as they were last told.
+    told: (u64, Instant),
+    look: Instant,
+}
+
+impl Clocks {
+    /// After a greeting, which told ours and stored the relay's.
+    pub(super) fn new(stored: i64) -> Self {
+        let now = Instant::now();
+        Self { stored, answered: None, told: (now_ms(), now), look: now + LOOK }
+    }
+
+    /// When our clock is to be looked at.
+    pub(super) fn due(&self) -> Option<Instant> {
+        Some(self.look)
+    }
+
+    /// What the relay is to be told when our clock was set.
+    pub(super) fn look(&mut self) -> Option<ClockAnswer> {
+        let now = Instant::now();
+        if now < self.look {
+            return None;
+        }
+        self.look = now + LOOK;
+        self.stepped(now_ms(), now)
+    }
+
+    fn stepped(&mut self, now_ms: u64, now: Instant) -> Option<ClockAnswer> {
+        let (then_ms, then) = self.told;
+        let went = u64::try_from(now.duration_since(then).as_millis()).unwrap_or(u64::MAX);
+        if then_ms.saturating_add(went).abs_diff(now_ms) <= STEP_MS {
+            return None;
+        }
+        self.told = (now_ms, now);
+        Some(ClockAnswer { asked_ms: None, now_ms })
+    }
+
+    /// Answers a question, unless one was answered a moment ago. Also how far the
+    /// relay's clock is ahead, when that is to be stored.
+    pub(super) fn answer(&mut self, ask: &ClockAsk) -> Option<(ClockAnswer, Option<i64>)> {
+        let now = Instant::now();
+        if self.answered.is_some_and(|at| now.duration_since(at) < AGAIN) {
+            return None;
+        }
+        self.answered = Some(now);
+        let now_ms = now_ms();
+        self.told = (now_ms, now);
+        let ahead = ahead_of(ask.now_ms);
+        let moved = ahead.abs_diff(self.stored) >= STORED_AGAIN_MS;
+        if moved {
+            self.stored = ahead;
+        }
+        Some((ClockAnswer { asked_ms: Some(ask.asked_ms), now_ms }, moved.then_some(ahead)))
+    }
+}
+
+impl super::Session<'_> {
+    /// Answers a relay, and stores how far its clock is off when that changed.
+    pub(super) fn compare_clocks(&mut self, ask: ClockAsk) -> Result<(), Ended> {
+        let Some((answer, moved)) = self.clocks.answer(&ask) else { return Ok(()) };
+        if let Some(ahead_ms) = moved {
+            let (deps, relay) = (self.deps.clone(), self.relay);
+            tokio::spawn(async move {
+                if let Err(error) = store(&deps, &relay, ahead_ms).await {
+                    tracing::warn!(relay = %relay.id, %error, "A relay's clock could not be stored.");
+                }
+            });
+        }
+        super::queue_frame(&mut self.waiting, Frame::ClockAnswer(answer))
+    }
+
+    /// Tells the relay when our clock was set.
+    pub(super) fn look_at_clock(&mut self) -> Result<(), Ended> {
+        match self.clocks.look() {
+            Some(answer) => super::queue_frame(&mut self.waiting, Frame::ClockAnswer(answer)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Stores how far a relay's clock is ahead, and tells browsers.
+pub(super) async fn store(
+    deps: &SessionDeps,
+    relay: &RelayIdentity,
+    ahead_ms: i64,
+) -> Result<(), DbError> {
+    let mut tx = deps.db.tenant(&relay.scope()).await?;
+    sqlx::query("UPDATE relays SET clock_ahead_ms = $2 WHERE id = $1")
+        .bind(relay.id.0)
+        .bind(ahead_ms)
+        .execute(&mut *tx)
+        .await?;
+    super::presence::changed(deps, &mut tx, relay, RelayChange::Clock).await?;
+    tx.commit().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_a_clock_that_was_set_is_told() {
+        let mut clocks = Clocks::new(0);
+        let (then_ms, then) = clocks.told;
+        let later = then + Duration::from_secs(60);
+        assert!(clocks.stepped(then_ms + 60_200, later).is_none());
+        let told = clocks.stepped(then_ms - 3_540_000, later).unwrap();
+        assert_eq!((told.asked_ms, told.now_ms), (None, then_ms - 3_540_000));
+        assert!(clocks.stepped(then_ms - 3_540_000, later).is_none(), "told already");
+    }
+
+    #[tokio::test]
+    async fn a_relay_that_asks_without_end_is_answered_now_and_then() {
+        let mut clocks = Clocks::new(0);
+        let ask = ClockAsk { asked_ms: 7, now_ms: now_ms() + 7_200_000 };
+        let (answer, moved) = clocks.answer(&ask).unwrap();
+        assert_eq!(answer.asked_ms, Some(7));
+        assert!(moved.is_some_and(|ahead| ahead.abs_diff(7_200_000) < 5000), "{moved:?}");
+        assert!(clocks.answer(&ask).is_none());
+    }
+}
