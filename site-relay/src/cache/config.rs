@@ -20,6 +20,11 @@ pub struct CacheConfig {
     pub reserve_bytes: u64,
     /// Bytes of one file at most.
     pub max_file: u64,
+    /// Files at most of which signed indexes' hashes are remembered; about 150
+    /// bytes each.
+    pub max_facts: u64,
+    /// Names at most under which files are stored.
+    pub max_names: u64,
     /// Client connections at most.
     pub max_connections: usize,
     /// Client connections from one address at most.
@@ -43,6 +48,13 @@ pub struct CacheConfig {
     pub hosts: Vec<String>,
     /// Remaps as `name=url`, in addition to what the console allows.
     pub remaps: Vec<String>,
+    /// Hosts or addresses that may lie in a private network or on this machine.
+    /// What `hosts` and `remaps` name beyond what is built in may lie in a private
+    /// network without this.
+    pub private: Vec<String>,
+    /// Hosts whose redirects may lead to mirrors anywhere on the internet, for files
+    /// of which a signed index names the hash.
+    pub mirrors: Vec<String>,
     /// Whether relays of the same organization give each other files.
     pub sisters: bool,
     /// PEM file of authorities that vouch for HTTPS upstreams, beside the
@@ -83,6 +95,8 @@ impl Default for CacheConfig {
             max_bytes: 50 << 30,
             reserve_bytes: 1 << 30,
             max_file: 20 << 30,
+            max_facts: 2_000_000,
+            max_names: 1_000_000,
             max_connections: 1024,
             max_connections_per_client: 64,
             client_bytes_per_s: 0,
@@ -94,6 +108,8 @@ impl Default for CacheConfig {
             stale_days: 30,
             hosts: text(DEFAULT_HOSTS),
             remaps: text(DEFAULT_REMAPS),
+            private: Vec::new(),
+            mirrors: text(DEFAULT_MIRRORS),
             sisters: true,
             authorities: PathBuf::new(),
             proxy: String::new(),
@@ -119,6 +135,9 @@ const DEFAULT_HOSTS: &[&str] = &[
     "*.windowsupdate.com",
     "*.delivery.mp.microsoft.com",
 ];
+
+/// Distributions that send each client to a mirror.
+const DEFAULT_MIRRORS: &[&str] = &["download.opensuse.org"];
 
 /// Repositories that exist only over HTTPS.
 const DEFAULT_REMAPS: &[&str] = &[

@@ -9,8 +9,9 @@ use super::{
     Cache, CacheConfig,
     policy::Policy,
     prefetch::{Bucket, Hours},
+    reach::Reach,
 };
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, RwLock};
 use unifyit_protocol::{
     cache::{CachePlan, CachePolicy},
     config::SiteConfig,
@@ -21,10 +22,14 @@ const MAX_TOLD: usize = 1024;
 const MAX_OVERRULED: usize = 256;
 const MAX_REMAP: usize = 600;
 
+/// What is in force, for all who follow it.
+pub(super) type Shared = Arc<RwLock<Arc<Rules>>>;
+
 /// What is in force.
 #[derive(Debug, Clone)]
 pub(super) struct Rules {
     pub(super) policy: Arc<Policy>,
+    pub(super) reach: Arc<Reach>,
     pub(super) hours: Hours,
     /// The line, as far as fetching ahead and sisters may use it.
     pub(super) line: Arc<Bucket>,
@@ -51,7 +56,9 @@ impl Rules {
         let line = before
             .filter(|rules| rules.plan.bytes_per_s == plan.bytes_per_s)
             .map_or_else(|| Arc::new(Bucket::new(plan.bytes_per_s)), |rules| rules.line.clone());
-        Self { policy: Arc::new(policy), hours: Hours::of(plan), line, plan, overruled }
+        let policy = Arc::new(policy);
+        let reach = Arc::new(Reach::of(config, Arc::clone(&policy)));
+        Self { policy, reach, hours: Hours::of(plan), line, plan, overruled }
     }
 }
 

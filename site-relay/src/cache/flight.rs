@@ -8,28 +8,21 @@
 //! stopped, with `Range` and `If-Range`; clients notice nothing.
 
 use super::{
-    Cache, content, facts,
-    index::{Entry, Expected},
+    Cache, CacheError, content, facts,
+    index::{Entry, Expected, Teacher},
     policy::Resource,
     prefetch::Bucket,
+    receive::Source,
+    shape::{self, Look, Verdict},
     upstream::{self, Ask, Head, UpstreamError},
+    windows,
 };
-use bytes::Bytes;
 use std::{
     fs::File,
     sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant},
+    time::Instant,
 };
 use tokio::sync::watch;
-
-/// How often a broken fetch is taken up again without progress.
-const ATTEMPTS: u32 = 6;
-/// A fetch that nobody waits for goes on from this share, in percent.
-const FINISH_FROM: u64 = 25;
-/// Bytes of a body of unknown length for which room is made at a time.
-const GRANT: u64 = 8 * 1024 * 1024;
-/// Bytes between two notices to waiting clients.
-const NOTICE: u64 = 64 * 1024;
 
 /// Where a flight stands.
 #[derive(Debug, Clone)]
@@ -129,6 +122,20 @@ pub(super) fn join_paced(
     rx
 }
 
+/// The copy that was here before a fetch.
+struct Before {
+    content: content::Hash,
+    look: Look,
+    /// Whether it would be served if the upstream were away.
+    served: bool,
+}
+
+/// Whether what is fetched is to be kept, and in place of what.
+struct Keeps {
+    keeps: bool,
+    before: Option<Before>,
+}
+
 /// One fetch under way.
 pub(super) struct Fetch<'a> {
     pub(super) cache: &'a Arc<Cache>,
@@ -148,26 +155,36 @@ impl Fetch<'_> {
             return Ok(Phase::Kept(file, entry));
         }
         let started = Instant::now();
-        let ask = Ask { unless: known.as_ref(), accept, ..Ask::default() };
-        let mut response = upstream::get(&self.cache.client, &self.resource.url, ask).await?;
-        let status = response.status();
-        if let (304, Some(known)) = (status.as_u16(), known) {
-            let entry = Entry { checked_ms: self.cache.now_ms(), ..known };
-            let (cache, resource, renewed) =
-                (Arc::clone(self.cache), self.resource.clone(), entry.clone());
-            // Not noted means asked again, no more.
-            let _told = on_disk(move || cache.index.confirm(&resource, &renewed)).await;
-            return Ok(Phase::Confirmed(Arc::new(entry)));
+        let ask = Ask {
+            unless: known.as_ref(),
+            accept,
+            named: self.expected.is_some(),
+            ..Ask::default()
+        };
+        let response = upstream::get(&self.cache.client, &self.resource.url, ask).await;
+        let response = response.inspect_err(|error| {
+            if matches!(error, UpstreamError::Astray(_)) {
+                self.cache.meters.astray.inc();
+            }
+        })?;
+        let status = response.status().as_u16();
+        if let (304, Some(known)) = (status, known)
+            && (known.etag.is_some() || known.last_modified.is_some())
+        {
+            return Ok(self.confirmed(known).await);
         }
-        if status.as_u16() != 200 {
-            return Err(UpstreamError::Status(status.as_u16()));
+        if status != 200 {
+            return Err(UpstreamError::Status(status));
         }
-        let head = Head::of(&response);
+        let mut head = Head::of(&response);
         if let (Some(size), Some(Expected { size: Some(should), .. })) = (head.size, self.expected)
             && size != should
         {
             return Err(UpstreamError::Mismatch);
         }
+        let mut source = Source::new(response);
+        let before = self.before().await;
+        let keeps = self.look_at(&mut source, &mut head, before).await?;
         let _room =
             self.cache.make_room(head.size.unwrap_or(0)).await.map_err(UpstreamError::Disk)?;
         let name = self.cache.next_partial.fetch_add(1, Ordering::Relaxed);
@@ -175,131 +192,89 @@ impl Fetch<'_> {
         let shared =
             Arc::new(Streaming { head: head.clone(), file: partial.reader().map_err(disk)? });
         self.tx.send_replace(Phase::Streaming(Arc::clone(&shared), 0));
-        let received = self.receive(&mut response, &head, &mut partial, &shared).await;
+        let received = self.receive(&mut source, &head, &mut partial, &shared).await;
         if let Err(error) = received {
             partial.discard();
             return Err(error);
         }
-        self.keep(partial, head, &shared, started).await
+        self.keep(partial, head, &shared, started, keeps).await
     }
 
-    /// Receives the body, taking it up again where the upstream breaks off.
-    async fn receive(
-        &self,
-        response: &mut reqwest::Response,
-        head: &Head,
-        partial: &mut content::Partial,
-        shared: &Arc<Streaming>,
-    ) -> Result<(), UpstreamError> {
-        let mut failures = 0;
-        loop {
-            let before = partial.written();
-            let broke = match self.drain(response, head, partial, shared).await? {
-                None if head.size.is_none_or(|size| size == partial.written()) => return Ok(()),
-                None => "the body ended early".to_owned(),
-                Some(why) => why,
-            };
-            failures = if partial.written() > before { 1 } else { failures + 1 };
-            let Some(validator) = head.validator().filter(|_| head.size.is_some()) else {
-                return Err(UpstreamError::Unreachable(broke));
-            };
-            loop {
-                if failures > ATTEMPTS {
-                    return Err(UpstreamError::Unreachable(broke));
-                }
-                self.cache.meters.resumes.inc();
-                tokio::time::sleep(Duration::from_millis(100 << failures.min(5))).await;
-                let from = partial.written();
-                let ask = Ask { from, if_range: Some(validator), ..Ask::default() };
-                match upstream::get(&self.cache.client, &self.resource.url, ask).await {
-                    Ok(next) => match next.status().as_u16() {
-                        206 if starts_at(&next, from) && head.same_file(&Head::of(&next)) => {
-                            *response = next;
-                            break;
-                        }
-                        200 | 206 | 412 | 416 => return Err(UpstreamError::Changed),
-                        _ => failures += 1,
-                    },
-                    Err(_) => failures += 1,
-                }
+    async fn confirmed(&self, known: Entry) -> Phase {
+        let entry = Entry { checked_ms: self.cache.now_ms(), ..known };
+        let (cache, resource, renewed) =
+            (Arc::clone(self.cache), self.resource.clone(), entry.clone());
+        // Not noted means asked again, no more.
+        let _told = on_disk(move || {
+            if facts::IndexKind::of(&resource.path).is_some() {
+                let path = cache.plain_path(&resource, &renewed);
+                let (place, at_ms) = (resource.place.as_str(), renewed.checked_ms);
+                cache.index.still_taught(Teacher { place, path: &path, at_ms })?;
             }
+            cache.index.confirm(&resource, &renewed)
+        })
+        .await;
+        Phase::Confirmed(Arc::new(entry))
+    }
+
+    /// The copy that is here, where no hash tells whether it is the right one, as
+    /// long as it may still be served.
+    async fn before(&self) -> Option<Before> {
+        if self.expected.is_some() {
+            return None;
         }
+        let (cache, resource) = (Arc::clone(self.cache), self.resource.clone());
+        let look = move || {
+            let entry = cache.index.entry(&resource).ok()??;
+            let body = cache.contents.get(&entry.content)?;
+            let mut block = Vec::new();
+            if body.size() > 0 {
+                body.block(0, &mut block).ok()?;
+            }
+            let start = block.get(..block.len().min(shape::START)).unwrap_or_default();
+            let look = shape::look(start, entry.content_type.as_deref());
+            Some(Before { content: entry.content, look, served: cache.may_be_served(&entry) })
+        };
+        tokio::task::spawn_blocking(look).await.ok().flatten()
     }
 
-    /// Reads one answer to its end. `Some` says how it broke off.
-    async fn drain(
+    /// Looks at the beginning of an answer: whether it is what was asked for, and
+    /// whether it may be kept.
+    async fn look_at(
         &self,
-        response: &mut reqwest::Response,
-        head: &Head,
-        partial: &mut content::Partial,
-        shared: &Arc<Streaming>,
-    ) -> Result<Option<String>, UpstreamError> {
-        let mut noticed = partial.written();
-        let mut granted = (Vec::new(), noticed);
-        loop {
-            let chunk: Bytes = match response.chunk().await {
-                Ok(Some(chunk)) => chunk,
-                Ok(None) => return Ok(None),
-                Err(e) => {
-                    self.tx.send_replace(Phase::Streaming(Arc::clone(shared), partial.written()));
-                    return Ok(Some(upstream::root_cause(&e)));
-                }
-            };
-            let after = partial.written() + chunk.len() as u64;
-            if head.size.is_some_and(|size| after > size) || after > self.cache.config.max_file {
-                return Err(UpstreamError::Mismatch);
-            }
-            // A write into the page cache of at most a socket's read: short enough
-            // for the async worker, and far cheaper than a thread hop a chunk.
-            if let Err(error) = partial.write(&chunk) {
-                self.after_refusal(error, head, partial).await?;
-                partial.write(&chunk).map_err(disk)?;
-            }
-            if head.size.is_none() && after - granted.1 > GRANT {
-                let room = self.cache.make_room(GRANT).await.map_err(UpstreamError::Disk)?;
-                granted.0.push(room);
-                granted.1 = after;
-            }
-            self.cache.meters.fetched.inc_by(chunk.len() as u64);
-            self.cache.savings.fetched(&self.resource.repository, chunk.len() as u64);
-            // With the table's own receiver, and the one who is in no hurry.
-            if let Some(pace) = &self.pace
-                && self.tx.receiver_count() <= 2
-            {
-                let until = pace.take(chunk.len() as u64, tokio::time::Instant::now());
-                tokio::time::sleep_until(until).await;
-            }
-            let first = noticed == 0;
-            if first || after - noticed >= NOTICE {
-                noticed = after;
-                self.tx.send_replace(Phase::Streaming(Arc::clone(shared), after));
-                if self.abandoned(head, after) {
-                    return Err(UpstreamError::Unreachable("nobody waits for it any more".into()));
-                }
-            }
+        source: &mut Source,
+        head: &mut Head,
+        before: Option<Before>,
+    ) -> Result<Keeps, UpstreamError> {
+        let kind = head.content_type.clone();
+        let look = |start: &[u8]| shape::look(start, kind.as_deref());
+        let (mut start, mut broke) = source.start(shape::ENOUGH).await;
+        if matches!(look(&start), Look::Page(_)) {
+            (start, broke) = source.start(shape::START).await;
         }
-    }
-
-    /// The disk refused a write: others may have filled it. What is worth less
-    /// than the file under way goes.
-    async fn after_refusal(
-        &self,
-        error: std::io::Error,
-        head: &Head,
-        partial: &content::Partial,
-    ) -> Result<(), UpstreamError> {
-        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
-        if !matches!(error.kind(), StorageFull | QuotaExceeded) {
-            return Err(disk(error));
+        let look = look(&start);
+        if broke && start.len() < shape::ENOUGH && !matches!(look, Look::Page(_)) {
+            // Too little to tell; whoever poses as an upstream does not break off.
+            return Ok(Keeps { keeps: start.len() >= 16 || self.expected.is_some(), before });
         }
-        let more = head.size.unwrap_or(0).saturating_sub(partial.written()).max(NOTICE);
-        self.cache.make_room(more).await.map(drop).map_err(UpstreamError::Disk)
-    }
-
-    fn abandoned(&self, head: &Head, written: u64) -> bool {
-        let share = head.size.filter(|size| *size > 0).map_or(100, |size| written * 100 / size);
-        // The table of flights holds one receiver of its own.
-        self.tx.receiver_count() <= 1 && (share < FINISH_FROM || self.pace.is_some())
+        let replaces = before.as_ref().is_none_or(|b| !b.served || shape::replaces(look, b.look));
+        let here = before.as_ref().is_some_and(|b| b.served);
+        let posing = match shape::judge(self.resource, look, &start, self.expected.is_some()) {
+            Verdict::Posing(what) => Some(what),
+            Verdict::Doubtful(what) if here => Some(what),
+            _ if !replaces => Some("something of another kind than the copy that is here"),
+            Verdict::Doubtful(_) => return Ok(Keeps { keeps: false, before }),
+            Verdict::Fine => None,
+        };
+        if let Some(what) = posing {
+            self.cache.meters.posing.inc();
+            return Err(UpstreamError::Posing(what));
+        }
+        if matches!(look, Look::Page(_)) {
+            // Of pages nobody can tell who wrote them: each is confirmed each time.
+            head.fresh_s = 0;
+        }
+        Ok(Keeps { keeps: true, before })
     }
 
     async fn keep(
@@ -308,6 +283,7 @@ impl Fetch<'_> {
         head: Head,
         shared: &Arc<Streaming>,
         started: Instant,
+        Keeps { keeps, before }: Keeps,
     ) -> Result<Phase, UpstreamError> {
         let sealed = partial.finish();
         if let Some(expected) = self.expected
@@ -316,6 +292,15 @@ impl Fetch<'_> {
             sealed.discard();
             self.cache.meters.mismatches.inc();
             return Err(UpstreamError::Mismatch);
+        }
+        let hash = windows::named(self.resource);
+        if let Some(hash) = hash {
+            let file = Arc::clone(shared);
+            if on_disk(move || windows::sha1(&file.file)).await? != hash {
+                sealed.discard();
+                self.cache.meters.mismatches.inc();
+                return Err(UpstreamError::Mismatch);
+            }
         }
         let now_ms = self.cache.now_ms();
         let digests = sealed.digests;
@@ -327,8 +312,14 @@ impl Fetch<'_> {
             content_type: head.content_type,
             checked_ms: now_ms,
             fresh_s: head.fresh_s,
+            fetched_ms: now_ms,
+            as_named: hash.is_some(),
         };
         let entry = Arc::new(entry);
+        if !keeps {
+            sealed.discard();
+            return Ok(Phase::Kept(Arc::clone(shared), entry));
+        }
         // Nobody need wait for the disk, except for what clients act upon: an
         // index must be known here before anybody asks for what it names.
         if !facts::speaks_of_others(&self.resource.path) {
@@ -337,26 +328,21 @@ impl Fetch<'_> {
         let cost_ms = u32::try_from(started.elapsed().as_millis()).unwrap_or(u32::MAX);
         let (cache, resource, kept) =
             (Arc::clone(self.cache), self.resource.clone(), Arc::clone(&entry));
+        let changed = before.is_none_or(|before| before.content != digests.blake3);
         // The body is whole and right, and open: clients get it even when the
         // disk does not keep it.
         let _told = on_disk(move || {
             cache.keep(&resource, sealed, &kept, cost_ms).inspect_err(
                 |e| tracing::warn!(error = %e, "The package cache could not keep a body."),
-            )
+            )?;
+            if changed {
+                cache.refresh_other_half(&resource);
+            }
+            Ok::<(), CacheError>(())
         })
         .await;
         Ok(Phase::Kept(Arc::clone(shared), entry))
     }
-}
-
-fn starts_at(response: &reqwest::Response, from: u64) -> bool {
-    response
-        .headers()
-        .get(reqwest::header::CONTENT_RANGE)
-        .and_then(|v| v.to_str().ok())
-        .and_then(|v| v.strip_prefix("bytes "))
-        .and_then(|v| v.split('-').next()?.trim().parse::<u64>().ok())
-        == Some(from)
 }
 
 /// Runs disk work off the async workers.
@@ -375,6 +361,6 @@ where
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "shaped for map_err")]
-fn disk(error: std::io::Error) -> UpstreamError {
+pub(super) fn disk(error: std::io::Error) -> UpstreamError {
     UpstreamError::Disk(error.to_string())
 }

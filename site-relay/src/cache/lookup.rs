@@ -3,16 +3,18 @@
 use super::{
     Cache,
     content::Body,
+    demand::Demand,
+    hot::Hot,
     index::{Entry, Expected, IndexError},
     policy::Resource,
+    shape, windows,
 };
-use bytes::Bytes;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
-/// Bodies up to this length are held in memory while they are in use.
-const HOT_BODY: u64 = 64 * 1024;
-/// Longest time that a memory copy is used without a look at the index.
-const HOT_FOR_MS: u64 = 2_000;
+/// How long a tag alone is believed of a body that no index names, milliseconds.
+const BELIEVED_MS: u64 = 6 * 3600 * 1000;
+/// Up to which length.
+const SMALL: u64 = 1024 * 1024;
 
 /// What to do about a resource.
 #[derive(Debug)]
@@ -23,31 +25,36 @@ pub(super) enum Plan {
     Fresh(Entry, Box<Body>),
     /// Ask the upstream whether it is still the file; then serve from disk.
     Confirm(Entry),
+    /// Ask the upstream for the file; what is here is for when it has none.
+    Anew(Entry),
     /// Fetch.
     Fetch(Option<Expected>),
 }
 
-/// A small body in memory.
-#[derive(Debug)]
-pub(super) struct Hot {
-    /// Its entry.
-    pub entry: Entry,
-    /// Its bytes, verified when they were read.
-    pub bytes: Bytes,
-    until_ms: u64,
-}
-
 impl Cache {
-    /// Decides what to do about a resource.
+    /// Decides what to do about a resource. Off the async workers, because it
+    /// reads the index and opens files; a copy in memory is given at once.
     ///
     /// # Errors
     /// When the index fails.
-    pub(super) fn plan(&self, resource: &Resource) -> Result<Plan, IndexError> {
-        if let Some(hot) = self.hot(resource) {
+    pub(super) async fn plan(
+        self: &Arc<Self>,
+        resource: &Resource,
+        demand: Demand,
+    ) -> Result<Plan, IndexError> {
+        if let Some(hot) = self.hot(resource)
+            && (hot.named || demand.takes(&hot.entry, u32::MAX, self.now_ms()))
+        {
             return Ok(Plan::Hot(hot));
         }
+        let (cache, resource) = (Arc::clone(self), resource.clone());
+        let planned = tokio::task::spawn_blocking(move || cache.look_up(&resource, demand));
+        planned.await.map_err(|e| IndexError::Disk(e.to_string()))?
+    }
+
+    fn look_up(&self, resource: &Resource, demand: Demand) -> Result<Plan, IndexError> {
         let entry = self.index.entry(resource)?;
-        if let Some(expected) = self.index.expected(resource)? {
+        if let Some(expected) = self.expected(resource)? {
             let Some(entry) = self.matching(entry, &expected)? else {
                 return Ok(Plan::Fetch(Some(expected)));
             };
@@ -58,14 +65,51 @@ impl Cache {
         }
         let Some(entry) = entry else { return Ok(Plan::Fetch(None)) };
         let Some(body) = self.contents.get(&entry.content) else { return Ok(Plan::Fetch(None)) };
-        let fresh_s = entry.fresh_s.max(resource.fresh_s());
-        let fresh_until = entry.checked_ms.saturating_add(u64::from(fresh_s) * 1000);
-        let now_ms = self.now_ms();
-        // A clock that was set back must not make everything fresh.
-        if now_ms < fresh_until && entry.checked_ms <= now_ms {
+        if let Some(hash) = windows::named(resource) {
+            return Ok(match self.is_as_named(resource, &entry, &body, hash) {
+                true => Plan::Fresh(entry, Box::new(body)),
+                false => Plan::Fetch(None),
+            });
+        }
+        let fresh_s = match shape::is_top(&resource.path) {
+            true => 0,
+            false => entry.fresh_s.max(resource.fresh_s()),
+        };
+        if demand.takes(&entry, fresh_s, self.now_ms()) {
             return Ok(Plan::Fresh(entry, Box::new(body)));
         }
-        Ok(Plan::Confirm(entry))
+        // Damage on the way keeps its tag: what is small is fetched again now and then.
+        let old = self.now_ms().saturating_sub(entry.fetched_ms) > BELIEVED_MS;
+        let anew = demand.anew || (old && entry.size <= SMALL);
+        Ok(if anew { Plan::Anew(entry) } else { Plan::Confirm(entry) })
+    }
+
+    /// What the bytes must be: as a signed index says, or as the name itself does.
+    pub(super) fn expected(&self, resource: &Resource) -> Result<Option<Expected>, IndexError> {
+        let said = self.index.expected(resource)?;
+        Ok(said.or_else(|| windows::named_sha256(resource).map(|hash| Expected::of(hash, None))))
+    }
+
+    /// Whether a stored body has the hash that its name holds; a body that was kept
+    /// before anybody looked is looked at, and dropped when it has not.
+    fn is_as_named(
+        &self,
+        resource: &Resource,
+        entry: &Entry,
+        body: &Body,
+        hash: windows::Sha1,
+    ) -> bool {
+        if entry.as_named {
+            return true;
+        }
+        let right = windows::sha1(body.file()).is_ok_and(|found| found == hash);
+        if right {
+            let entry = Entry { as_named: true, ..entry.clone() };
+            let _looked_at_again = self.index.confirm(resource, &entry);
+        } else {
+            self.drop_damaged(&entry.content, entry.size);
+        }
+        right
     }
 
     /// The entry whose content is what the signed index names: the path's own,
@@ -90,30 +134,8 @@ impl Cache {
             content_type: None,
             checked_ms: self.now_ms(),
             fresh_s: 0,
+            fetched_ms: 0,
+            as_named: false,
         }))
-    }
-
-    fn hot(&self, resource: &Resource) -> Option<Arc<Hot>> {
-        let now_ms = self.now_ms();
-        let mut all = self.hot.lock().unwrap_or_else(PoisonError::into_inner);
-        let hot = all.get(&resource.url)?;
-        if now_ms < hot.until_ms && now_ms + HOT_FOR_MS >= hot.until_ms {
-            return Some(Arc::clone(hot));
-        }
-        all.pop(&resource.url);
-        None
-    }
-
-    /// Keeps a small body in memory, as long as it needs no confirmation.
-    pub(super) fn warm(&self, resource: &Resource, entry: &Entry, body: &Body) -> Option<Arc<Hot>> {
-        if body.size() > HOT_BODY {
-            return None;
-        }
-        let now_ms = self.now_ms();
-        let bytes = Bytes::from(body.read_all().ok()?);
-        let hot = Arc::new(Hot { entry: entry.clone(), bytes, until_ms: now_ms + HOT_FOR_MS });
-        let mut all = self.hot.lock().unwrap_or_else(PoisonError::into_inner);
-        all.put(resource.url.clone(), Arc::clone(&hot));
-        Some(hot)
     }
 }

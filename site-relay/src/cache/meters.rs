@@ -31,6 +31,18 @@ pub struct Meters {
     pub resumes: IntCounter,
     /// Bodies that were not what the signed index names.
     pub mismatches: IntCounter,
+    /// Names of which an index's hash is known.
+    pub facts: IntGauge,
+    /// Those forgotten at the bound.
+    pub facts_forgotten: IntCounter,
+    /// Names of stored files forgotten at the bound.
+    pub names_forgotten: IntCounter,
+    /// Indexes that could not be read to their end.
+    pub unread: IntCounter,
+    /// Answers that were something else than what was asked for.
+    pub posing: IntCounter,
+    /// Redirects to where the cache may not go.
+    pub astray: IntCounter,
     /// Damaged blocks found on disk.
     pub damaged: IntCounter,
     /// Bodies evicted.
@@ -96,6 +108,21 @@ impl Meters {
             flights: gauge("flights", "Fetches under way."),
             resumes: counter("resumes_total", "Broken fetches taken up again."),
             mismatches: counter("mismatches_total", "Bodies that differ from the signed index."),
+            facts: gauge("facts", "Names of which a signed index's hash is known."),
+            facts_forgotten: counter(
+                "facts_forgotten_total",
+                "Names of which the hash was forgotten at the bound.",
+            ),
+            names_forgotten: counter(
+                "names_forgotten_total",
+                "Names of stored files forgotten at the bound.",
+            ),
+            unread: counter("unread_indexes_total", "Indexes that could not be read to the end."),
+            posing: counter(
+                "posing_total",
+                "Answers that were not what was asked for, such as a log-in page.",
+            ),
+            astray: counter("astray_total", "Redirects to where the cache may not go."),
             damaged: counter("damaged_blocks_total", "Damaged blocks found on disk."),
             evicted: counter("evicted_total", "Bodies evicted."),
             refused: counter("refused_connections_total", "Connections refused at a bound."),

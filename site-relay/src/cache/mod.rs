@@ -13,23 +13,32 @@
 //! damaged block is dropped and fetched again; and with the WAN down, what was
 //! cached is served and says that it is stale.
 
+mod along;
+mod audit;
 mod conditions;
 mod config;
 mod console;
 pub mod content;
+mod demand;
 pub mod eviction;
 pub mod facts;
 mod fallback;
 mod flight;
 mod head;
 mod hex;
+mod hot;
 pub mod index;
+mod learn;
 mod linger;
 mod lookup;
 mod meters;
+mod naming;
 pub mod policy;
 mod prefetch;
 mod range;
+mod reach;
+mod receive;
+mod refresh;
 mod report;
 mod request;
 mod respond;
@@ -37,6 +46,7 @@ mod rewrite;
 mod room;
 mod scrub;
 mod serve;
+mod shape;
 mod sister;
 mod transfer;
 mod upstream;
@@ -54,7 +64,6 @@ use index::{Content, Entry, Index};
 use policy::Resource;
 use std::{
     collections::HashMap,
-    num::NonZeroUsize,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, OnceLock, PoisonError, RwLock,
@@ -85,12 +94,6 @@ pub enum CacheError {
     Authorities(PathBuf, std::io::Error),
 }
 
-/// Most flights' worth of small bodies held in memory.
-const HOT_ENTRIES: NonZeroUsize = match NonZeroUsize::new(1024) {
-    Some(n) => n,
-    None => NonZeroUsize::MIN,
-};
-
 /// Tells Unix milliseconds.
 pub type Clock = Box<dyn Fn() -> u64 + Send + Sync>;
 
@@ -106,7 +109,7 @@ pub struct Cache {
     pub(in crate::cache) index: Index,
     pub(in crate::cache) client: upstream::Client,
     /// What is in force: the file's settings and the console's.
-    rules: RwLock<Arc<console::Rules>>,
+    rules: console::Shared,
     own_hours: prefetch::Hours,
     flights: Mutex<HashMap<flight::Key, watch::Receiver<flight::Phase>>>,
     lingering: linger::Lingering,
@@ -123,7 +126,11 @@ pub struct Cache {
     /// The list of files to fetch ahead changed.
     wanted: Notify,
     clock: Clock,
-    hot: Mutex<lru::LruCache<String, Arc<lookup::Hot>>>,
+    hot: Mutex<hot::HotBodies>,
+    /// Places for questions that are passed on.
+    asking: tokio::sync::Semaphore,
+    /// Held while an index is read.
+    learning: Mutex<()>,
     uses: Mutex<HashMap<content::Hash, (u32, u64)>>,
     /// Set while the last fetch failed for want of a connection, Unix ms.
     pub(in crate::cache) upstream_lost_ms: AtomicU64,
@@ -173,10 +180,12 @@ impl Cache {
         let index = Index::open(&folder.join("index.redb"))?;
         let _anew = index.take_lost();
         let rules = console::Rules::of(&config).map_err(CacheError::Hours)?;
+        let own_hours = rules.hours;
+        let rules: console::Shared = Arc::new(RwLock::new(Arc::new(rules)));
         let cache = Self {
-            own_hours: rules.hours,
-            rules: RwLock::new(Arc::new(rules)),
-            client: upstream::client(config.authorities()?, config.proxy()?, stall)?,
+            own_hours,
+            client: upstream::client(&config, Arc::clone(&rules), stall)?,
+            rules,
             config,
             contents,
             index,
@@ -190,13 +199,17 @@ impl Cache {
             news: Notify::new(),
             wanted: Notify::new(),
             clock,
-            hot: Mutex::new(lru::LruCache::new(HOT_ENTRIES)),
+            hot: Mutex::default(),
+            asking: tokio::sync::Semaphore::new(audit::AT_ONCE),
+            learning: Mutex::default(),
             uses: Mutex::default(),
             upstream_lost_ms: AtomicU64::new(0),
             savings: Savings::default(),
             meters: Meters::new(registry),
         };
         cache.reconcile()?;
+        cache.forget_names()?;
+        cache.bound_facts();
         Ok(Arc::new(cache))
     }
 
@@ -220,6 +233,7 @@ impl Cache {
     /// # Errors
     /// When the index fails; what was gathered is gathered again.
     pub fn flush(&self) -> Result<(), index::IndexError> {
+        self.cool();
         if self.index.take_lost() {
             self.reconcile().map_err(|e| index::IndexError::Disk(e.to_string()))?;
         }
@@ -257,6 +271,12 @@ impl Cache {
             sum.add(saving);
         }
         Ok(sum)
+    }
+
+    /// Whether a copy may still be served while the upstream does not give it.
+    fn may_be_served(&self, entry: &Entry) -> bool {
+        let bound_ms = u64::from(self.config.stale_days) * 24 * 3600 * 1000;
+        self.now_ms().saturating_sub(entry.checked_ms) <= bound_ms
     }
 
     fn now_ms(&self) -> u64 {
@@ -298,74 +318,28 @@ impl Cache {
             self.stored.fetch_add(digests.size, Ordering::Relaxed);
             self.show_stored();
         }
+        self.cool_one(resource);
         self.learn(resource, entry);
+        if self.index.entries()? > self.config.max_names {
+            self.forget_names()?;
+        }
         Ok(())
     }
 
-    /// Reads the body just kept when it is an index, and remembers what it says.
-    fn learn(&self, resource: &Resource, entry: &Entry) {
-        let Some(kind) =
-            facts::IndexKind::of(&resource.path).or_else(|| self.by_hash_kind(resource, entry))
-        else {
-            return;
-        };
-        if entry.size > facts::MAX_INDEX {
-            return;
+    /// Drops what the index holds of files that are gone; at the bound, also of
+    /// those that nobody asked for the longest.
+    fn forget_names(&self) -> Result<(), index::IndexError> {
+        let most = self.config.max_names.max(1000);
+        let full = self.index.entries()? > most;
+        let gone = self.index.forget_entries(most)?;
+        if full {
+            self.meters.names_forgotten.inc_by(gone);
+            tracing::warn!(
+                gone,
+                most,
+                "The package cache forgot names: cache.max_names is reached."
+            );
         }
-        let path = self.plain_path(resource, entry);
-        for fact in self.learn_body(kind, resource, &path, &entry.content) {
-            // A release may go back to an index that is known already and was
-            // overruled since: what it says holds again.
-            let sibling = facts::IndexKind::of(&fact.path).filter(|_| kind.names_indexes());
-            let known = self.index.by_sha256(&fact.sha256).ok().flatten();
-            if let (Some(kind), Some(content)) = (sibling, known) {
-                self.learn_body(kind, resource, &fact.path, &content);
-            }
-        }
-        // Small bodies in memory may be of the index before this one.
-        self.hot.lock().unwrap_or_else(PoisonError::into_inner).clear();
-    }
-
-    /// Remembers what one stored index says.
-    fn learn_body(
-        &self,
-        kind: facts::IndexKind,
-        resource: &Resource,
-        path: &str,
-        content: &content::Hash,
-    ) -> Vec<facts::Fact> {
-        let body = self.contents.get(content).map(|body| body.read_all());
-        let Some(Ok(body)) = body else { return Vec::new() };
-        let facts = match facts::read(kind, path, &body) {
-            Ok(facts) => facts,
-            Err(error) => {
-                tracing::info!(path, %error, "A repository's index could not be read.");
-                return Vec::new();
-            }
-        };
-        if let Err(error) = self.index.learn(&resource.repository, &facts) {
-            tracing::warn!(%error, "What a repository's index says could not be remembered.");
-        }
-        facts
-    }
-
-    /// apt fetches indexes by hash; the name that `Release` gave the same hash
-    /// tells what it is.
-    fn by_hash_kind(&self, resource: &Resource, entry: &Entry) -> Option<facts::IndexKind> {
-        resource.path.contains("/by-hash/").then_some(())?;
-        facts::IndexKind::of(&self.plain_path(resource, entry))
-    }
-
-    fn plain_path(&self, resource: &Resource, entry: &Entry) -> String {
-        if !resource.path.contains("/by-hash/") {
-            return resource.path.clone();
-        }
-        let sha256 = self.index.content(&entry.content).ok().flatten().map(|c| c.sha256);
-        sha256
-            .and_then(|sha256| {
-                self.index.name_of(&resource.repository, &resource.path, &sha256).ok()
-            })
-            .flatten()
-            .unwrap_or_else(|| resource.path.clone())
+        Ok(())
     }
 }

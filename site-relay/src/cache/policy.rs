@@ -5,7 +5,7 @@
 //! which is how repositories that exist only over HTTPS are cached. What no
 //! policy names is refused: the cache is no open proxy.
 
-use super::windows;
+use super::{naming, windows};
 use std::{
     cmp::Ordering,
     collections::BTreeMap,
@@ -16,15 +16,19 @@ use thiserror::Error;
 /// Longest URL that is handled, in bytes.
 const MAX_URL: usize = 4096;
 
-/// Where a body lives: the repository it belongs to and its path therein.
+/// Where a body lives: the place it comes from and its path there.
 /// Together they are its name in the index and alone tell resources apart: the
 /// same Windows file may be asked for by many addresses.
 #[derive(Debug, Clone)]
 pub struct Resource {
-    /// Host, or the name of a remap.
+    /// Host, or the name of a remap, for people.
     pub repository: String,
-    /// Path and query, with its leading slash; behind a `#`, which no path holds,
-    /// the media type that a client of a remap negotiates.
+    /// Where the bytes come from: host, or the address that a remap leads to. A
+    /// remap that is made to lead elsewhere does not inherit what was stored.
+    pub place: String,
+    /// Path and query in their one spelling ([`naming`]), with the leading slash;
+    /// behind a `#`, which no path holds, the media type that a client of a remap
+    /// negotiates.
     pub path: String,
     /// Where to fetch it.
     pub url: String,
@@ -32,7 +36,7 @@ pub struct Resource {
 
 impl Resource {
     fn name(&self) -> (&str, &str) {
-        (&self.repository, &self.path)
+        (&self.place, &self.path)
     }
 
     /// Seconds that a body of this resource needs no confirmation, whatever the
@@ -104,8 +108,7 @@ impl Policy {
         let mut policy = Self::default();
         for host in hosts {
             let host = host.trim().to_ascii_lowercase();
-            let bare = host.strip_prefix("*.").unwrap_or(&host);
-            if valid_authority(bare) {
+            if Self::is_host(&host) {
                 if !policy.hosts.contains(&host) {
                     policy.hosts.push(host);
                 }
@@ -122,6 +125,13 @@ impl Policy {
             }
         }
         (policy, rejected)
+    }
+
+    /// Whether a text can be a host of the list: a name, also `*.name`, also with
+    /// `:port`.
+    #[must_use]
+    pub fn is_host(text: &str) -> bool {
+        valid_authority(text.strip_prefix("*.").unwrap_or(text))
     }
 
     /// The hosts, as they were written.
@@ -186,13 +196,24 @@ impl Policy {
         if !self.allows(authority) {
             return Err(Refusal::HostNotAllowed(authority.into()));
         }
-        let path = clean_path(path)?;
-        let url = format!("http://{authority}{path}");
-        Ok(match windows::content(authority, &path) {
+        let name = naming::read(path)?;
+        let url = format!("http://{authority}{}", name.wire);
+        Ok(match windows::content(authority, &name.key) {
             Some(content) => {
-                Resource { repository: windows::REPOSITORY.into(), path: content, url }
+                let repository = windows::REPOSITORY;
+                Resource {
+                    repository: repository.into(),
+                    place: repository.into(),
+                    path: content,
+                    url,
+                }
             }
-            None => Resource { repository: authority.into(), path, url },
+            None => Resource {
+                repository: authority.into(),
+                place: authority.into(),
+                path: name.key,
+                url,
+            },
         })
     }
 
@@ -202,11 +223,31 @@ impl Policy {
             None => (rest, "/"),
         };
         let base = self.remaps.get(name).ok_or_else(|| Refusal::NoSuchRemap(name.into()))?;
-        let path = clean_path(path)?;
-        Ok(Resource { repository: name.into(), url: format!("{base}{path}"), path })
+        let path = naming::read(path)?;
+        Ok(Resource {
+            repository: name.into(),
+            place: base.clone(),
+            url: format!("{base}{}", path.wire),
+            path: path.key,
+        })
     }
 
-    fn allows(&self, authority: &str) -> bool {
+    /// A file of the same place, by its name there; none when the site does not
+    /// allow the place any more.
+    #[must_use]
+    pub fn beside(&self, resource: &Resource, path: &str) -> Option<Resource> {
+        let place = &resource.place;
+        let url = if self.remaps.values().any(|base| base == place) {
+            format!("{place}{path}")
+        } else {
+            self.allows(place).then(|| format!("http://{place}{path}"))?
+        };
+        Some(Resource { path: path.to_owned(), url, ..resource.clone() })
+    }
+
+    /// Whether a host (`name` or `name:port`) is on the list.
+    #[must_use]
+    pub fn allows(&self, authority: &str) -> bool {
         self.hosts.iter().any(|host| match host.strip_prefix("*.") {
             Some(parent) => authority
                 .strip_suffix(parent)
@@ -239,18 +280,6 @@ fn negotiated(accept: &str) -> Option<String> {
 fn strip_scheme<'a>(target: &'a str, scheme: &str) -> Option<&'a str> {
     let (head, rest) = target.split_at_checked(scheme.len())?;
     head.eq_ignore_ascii_case(scheme).then_some(rest)
-}
-
-/// Refuses paths that climb (`..`, also percent-encoded) and drops fragments:
-/// a resource has one name only.
-fn clean_path(path: &str) -> Result<String, Refusal> {
-    let path = path.split('#').next().unwrap_or(path);
-    let lower = path.to_ascii_lowercase().replace("%2e", ".");
-    let climbs = lower.split(['?']).next().unwrap_or("").split('/').any(|s| s == "..");
-    if climbs || lower.contains("%00") {
-        return Err(Refusal::NotUnderstood("the path climbs out of the repository"));
-    }
-    Ok(path.into())
 }
 
 fn valid_authority(text: &str) -> bool {
@@ -351,7 +380,7 @@ mod tests {
     #[test]
     fn a_path_cannot_climb_out_of_its_repository() {
         let p = policy();
-        for path in ["/../x", "/a/../../x", "/%2e%2e/x", "/a/.%2E/x", "/x%00"] {
+        for path in ["/../x", "/a/.%2E/x", "/x%00", "/..\\..\\x", "/a%2f..%2fx"] {
             assert!(p.resolve(&format!("/remap/pypi{path}")).is_err(), "{path}");
         }
         assert!(p.resolve("/remap/pypi/a..b/x..y").is_ok());

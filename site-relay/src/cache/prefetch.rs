@@ -7,9 +7,10 @@
 //! up; clients that ask for it meanwhile get it at full speed.
 
 use super::{
-    Cache, flight,
-    flight::Phase,
-    index::{Ahead, Expected, IndexError},
+    Cache,
+    demand::Demand,
+    flight::{self, Phase},
+    index::{AHEAD_LIST, Ahead, Expected, IndexError, Teacher},
     lookup::Plan,
     policy::Refusal,
 };
@@ -250,13 +251,19 @@ impl Cache {
     async fn fetch_one_ahead(self: &Arc<Self>, file: &Ahead) -> Result<(), AheadError> {
         let resource = self.policy().resolve(&file.url)?;
         let fact = super::facts::Fact {
-            path: resource.path.clone(),
+            path: super::naming::of_fact(&resource.path).into_owned(),
             sha256: file.sha256,
             size: Some(file.size),
         };
-        self.index.learn(&resource.repository, &[fact])?;
-        if matches!(self.plan(&resource)?, Plan::Fetch(_)) {
-            let expected = Expected { sha256: file.sha256, size: Some(file.size) };
+        let (cache, place, at_ms) = (Arc::clone(self), resource.place.clone(), self.now_ms());
+        flight::on_disk(move || {
+            let teacher = Teacher { place: &place, path: AHEAD_LIST, at_ms };
+            cache.index.learn(teacher, &[fact])?;
+            cache.index.taught(teacher, 1)
+        })
+        .await?;
+        if matches!(self.plan(&resource, Demand::default()).await?, Plan::Fetch(_)) {
+            let expected = Expected::of(file.sha256, Some(file.size));
             let pace = Some(Arc::clone(&self.rules().line));
             let mut rx = flight::join_paced(self, &resource, None, None, Some(expected), pace);
             loop {

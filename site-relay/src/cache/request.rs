@@ -1,10 +1,11 @@
-//! Reading requests: HTTP/1.1 heads of clients that only ever `GET` and `HEAD`.
+//! Reading requests: HTTP/1.1 heads of clients that hardly ever do anything but
+//! `GET` and `HEAD`.
 //!
 //! httparse reads the syntax; this file bounds it and keeps what the cache acts
 //! on. A request with a body, or of another method, ends the connection after
 //! its answer, so that nothing of it can be taken for the next request.
 
-use super::range::RangeHeader;
+use super::{demand::Demand, range::RangeHeader};
 use bytes::{Buf, BytesMut};
 use std::io;
 use tokio::io::AsyncReadExt;
@@ -26,6 +27,8 @@ pub(super) struct Request {
     pub accept: Option<String>,
     /// One range of bytes.
     pub range: Option<RangeHeader>,
+    /// How fresh it is to be.
+    pub demand: Demand,
     /// Only if the file is still this one.
     pub if_range: Option<String>,
     /// Only if the file has another tag.
@@ -36,6 +39,14 @@ pub(super) struct Request {
     pub if_match: Option<String>,
     /// Only if the file is not younger than this; BITS sends it with its ranges.
     pub if_unmodified_since: Option<String>,
+    /// Length of the body that follows, where it is told.
+    pub body: Option<usize>,
+    /// Whether the client waits for a word before it sends the body.
+    pub expects: bool,
+    /// Type of the body.
+    pub content_type: Option<String>,
+    /// How the body is folded.
+    pub content_encoding: Option<String>,
     /// Whether the connection stays open after the answer.
     pub keep_alive: bool,
     /// Whether the client understands HTTP/1.1.
@@ -49,6 +60,8 @@ pub(super) enum Method {
     Get,
     /// Wants its head.
     Head,
+    /// Brings a question in its body.
+    Post,
     /// Wants a tunnel through the proxy.
     Connect,
     /// Anything else.
@@ -110,6 +123,10 @@ fn parse(bytes: &[u8]) -> Result<Option<(Request, usize)>, NoRequest> {
             .map(str::trim)
             .filter(|v| v.len() <= 2048)
     };
+    let all = |name: &'static str| {
+        let same = head.headers.iter().filter(move |h| h.name.eq_ignore_ascii_case(name));
+        same.filter_map(|h| std::str::from_utf8(h.value).ok())
+    };
     let http_1_1 = head.version == Some(1);
     let connection = header("connection").or_else(|| header("proxy-connection")).unwrap_or("");
     let says = |word: &str| connection.split(',').any(|w| w.trim().eq_ignore_ascii_case(word));
@@ -118,6 +135,7 @@ fn parse(bytes: &[u8]) -> Result<Option<(Request, usize)>, NoRequest> {
     let method = match head.method {
         Some("GET") => Method::Get,
         Some("HEAD") => Method::Head,
+        Some("POST") => Method::Post,
         Some("CONNECT") => Method::Connect,
         _ => Method::Other,
     };
@@ -128,6 +146,13 @@ fn parse(bytes: &[u8]) -> Result<Option<(Request, usize)>, NoRequest> {
         host: owned("host"),
         accept: owned("accept"),
         range: header("range").and_then(RangeHeader::parse),
+        body: header("content-length")
+            .filter(|_| header("transfer-encoding").is_none())
+            .and_then(|n| n.parse().ok()),
+        expects: header("expect").is_some_and(|v| v.eq_ignore_ascii_case("100-continue")),
+        content_type: owned("content-type"),
+        content_encoding: owned("content-encoding"),
+        demand: Demand::of(all("cache-control"), all("pragma")),
         if_range: owned("if-range"),
         if_none_match: owned("if-none-match"),
         if_modified_since: owned("if-modified-since"),
@@ -173,7 +198,8 @@ mod tests {
     #[tokio::test]
     async fn a_body_ends_the_connection_and_a_long_head_is_refused() {
         let found = all(b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nGET /").await;
-        assert!(matches!(&found[0], Ok(r) if r.method == Method::Other && !r.keep_alive));
+        assert!(matches!(&found[0], Ok(r) if r.method == Method::Post && !r.keep_alive
+            && r.body == Some(5)));
         let long = format!("GET /{} HTTP/1.1\r\n", "a".repeat(MAX_HEAD * 2));
         assert!(matches!(all(long.as_bytes()).await[0], Err(NoRequest::Malformed(_))));
     }

@@ -3,14 +3,16 @@
 
 use super::{
     Cache,
-    content::Body,
+    content::{self, Body},
+    facts,
     flight::{self, Phase},
-    index::Entry,
+    index::{Entry, Expected},
     lookup::Plan,
     policy::Resource,
-    range::Wanted,
+    range::{RangeHeader, Wanted},
     request::{Method, Request},
     rewrite::MAX_REWRITE,
+    shape,
     transfer::{self, Pace},
     upstream::UpstreamError,
 };
@@ -20,8 +22,13 @@ use std::{
 };
 use tokio::net::TcpStream;
 
-/// Ranges that start this far ahead of a running fetch are fetched by themselves.
-const RANGE_AHEAD: u64 = 8 * 1024 * 1024;
+/// Files of which the hash is known are proven before they are shown up to this
+/// length; larger ones are shown as they come, except for their end.
+const HELD: u64 = 256 * 1024;
+/// The same for indexes.
+const HELD_INDEX: u64 = 8 * 1024 * 1024;
+/// What was confirmed so recently is not asked about again, milliseconds.
+const JUST_NOW_MS: u64 = 5_000;
 /// Bodies up to this length are verified before the first byte leaves, so that
 /// a damaged one is fetched again unnoticed.
 const VERIFY_FIRST: u64 = 8 * 1024 * 1024;
@@ -51,8 +58,9 @@ impl Answer<'_> {
                 let text = "This package cache does not tunnel HTTPS. Point the client at http://(this relay):3142/remap/(name)/ instead, or let it reach HTTPS repositories directly.";
                 return self.page(403, text).await;
             }
-            Method::Other => {
-                return self.page(405, "This package cache answers only GET and HEAD.").await;
+            Method::Post | Method::Other => {
+                let text = "This package cache answers only GET and HEAD, and what npm asks about known vulnerabilities.";
+                return self.page(405, text).await;
             }
         }
         let accept = self.request.accept.as_deref();
@@ -63,33 +71,59 @@ impl Answer<'_> {
                 return self.page(403, &refusal.to_string()).await;
             }
         };
-        // A second round when the stored body turned out to be gone or damaged.
-        for _ in 0..2 {
-            let plan = match self.cache.plan(&resource) {
+        let demand = self.request.demand;
+        // An index that a signed one names is as fresh as that one is.
+        if demand.confirmed()
+            && !demand.only_if_cached
+            && facts::speaks_of_others(&resource.path)
+            && !shape::is_top(&resource.path)
+        {
+            self.cache.look_again(&resource, JUST_NOW_MS).await;
+        }
+        let mut looked = false;
+        // Further rounds when the stored body turned out to be gone or damaged, or
+        // the index that names the bytes to be old.
+        for _ in 0..3 {
+            let plan = match self.cache.plan(&resource, demand).await {
                 Ok(plan) => plan,
                 Err(error) => {
                     tracing::warn!(%error, "The package cache's index failed.");
-                    return self.bypass(&resource, None).await;
+                    return self.bypass(&resource, None, None).await;
                 }
             };
-            match plan {
+            let (known, unless, expected) = match plan {
                 Plan::Hot(hot) => {
                     self.hit(&resource);
                     return self.memory(&resource, &hot.entry, &hot.bytes).await;
                 }
                 Plan::Fresh(entry, body) => {
-                    if let Some(answer) = self.stored(&resource, &entry, body, How::Fresh).await? {
-                        return Ok(answer);
+                    match self.stored(&resource, &entry, body, How::Fresh).await? {
+                        Some(answer) => return Ok(answer),
+                        None => continue,
                     }
                 }
-                Plan::Confirm(entry) => {
-                    if let Some(answer) = self.fetch(&resource, Some(entry), None).await? {
-                        return Ok(answer);
-                    }
+                _ if demand.only_if_cached => {
+                    return self
+                        .page(504, "This site has no copy of the file that is fresh enough.")
+                        .await;
                 }
-                Plan::Fetch(expected) => {
-                    if let Some(answer) = self.fetch(&resource, None, expected).await? {
-                        return Ok(answer);
+                Plan::Confirm(entry) => (Some(entry.clone()), Some(entry), None),
+                Plan::Anew(entry) => (Some(entry), None, None),
+                Plan::Fetch(expected) => (None, None, expected),
+            };
+            match self.fetch(&resource, unless, expected).await? {
+                Came::Answered(keep) => return Ok(keep),
+                Came::Unusable => {}
+                Came::Not(error) => {
+                    let stale_index = expected.is_some()
+                        && !looked
+                        && matches!(
+                            error,
+                            UpstreamError::Mismatch | UpstreamError::Status(404 | 410)
+                        );
+                    looked |= stale_index;
+                    if !stale_index || !self.cache.look_again(&resource, 0).await {
+                        return self.failed(&resource, known, expected, error).await;
                     }
                 }
             }
@@ -120,7 +154,7 @@ impl Answer<'_> {
             });
             let (body, all) = checked.await.map_err(io::Error::other)?;
             if all.is_err() {
-                self.cache.drop_damaged(&body.hash(), body.size());
+                self.drop_damaged(body.hash(), body.size()).await;
                 return Ok(None);
             }
             self.cache.contents.proven(&body);
@@ -133,9 +167,13 @@ impl Answer<'_> {
             let Ok(page) = page.await.map_err(io::Error::other)? else { return Ok(None) };
             return self.rewritten(resource, entry, &page, stale).await.map(Some);
         }
-        if how == How::Fresh
-            && let Some(hot) = self.cache.warm(resource, entry, &body)
-        {
+        let (cache, of, copy) = (Arc::clone(self.cache), resource.clone(), entry.clone());
+        let warmed = tokio::task::spawn_blocking(move || {
+            let hot = (how == How::Fresh).then(|| cache.warm(&of, &copy, &body)).flatten();
+            (hot, body)
+        });
+        let (hot, body) = warmed.await.map_err(io::Error::other)?;
+        if let Some(hot) = hot {
             return self.memory(resource, &hot.entry, &hot.bytes).await.map(Some);
         }
         if self.not_modified(entry) {
@@ -154,7 +192,7 @@ impl Answer<'_> {
             let sent = transfer::body(self.cache, self.stream, body, start, end, self.pace).await;
             if let Err(e) = sent {
                 if e.kind() == io::ErrorKind::InvalidData {
-                    self.cache.drop_damaged(&hash, size);
+                    self.drop_damaged(hash, size).await;
                 }
                 return Err(e);
             }
@@ -192,104 +230,69 @@ impl Answer<'_> {
         Ok(self.request.keep_alive)
     }
 
-    /// Fetches and serves along; `None` when the stored body that the upstream
-    /// confirmed is not usable.
+    /// Fetches and serves along.
     async fn fetch(
         &mut self,
         resource: &Resource,
-        known: Option<Entry>,
-        expected: Option<super::index::Expected>,
-    ) -> io::Result<Option<bool>> {
-        if self.request.method == Method::Head && known.is_none() {
-            return self.bypass(resource, None).await.map(Some);
+        unless: Option<Entry>,
+        expected: Option<Expected>,
+    ) -> io::Result<Came> {
+        if self.request.method == Method::Head && unless.is_none() {
+            return self.bypass(resource, None, None).await.map(Came::Answered);
         }
         let accept = self.request.accept.as_deref();
-        let mut rx = flight::join(self.cache, resource, accept, known.clone(), expected);
-        let ready = rx.wait_for(|p| !matches!(p, Phase::Asking)).await.map(|phase| phase.clone());
+        let mut rx = flight::join(self.cache, resource, accept, unless, expected);
+        // What is small is proven before it is shown, so that a stale index costs
+        // another look and not a broken answer.
+        let most = if facts::speaks_of_others(&resource.path) { HELD_INDEX } else { HELD };
+        let held = expected.and_then(|e| e.size).is_some_and(|size| size <= most);
+        // A part that ends before the file does would be a whole answer, whatever the
+        // file turns out to be.
+        let part =
+            expected.is_some() && matches!(self.request.range, Some(RangeHeader::From(_, Some(_))));
+        if part {
+            self.cache.linger(resource, rx.clone());
+        }
+        let ready = |p: &Phase| match p {
+            Phase::Asking => false,
+            Phase::Streaming(..) => !part && !held,
+            _ => true,
+        };
+        let ready = rx.wait_for(ready).await.map(|phase| phase.clone());
         let given_up =
             || Phase::Failed(UpstreamError::Unreachable("the fetch was given up".into()));
         let phase = ready.unwrap_or_else(|_| given_up());
         match phase {
-            Phase::Asking => Ok(None),
+            Phase::Asking => Ok(Came::Unusable),
             Phase::Confirmed(entry) => {
                 self.reached();
-                let body = self.cache.contents.get(&entry.content).map(Box::new);
-                match body {
-                    Some(body) => self.stored(resource, &entry, body, How::Confirmed).await,
-                    None => Ok(None),
-                }
+                let (cache, hash) = (Arc::clone(self.cache), entry.content);
+                let body = tokio::task::spawn_blocking(move || cache.contents.get(&hash));
+                let answer = match body.await.map_err(io::Error::other)? {
+                    Some(body) => {
+                        self.stored(resource, &entry, Box::new(body), How::Confirmed).await?
+                    }
+                    None => None,
+                };
+                Ok(answer.map_or(Came::Unusable, Came::Answered))
             }
             Phase::Streaming(streaming, written) => {
                 self.reached();
-                self.along(resource, rx, &streaming, written).await.map(Some)
+                self.along(resource, rx, &streaming, written).await.map(Came::Answered)
             }
             Phase::Whole(streaming, entry) | Phase::Kept(streaming, entry) => {
                 self.reached();
-                self.along(resource, rx, &streaming, entry.size).await.map(Some)
+                self.along(resource, rx, &streaming, entry.size).await.map(Came::Answered)
             }
-            Phase::Failed(error) => self.failed(resource, known, error).await.map(Some),
+            Phase::Failed(error) => Ok(Came::Not(error)),
         }
     }
 
-    /// Serves what a flight receives.
-    async fn along(
-        &mut self,
-        resource: &Resource,
-        mut rx: tokio::sync::watch::Receiver<Phase>,
-        streaming: &flight::Streaming,
-        written: u64,
-    ) -> io::Result<bool> {
-        let head = &streaming.head;
-        self.count("miss");
-        self.cache.savings.answered(&resource.repository, false);
-        if self.rewrites(resource, head.content_type.as_deref()) {
-            return self.along_rewritten(resource, rx).await;
-        }
-        let mut entry = Entry {
-            content: [0; 32],
-            size: head.size.unwrap_or(0),
-            etag: head.etag.clone(),
-            last_modified: head.last_modified.clone(),
-            content_type: head.content_type.clone(),
-            checked_ms: self.cache.now_ms(),
-            fresh_s: head.fresh_s,
-        };
-        let Some(size) = head.size else {
-            if self.request.http_1_1 {
-                let lines = self.lines_chunked(&entry);
-                transfer::write(self.stream, lines.as_bytes()).await?;
-                let sent =
-                    transfer::flight_chunked(self.stream, &mut rx, streaming, self.pace).await?;
-                self.served(resource, sent);
-                return Ok(self.request.keep_alive);
-            }
-            // HTTP/1.0 has no way to tell a broken body from a whole one.
-            entry.size = kept_size(&mut rx).await?;
-            let keep = self.head(200, &entry, Some((0, entry.size)), false).await?;
-            transfer::flight(self.stream, &mut rx, streaming, 0, entry.size, self.pace).await?;
-            return Ok(keep);
-        };
-        let wanted = self.wanted(&entry);
-        let (status, start, end) = match wanted {
-            Wanted::Whole => (200, 0, size),
-            Wanted::Part { start, .. } if start > written + RANGE_AHEAD => {
-                // The whole comes too; this client need not wait for it.
-                self.cache.linger(resource, rx);
-                return self.bypass(resource, head.validator().map(str::to_owned)).await;
-            }
-            Wanted::Part { start, end } => (206, start, end),
-            Wanted::Unsatisfiable => return self.head(416, &entry, None, false).await,
-            Wanted::Failed => return self.head(412, &entry, None, false).await,
-        };
-        let keep = self.head(status, &entry, Some((start, end)), false).await?;
-        if self.request.method == Method::Get {
-            transfer::flight(self.stream, &mut rx, streaming, start, end, self.pace).await?;
-            self.served(resource, end - start);
-        }
-        if status == 206 {
-            self.cache.linger(resource, rx);
-        }
-        Ok(keep)
+    async fn drop_damaged(&self, hash: content::Hash, size: u64) {
+        let cache = Arc::clone(self.cache);
+        let dropped = tokio::task::spawn_blocking(move || cache.drop_damaged(&hash, size));
+        // It only runs or the relay is ending.
+        let _ended = dropped.await;
     }
 
     fn hit(&self, resource: &Resource) {
@@ -311,6 +314,16 @@ impl Answer<'_> {
     }
 }
 
+/// What came of asking the upstream.
+enum Came {
+    /// The request is answered; whether the connection may carry another.
+    Answered(bool),
+    /// The stored body that the upstream confirmed is not usable.
+    Unusable,
+    /// The upstream did not give the file.
+    Not(UpstreamError),
+}
+
 /// By what right a stored body is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum How {
@@ -320,12 +333,4 @@ pub(super) enum How {
     Confirmed,
     /// The upstream is out of reach.
     Stale,
-}
-
-async fn kept_size(rx: &mut tokio::sync::watch::Receiver<Phase>) -> io::Result<u64> {
-    let whole = |p: &Phase| p.is_over() || matches!(p, Phase::Whole(..));
-    match &*rx.wait_for(whole).await.map_err(io::Error::other)? {
-        Phase::Whole(_, entry) | Phase::Kept(_, entry) => Ok(entry.size),
-        _ => Err(io::ErrorKind::ConnectionAborted.into()),
-    }
 }

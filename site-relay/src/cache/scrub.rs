@@ -27,6 +27,11 @@ impl Cache {
                     found = self.scrub() => {
                         done = true;
                         tracing::info!(found, "The package cache looked for damage on its disk.");
+                        let cache = Arc::clone(self);
+                        let tidied = tokio::task::spawn_blocking(move || cache.forget_names());
+                        if let Ok(Err(error)) = tidied.await {
+                            tracing::warn!(%error, "The package cache could not forget names of files that are gone.");
+                        }
                     }
                 }
             }

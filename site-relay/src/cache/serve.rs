@@ -2,7 +2,7 @@
 
 use super::{
     Cache,
-    request::{self, NoRequest},
+    request::{self, Method, NoRequest},
     respond::Answer,
     transfer::Pace,
 };
@@ -115,8 +115,11 @@ async fn client(cache: &Arc<Cache>, mut stream: TcpStream) {
                     return;
                 }
             };
-        let answer =
-            Answer { cache, stream: &mut stream, request: &request, pace: &mut pace }.run().await;
+        let answer = Answer { cache, stream: &mut stream, request: &request, pace: &mut pace };
+        let answer = match request.method {
+            Method::Post => answer.audit(&mut buffer).await,
+            _ => answer.run().await,
+        };
         match answer {
             Ok(true) => {}
             Ok(false) => return,

@@ -153,6 +153,8 @@ impl Fetch<'_> {
             content_type: None,
             checked_ms: self.cache.now_ms(),
             fresh_s: 0,
+            fetched_ms: 0,
+            as_named: false,
         };
         let cost_ms = u32::try_from(started.elapsed().as_millis()).unwrap_or(u32::MAX);
         let (cache, resource, kept) =

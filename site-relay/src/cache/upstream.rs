@@ -1,11 +1,21 @@
 //! Asking upstreams: conditional and ranged GETs, and what their answers say.
 
-use super::index::Entry;
-use reqwest::{Response, StatusCode, header};
-use std::time::Duration;
+use super::{
+    CacheConfig, CacheError,
+    console::Shared,
+    index::Entry,
+    reach::{Checked, Forbidden},
+};
+use reqwest::{RequestBuilder, Response, StatusCode, Url, header};
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 use thiserror::Error;
 
 const CONNECT: Duration = Duration::from_secs(10);
+/// Redirects that are followed.
+const HOPS: usize = 5;
 
 /// Why an upstream gave nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -16,6 +26,14 @@ pub(super) enum UpstreamError {
     /// It answered, and not with the file.
     #[error("the upstream answered {0}")]
     Status(u16),
+    /// It led to where the cache may not go.
+    #[error("the upstream cannot be used: {0}")]
+    Astray(String),
+    /// It answered with something else than what was asked for.
+    #[error(
+        "the answer is not the file but {0}: most likely somebody between here and the upstream answered, such as a log-in page"
+    )]
+    Posing(&'static str),
     /// The file changed while it was being fetched.
     #[error("the file changed at the upstream while it was being fetched")]
     Changed,
@@ -112,33 +130,35 @@ fn freshness(control: &str) -> u32 {
 }
 
 /// The client that fetches.
-#[derive(Debug)]
 pub(super) struct Client {
     http: reqwest::Client,
     /// No byte for this long counts as a cut.
     stall: Duration,
+    rules: Shared,
 }
 
-/// Makes the client. `authorities` are trusted beside the system's own.
+/// Makes the client, which follows `rules` as they change.
 ///
 /// # Errors
 /// When the TLS roots cannot be loaded.
 pub(super) fn client(
-    authorities: Vec<reqwest::Certificate>,
-    proxy: Option<reqwest::Proxy>,
+    config: &CacheConfig,
+    rules: Shared,
     stall: Duration,
-) -> Result<Client, reqwest::Error> {
+) -> Result<Client, CacheError> {
     let mut http = reqwest::Client::builder()
         .user_agent(concat!("unifyit-relay/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT)
         .read_timeout(stall)
-        .redirect(reqwest::redirect::Policy::limited(5))
-        .tls_certs_merge(authorities)
+        // Followed here, hop by hop: each is looked at.
+        .redirect(reqwest::redirect::Policy::none())
+        .dns_resolver(Arc::new(Checked::new(Arc::clone(&rules), config)))
+        .tls_certs_merge(config.authorities()?)
         .pool_max_idle_per_host(8);
-    if let Some(proxy) = proxy {
+    if let Some(proxy) = config.proxy()? {
         http = http.proxy(proxy);
     }
-    Ok(Client { http: http.build()?, stall })
+    Ok(Client { http: http.build()?, stall, rules })
 }
 
 /// What a request to the upstream adds.
@@ -154,41 +174,95 @@ pub(super) struct Ask<'a> {
     pub if_range: Option<&'a str>,
     /// The client's `Accept`, because some repositories negotiate.
     pub accept: Option<&'a str>,
+    /// Whether the hash of what comes is known.
+    pub named: bool,
 }
 
-/// Asks the upstream; answers of 400 and above come back as they are.
+impl Ask<'_> {
+    fn add_to(self, mut request: RequestBuilder) -> RequestBuilder {
+        request = request.header(header::ACCEPT_ENCODING, "identity");
+        if let Some(accept) = self.accept {
+            request = request.header(header::ACCEPT, accept);
+        }
+        if let Some(entry) = self.unless {
+            if let Some(etag) = &entry.etag {
+                request = request.header(header::IF_NONE_MATCH, etag);
+            } else if let Some(date) = &entry.last_modified {
+                request = request.header(header::IF_MODIFIED_SINCE, date);
+            }
+        }
+        if self.from > 0 || self.until.is_some() {
+            let last = self.until.map(|end| end.saturating_sub(1).to_string()).unwrap_or_default();
+            request = request.header(header::RANGE, format!("bytes={}-{last}", self.from));
+            if let Some(validator) = self.if_range {
+                request = request.header(header::IF_RANGE, validator);
+            }
+        }
+        request
+    }
+}
+
+/// Asks the upstream, following redirects to where the cache may go; answers of
+/// 400 and above come back as they are.
 ///
 /// # Errors
-/// [`UpstreamError::Unreachable`].
+/// [`UpstreamError::Unreachable`] or [`UpstreamError::Astray`].
 pub(super) async fn get(
     client: &Client,
     url: &str,
     ask: Ask<'_>,
 ) -> Result<Response, UpstreamError> {
-    let mut request = client.http.get(url).header(header::ACCEPT_ENCODING, "identity");
-    if let Some(accept) = ask.accept {
-        request = request.header(header::ACCEPT, accept);
-    }
-    if let Some(entry) = ask.unless {
-        if let Some(etag) = &entry.etag {
-            request = request.header(header::IF_NONE_MATCH, etag);
-        } else if let Some(date) = &entry.last_modified {
-            request = request.header(header::IF_MODIFIED_SINCE, date);
+    let first = Url::parse(url).map_err(|e| UpstreamError::Astray(e.to_string()))?;
+    let reach = Arc::clone(&client.rules.read().unwrap_or_else(PoisonError::into_inner).reach);
+    let mut at = first.clone();
+    for _ in 0..=HOPS {
+        let response = send(client, ask.add_to(client.http.get(at.clone()))).await?;
+        if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+            return Ok(response);
         }
+        let place = response.headers().get(header::LOCATION).and_then(|v| v.to_str().ok());
+        let next = place.and_then(|place| at.join(place).ok());
+        let next = next.ok_or_else(|| UpstreamError::Astray("it leads nowhere".into()))?;
+        reach.hop(&first, &at, &next, ask.named).map_err(UpstreamError::Astray)?;
+        at = next;
     }
-    if ask.from > 0 || ask.until.is_some() {
-        let last = ask.until.map(|end| end.saturating_sub(1).to_string()).unwrap_or_default();
-        request = request.header(header::RANGE, format!("bytes={}-{last}", ask.from));
-        if let Some(validator) = ask.if_range {
-            request = request.header(header::IF_RANGE, validator);
-        }
-    }
-    // An answer's head must come in bounded time too.
+    Err(UpstreamError::Astray("it leads on and on".into()))
+}
+
+/// Sends one request; the answer's head must come in bounded time.
+///
+/// # Errors
+/// As [`get`].
+pub(super) async fn send(
+    client: &Client,
+    request: RequestBuilder,
+) -> Result<Response, UpstreamError> {
     match tokio::time::timeout(CONNECT + client.stall, request.send()).await {
         Ok(Ok(response)) => Ok(response),
-        Ok(Err(e)) => Err(UpstreamError::Unreachable(root_cause(&e))),
+        Ok(Err(e)) => Err(match forbidden(&e) {
+            Some(forbidden) => UpstreamError::Astray(forbidden.to_string()),
+            None => UpstreamError::Unreachable(root_cause(&e)),
+        }),
         Err(_) => Err(UpstreamError::Unreachable("no answer in time".into())),
     }
+}
+
+impl Client {
+    /// A request of another kind than [`get`] makes.
+    pub(super) fn post(&self, url: &str) -> RequestBuilder {
+        self.http.post(url)
+    }
+}
+
+fn forbidden(error: &reqwest::Error) -> Option<&Forbidden> {
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
 }
 
 /// The innermost reason, which is the one that helps.

@@ -5,7 +5,15 @@
 //! that is another for each client and hour. Where the path names the content, by
 //! a file id or a hash, host and query are no part of its name here; the file is
 //! still fetched by the address, signature and all, of the client that asks
-//! first. Catalogues and everything else keep their whole address.
+//! first. A hash in the name is held against the content. Catalogues and everything
+//! else keep their whole address.
+
+use super::{content::unhex, policy::Resource};
+use aws_lc_rs::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
+use std::{fs::File, io, os::unix::fs::FileExt};
+
+/// SHA-1, which Windows' file names hold.
+pub(super) type Sha1 = [u8; 20];
 
 /// The name that all hosts of such content share.
 pub(super) const REPOSITORY: &str = "windows-update";
@@ -31,11 +39,50 @@ fn names_content(path: &str) -> bool {
         return is_guid(id.split('/').next().unwrap_or(id));
     }
     // windows10.0-kb5005463-x64_<SHA-1>.cab
-    let file = lower.rsplit('/').next().unwrap_or("");
+    hash_in(&lower).is_some_and(|hash| matches!(hash.len(), 40 | 64))
+}
+
+/// The hexadecimal digits behind the last underscore of a file's name.
+fn hash_in(path: &str) -> Option<&str> {
+    let file = path.rsplit('/').next().unwrap_or("");
     let stem = file.rsplit_once('.').map_or(file, |(stem, _)| stem);
-    stem.rsplit_once('_').is_some_and(|(_, hash)| {
-        matches!(hash.len(), 40 | 64) && hash.bytes().all(|b| b.is_ascii_hexdigit())
-    })
+    let (_, hash) = stem.rsplit_once('_')?;
+    hash.bytes().all(|b| b.is_ascii_hexdigit()).then_some(hash)
+}
+
+/// The SHA-1 that the content's name holds.
+pub(super) fn named(resource: &Resource) -> Option<Sha1> {
+    if resource.place != REPOSITORY {
+        return None;
+    }
+    // Filled up to the length that is read below; the rest is left off again.
+    let hash = hash_in(&resource.path).filter(|hash| hash.len() == 40)?;
+    unhex(&format!("{hash:0<64}"))?.first_chunk().copied()
+}
+
+/// The SHA-256 that the content's name holds.
+pub(super) fn named_sha256(resource: &Resource) -> Option<[u8; 32]> {
+    (resource.place == REPOSITORY).then(|| hash_in(&resource.path).and_then(unhex)).flatten()
+}
+
+/// The SHA-1 of a file.
+///
+/// # Errors
+/// When it cannot be read.
+pub(super) fn sha1(file: &File) -> io::Result<Sha1> {
+    let mut context = Context::new(&SHA1_FOR_LEGACY_USE_ONLY);
+    let (mut at, mut buffer) = (0, vec![0; 256 * 1024]);
+    loop {
+        let read = file.read_at(&mut buffer, at)?;
+        if read == 0 {
+            break;
+        }
+        context.update(buffer.get(..read).unwrap_or_default());
+        at += read as u64;
+    }
+    let mut hash = [0; 20];
+    hash.copy_from_slice(context.finish().as_ref());
+    Ok(hash)
 }
 
 fn is_guid(text: &str) -> bool {

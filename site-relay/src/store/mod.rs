@@ -7,7 +7,7 @@
 //! waits for the cloud), [`inbox`] (commands for devices), [`devices`],
 //! [`samples`], [`space`] (quotas and the disk).
 
-use crate::{clock::SiteClock, telemetry::Telemetry};
+use crate::{cache::policy::Policy, clock::SiteClock, telemetry::Telemetry};
 use actor::{Core, Job, Message, Writer};
 use std::{
     fmt,
@@ -229,6 +229,10 @@ impl StoreHandle {
         if let Some(offer) = self.inner.core.package_cache.get() {
             config.package_cache = offer.clone();
             config.package_cache.hosts.extend(site.cache_hosts.iter().cloned());
+            // Each ends up as a line of some package manager's file.
+            config.package_cache.hosts.retain(|host| Policy::is_host(host));
+            let plain = |name: &String| name.bytes().all(|b| b.is_ascii_graphic());
+            config.package_cache.addresses.retain(plain);
             // The bounds of the wire.
             config.package_cache.hosts.truncate(1024);
             config.package_cache.addresses.truncate(64);

@@ -50,3 +50,21 @@ pub async fn mirror(cache: SocketAddr, path: &str) -> reqwest::Result<Got> {
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     Ok(Got { status, body: response.bytes().await?.to_vec(), headers })
 }
+
+/// Asks for a target exactly as it is written, with further header lines, and
+/// takes whatever comes until the end.
+pub async fn raw(cache: SocketAddr, target: &str, lines: &str) -> Vec<u8> {
+    let request =
+        format!("GET {target} HTTP/1.1\r\nHost: {cache}\r\n{lines}Connection: close\r\n\r\n");
+    exchange(cache, &request).await
+}
+
+/// Sends what is given and takes whatever comes until the end.
+pub async fn exchange(cache: SocketAddr, request: &str) -> Vec<u8> {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(cache).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    let _broken_off = stream.read_to_end(&mut answer).await;
+    answer
+}

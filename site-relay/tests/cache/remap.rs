@@ -2,9 +2,11 @@
 //! HTTPS and name their files by whole addresses of another host.
 
 use crate::{
-    Running, tls,
+    Running,
+    client::exchange,
+    tls,
     tools::{missing, must, off, said},
-    upstream::Upstream,
+    upstream::{Pose, Upstream},
 };
 use aws_lc_rs::digest::{SHA256, SHA512, digest};
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -80,7 +82,13 @@ impl Site {
     }
 
     async fn pip(&self, into: &str, name: &str) -> std::process::Output {
-        let index = format!("http://{}/remap/index/simple", self.cache.address);
+        self.pip_trusting("0.0.0.0", into, name).await
+    }
+
+    /// The relay's address is one that pip does not take for this machine's own, so
+    /// that it insists on HTTPS unless it is told to trust the host.
+    async fn pip_trusting(&self, host: &str, into: &str, name: &str) -> std::process::Output {
+        let index = format!("http://0.0.0.0:{}/remap/index/simple", self.cache.address.port());
         let args = [
             "-m",
             "pip",
@@ -92,7 +100,7 @@ impl Site {
             "download",
             "--no-deps",
             "--trusted-host",
-            "127.0.0.1",
+            host,
             "--index-url",
             &index,
             "--dest",
@@ -121,6 +129,18 @@ async fn pip_downloads_through_a_remap_what_html_and_json_indexes_name() {
         // It came by the remap, once; nothing else leads to that upstream.
         assert_eq!(site.files.gets(&path), 1);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pip_has_to_be_told_to_trust_the_relay() {
+    if python_lacks_pip() {
+        return;
+    }
+    let site = site().await;
+    site.publish_wheel("hello", false);
+    let out = site.pip_trusting("elsewhere", "first", "hello").await;
+    assert!(!out.status.success() && said(&out).contains("--trusted-host"), "{}", said(&out));
+    assert!(site.pip("second", "hello").await.status.success());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -195,4 +215,81 @@ async fn npm_packs_through_a_remap_what_its_metadata_names_by_whole_address() {
     publish(b"other bytes");
     let out = pack("third").await;
     assert!(!out.status.success() && said(&out).contains("EINTEGRITY"), "{}", said(&out));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn npm_installs_and_audits_through_a_remap() {
+    if missing(&[("npm", &["--version"], "npm"), ("tar", &["--version"], "tar")]) {
+        return;
+    }
+    let site = site().await;
+    let folder = site.folder.path();
+    fs::create_dir(folder.join("package")).unwrap();
+    let about = r#"{"name":"hello-cache","version":"1.0.0"}"#;
+    fs::write(folder.join("package/package.json"), about).unwrap();
+    must("tar", &["-czf", "made.tgz", "package"], folder);
+    let body = fs::read(folder.join("made.tgz")).unwrap();
+    let path = "/hello-cache/-/hello-cache-1.0.0.tgz";
+    let integrity = format!("sha512-{}", BASE64_STANDARD.encode(digest(&SHA512, &body)));
+    let text = serde_json::json!({
+        "name": "hello-cache", "dist-tags": {"latest": "1.0.0"},
+        "versions": {"1.0.0": {"name": "hello-cache", "version": "1.0.0", "dist": {
+            "tarball": format!("https://{}{path}", site.secure.authority), "integrity": integrity,
+        }}},
+    });
+    site.index.put_as("/hello-cache", text.to_string(), "application/json");
+    site.files.put(path, body);
+    let bulk = "/-/npm/v1/security/advisories/bulk";
+    let advice = r#"{"hello-cache":[{"id":7,"url":"https://example.org/7","title":"It says hello.","severity":"high","vulnerable_versions":"<2.0.0","cwe":[],"cvss":{"score":7,"vectorString":null}}]}"#;
+    site.index.pose(
+        bulk,
+        Pose {
+            status: 200,
+            headers: "content-type: application/json\r\n".into(),
+            body: advice.into(),
+        },
+    );
+    let project = folder.join("project");
+    fs::create_dir(&project).unwrap();
+    fs::write(project.join("package.json"), r#"{"name":"project","version":"1.0.0"}"#).unwrap();
+    fs::write(project.join(".npmrc"), "//127.0.0.1/:_authToken=secret\n").unwrap();
+    let registry = format!("http://{}/remap/index/", site.cache.address);
+    let npm = async |what: &[&str]| {
+        let common = [
+            "--registry",
+            &registry,
+            "--cache",
+            "npm",
+            "--fetch-retries",
+            "0",
+            "--no-update-notifier",
+            "--userconfig",
+            "none",
+        ];
+        off("npm", &[what, &common].concat(), &project).await
+    };
+    let out = npm(&["install", "hello-cache"]).await;
+    assert!(out.status.success(), "{}", said(&out));
+    assert!(project.join("node_modules/hello-cache/package.json").exists());
+    assert!(said(&out).contains("1 high severity vulnerability"), "{}", said(&out));
+    let out = npm(&["audit", "--json"]).await;
+    assert!(said(&out).contains("It says hello."), "{}", said(&out));
+    let posts = site.index.posts();
+    assert!(posts.len() >= 2 && posts.iter().all(|(path, ..)| path == bulk));
+    let lines = posts.iter().flat_map(|(_, lines, _)| lines);
+    assert!(lines.clone().all(|line| !line.to_ascii_lowercase().starts_with("authorization")));
+
+    // Nothing else with a body is passed on, and nothing that is too long.
+    let post = async |target: &str, length: usize| {
+        let lines =
+            format!("POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n{{}}");
+        let answer = exchange(site.cache.address, &lines).await;
+        String::from_utf8_lossy(&answer).split(' ').nth(1).unwrap().to_owned()
+    };
+    assert_eq!(post("/remap/index/-/npm/v1/security/advisories/bulk", 2).await, "200");
+    assert_eq!(post("/remap/index/-/npm/v1/security/advisories/bulk", 5 << 20).await, "413");
+    assert_eq!(post("/remap/index/-/npm/v1/security/advisories/../login", 2).await, "403");
+    assert_eq!(post("/remap/index/hello-cache", 2).await, "405");
+    assert_eq!(post(&site.index.url(bulk), 2).await, "405");
+    assert_eq!(site.index.posts().len(), posts.len() + 1);
 }

@@ -14,8 +14,13 @@ fn sha256(body: &[u8]) -> String {
 
 /// Publishes a one-package apt repository and its indexes.
 pub fn publish(up: &Upstream, deb: &[u8]) {
+    publish_as(up, "a.deb", deb);
+}
+
+/// As [`publish`], under another name.
+pub fn publish_as(up: &Upstream, name: &str, deb: &[u8]) {
     let packages = format!(
-        "Package: a\nVersion: 1\nFilename: pool/a.deb\nSize: {}\nSHA256: {}\n",
+        "Package: a\nVersion: 1\nFilename: pool/{name}\nSize: {}\nSHA256: {}\n",
         deb.len(),
         sha256(deb)
     );
@@ -24,14 +29,15 @@ pub fn publish(up: &Upstream, deb: &[u8]) {
         sha256(packages.as_bytes()),
         packages.len()
     );
-    up.put("/r/pool/a.deb", deb);
+    up.put(&format!("/r/pool/{name}"), deb);
     up.put("/r/dists/s/main/binary-amd64/Packages", packages);
     up.put("/r/dists/s/InRelease", release);
 }
 
-const INDEXES: [&str; 2] = ["/r/dists/s/InRelease", "/r/dists/s/main/binary-amd64/Packages"];
+/// The indexes, in the order in which apt asks for them.
+pub const INDEXES: [&str; 2] = ["/r/dists/s/InRelease", "/r/dists/s/main/binary-amd64/Packages"];
 
-async fn update(run: &Running, up: &Upstream) {
+pub async fn update(run: &Running, up: &Upstream) {
     for path in INDEXES {
         assert_eq!(get(run.address, &up.url(path), &[]).await.unwrap().status, 200);
     }

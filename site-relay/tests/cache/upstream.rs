@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
 };
@@ -27,14 +27,46 @@ pub struct Behaviour {
     pub rate: Option<usize>,
     /// Send bodies without a length.
     pub chunked: bool,
+    /// Grant freshness for so many seconds.
+    pub fresh: Option<u32>,
     /// Send no validators.
     pub no_validators: bool,
     /// Wait for a permit before each 64 KiB.
     pub gate: Option<Arc<Semaphore>>,
 }
 
+/// What somebody between here and the upstream answers in its place.
+#[derive(Clone)]
+pub struct Pose {
+    pub status: u16,
+    /// Whole lines, each with its end.
+    pub headers: String,
+    pub body: Vec<u8>,
+}
+
+impl Pose {
+    /// A log-in page that calls itself fresh for an hour.
+    pub fn page() -> Self {
+        let headers = "content-type: text/html\r\ncache-control: max-age=3600\r\n".to_owned();
+        let body =
+            b"<!doctype html><html><body><a href=\"/login\">Log in</a></body></html>".to_vec();
+        Self { status: 200, headers, body }
+    }
+
+    pub fn status(status: u16) -> Self {
+        Self { status, headers: String::new(), body: Vec::new() }
+    }
+
+    pub fn redirect(to: &str) -> Self {
+        Self { status: 302, headers: format!("location: {to}\r\n"), body: Vec::new() }
+    }
+}
+
 #[derive(Default)]
 struct State {
+    /// By the path's beginning.
+    poses: Vec<(String, Pose)>,
+    posts: Vec<(String, Vec<String>, Vec<u8>)>,
     files: HashMap<String, (Vec<u8>, String, String)>,
     behaviour: Behaviour,
     gets: HashMap<String, u32>,
@@ -85,6 +117,21 @@ impl Upstream {
         self.state.lock().unwrap().behaviour = behaviour;
     }
 
+    /// Lets somebody else answer for all paths that begin so; the last one holds.
+    pub fn pose(&self, path: &str, pose: Pose) {
+        self.state.lock().unwrap().poses.insert(0, (path.into(), pose));
+    }
+
+    /// The upstream answers by itself again.
+    pub fn be_itself(&self) {
+        self.state.lock().unwrap().poses.clear();
+    }
+
+    /// What was asked with a body: path, head lines, body.
+    pub fn posts(&self) -> Vec<(String, Vec<String>, Vec<u8>)> {
+        self.state.lock().unwrap().posts.clone()
+    }
+
     /// GETs of a path that asked from its start and got a body.
     pub fn gets(&self, path: &str) -> u32 {
         self.state.lock().unwrap().gets.get(path).copied().unwrap_or(0)
@@ -121,6 +168,27 @@ async fn connection(stream: TcpStream, state: Arc<Mutex<State>>) -> std::io::Res
                 n.eq_ignore_ascii_case(name).then(|| v.trim().to_owned())
             })
         };
+        if let Some(length) = header("content-length").filter(|_| lines[0].starts_with("POST ")) {
+            let mut body = vec![0; length.parse().unwrap()];
+            stream.read_exact(&mut body).await?;
+            state.lock().unwrap().posts.push((path.clone(), lines.clone(), body));
+        }
+        let pose = {
+            let state = state.lock().unwrap();
+            let posing = state.poses.iter().find(|(prefix, _)| path.starts_with(prefix));
+            posing.map(|(_, pose)| pose.clone())
+        };
+        if let Some(Pose { status, headers, body }) = pose {
+            *state.lock().unwrap().gets.entry(path.clone()).or_default() += 1;
+            let length = body.len();
+            let head = format!("HTTP/1.1 {status} X\r\n{headers}content-length: {length}\r\n\r\n");
+            stream.write_all(head.as_bytes()).await?;
+            if lines[0].starts_with("GET ") || lines[0].starts_with("POST ") {
+                stream.write_all(&body).await?;
+            }
+            continue;
+        }
+        let path = plain(&path);
         let found = state.lock().unwrap().files.get(&path).cloned();
         let Some((mut body, etag, kind)) = found else {
             stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").await?;
@@ -164,6 +232,9 @@ async fn connection(stream: TcpStream, state: Arc<Mutex<State>>) -> std::io::Res
         if !behaviour.no_validators {
             head += &format!("etag: {etag}\r\nlast-modified: {MODIFIED}\r\n");
         }
+        if let Some(seconds) = behaviour.fresh {
+            head += &format!("cache-control: max-age={seconds}\r\n");
+        }
         let claimed = behaviour.claim_length.unwrap_or(end - start);
         head += &match behaviour.chunked {
             true => "transfer-encoding: chunked\r\n\r\n".to_owned(),
@@ -205,4 +276,26 @@ async fn connection(stream: TcpStream, state: Arc<Mutex<State>>) -> std::io::Res
             return Ok(());
         }
     }
+}
+
+/// Decodes a path as servers of files do, except for its slashes.
+fn plain(path: &str) -> String {
+    let (mut out, mut rest) = (Vec::new(), path.as_bytes());
+    while let Some((byte, after)) = rest.split_first() {
+        let hex = after.get(..2).and_then(|h| std::str::from_utf8(h).ok());
+        match hex
+            .and_then(|h| u8::from_str_radix(h, 16).ok())
+            .filter(|b| *byte == b'%' && *b != b'/')
+        {
+            Some(decoded) => {
+                out.push(decoded);
+                rest = &after[2..];
+            }
+            None => {
+                out.push(*byte);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8(out).unwrap()
 }

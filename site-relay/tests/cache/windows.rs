@@ -4,9 +4,10 @@
 
 use crate::{
     Running, bytes,
-    client::{Got, get, head},
-    upstream::{MODIFIED, Upstream},
+    client::{Got, get, head, raw},
+    upstream::{MODIFIED, Pose, Upstream},
 };
+use unifyit_relay::cache::content::hex;
 
 const SIZE: usize = 24 << 20;
 const FILE: &str = "/filestreamingservice/files/0f3c2a10-1111-2222-3333-444455556666";
@@ -122,6 +123,48 @@ async fn heads_and_conditions_are_answered_as_download_clients_expect() {
     let other = part(&cache, &url, 10, 20, &[("if-range", "\"other\"")]).await;
     assert!(other.status == 200 && other.body == body);
     assert_eq!(part(&cache, &url, 300_000, 300_001, &[]).await.status, 416);
+}
+
+#[tokio::test]
+async fn a_file_whose_name_holds_its_hash_is_held_against_it() {
+    let (_folder, up, cache) = site().await;
+    for (seed, kind) in
+        [(10, &aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY), (13, &aws_lc_rs::digest::SHA256)]
+    {
+        let body = bytes(seed, 40_000);
+        let hash = hex(aws_lc_rs::digest::digest(kind, &body).as_ref());
+        let host = "http://download.windowsupdate.com/d/msdownload/update/software/secu";
+        let url = format!("{host}/2026/11/windows11.0-kb1-x64_{hash}.msu");
+        up.put(&url, bytes(11, 40_000));
+        let wrong = raw(cache.address, &url, "").await;
+        assert!(!wrong.ends_with(&bytes(11, 40_000)), "{hash}");
+        up.pose(&url, Pose::page());
+        let page = get(cache.address, &url, &[]).await.unwrap();
+        assert_eq!(page.status, 502);
+        up.be_itself();
+        up.put(&url, body.clone());
+        for _ in 0..2 {
+            assert!(get(cache.address, &url, &[]).await.unwrap().body == body);
+        }
+        assert_eq!(up.gets(&url), 3, "a wrong one, a page, and the right one, which stays");
+    }
+}
+
+#[tokio::test]
+async fn a_portals_page_is_never_the_content_of_a_windows_file() {
+    let (_folder, up, cache) = site().await;
+    let url = signed("tlu", "one");
+    for pose in [
+        Pose::page(),
+        Pose { status: 200, headers: String::new(), body: b"log in".to_vec() },
+        Pose { status: 200, headers: String::new(), body: Vec::new() },
+    ] {
+        up.pose("http://", pose);
+        assert_eq!(get(cache.address, &url, &[]).await.unwrap().status, 502);
+        up.be_itself();
+    }
+    up.put(&url, bytes(12, 40_000));
+    assert!(get(cache.address, &url, &[]).await.unwrap().body == bytes(12, 40_000));
 }
 
 #[tokio::test]

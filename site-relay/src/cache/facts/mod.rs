@@ -2,15 +2,21 @@
 //!
 //! The indexes themselves pass through untouched, signatures and all; clients
 //! check those. The cache reads them to know which bytes a path stands for, so
-//! that a republished or damaged file is never taken for the present one.
+//! that a republished or damaged file is never taken for the present one. They
+//! are read as they unfold, so that one of any size costs a window of memory.
 
 pub mod apt;
 pub mod rpm;
+mod unpack;
+mod zchunk;
+
+use super::naming;
+use std::io::{BufRead, BufReader, Read};
 
 /// What an index says of one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fact {
-    /// Path below the repository's host, with its leading slash.
+    /// The file's name ([`naming`]) below the repository's host.
     pub path: String,
     /// SHA-256 of the content.
     pub sha256: [u8; 32],
@@ -18,10 +24,15 @@ pub struct Fact {
     pub size: Option<u64>,
 }
 
+/// Who takes facts as they are found; an error ends the reading.
+pub type Sink<'a> = dyn FnMut(Fact) -> Result<(), String> + 'a;
+
 /// Most facts taken from one index. Debian's largest has about 70,000.
 pub const MAX_FACTS: usize = 400_000;
-/// Longest index that is read, in bytes after decompression.
+/// Longest index that is read, in bytes before and after decompression.
 pub const MAX_INDEX: u64 = 512 * 1024 * 1024;
+/// Longest line of an index.
+const MAX_LINE: u64 = 1024 * 1024;
 
 /// An index that the cache can read, recognised by its path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +57,7 @@ impl IndexKind {
     /// Recognises an index by its path.
     #[must_use]
     pub fn of(path: &str) -> Option<Self> {
+        let path = naming::of_fact(path);
         let name = path.rsplit('/').next()?;
         let stem = name.split_once('.').map_or(name, |(stem, _)| stem);
         match name {
@@ -71,46 +83,108 @@ pub fn speaks_of_others(path: &str) -> bool {
 fn readable(name: &str) -> bool {
     match name.rsplit_once('.') {
         None => true,
-        Some((_, end)) => matches!(end, "gz" | "xz" | "zst" | "xml" | "lzma"),
+        Some((_, end)) => matches!(end, "gz" | "xz" | "zst" | "xml" | "lzma" | "zck"),
     }
 }
 
-/// Reads all facts of an index.
+/// Reads all facts of an index. What was found before an error holds.
 ///
 /// # Errors
-/// A sentence for the log when the index cannot be read.
-pub fn read(kind: IndexKind, path: &str, body: &[u8]) -> Result<Vec<Fact>, String> {
-    let plain = unpack(path, body)?;
-    match kind {
-        IndexKind::AptRelease => Ok(apt::release(path, &plain)),
-        IndexKind::AptPackages => Ok(apt::packages(path, &plain)),
-        IndexKind::RpmRepomd => rpm::repomd(path, &plain),
-        IndexKind::RpmPrimary => rpm::primary(path, &plain),
-    }
-}
-
-/// Decompresses by ending, up to [`MAX_INDEX`].
-fn unpack(path: &str, body: &[u8]) -> Result<Vec<u8>, String> {
-    use std::io::Read;
-    let end = path.rsplit('.').next().unwrap_or("");
-    let mut plain = Vec::new();
-    let read = match end {
-        "gz" => flate2::read::MultiGzDecoder::new(body).take(MAX_INDEX + 1).read_to_end(&mut plain),
-        "xz" | "lzma" => liblzma::read::XzDecoder::new_multi_decoder(body)
-            .take(MAX_INDEX + 1)
-            .read_to_end(&mut plain),
-        "zst" => zstd::Decoder::new(body)
-            .and_then(|decoder| decoder.take(MAX_INDEX + 1).read_to_end(&mut plain)),
-        _ => return Ok(body.to_vec()),
+/// A sentence for the log when the index cannot be read to its end.
+pub fn read(
+    kind: IndexKind,
+    path: &str,
+    body: impl Read,
+    sink: &mut Sink<'_>,
+) -> Result<(), String> {
+    let path = naming::of_fact(path);
+    let plain = BufReader::new(unpack::by_ending(&path, body)?);
+    let mut found = 0;
+    let mut counted = |fact: Fact| {
+        found += 1;
+        if found > MAX_FACTS {
+            return Err(format!("the index names more than {MAX_FACTS} files"));
+        }
+        sink(fact)
     };
-    match read {
-        Ok(_) if plain.len() as u64 <= MAX_INDEX => Ok(plain),
-        Ok(_) => Err(format!("the index unfolds beyond {MAX_INDEX} bytes")),
-        Err(e) => Err(format!("the index cannot be decompressed: {e}")),
+    match kind {
+        IndexKind::AptRelease => apt::release(&path, plain, &mut counted),
+        IndexKind::AptPackages => apt::packages(&path, plain, &mut counted),
+        IndexKind::RpmRepomd => rpm::items(&path, plain, "data", &mut counted),
+        IndexKind::RpmPrimary => rpm::items(&path, plain, "package", &mut counted),
     }
 }
 
 /// The folder of a path, with its trailing slash.
 fn folder(path: &str) -> &str {
     path.rfind('/').map_or("/", |at| &path[..=at])
+}
+
+/// Hands on what an index says of `file`, under each name that it may mean.
+fn tell(
+    root: &str,
+    file: &str,
+    sha256: [u8; 32],
+    size: Option<u64>,
+    sink: &mut Sink<'_>,
+) -> Result<(), String> {
+    for path in naming::below(root, file) {
+        sink(Fact { path, sha256, size })?;
+    }
+    Ok(())
+}
+
+/// The next line without its end; `false` when there is none.
+fn line(body: &mut impl BufRead, into: &mut Vec<u8>) -> Result<bool, String> {
+    into.clear();
+    let read = body.take(MAX_LINE).read_until(b'\n', into);
+    let length = read.map_err(|e| format!("the index cannot be read: {e}"))?;
+    if length as u64 >= MAX_LINE {
+        return Err(format!("the index has a line of more than {MAX_LINE} bytes"));
+    }
+    while into.last().is_some_and(|b| matches!(b, b'\n' | b'\r')) {
+        into.pop();
+    }
+    Ok(length > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    /// What an index says, for tests.
+    pub(super) fn all(kind: IndexKind, path: &str, body: &[u8]) -> Result<Vec<Fact>, String> {
+        let mut facts = Vec::new();
+        read(kind, path, body, &mut |fact| {
+            facts.push(fact);
+            Ok(())
+        })?;
+        Ok(facts)
+    }
+
+    #[test]
+    fn indexes_are_known_by_name_whatever_a_client_adds_to_it() {
+        for path in ["/d/InRelease", "/d/InRelease?x=1", "/d/InRelease#text/html", "//d//InRelease"]
+        {
+            assert_eq!(IndexKind::of(path), Some(IndexKind::AptRelease), "{path}");
+        }
+        assert_eq!(IndexKind::of("/r/repodata/0a-primary.xml.zck"), Some(IndexKind::RpmPrimary));
+        assert_eq!(IndexKind::of("/r/Packages.png"), None);
+    }
+
+    #[test]
+    fn compressed_indexes_are_read_and_endless_ones_are_given_up() {
+        let one = format!("Filename: a.deb\nSHA256: {}\n\n", "11".repeat(32));
+        let gz = |text: &str| {
+            let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            assert!(gz.write_all(text.as_bytes()).is_ok());
+            gz.finish().unwrap_or_default()
+        };
+        let of = |body: &[u8]| all(IndexKind::AptPackages, "/r/Packages.gz", body);
+        assert_eq!(of(&gz(&one)).map(|facts| facts.len()), Ok(1));
+        assert_eq!(of(b"<html>log in</html>").map_err(|_| ()), Err(()));
+        let endless = "x".repeat(2 * 1024 * 1024);
+        assert!(of(&gz(&endless)).is_err_and(|e| e.contains("line")));
+    }
 }

@@ -1,34 +1,27 @@
 //! rpm's indexes: `repomd.xml` names the metadata files, `primary.xml` the
 //! packages. Both are relative to the folder above `repodata/`.
 
-use super::{Fact, MAX_FACTS, folder};
+use super::{MAX_INDEX, Sink, folder, tell};
 use crate::cache::content::unhex;
 use quick_xml::{
     Reader, XmlVersion,
     events::{BytesStart, Event},
 };
+use std::io::BufRead;
 
-/// Facts of a `repomd.xml`: each `<data>` with its checksum and location.
+/// Collects `checksum type="sha256"`, `size` and `location href` of each `item`:
+/// `data` of a `repomd.xml`, `package` of a `primary.xml`.
 ///
 /// # Errors
 /// A sentence when it is not XML.
-pub fn repomd(path: &str, body: &[u8]) -> Result<Vec<Fact>, String> {
-    items(path, body, "data")
-}
-
-/// Facts of a `primary.xml`: each `<package>`.
-///
-/// # Errors
-/// A sentence when it is not XML.
-pub fn primary(path: &str, body: &[u8]) -> Result<Vec<Fact>, String> {
-    items(path, body, "package")
-}
-
-/// Collects `checksum type="sha256"`, `size` and `location href` of each `item`.
-fn items(path: &str, body: &[u8], item: &str) -> Result<Vec<Fact>, String> {
+pub fn items(
+    path: &str,
+    body: impl BufRead,
+    item: &str,
+    sink: &mut Sink<'_>,
+) -> Result<(), String> {
     let root = folder(path).strip_suffix("repodata/").unwrap_or_else(|| folder(path));
-    let mut reader = Reader::from_reader(body);
-    let mut facts = Vec::new();
+    let mut reader = Reader::from_reader(body.take(MAX_INDEX));
     let mut found = Found::default();
     let mut in_checksum = false;
     let mut buffer = Vec::new();
@@ -38,7 +31,12 @@ fn items(path: &str, body: &[u8], item: &str) -> Result<Vec<Fact>, String> {
             Ok(Event::Start(tag) | Event::Empty(tag)) => match tag.local_name().as_ref() {
                 name if name == item => found = Found::default(),
                 "checksum" => in_checksum = attribute(&tag, "type").as_deref() == Some("sha256"),
-                "location" => found.href = attribute(&tag, "href"),
+                // With a base of its own it is no file of this repository.
+                "location" => {
+                    found.href =
+                        attribute(&tag, "href").filter(|_| attribute(&tag, "xml:base").is_none());
+                }
+                // A package's length in `primary.xml`, an index's in `repomd.xml`.
                 "size" => found.size = attribute(&tag, "package").and_then(|s| s.parse().ok()),
                 _ => {}
             },
@@ -47,15 +45,12 @@ fn items(path: &str, body: &[u8], item: &str) -> Result<Vec<Fact>, String> {
             }
             Ok(Event::End(tag)) => match tag.local_name().as_ref() {
                 "checksum" => in_checksum = false,
-                name if name == item => facts.extend(found.take(root)),
+                name if name == item => found.take(root, sink)?,
                 _ => {}
             },
-            Ok(Event::Eof) => return Ok(facts),
+            Ok(Event::Eof) => return Ok(()),
             Ok(_) => {}
             Err(e) => return Err(format!("the index is not readable XML: {e}")),
-        }
-        if facts.len() >= MAX_FACTS {
-            return Ok(facts);
         }
     }
 }
@@ -68,10 +63,14 @@ struct Found {
 }
 
 impl Found {
-    fn take(&mut self, root: &str) -> Option<Fact> {
-        let (sha256, href) = (self.sha256.take()?, self.href.take()?);
-        let climbs = href.starts_with('/') || href.split('/').any(|part| part == "..");
-        (!climbs).then(|| Fact { path: format!("{root}{href}"), sha256, size: self.size.take() })
+    fn take(&mut self, root: &str, sink: &mut Sink<'_>) -> Result<(), String> {
+        let (Some(sha256), Some(href)) = (self.sha256.take(), self.href.take()) else {
+            return Ok(());
+        };
+        if href.starts_with('/') {
+            return Ok(());
+        }
+        tell(root, &href, sha256, self.size.take(), sink)
     }
 }
 
@@ -82,7 +81,7 @@ fn attribute(tag: &BytesStart<'_>, name: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::cache::facts::{Fact, IndexKind, tests::all, zchunk::tests::zchunk};
 
     const ONE: &str = "1111111111111111111111111111111111111111111111111111111111111111";
 
@@ -91,19 +90,38 @@ mod tests {
         let repomd_body = format!(
             r#"<repomd><data type="primary"><checksum type="sha256">{ONE}</checksum><open-checksum type="sha256">00</open-checksum><location href="repodata/{ONE}-primary.xml.gz"/></data></repomd>"#
         );
-        let facts = repomd("/r/repodata/repomd.xml", repomd_body.as_bytes());
+        let facts = all(IndexKind::RpmRepomd, "/r/repodata/repomd.xml", repomd_body.as_bytes());
         assert_eq!(facts.as_ref().map(Vec::len), Ok(1));
         assert_eq!(
             facts.ok().and_then(|f| f.first().map(|f| f.path.clone())),
             Some(format!("/r/repodata/{ONE}-primary.xml.gz"))
         );
         let primary_body = format!(
-            r#"<metadata><package type="rpm"><checksum type="sha256" pkgid="YES">{ONE}</checksum><size package="7" installed="9"/><location href="a&amp;b.rpm"/></package></metadata>"#
+            r#"<metadata><package type="rpm"><checksum type="sha256" pkgid="YES">{ONE}</checksum><size package="7" installed="9"/><location href="a&amp;b^1.rpm"/></package><package><checksum type="sha256">{ONE}</checksum><location xml:base="http://elsewhere/" href="c.rpm"/></package></metadata>"#
         );
-        let facts = primary("/r/repodata/x-primary.xml", primary_body.as_bytes());
-        assert_eq!(
-            facts,
-            Ok(vec![Fact { path: "/r/a&b.rpm".into(), sha256: [0x11; 32], size: Some(7) }])
-        );
+        let right = vec![Fact { path: "/r/a&b%5E1.rpm".into(), sha256: [0x11; 32], size: Some(7) }];
+        let plain =
+            all(IndexKind::RpmPrimary, "/r/repodata/x-primary.xml", primary_body.as_bytes());
+        assert_eq!(plain, Ok(right.clone()));
+        let (first, rest) = primary_body.as_bytes().split_at(60);
+        let folded = zchunk(&[first, rest], b"");
+        assert_eq!(all(IndexKind::RpmPrimary, "/r/repodata/x-primary.xml.zck", &folded), Ok(right));
+    }
+
+    #[test]
+    fn what_zchunks_own_program_wrote_is_read() {
+        // By `zck -s '<package '` 1.2.3, also with `-D` and with `-u`.
+        for sample in [
+            &include_bytes!("samples/plain.zck")[..],
+            include_bytes!("samples/dictionary.zck"),
+            include_bytes!("samples/sums.zck"),
+        ] {
+            let facts = all(IndexKind::RpmPrimary, "/r/repodata/a-primary.xml.zck", sample);
+            let facts = facts.unwrap_or_default();
+            let told: Vec<_> = facts.iter().map(|f| (f.path.as_str(), f.size)).collect();
+            let right =
+                [("/r/p/p0.rpm", Some(0)), ("/r/p/p1.rpm", Some(1)), ("/r/p/p2.rpm", Some(2))];
+            assert_eq!(told, right);
+        }
     }
 }

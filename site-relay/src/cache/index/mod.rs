@@ -9,6 +9,7 @@
 
 mod account;
 mod database;
+mod facts;
 mod list;
 
 #[cfg(test)]
@@ -16,11 +17,15 @@ mod tests;
 
 pub use account::Saving;
 pub(in crate::cache) use account::name_of;
+pub(in crate::cache) use facts::{AHEAD_LIST, Teacher};
 pub use list::{Ahead, MAX_AHEAD};
 
-use super::{content::Hash, facts::Fact, policy::Resource};
+use super::{content::Hash, policy::Resource};
 use database::{Guarded, opened, sealed};
-use redb::{Durability, ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{
+    Durability, ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition,
+    WriteTransaction,
+};
 use serde::{Deserialize, Serialize};
 use std::{io::ErrorKind, path::Path};
 use thiserror::Error;
@@ -29,6 +34,7 @@ const ENTRIES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("entries"
 const CONTENTS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("contents");
 const BY_SHA256: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("by_sha256");
 const EXPECTED: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("expected");
+const TAUGHT: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("taught");
 const SAVINGS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("savings");
 const AHEAD: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("ahead");
 
@@ -37,6 +43,7 @@ fn make(write: &WriteTransaction) -> Result<(), IndexError> {
     write.open_table(CONTENTS)?;
     write.open_table(BY_SHA256)?;
     write.open_table(EXPECTED)?;
+    write.open_table(TAUGHT)?;
     write.open_table(SAVINGS)?;
     write.open_table(AHEAD)?;
     Ok(())
@@ -47,6 +54,7 @@ fn look(read: &ReadTransaction) -> Result<(), IndexError> {
     read.open_table(CONTENTS)?.first()?;
     read.open_table(BY_SHA256)?.first()?;
     read.open_table(EXPECTED)?.first()?;
+    read.open_table(TAUGHT)?.first()?;
     read.open_table(SAVINGS)?.first()?;
     read.open_table(AHEAD)?.first()?;
     Ok(())
@@ -70,6 +78,12 @@ pub struct Entry {
     pub checked_ms: u64,
     /// How long the upstream says that it stays fresh, seconds.
     pub fresh_s: u32,
+    /// When the bytes came from the upstream, Unix milliseconds.
+    #[serde(default)]
+    pub fetched_ms: u64,
+    /// Whether the content was held against the hash that its name holds.
+    #[serde(default)]
+    pub as_named: bool,
 }
 
 /// How a content fares.
@@ -99,6 +113,20 @@ pub struct Expected {
     pub sha256: [u8; 32],
     /// Length in bytes.
     pub size: Option<u64>,
+    /// Which index said so.
+    #[serde(default)]
+    pub by: u64,
+    /// When that index was read, Unix milliseconds.
+    #[serde(default)]
+    pub at_ms: u64,
+}
+
+impl Expected {
+    /// A hash that something else than an index names.
+    #[must_use]
+    pub fn of(sha256: [u8; 32], size: Option<u64>) -> Self {
+        Self { sha256, size, by: 0, at_ms: 0 }
+    }
 }
 
 /// Why the index failed; all of it is the disk's or the database's doing.
@@ -174,18 +202,6 @@ impl Index {
         let key = key(resource);
         self.database.read(|read| {
             let found = read.open_table(ENTRIES)?.get(key.as_str())?;
-            Ok(found.and_then(|bytes| opened(key.as_bytes(), bytes.value())))
-        })
-    }
-
-    /// What a signed index says of the path.
-    ///
-    /// # Errors
-    /// [`IndexError`] when the database fails.
-    pub fn expected(&self, resource: &Resource) -> Result<Option<Expected>, IndexError> {
-        let key = key(resource);
-        self.database.read(|read| {
-            let found = read.open_table(EXPECTED)?.get(key.as_str())?;
             Ok(found.and_then(|bytes| opened(key.as_bytes(), bytes.value())))
         })
     }
@@ -272,51 +288,6 @@ impl Index {
         })
     }
 
-    /// Learns what a signed index says. Facts of the same repository and path
-    /// replace older ones.
-    ///
-    /// # Errors
-    /// [`IndexError`] when the database fails.
-    pub fn learn(&self, repository: &str, facts: &[Fact]) -> Result<(), IndexError> {
-        self.database.write(Durability::Immediate, |write| {
-            let mut table = write.open_table(EXPECTED)?;
-            for fact in facts {
-                let name = format!("{repository}\n{}", fact.path);
-                let expected = Expected { sha256: fact.sha256, size: fact.size };
-                table.insert(name.as_str(), sealed(name.as_bytes(), &expected)?.as_slice())?;
-            }
-            Ok(())
-        })
-    }
-
-    /// The plain name that a signed index gave to a hash, for a path below
-    /// `by-hash/` of the same folder.
-    ///
-    /// # Errors
-    /// [`IndexError`] when the database fails.
-    pub fn name_of(
-        &self,
-        repository: &str,
-        by_hash: &str,
-        sha256: &[u8; 32],
-    ) -> Result<Option<String>, IndexError> {
-        let Some(at) = by_hash.find("by-hash/") else { return Ok(None) };
-        let from = format!("{repository}\n{}", &by_hash[..at]);
-        self.database.read(|read| {
-            for row in read.open_table(EXPECTED)?.range(from.as_str()..)? {
-                let (name, expected) = row?;
-                let name = name.value();
-                let Some(rest) = name.strip_prefix(&from) else { break };
-                let same = opened::<Expected>(name.as_bytes(), expected.value())
-                    .is_some_and(|expected| expected.sha256 == *sha256);
-                if same && !rest.contains('/') {
-                    return Ok(name.split_once('\n').map(|(_, path)| path.to_owned()));
-                }
-            }
-            Ok(None)
-        })
-    }
-
     /// Forgets contents that are gone from the disk. Entries that point to them
     /// stay: they still carry validators, and a missing body is a miss.
     ///
@@ -333,6 +304,45 @@ impl Index {
                 }
             }
             Ok(())
+        })
+    }
+
+    /// How many names have an entry.
+    ///
+    /// # Errors
+    /// [`IndexError`] when the database fails.
+    pub fn entries(&self) -> Result<u64, IndexError> {
+        self.database.read(|read| Ok(read.open_table(ENTRIES)?.len()?))
+    }
+
+    /// Drops entries whose content is gone, and, where more than nine tenths of
+    /// `most` are left, those that were confirmed the longest ago. Returns how many
+    /// went.
+    ///
+    /// # Errors
+    /// [`IndexError`] when the database fails.
+    pub fn forget_entries(&self, most: u64) -> Result<u64, IndexError> {
+        let target = usize::try_from(most / 10 * 9).unwrap_or(usize::MAX);
+        self.database.write(Durability::Immediate, |write| {
+            let contents = write.open_table(CONTENTS)?;
+            let mut entries = write.open_table(ENTRIES)?;
+            let before = entries.len()?;
+            let mut checked = Vec::new();
+            entries.retain(|key, value| {
+                let entry = opened::<Entry>(key.as_bytes(), value);
+                let here =
+                    entry.filter(|e| matches!(contents.get(e.content.as_slice()), Ok(Some(_))));
+                checked.extend(here.as_ref().map(|entry| entry.checked_ms));
+                here.is_some()
+            })?;
+            checked.sort_unstable();
+            let oldest = checked.len().checked_sub(target).and_then(|over| checked.get(over));
+            if let Some(oldest) = oldest.copied().filter(|_| checked.len() > target) {
+                entries.retain(|key, value| {
+                    opened::<Entry>(key.as_bytes(), value).is_some_and(|e| e.checked_ms >= oldest)
+                })?;
+            }
+            Ok(before.saturating_sub(entries.len()?))
         })
     }
 
@@ -357,5 +367,5 @@ impl Index {
 }
 
 fn key(resource: &Resource) -> String {
-    format!("{}\n{}", resource.repository, resource.path)
+    format!("{}\n{}", resource.place, resource.path)
 }

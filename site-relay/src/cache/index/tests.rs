@@ -2,11 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use super::*;
+use crate::cache::facts::Fact;
 use std::{fs, os::unix::fs::FileExt};
 
 fn resource(n: u32) -> Resource {
     let path = format!("/f{n}");
-    Resource { repository: "r".into(), url: format!("http://r{path}"), path }
+    Resource { repository: "r".into(), place: "r".into(), url: format!("http://r{path}"), path }
 }
 
 fn entry(n: u32) -> Entry {
@@ -18,6 +19,8 @@ fn entry(n: u32) -> Entry {
         content_type: None,
         checked_ms: 1,
         fresh_s: 0,
+        fetched_ms: 0,
+        as_named: false,
     }
 }
 
@@ -114,4 +117,49 @@ fn savings_are_kept_by_day_and_repository_within_bounds() {
     let today: Vec<_> = rows.iter().filter(|(d, ..)| d == "2026-03-02").collect();
     assert_eq!(today.len(), 257);
     assert_eq!(today.iter().map(|(.., s)| s.served).sum::<u64>(), 4000);
+}
+
+#[test]
+fn facts_are_bounded_and_those_that_no_index_names_any_more_go_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = Index::open(&folder.path().join("index.redb")).unwrap();
+    let teach = |path: &str, at_ms: u64, names: std::ops::Range<u32>| {
+        let teacher = Teacher { place: "r", path, at_ms };
+        let facts: Vec<_> = names
+            .map(|n| Fact { path: format!("/f{n}"), sha256: [n as u8; 32], size: None })
+            .collect();
+        index.learn(teacher, &facts).unwrap();
+        index.taught(teacher, facts.len() as u64).unwrap()
+    };
+    assert_eq!(teach("/old/Packages", 1, 0..100), 100);
+    assert_eq!(teach("/a/Packages", 2, 100..200), 200);
+    // Another version, which leaves out a half and names as many others.
+    assert_eq!(teach("/a/Packages", 3, 150..250), 250);
+    let known = |n: u32| index.expected(&resource(n)).unwrap();
+    let expected = known(160).unwrap();
+    assert_eq!(index.teacher("r", &expected).unwrap().as_deref(), Some("/a/Packages"));
+    assert_eq!(index.forget_facts(230).unwrap(), 50);
+    assert!(known(10).is_some() && known(110).is_none() && known(249).is_some());
+    // In use again: the other one goes.
+    let old = Teacher { place: "r", path: "/old/Packages", at_ms: 9 };
+    index.still_taught(old).unwrap();
+    assert_eq!(index.forget_facts(150).unwrap(), 100);
+    assert!(known(10).is_some() && known(160).is_none());
+    assert_eq!(index.facts().unwrap(), 100);
+}
+
+#[test]
+fn entries_without_content_go_and_the_rest_is_bounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = Index::open(&folder.path().join("index.redb")).unwrap();
+    for n in 0..50 {
+        let entry = Entry { checked_ms: u64::from(n), ..entry(n) };
+        index.keep(&resource(n), &entry, &content(n)).unwrap();
+    }
+    index.forget(&[entry(49).content]).unwrap();
+    assert_eq!(index.forget_entries(100).unwrap(), 1);
+    assert_eq!(index.forget_entries(20).unwrap(), 31);
+    assert!(index.entry(&resource(30)).unwrap().is_none());
+    assert!(index.entry(&resource(31)).unwrap().is_some());
+    assert_eq!(index.entries().unwrap(), 18);
 }

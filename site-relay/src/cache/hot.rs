@@ -1,0 +1,150 @@
+//! Small bodies in memory: for a moment, and within a bound of bytes.
+
+use super::{Cache, content::Body, index::Entry, policy::Resource};
+use bytes::Bytes;
+use std::sync::{Arc, PoisonError};
+
+/// Bodies up to this length are held.
+const BODY: u64 = 64 * 1024;
+/// Bytes of bodies held at most.
+const BYTES: usize = 8 * 1024 * 1024;
+/// Longest time that a copy is used without a look at the index.
+const FOR_MS: u64 = 2_000;
+
+/// A small body in memory.
+#[derive(Debug)]
+pub(super) struct Hot {
+    /// Its entry.
+    pub entry: Entry,
+    /// Its bytes, verified when they were read.
+    pub bytes: Bytes,
+    /// Whether a signed index names them, so that no client wants them confirmed.
+    pub named: bool,
+    until_ms: u64,
+}
+
+/// What is held.
+#[derive(Debug)]
+pub(super) struct HotBodies {
+    all: lru::LruCache<Resource, Arc<Hot>>,
+    bytes: usize,
+}
+
+impl Default for HotBodies {
+    fn default() -> Self {
+        Self { all: lru::LruCache::unbounded(), bytes: 0 }
+    }
+}
+
+impl HotBodies {
+    fn put(&mut self, resource: Resource, hot: Arc<Hot>) {
+        self.bytes += hot.bytes.len();
+        if let Some(before) = self.all.put(resource, hot) {
+            self.bytes -= before.bytes.len();
+        }
+        while self.bytes > BYTES {
+            let Some((_, oldest)) = self.all.pop_lru() else { break };
+            self.bytes -= oldest.bytes.len();
+        }
+    }
+
+    fn remove(&mut self, resource: &Resource) {
+        if let Some(gone) = self.all.pop(resource) {
+            self.bytes -= gone.bytes.len();
+        }
+    }
+
+    fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+impl Hot {
+    /// Whether it may be used at a moment; a clock that was set back ends it too.
+    fn holds(&self, now_ms: u64) -> bool {
+        now_ms < self.until_ms && now_ms + FOR_MS >= self.until_ms
+    }
+}
+
+impl Cache {
+    /// The copy in memory, while it may be used without a look at the index.
+    pub(super) fn hot(&self, resource: &Resource) -> Option<Arc<Hot>> {
+        let now_ms = self.now_ms();
+        let mut held = self.hot.lock().unwrap_or_else(PoisonError::into_inner);
+        let hot = held.all.get(resource)?;
+        if hot.holds(now_ms) {
+            return Some(Arc::clone(hot));
+        }
+        held.remove(resource);
+        None
+    }
+
+    /// Keeps a small body in memory, as long as it needs no confirmation.
+    pub(super) fn warm(&self, resource: &Resource, entry: &Entry, body: &Body) -> Option<Arc<Hot>> {
+        if body.size() > BODY {
+            return None;
+        }
+        let named = matches!(self.expected(resource), Ok(Some(_)));
+        let until_ms = self.now_ms() + FOR_MS;
+        let bytes = Bytes::from(body.read_all().ok()?);
+        let hot = Arc::new(Hot { entry: entry.clone(), bytes, named, until_ms });
+        let mut held = self.hot.lock().unwrap_or_else(PoisonError::into_inner);
+        held.put(resource.clone(), Arc::clone(&hot));
+        Some(hot)
+    }
+
+    /// Drops one copy: another body was kept under its name.
+    pub(super) fn cool_one(&self, resource: &Resource) {
+        self.hot.lock().unwrap_or_else(PoisonError::into_inner).remove(resource);
+    }
+
+    /// Gives the memory back that nobody has use for any more.
+    pub(super) fn cool(&self) {
+        let now_ms = self.now_ms();
+        let mut held = self.hot.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.all.iter().all(|(_, hot)| !hot.holds(now_ms)) {
+            held.clear();
+        }
+    }
+
+    /// Drops all copies: what indexes say has changed.
+    pub(super) fn cool_all(&self) {
+        self.hot.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_held_stays_within_its_bytes() {
+        let mut held = HotBodies::default();
+        let entry = Entry {
+            content: [0; 32],
+            size: 60_000,
+            etag: None,
+            last_modified: None,
+            content_type: None,
+            checked_ms: 0,
+            fresh_s: 0,
+            fetched_ms: 0,
+            as_named: false,
+        };
+        for n in 0..1000 {
+            let resource = Resource {
+                repository: "r".into(),
+                place: "r".into(),
+                path: format!("/{}", n % 500),
+                url: String::new(),
+            };
+            let bytes = Bytes::from(vec![0; 60_000]);
+            held.put(
+                resource,
+                Arc::new(Hot { entry: entry.clone(), bytes, named: false, until_ms: 0 }),
+            );
+            assert!(held.bytes <= BYTES && held.bytes == held.all.len() * 60_000);
+        }
+        assert!(held.all.len() > 100);
+    }
+}
