@@ -6,6 +6,7 @@
 
 pub mod client;
 pub mod disk;
+pub mod pose;
 pub mod proxy;
 pub mod repository;
 pub mod rounds;

@@ -108,6 +108,9 @@ impl Repository {
             .lines()
             .find_map(|line| line.trim().strip_suffix(" main/binary-amd64/Packages"))
             .and_then(|line| line.split(' ').next());
+        if named.is_none() {
+            return Err(Verdict::Wrong("a Release that was never published".into()));
+        }
         if named != Some(hex(&sha256(packages.as_bytes())).as_str()) {
             return Err(Verdict::Broken("Release and Packages do not fit together".into()));
         }
@@ -164,7 +167,9 @@ impl Repository {
 }
 
 async fn text(proxy: &Proxy, path: &str) -> Result<String, Verdict> {
-    let got = client::get(proxy.address(), &proxy.target(path), &[])
+    // As apt asks for indexes.
+    let fresh = [("Cache-Control", "max-age=0")];
+    let got = client::get(proxy.address(), &proxy.target(path), &fresh)
         .await
         .map_err(|e| Verdict::Broken(format!("{e:#}")))?;
     match (got.status, got.whole) {

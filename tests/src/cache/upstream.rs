@@ -2,6 +2,7 @@
 //!
 //! Each path has a queue of faults; every GET that would send a body takes one.
 
+use super::pose::Pose;
 use crate::stack::ports::free_port;
 use anyhow::Result;
 use bytes::Bytes;
@@ -57,6 +58,7 @@ struct State {
     sent: AtomicU64,
     rate: AtomicU64,
     fresh_s: AtomicU64,
+    pose: Mutex<Option<Pose>>,
     gone: AtomicBool,
 }
 
@@ -125,6 +127,8 @@ impl Upstream {
     /// From now on all goes well again.
     pub fn behave(&self) {
         self.state.rate.store(0, Ordering::Relaxed);
+        self.state.fresh_s.store(0, Ordering::Relaxed);
+        self.pose(None);
         self.state.gone.store(false, Ordering::Relaxed);
         for file in lock(&self.state.files).values_mut() {
             file.faults.clear();
@@ -144,6 +148,11 @@ impl Upstream {
     /// Whether every connection is closed unanswered.
     pub fn gone(&self, gone: bool) {
         self.state.gone.store(gone, Ordering::Relaxed);
+    }
+
+    /// Lets somebody else answer everything in its place.
+    pub fn pose(&self, pose: Option<Pose>) {
+        *lock(&self.state.pose) = pose;
     }
 
     /// Body bytes sent so far.
@@ -213,8 +222,8 @@ async fn read(stream: &mut BufReader<TcpStream>) -> io::Result<Option<Request>> 
     let path = target
         .strip_prefix("http://")
         .and_then(|rest| rest.find('/').and_then(|at| rest.get(at..)))
-        .unwrap_or(target)
-        .to_owned();
+        .unwrap_or(target);
+    let path = decoded(path);
     let headers = lines
         .iter()
         .skip(1)
@@ -222,6 +231,19 @@ async fn read(stream: &mut BufReader<TcpStream>) -> io::Result<Option<Request>> 
         .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
         .collect();
     Ok(Some(Request { method, path, headers }))
+}
+
+/// A path as servers of files read it.
+fn decoded(path: &str) -> String {
+    let mut out = Vec::new();
+    let mut rest = path.as_bytes();
+    while let Some((byte, after)) = rest.split_first() {
+        let hex = after.get(..2).and_then(|h| std::str::from_utf8(h).ok());
+        let hex = hex.and_then(|h| u8::from_str_radix(h, 16).ok()).filter(|_| *byte == b'%');
+        out.push(hex.unwrap_or(*byte));
+        rest = after.get(if hex.is_some() { 2 } else { 0 }..).unwrap_or_default();
+    }
+    String::from_utf8_lossy(&out).replace("/./", "/")
 }
 
 async fn connection(stream: TcpStream, state: &State) -> io::Result<()> {
@@ -244,6 +266,11 @@ async fn answer(
     request: &Request,
     state: &State,
 ) -> io::Result<bool> {
+    let pose = lock(&state.pose).clone();
+    if let Some(pose) = pose {
+        stream.write_all(pose.answer().as_bytes()).await?;
+        return Ok(true);
+    }
     let Some(file) = lock(&state.files).get(&request.path).cloned() else {
         stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").await?;
         return Ok(true);

@@ -1,6 +1,6 @@
 //! What goes wrong in a round, one function a fault.
 
-use super::{Driver, Fault, Kind, large, small};
+use super::{Driver, Fault, Kind, large, small, trust};
 use crate::cache::{
     bytes, client,
     repository::{Index, Verdict},
@@ -32,6 +32,12 @@ pub(super) async fn inflict(driver: &mut Driver, fault: Fault, index: &Index) ->
         }
         Fault::SlowClients => slow_clients(driver, index).await,
         Fault::FullDisk => full_disk(driver, index).await,
+        Fault::Portal => trust::portal(driver, index).await,
+        Fault::Spelling => {
+            trust::spelling(driver, index).await;
+            Ok(())
+        }
+        Fault::Freshness => trust::freshness(driver).await,
         Fault::Away => {
             warm(driver, index, "away").await;
             driver.repository.upstream.gone(true);

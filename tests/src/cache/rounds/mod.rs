@@ -8,6 +8,7 @@
 //! ended is lost.
 
 mod faults;
+mod trust;
 
 use super::{
     bytes, client,
@@ -51,11 +52,17 @@ pub enum Fault {
     FullDisk,
     /// The upstream is out of reach.
     Away,
+    /// Somebody else answers in the upstream's place.
+    Portal,
+    /// Names are spelled in other ways.
+    Spelling,
+    /// The upstream grants freshness that does not hold.
+    Freshness,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::Kill,
         Self::Republish,
         Self::Flip,
@@ -66,6 +73,9 @@ impl Fault {
         Self::SlowClients,
         Self::FullDisk,
         Self::Away,
+        Self::Portal,
+        Self::Spelling,
+        Self::Freshness,
     ];
 }
 
@@ -246,6 +256,10 @@ impl Driver {
         self.repository.judge(path, expected, got)
     }
 
+    fn is_ours(&self) -> bool {
+        self.proxy.kind() == Kind::Unifyit
+    }
+
     fn count(&mut self, verdict: Verdict, when: &str) {
         match verdict {
             Verdict::Right => self.tally.right += 1,
@@ -286,7 +300,7 @@ impl Driver {
 }
 
 fn small(round: u64, n: u64) -> String {
-    format!("/debian/pool/main/s/s{round}-{n}_1_amd64.deb")
+    format!("/debian/pool/main/s/s{round}-{n}_1+deb12u{n}~rc1_amd64.deb")
 }
 
 fn large(round: u64) -> String {
