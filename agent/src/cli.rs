@@ -15,6 +15,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     process::ExitCode,
+    time::Duration,
 };
 use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
@@ -106,9 +107,17 @@ enum Internal {
         folder: PathBuf,
         #[arg(long)]
         whole: bool,
+        /// What stands for / where package managers are looked for
+        #[arg(long, default_value = "/")]
+        sources: PathBuf,
+        /// Seconds that one source may take
+        #[arg(long, default_value_t = 60)]
+        limit_s: u64,
     },
     /// Take away settings that fail without a package cache that answers
     PausePackageCache,
+    /// Keep a command: start it as told over standard input, and end it as a whole
+    Keep { command: String },
     /// Prepare this process and become a program
     Exec {
         #[arg(long)]
@@ -152,6 +161,11 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     // The helpers run in environments that are not the agent's own.
     match cli.command {
         Command::Internal(internal) => {
+            // The others' errors are answers to whoever started them.
+            if let Internal::Inventory { .. } = internal {
+                let filter = log.as_deref().unwrap_or("warn");
+                start_logging(filter, log_format.as_deref() == Some("json"))?;
+            }
             return run_internal(internal, root.as_deref().unwrap_or(Path::new("/")));
         }
         Command::ProxyForApt { settings, url } => {
@@ -162,7 +176,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     }
     let overrides = Overrides { config, state, log, log_format, mqtt, https, root };
     let settings = Settings::load(overrides)?;
-    start_logging(&settings)?;
+    start_logging(&settings.log, settings.log_json)?;
     match cli.command {
         Command::Enroll { token, force } => {
             let work = enroll::enroll(&settings.state, &token, force, now_ms());
@@ -208,9 +222,15 @@ fn run_internal(internal: Internal, root: &Path) -> anyhow::Result<ExitCode> {
             drop(PackageManagers::new(root).pause()?);
             Ok(ExitCode::SUCCESS)
         }
-        Internal::Inventory { folder, whole } => {
+        Internal::Inventory { folder, whole, sources: root, limit_s } => {
+            platform::prepare_for_sources();
+            let limit = Duration::from_secs(limit_s);
             let out = io::BufWriter::new(io::stdout().lock());
-            inventory::tell_changes(&folder, whole, out)?;
+            inventory::tell_changes(&inventory::Order { folder, root, whole, limit }, out)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Internal::Keep { command } => {
+            platform::keep(&command)?;
             Ok(ExitCode::SUCCESS)
         }
         Internal::Exec { terminal, user, folder, name, program } => {
@@ -220,15 +240,14 @@ fn run_internal(internal: Internal, root: &Path) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn start_logging(settings: &Settings) -> anyhow::Result<()> {
-    let filter: Targets = settings
-        .log
+fn start_logging(filter: &str, json: bool) -> anyhow::Result<()> {
+    let filter: Targets = filter
         .parse()
-        .map_err(|e| anyhow::anyhow!("The log filter {} is not right: {e}.", settings.log))?;
+        .map_err(|e| anyhow::anyhow!("The log filter {filter} is not right: {e}."))?;
     let registry = tracing_subscriber::registry().with(filter);
     // Standard output is for answers; the journal takes both.
     let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
-    if settings.log_json {
+    if json {
         registry.with(layer.json()).try_init()?;
     } else {
         registry.with(layer.with_ansi(false)).try_init()?;

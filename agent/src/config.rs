@@ -37,6 +37,9 @@ pub struct ConfigFile {
     pub max_scripts: Option<usize>,
     /// Terminals that may be open at once.
     pub max_terminals: Option<usize>,
+    /// Whether the end of a terminal also ends what was detached from it on
+    /// purpose (tmux, nohup, restarted daemons). Otherwise it stays, as with ssh.
+    pub terminal_ends_all: Option<bool>,
     /// Whether package managers are set up to use the site's package cache, where
     /// the relay has one.
     pub package_cache: Option<bool>,
@@ -64,6 +67,8 @@ pub struct Settings {
     pub max_scripts: usize,
     /// Terminals at once.
     pub max_terminals: usize,
+    /// Whether the end of a terminal ends what was detached from it, too.
+    pub terminal_ends_all: bool,
     /// Whether package managers use the site's package cache.
     pub package_cache: bool,
     /// What stands for `/`.
@@ -134,6 +139,7 @@ impl Settings {
             spool_bytes: in_range("spool_mb", file.spool_mb.unwrap_or(64), 4, 4096)? << 20,
             max_scripts: in_range("max_scripts", file.max_scripts.unwrap_or(8), 1, 64)?,
             max_terminals: in_range("max_terminals", file.max_terminals.unwrap_or(8), 0, 64)?,
+            terminal_ends_all: file.terminal_ends_all.unwrap_or(false),
             package_cache: file.package_cache.unwrap_or(true),
             root: over.root.or(file.root).unwrap_or_else(|| "/".into()),
         })

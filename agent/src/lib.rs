@@ -11,6 +11,7 @@
 //!
 //! Reading order: `main`, [`cli`], [`lifecycle`], then the modules above.
 
+pub mod apart;
 pub mod cli;
 pub mod clock;
 pub mod collect;

@@ -332,6 +332,8 @@ fn log_failure(result: Result<(), StoreError>) {
 async fn execute(context: &Context, command: &Command, now: u64, cancel: &CancellationToken) {
     let id = command.id;
     let Action::Script(script) = &command.action else { return };
+    // It starts while the intent goes to disk, and does nothing without an order.
+    let kept = script::keeper(context, id);
     let entry = Entry { expires_ms: command.expires_ms, accepted_ms: now, outcome: None };
     let intent = context.store.write(move |txn| {
         let accepted = ledger::write(txn, id, &entry, now)?;
@@ -353,7 +355,7 @@ async fn execute(context: &Context, command: &Command, now: u64, cancel: &Cancel
         }
     }
     context.running.add(id);
-    let outcome = script::run(context, id, script, cancel).await;
+    let outcome = script::run(context, id, script, cancel, kept).await;
     tracing::info!(command = %id, status = ?outcome.status, "a command ended");
     loop {
         let event = outcome.clone();

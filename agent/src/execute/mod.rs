@@ -13,6 +13,7 @@ pub mod ledger;
 mod output;
 mod recover;
 mod script;
+mod shell;
 mod terminal;
 
 pub use actor::{Executor, Order};

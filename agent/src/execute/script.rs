@@ -1,22 +1,15 @@
-//! Runs one script: as a file handed to its interpreter, in a process group of
-//! its own, with a time limit, and ended as a whole.
+//! Runs one script: as a file handed to its interpreter, below a keeper that ends
+//! it as a whole, with a time limit.
 
 use super::{Context, output::Output};
 use crate::{
+    apart::within,
     clock::now_ms,
-    platform::{self, Account, Blow, Ending},
+    platform::{self, Ending, KeepOrder, KeepWord, Kept, Program},
 };
-use std::{
-    ffi::OsString,
-    fs,
-    io::{self, Write},
-    path::{Path, PathBuf},
-    process::{ExitStatus, Stdio},
-    time::Duration,
-};
+use std::{io, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
-    process::{Child, Command},
     time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
@@ -33,6 +26,9 @@ const GRACE: Duration = Duration::from_secs(5);
 /// How long output is still read after the script itself ended. Processes that
 /// it left behind may hold the pipes for ever.
 const DRAIN: Duration = Duration::from_secs(1);
+/// How long ending what a script left may take; its keeper gives up earlier.
+const LEFT_LIMIT: Duration = Duration::from_secs(8);
+const UNKNOWN: &str = "looking for it did not come to an end";
 const READ_BYTES: usize = 16 * 1024;
 
 /// Why the agent ended a script.
@@ -43,6 +39,24 @@ enum Cause {
     Stopping,
 }
 
+/// How a script came to its end.
+#[derive(Debug, Default)]
+struct End {
+    /// Why the agent ended it, if it did.
+    cause: Option<Cause>,
+    ending: Option<Ending>,
+    /// Names of processes that could not be ended.
+    left: String,
+    /// The keeper was ended, so how the script did is not known.
+    lost: bool,
+}
+
+/// The process that will keep a command. It is started before the command's intent
+/// is on disk, so that it is ready when it may get its order.
+pub(super) fn keeper(context: &Context, id: CommandId) -> io::Result<Kept> {
+    Kept::start(&context.helper, &id.to_string())
+}
+
 /// Runs a script to its end and returns its final event. Its output is in the
 /// spool by then.
 pub(super) async fn run(
@@ -50,52 +64,50 @@ pub(super) async fn run(
     id: CommandId,
     script: &Script,
     cancel: &CancellationToken,
+    kept: io::Result<Kept>,
 ) -> CommandEvent {
     let mut output =
         Output::new(id, script.output_limit, context.live.clone(), context.store.clone());
-    let result = match prepare(context, id, script) {
-        Ok((folder, mut command)) => {
-            let ended = execute(&mut command, id, script, context, cancel, &mut output).await;
-            if let Err(error) = fs::remove_dir_all(&folder) {
-                tracing::debug!(%error, "a script's folder could not be removed");
-            }
-            ended
-        }
-        Err(sentence) => Err(sentence),
+    let result = match kept {
+        Ok(kept) => execute(kept, id, script, context, cancel, &mut output).await,
+        Err(error) => Err(format!("The script's keeper could not be started: {error}.")),
     };
     output.finish().await;
     let (status, exit_code, reason) = match result {
         Err(sentence) => (Status::Failed, None, Some(sentence)),
-        Ok((exit, cause)) => verdict(exit, cause, script),
+        Ok(end) => verdict(&end, script),
     };
     let (output_len, output_cut) = output.lengths();
     CommandEvent { command: id, status, at_ms: now_ms(), exit_code, reason, output_len, output_cut }
 }
 
-fn verdict(
-    exit: Option<ExitStatus>,
-    cause: Option<Cause>,
-    script: &Script,
-) -> (Status, Option<i32>, Option<String>) {
-    match cause {
-        Some(Cause::TimedOut) => {
+fn verdict(end: &End, script: &Script) -> (Status, Option<i32>, Option<String>) {
+    let (status, code, reason) = match (end.cause, end.ending) {
+        (Some(Cause::TimedOut), _) => {
             let limit = timeout_s(script);
             (Status::TimedOut, None, Some(format!("It was ended at its time limit of {limit} s.")))
         }
-        Some(Cause::Cancelled) => (Status::Cancelled, None, None),
-        Some(Cause::Stopping) => {
+        (Some(Cause::Cancelled), _) => (Status::Cancelled, None, None),
+        (Some(Cause::Stopping), _) => {
             let reason = "The agent was stopped before the script ended, and ended it.";
             (Status::Failed, None, Some(reason.into()))
         }
-        None => match exit.map(platform::ending) {
-            Some(Ending::Code(0)) => (Status::Succeeded, Some(0), None),
-            Some(Ending::Code(code)) => (Status::Failed, Some(code), None),
-            Some(Ending::Signal(number, name)) => {
-                (Status::Failed, None, Some(format!("It was ended by signal {number} ({name}).")))
-            }
-            None => (Status::Failed, None, Some("How it ended is unknown.".into())),
-        },
+        (None, Some(Ending::Code(0))) => (Status::Succeeded, Some(0), None),
+        (None, Some(Ending::Code(code))) => (Status::Failed, Some(code), None),
+        (None, Some(Ending::Signal(number, name))) => {
+            (Status::Failed, None, Some(format!("It was ended by signal {number} ({name}).")))
+        }
+        (None, None) => {
+            let reason = "How it ended is unknown: the process that watched over it was ended. \
+                What was left of it was ended too.";
+            (Status::Failed, None, Some(reason.into()))
+        }
+    };
+    if end.left.is_empty() {
+        return (status, code, reason);
     }
+    let left = format!("Not everything that it started could be ended: {}.", end.left);
+    (status, code, Some(reason.map_or(left.clone(), |reason| format!("{reason} {left}"))))
 }
 
 fn timeout_s(script: &Script) -> u32 {
@@ -117,158 +129,65 @@ fn interpreter(
     }
 }
 
-fn find(names: &[&str]) -> Option<PathBuf> {
-    names.iter().find_map(|name| {
-        platform::search_path().split(':').map(|f| Path::new(f).join(name)).find(|p| p.is_file())
-    })
-}
-
-/// Writes the script into a private folder and makes the command that runs it.
-fn prepare(
-    context: &Context,
-    id: CommandId,
-    script: &Script,
-) -> Result<(PathBuf, Command), String> {
+fn order(context: &Context, script: &Script) -> KeepOrder {
     let (names, before, suffix) = interpreter(script.interpreter);
-    let program = find(names).ok_or_else(|| {
-        format!("This computer has no {}; install it or use another interpreter.", names[0])
-    })?;
-    let own = platform::agent_account();
-    let account = match &script.user {
-        Some(name) => platform::account(name)
-            .ok_or_else(|| format!("This computer has no user named {name}."))?,
-        None => own.clone(),
+    let owned = |words: &[&str]| words.iter().map(|&w| w.to_owned()).collect();
+    let program = Program::Script {
+        interpreters: owned(names),
+        before: owned(before),
+        suffix: suffix.into(),
+        body: script.body.clone(),
+        work: context.work.clone(),
     };
-    let switch = account.uid != own.uid;
-    if switch && !platform::is_administrator() {
-        return Err(format!(
-            "The agent does not run as root, so it cannot run scripts as {}.",
-            account.name
-        ));
+    KeepOrder {
+        program,
+        args: script.args.clone(),
+        env: script.env.clone(),
+        user: script.user.clone(),
+        folder: script.folder.clone(),
+        terminal: None,
     }
-    let failed = |e: io::Error| format!("The script's private folder could not be made: {e}.");
-    let folder = private_folder(context, id, switch.then_some(&account)).map_err(failed)?;
-    let (file, home) = (folder.join(format!("script.{suffix}")), folder.join("work"));
-    let fill = || -> io::Result<()> {
-        fs::create_dir(&home)?;
-        let mut handle = fs::File::create_new(&file)?;
-        handle.write_all(script.body.as_bytes())?;
-        if switch {
-            platform::give_to(&home, &account)?;
-            platform::give_to(&file, &account)?;
-        }
-        Ok(())
-    };
-    let folder_in = script.folder.as_ref().map_or(home.clone(), PathBuf::from);
-    if let Err(error) = fill() {
-        drop(fs::remove_dir_all(&folder));
-        return Err(failed(error));
-    }
-    if !switch && !folder_in.is_dir() {
-        drop(fs::remove_dir_all(&folder));
-        return Err(format!("The folder {} does not exist.", folder_in.display()));
-    }
-    let arguments: Vec<OsString> = before
-        .iter()
-        .map(OsString::from)
-        .chain([file.into_os_string()])
-        .chain(script.args.iter().map(OsString::from))
-        .collect();
-    let mut command = if switch {
-        let mut command = platform::helper_command(&context.helper, false);
-        command.arg("--user").arg(&account.name).arg("--folder").arg(&folder_in).arg("--");
-        command.arg(program);
-        command
-    } else {
-        let mut command = platform::group_command(program.as_os_str());
-        command.current_dir(&folder_in);
-        command
-    };
-    command.args(arguments);
-    environment(&mut command, &account, id);
-    command.envs(script.env.iter().map(|(k, v)| (k, v)));
-    // Last, so that no variable of the script can hide its processes.
-    command.env(platform::MARK, id.to_string());
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    Ok((folder, command))
-}
-
-/// A folder that only the script's user can enter. The agent's own lies in the
-/// state folder; another user could not pass through that one.
-fn private_folder(
-    context: &Context,
-    id: CommandId,
-    other: Option<&Account>,
-) -> io::Result<PathBuf> {
-    let Some(account) = other else {
-        let folder = context.work.join(id.to_string());
-        platform::create_private_dir(&folder)?;
-        return Ok(folder);
-    };
-    let unique = uuid::Uuid::new_v4().simple();
-    let folder = std::env::temp_dir().join(format!("unifyit-{id}-{unique}"));
-    // The name cannot be foreseen; should it exist all the same, creation of the
-    // files in it fails.
-    platform::create_private_dir(&folder)?;
-    platform::give_to(&folder, account)?;
-    Ok(folder)
-}
-
-/// The minimal environment of everything that the agent starts.
-pub(super) fn environment(command: &mut Command, account: &Account, id: CommandId) {
-    // A service has no language. Text is UTF-8 then and all else as in C, which is
-    // what C.UTF-8 says too, but in a dozen files that every program would open.
-    let language = std::env::var("LANG").map_or(("LC_CTYPE", "C.UTF-8".into()), |l| ("LANG", l));
-    command
-        .env_clear()
-        .env("PATH", platform::search_path())
-        .env("HOME", &account.home)
-        .env("USER", &account.name)
-        .env("LOGNAME", &account.name)
-        .env("SHELL", &account.shell)
-        .env(language.0, language.1)
-        .env(platform::MARK, id.to_string());
 }
 
 async fn execute(
-    command: &mut Command,
+    mut kept: Kept,
     id: CommandId,
     script: &Script,
     context: &Context,
     cancel: &CancellationToken,
     output: &mut Output,
-) -> Result<(Option<ExitStatus>, Option<Cause>), String> {
-    let mut child =
-        command.spawn().map_err(|e| format!("The interpreter could not be started: {e}."))?;
-    let leader = child.id().unwrap_or(0);
-    let limit = Duration::from_secs(timeout_s(script).into());
-    let (exit, cause) = attend(&mut child, limit, context, cancel, output, |blow| {
-        platform::signal_group(leader, blow);
-        platform::kill_marked(&id.to_string(), blow);
-    })
-    .await;
-    if cause.is_some() {
-        platform::signal_group(leader, Blow::Kill);
-        platform::end_marked(&id.to_string());
+) -> Result<End, String> {
+    // A keeper that is gone already shows by its last word.
+    if let Err(error) = kept.order(&order(context, script)).await {
+        tracing::warn!(command = %id, %error, "a keeper did not take its order");
     }
-    Ok((exit, cause))
+    let limit = Duration::from_secs(timeout_s(script).into());
+    let mut end = attend(&mut kept, limit, context, cancel, output).await?;
+    kept.close().await;
+    if end.lost {
+        let id = id.to_string();
+        end.left = match within(LEFT_LIMIT, move || platform::end_left(&id)).await {
+            Ok((_, left)) => left,
+            Err(_) => UNKNOWN.into(),
+        };
+    }
+    Ok(end)
 }
 
 async fn attend(
-    child: &mut Child,
+    kept: &mut Kept,
     limit: Duration,
     context: &Context,
     cancel: &CancellationToken,
     output: &mut Output,
-    end: impl Fn(Blow),
-) -> (Option<ExitStatus>, Option<Cause>) {
-    let (mut stdout, mut stderr) = (child.stdout.take(), child.stderr.take());
+) -> Result<End, String> {
+    let (mut stdout, mut stderr) = (kept.stdout.take(), kept.stderr.take());
     let (mut from_out, mut from_err) = (vec![0; READ_BYTES], vec![0; READ_BYTES]);
-    let (mut exit, mut cause) = (None, None);
+    let mut end = End::default();
     let deadline = Instant::now() + limit;
-    let (mut kill_at, mut leave_at) = (None, None);
-    while exit.is_none() || stdout.is_some() || stderr.is_some() {
-        let running = cause.is_none() && exit.is_none();
+    let (mut over, mut kill_at, mut give_up_at, mut leave_at) = (false, None, None, None);
+    while !over || stdout.is_some() || stderr.is_some() {
+        let running = !over && end.cause.is_none() && end.ending.is_none();
         let mut ask = None;
         tokio::select! {
             read = read_some(&mut stdout, &mut from_out), if stdout.is_some() => match read {
@@ -279,28 +198,43 @@ async fn attend(
                 0 => stderr = None,
                 n => output.take(Stream::Stderr, &from_err[..n]).await,
             },
-            ended = child.wait(), if exit.is_none() => {
-                exit = Some(ended.ok());
-                leave_at = Some(Instant::now() + DRAIN);
-            }
+            word = kept.word(), if !over => match word {
+                KeepWord::Started => {}
+                KeepWord::Failed(sentence) => return Err(sentence),
+                KeepWord::Ended(ending) => {
+                    end.ending = Some(ending);
+                    if end.cause.is_some() {
+                        // What it started has had its time to end, too.
+                        kill_at = Some(Instant::now());
+                    } else {
+                        over = true;
+                    }
+                }
+                KeepWord::Left(names) => (end.left, over) = (names, true),
+                KeepWord::Lost => (end.lost, over) = (true, true),
+            },
             () = until(output.flush_at()) => output.flush().await,
             () = sleep_until(deadline), if running => ask = Some(Cause::TimedOut),
             () = cancel.cancelled(), if running => ask = Some(Cause::Cancelled),
             () = context.stop.cancelled(), if running => ask = Some(Cause::Stopping),
             () = until(kill_at) => {
-                end(Blow::Kill);
+                kept.force().await;
                 kill_at = None;
-                leave_at = Some(Instant::now() + DRAIN);
+                give_up_at = Some(Instant::now() + LEFT_LIMIT);
             }
+            () = until(give_up_at) => (end.left, over) = (UNKNOWN.into(), true),
             () = until(leave_at) => break,
         }
         if ask.is_some() {
-            cause = ask;
-            end(Blow::Ask);
+            end.cause = ask;
+            kept.ask().await;
             kill_at = Some(Instant::now() + GRACE);
         }
+        if over && leave_at.is_none() {
+            (leave_at, give_up_at) = (Some(Instant::now() + DRAIN), None);
+        }
     }
-    (exit.flatten(), cause)
+    Ok(end)
 }
 
 async fn read_some<R: AsyncRead + Unpin>(from: &mut Option<R>, buffer: &mut [u8]) -> usize {

@@ -5,18 +5,22 @@
 //! as bytes are there: an echo waits for nothing. A terminal ends with its
 //! shell, with its viewer, or when the link is away for a minute.
 
-use super::{Context, script::environment};
-use crate::platform::{self, Account, Blow, Pty};
+use super::{
+    Context,
+    shell::{TERMINAL_ENV, kept_shell, login_shell},
+};
+use crate::{
+    apart::within,
+    platform::{self, Blow, KeepWord, Kept, Pty},
+};
 use std::{
     collections::{HashMap, VecDeque},
-    ffi::OsString,
-    path::Path,
     process::Stdio,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use tokio::{
-    process::{Child, Command},
+    process::Child,
     sync::mpsc,
     time::{sleep, timeout},
 };
@@ -38,6 +42,8 @@ const MAX_FRAMES: usize = 256;
 /// Keystrokes taken before the viewer is told.
 const CREDIT_STEP: u32 = 16 * 1024;
 const READ_BYTES: usize = 16 * 1024;
+/// How long a look-up in the system may take: a directory of users may be away.
+const LOOK_UP: Duration = Duration::from_secs(10);
 
 /// Terminals announced and not yet opened.
 const MAX_EXPECTED: usize = 16;
@@ -62,6 +68,7 @@ pub struct Terminals {
     /// Whose viewer is gone: what opens them is late, and nobody would look.
     left: Arc<Mutex<VecDeque<TunnelId>>>,
     max: usize,
+    end_all: bool,
 }
 
 fn lock(open: &Open) -> MutexGuard<'_, Slots> {
@@ -72,7 +79,13 @@ impl Terminals {
     /// No terminal yet, and never more than `max`.
     #[must_use]
     pub fn new(context: Context, max: usize) -> Self {
-        Self { context, open: Open::default(), left: Arc::default(), max }
+        Self { context, open: Open::default(), left: Arc::default(), max, end_all: false }
+    }
+
+    /// Whether the end of a terminal also ends what was detached from it on purpose.
+    #[must_use]
+    pub fn ending_all(self, end_all: bool) -> Self {
+        Self { end_all, ..self }
     }
 
     /// Hands a live frame to its terminal. A terminal that cannot keep up with
@@ -151,7 +164,6 @@ impl Terminals {
                 self.max
             ));
         }
-        let shell = Shell::start(&self.context, command, order)?;
         let parked = open.get_mut(&order.tunnel).and_then(|s| s.parked.take());
         let inbox = parked.unwrap_or_else(|| {
             let (inbox, receiver) = mpsc::channel(MAX_FRAMES);
@@ -159,9 +171,14 @@ impl Terminals {
             receiver
         });
         drop(open);
-        let (context, open, tunnel) = (self.context.clone(), Arc::clone(&self.open), order.tunnel);
+        let (context, open, order) = (self.context.clone(), Arc::clone(&self.open), order.clone());
+        let end_all = self.end_all;
         tokio::spawn(async move {
-            let reason = shell.serve(&context, tunnel, inbox).await;
+            let tunnel = order.tunnel;
+            let reason = match Shell::start(&context, command, &order, end_all).await {
+                Ok(shell) => shell.serve(&context, tunnel, inbox).await,
+                Err(sentence) => sentence,
+            };
             lock(&open).remove(&tunnel);
             context.live.offer(TunnelClosed { tunnel, reason });
         });
@@ -178,38 +195,68 @@ fn tunnel_of(command: &command::Command) -> Option<TunnelId> {
 
 struct Shell {
     pty: Pty,
-    child: Child,
-    leader: u32,
-    mark: String,
+    process: Process,
+}
+
+/// What the terminal's shell runs as.
+enum Process {
+    /// The shell itself, which leads a session.
+    Shell(Child),
+    /// The keeper of the shell, which ends everything with it.
+    Kept(Kept),
 }
 
 impl Shell {
-    fn start(context: &Context, command: CommandId, order: &Terminal) -> Result<Self, String> {
+    async fn start(
+        context: &Context,
+        command: CommandId,
+        order: &Terminal,
+        end_all: bool,
+    ) -> Result<Self, String> {
         let own = platform::agent_account();
-        let account = match &order.user {
-            Some(name) => platform::account(name)
-                .ok_or_else(|| format!("This computer has no user named {name}."))?,
+        let account = match order.user.clone() {
+            Some(name) => {
+                let asked = name.clone();
+                within(LOOK_UP, move || platform::account(&asked))
+                    .await
+                    .map_err(|e| format!("The user {name} could not be looked up: {e}."))?
+                    .ok_or_else(|| format!("This computer has no user named {name}."))?
+            }
             None => own.clone(),
         };
-        if account.uid != own.uid && !platform::is_administrator() {
+        let switch = account.uid != own.uid;
+        if switch && !platform::is_administrator() {
             return Err(format!(
                 "The agent does not run as root, so it cannot open a terminal as {}.",
                 account.name
             ));
         }
         let failed = |e: std::io::Error| format!("The terminal could not be opened: {e}.");
-        let (pty, path, stdio) = platform::open_pty(order.cols, order.rows).map_err(failed)?;
-        let mut shell = login_shell(context, &account, &path, account.uid != own.uid);
-        environment(&mut shell, &account, command);
-        shell.env("TERM", "xterm-256color").env("COLORTERM", "truecolor");
+        let owner = switch.then_some(&account);
+        let (pty, path, stdio) =
+            platform::open_pty(order.cols, order.rows, owner).map_err(failed)?;
+        if end_all {
+            let mut kept = Kept::start(&context.helper, &command.to_string()).map_err(failed)?;
+            let shell = kept_shell(&account, path, order.user.clone());
+            kept.order(&shell).await.map_err(failed)?;
+            // The keeper has opened the other side when these close.
+            let word = tokio::time::timeout(GRACE, kept.started()).await;
+            drop(stdio);
+            return match word {
+                Ok(Some(sentence)) => Err(sentence),
+                _ => Ok(Self { pty, process: Process::Kept(kept) }),
+            };
+        }
+        let mut shell = login_shell(context, &account, &path, switch);
+        shell.env_clear().envs(platform::environment(&account, &command.to_string()));
+        shell.envs(TERMINAL_ENV);
         let [stdin, stdout, stderr]: [Stdio; 3] = stdio;
         shell.stdin(stdin).stdout(stdout).stderr(stderr).kill_on_drop(true);
         let child = shell.spawn().map_err(failed)?;
         // The command still holds the other side; the end of the shell would go
         // unnoticed while it does.
         drop(shell);
-        let leader = child.id().unwrap_or(0);
-        Ok(Self { pty, child, leader, mark: command.to_string() })
+        Ok(Self { pty, process: Process::Shell(child) })
     }
 
     /// Serves until the end and says why it ended.
@@ -282,17 +329,42 @@ impl Shell {
         reason.to_owned()
     }
 
-    /// Hangs up, then ends by force what stays.
-    async fn end(mut self) {
-        platform::signal_group(self.leader, Blow::HangUp);
-        drop(self.pty);
-        if timeout(GRACE, self.child.wait()).await.is_err() {
-            platform::signal_group(self.leader, Blow::Kill);
-            drop(self.child.wait().await);
+    /// Hangs up, as a broken line does: what was detached on purpose goes on.
+    async fn end(self) {
+        match self.process {
+            Process::Shell(mut child) => {
+                let leader = child.id().unwrap_or(0);
+                let moment = platform::moment();
+                platform::signal_group(leader, Blow::HangUp);
+                drop(self.pty);
+                if timeout(GRACE, child.wait()).await.is_err() {
+                    platform::signal_group(leader, Blow::Kill);
+                    drop(child.wait().await);
+                }
+                // A shell may have been forking just then, and what it forked has
+                // heard nothing.
+                let _ = within(LOOK_UP, move || platform::hang_up_young(leader, moment)).await;
+            }
+            Process::Kept(mut kept) => {
+                drop(self.pty);
+                kept.ask().await;
+                kept.force().await;
+                let word = async {
+                    loop {
+                        match kept.word().await {
+                            KeepWord::Left(names) => return names,
+                            KeepWord::Lost => return String::new(),
+                            KeepWord::Started | KeepWord::Failed(_) | KeepWord::Ended(_) => {}
+                        }
+                    }
+                };
+                match timeout(LOOK_UP, word).await {
+                    Ok(left) if left.is_empty() => {}
+                    left => tracing::warn!(?left, "a terminal could not be ended as a whole"),
+                }
+                kept.close().await;
+            }
         }
-        // A shell that ends in good order may have been forking just then, and
-        // what it forked has heard nothing.
-        platform::end_marked(&self.mark);
     }
 }
 
@@ -304,34 +376,4 @@ async fn lost_for_long(context: &Context) {
             () = context.live.link(true) => {}
         }
     }
-}
-
-/// The user's shell as a login shell, on its own terminal, through the helper.
-fn login_shell(context: &Context, account: &Account, terminal: &Path, switch: bool) -> Command {
-    let refused = ["nologin", "false"];
-    let usable = account.shell.is_file()
-        && account.shell.file_name().is_none_or(|n| refused.iter().all(|r| n != *r));
-    let shell = if usable {
-        account.shell.clone()
-    } else {
-        ["/bin/bash", "/bin/sh"]
-            .map(Path::new)
-            .into_iter()
-            .find(|p| p.is_file())
-            .map_or_else(|| Path::new("/bin/sh").to_owned(), Path::to_path_buf)
-    };
-    let mut name = OsString::from("-");
-    name.push(shell.file_name().unwrap_or(shell.as_os_str()));
-    let mut command = platform::helper_command(&context.helper, true);
-    command.arg("--terminal").arg(terminal);
-    if switch {
-        command.arg("--user").arg(&account.name);
-    }
-    if account.home.is_dir() {
-        command.arg("--folder").arg(&account.home);
-    }
-    let mut name_flag = OsString::from("--name=");
-    name_flag.push(name);
-    command.arg(name_flag).arg("--").arg(shell);
-    command
 }

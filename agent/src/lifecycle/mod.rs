@@ -57,6 +57,7 @@ pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 /// # Errors
 /// A sentence for whoever reads the journal.
 pub fn run(settings: &Settings) -> anyhow::Result<()> {
+    platform::spare_memory();
     runtime()?.block_on(serve(settings))
 }
 
@@ -81,7 +82,8 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
         stop: draining.clone(),
         running: Arc::new(RunningSet::default()),
     };
-    let terminals = Terminals::new(context.clone(), settings.max_terminals);
+    let terminals = Terminals::new(context.clone(), settings.max_terminals)
+        .ending_all(settings.terminal_ends_all);
     let guard = Guard {
         device: identity.device,
         organization: identity.organization,
@@ -127,7 +129,7 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
         tokio::spawn(tasks::sample(spool.clone(), config.clone(), Arc::clone(&router))),
         tokio::spawn(tasks::inventory(
             store.clone(),
-            settings.state.clone(),
+            settings.clone(),
             config.clone(),
             Arc::clone(&router),
         )),
@@ -143,6 +145,8 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
         )),
         tokio::spawn(tasks::settle(spool.clone(), settings.state.clone())),
     ];
+    // Opening the database and the identity took more than what follows.
+    platform::return_memory();
     platform::notify("READY=1");
     let signal = platform::terminate_signal().await?;
     tracing::info!(signal, "the agent is being stopped");

@@ -4,6 +4,8 @@
 //! system adds a sibling of `linux` with the same functions. The plain data
 //! types below are shared by all of them.
 
+use serde::{Deserialize, Serialize};
+
 #[cfg(target_os = "linux")]
 mod linux;
 
@@ -37,6 +39,8 @@ pub struct Reading {
     pub running: Option<u64>,
     /// Sensor name and thousandths of a degree Celsius.
     pub temperatures: Vec<(String, i64)>,
+    /// What there is more of than is measured.
+    pub left_out: Vec<String>,
 }
 
 /// Processor time since start, in ticks.
@@ -84,6 +88,19 @@ pub struct FileSystem {
     pub used: u64,
     /// Free for ordinary users, in bytes.
     pub available: u64,
+    /// Nothing can be written to it, so that it cannot fill.
+    pub read_only: bool,
+}
+
+/// The file systems of a moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Mounts {
+    /// Those that answered.
+    pub found: Vec<FileSystem>,
+    /// Those that did not, without sizes.
+    pub unanswered: Vec<FileSystem>,
+    /// How many more there are.
+    pub left_out: usize,
 }
 
 /// Counters of one disk since start.
@@ -129,6 +146,64 @@ pub struct Account {
     pub home: std::path::PathBuf,
     /// Login shell.
     pub shell: std::path::PathBuf,
+}
+
+/// A command as its keeper is told it: the process that starts it and sees to it
+/// that it ends as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeepOrder {
+    /// What to run.
+    pub program: Program,
+    /// Arguments.
+    pub args: Vec<String>,
+    /// Variables beyond the usual ones.
+    pub env: Vec<(String, String)>,
+    /// User to become; `None` for the agent's own.
+    pub user: Option<String>,
+    /// Folder to work in; `None` for the usual one.
+    pub folder: Option<String>,
+    /// Terminal to take as the controlling one and as standard streams.
+    pub terminal: Option<std::path::PathBuf>,
+}
+
+/// What a keeper runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Program {
+    /// A script, written to a private folder and handed to its interpreter.
+    Script {
+        /// Names of the interpreter; the first that is found is used.
+        interpreters: Vec<String>,
+        /// Arguments before the script.
+        before: Vec<String>,
+        /// What the script's file name ends with.
+        suffix: String,
+        /// The script.
+        body: String,
+        /// The agent's own folder for scripts.
+        work: std::path::PathBuf,
+    },
+    /// A shell, in its user's home.
+    Shell {
+        /// Where it is.
+        path: std::path::PathBuf,
+        /// What it sees as its own name.
+        name: String,
+    },
+}
+
+/// What a keeper says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeepWord {
+    /// The command runs.
+    Started,
+    /// The command could not be started; a sentence.
+    Failed(String),
+    /// The command itself ended. What it started may go on.
+    Ended(Ending),
+    /// Everything was ended by force, but what is named here.
+    Left(String),
+    /// The keeper was ended itself.
+    Lost,
 }
 
 /// Where installed packages can be learnt from on this computer.

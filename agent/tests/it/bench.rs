@@ -61,6 +61,11 @@ pub(crate) fn guard() -> (Guard, Signer25519) {
 impl Bench {
     /// Starts over a state folder, as the daemon does.
     pub(crate) async fn start(state: &Path, max_scripts: usize) -> Self {
+        Self::start_with(state, max_scripts, false).await
+    }
+
+    /// As [`Self::start`]; terminals end with all that was detached, if wanted.
+    pub(crate) async fn start_with(state: &Path, max_scripts: usize, end_all: bool) -> Self {
         let deadline = Instant::now() + Duration::from_secs(10);
         let store = loop {
             match Store::open(state, Quotas::share(64 << 20), now_ms()) {
@@ -81,7 +86,7 @@ impl Bench {
             stop: CancellationToken::new(),
             running: Arc::new(RunningSet::default()),
         };
-        let terminals = Terminals::new(context.clone(), 2);
+        let terminals = Terminals::new(context.clone(), 2).ending_all(end_all);
         let (guard, authority) = guard();
         let (orders, inbox) = mpsc::channel(64);
         let executor =

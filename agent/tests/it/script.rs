@@ -3,7 +3,7 @@
 use crate::bench::{Bench, gone, sh, unique_sleep};
 use std::time::{Duration, Instant};
 use unifyit_protocol::{
-    command::{Interpreter, Script},
+    command::{Action, Interpreter, Script},
     live::LiveUp,
     outcome::{Status, Stream},
 };
@@ -99,7 +99,7 @@ async fn a_process_left_behind_that_holds_the_pipes_does_not_hold_the_outcome() 
     assert_eq!(outcome.status, Status::Succeeded);
     // It was left on purpose, as a service would be; the test cleans up.
     assert!(crate::bench::runs(&nap), "a background process was ended with its script");
-    unifyit_agent::platform::kill_marked(&id.to_string(), unifyit_agent::platform::Blow::Kill);
+    unifyit_agent::platform::kill_marked(&id.to_string());
     gone(&nap).await;
 }
 
@@ -147,4 +147,82 @@ async fn nothing_is_left_of_a_script_on_the_disk() {
     bench.outcome(id).await;
     assert!(!bench.text(id).is_empty());
     assert_eq!(std::fs::read_dir(dir.path().join("work")).unwrap().count(), 0);
+}
+
+/// Ways for a process to hide from whoever wants to end it with its script.
+fn hiding(nap: [&str; 6]) -> String {
+    let [env, user, fork, deaf, login, gone] = nap;
+    format!(
+        "env -i PATH=\"$PATH\" setsid sh -c 'trap \"\" TERM HUP; sleep {env}' &\n\
+         su -s /bin/sh nobody -c 'sleep {user}' &\n\
+         (env -i PATH=\"$PATH\" setsid sh -c 'sleep {fork} & exit' &)\n\
+         setsid sh -c 'trap \"\" TERM; sleep {deaf}' &\n\
+         su - root -s /bin/sh -c 'sleep {login}' &\n\
+         env -i PATH=\"$PATH\" setsid nohup sleep {gone} >/dev/null 2>&1 &\n\
+         echo up; sleep {env}\n"
+    )
+}
+
+async fn all_run(naps: &[String]) {
+    Bench::wait_for("all that hides", || naps.iter().all(|n| crate::bench::runs(n))).await;
+}
+
+#[tokio::test]
+async fn at_its_limit_and_when_cancelled_nothing_is_left_however_it_hides() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::start(dir.path(), 8).await;
+    let naps: Vec<String> = (0..6).map(|_| unique_sleep()).collect();
+    let body = hiding([0, 1, 2, 3, 4, 5].map(|i| naps[i].as_str()));
+    let id = bench.run(sh(&body)).await;
+    bench.started(id).await;
+    all_run(&naps).await;
+    bench.deliver(&bench.command(Action::Cancel { command: id })).await;
+    let outcome = bench.outcome(id).await;
+    // The outcome says that all was ended, so all is gone by then.
+    assert_eq!((outcome.status, outcome.reason), (Status::Cancelled, None));
+    for nap in &naps {
+        assert!(!crate::bench::runs(nap), "{nap} is left");
+    }
+    let id = bench.run(Script { timeout_s: 2, ..sh(&body) }).await;
+    bench.started(id).await;
+    let outcome = bench.outcome(id).await;
+    assert_eq!(outcome.status, Status::TimedOut);
+    assert_eq!(outcome.reason.unwrap(), "It was ended at its time limit of 2 s.");
+    assert!(naps.iter().all(|n| !crate::bench::runs(n)));
+}
+
+#[tokio::test]
+async fn a_script_that_ends_its_keeper_is_ended_and_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::start(dir.path(), 8).await;
+    let nap = unique_sleep();
+    let body = format!("setsid sleep {nap} & kill -9 $PPID; sleep {nap}");
+    let id = bench.run(sh(&body)).await;
+    let outcome = bench.outcome(id).await;
+    assert_eq!(outcome.status, Status::Failed);
+    assert!(outcome.reason.unwrap().starts_with("How it ended is unknown"));
+    assert!(!crate::bench::runs(&nap));
+}
+
+#[tokio::test]
+async fn a_user_whose_look_up_or_folder_fails_is_told_so() {
+    if !unifyit_agent::platform::is_administrator() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::start(dir.path(), 8).await;
+    let folder = Some("/root".into());
+    let id = bench.run(Script { user: Some("nobody".into()), folder, ..sh("true") }).await;
+    let outcome = bench.outcome(id).await;
+    let reason = outcome.reason.unwrap();
+    assert!(reason.starts_with("The folder /root could not be entered"), "{reason}");
+    let id = bench
+        .run(Script {
+            user: Some("nobody".into()),
+            ..sh("ls -ld .. | cut -c1-10; ps -o sid= -p $$ | grep -cx \" *$$\"")
+        })
+        .await;
+    assert_eq!(bench.outcome(id).await.status, Status::Succeeded, "{}", bench.text(id));
+    // Its folder is not its own, and it has no terminal of the agent's.
+    assert_eq!(bench.text(id), "drwx--x--x\n1\n");
 }

@@ -125,7 +125,7 @@ async fn a_flood_stops_at_the_viewers_credit_and_goes_on_with_more() {
 }
 
 #[tokio::test]
-async fn when_the_viewer_leaves_everything_in_the_terminal_ends() {
+async fn when_the_viewer_leaves_what_runs_in_the_terminal_ends() {
     let dir = tempfile::tempdir().unwrap();
     let bench = Bench::start(dir.path(), 8).await;
     let mut screen = Screen::open(&bench).await;
@@ -170,4 +170,46 @@ async fn a_terminal_whose_viewer_left_before_it_opened_never_opens() {
     let screen = Screen { tunnel, text: String::new(), seq: 0, bytes: 0 };
     let reason = screen.closed(&bench).await;
     assert!(reason.contains("had left"), "{reason}");
+}
+
+/// What a person detaches, each in its own way, and what is merely running.
+async fn leave(bench: &Bench, detached: [&str; 3], running: &str) {
+    let mut screen = Screen::open(bench).await;
+    let [nohup, session, job] = detached;
+    let typed = format!(
+        "nohup sleep {nohup} >/dev/null 2>&1 & setsid -f sleep {session}; \
+         sleep {job} & disown -a 2>/dev/null; sleep {running}\r"
+    );
+    screen.type_in(bench, &typed);
+    let names = [nohup, session, job, running];
+    Bench::wait_for("all of it", || names.iter().all(|n| crate::bench::runs(n))).await;
+    let left = TunnelClosed { tunnel: screen.tunnel, reason: "The viewer left.".into() };
+    bench.terminals.take(LiveDown::Close(left));
+    assert_eq!(screen.closed(bench).await, "The viewer left.");
+    gone(running).await;
+}
+
+#[tokio::test]
+async fn what_was_detached_on_purpose_stays_as_with_ssh() {
+    let dir = tempfile::tempdir().unwrap();
+    let bench = Bench::start(dir.path(), 8).await;
+    let naps: Vec<String> = (0..4).map(|_| unique_sleep()).collect();
+    leave(&bench, [&naps[0], &naps[1], &naps[2]], &naps[3]).await;
+    for nap in &naps[..2] {
+        assert!(crate::bench::runs(nap), "{nap} was ended");
+        let found = std::process::Command::new("pkill").args(["-f", nap]).status();
+        assert!(found.unwrap().success());
+    }
+    drop(std::process::Command::new("pkill").args(["-f", &naps[2]]).status());
+}
+
+#[tokio::test]
+async fn a_setting_ends_what_was_detached_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let bench = Bench::start_with(dir.path(), 8, true).await;
+    let naps: Vec<String> = (0..4).map(|_| unique_sleep()).collect();
+    leave(&bench, [&naps[0], &naps[1], &naps[2]], &naps[3]).await;
+    for nap in &naps {
+        gone(nap).await;
+    }
 }

@@ -1,6 +1,5 @@
 //! Files and folders that only the agent may read.
 
-use crate::platform::Account;
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, Permissions},
     io::{self, Write},
@@ -62,14 +61,6 @@ pub fn exposed(path: &Path) -> io::Result<Option<String>> {
         return Ok(Some(format!("it belongs to user id {}, not {own}", meta.uid())));
     }
     Ok(None)
-}
-
-/// Hands a file or folder to a user.
-///
-/// # Errors
-/// What the system answers.
-pub fn give_to(path: &Path, account: &Account) -> io::Result<()> {
-    std::os::unix::fs::chown(path, Some(account.uid), Some(account.gid))
 }
 
 /// Replaces a file as a whole that everybody may read: after a crash there is the

@@ -10,9 +10,10 @@ use anyhow::{Context, bail};
 use nix::unistd::{Gid, Uid, chdir, initgroups, setgid, setsid, setuid};
 use std::{
     ffi::{CString, OsString},
-    fs::OpenOptions,
+    fs::{File, OpenOptions},
+    io,
     os::unix::process::CommandExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
 };
 
@@ -41,12 +42,7 @@ pub fn become_program(order: &HelperOrder) -> anyhow::Result<std::convert::Infal
     };
     if let Some(terminal) = &order.terminal {
         setsid().context("a session of its own could not be started")?;
-        // The first terminal that a session leader opens becomes its own.
-        OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(terminal)
-            .context("the terminal could not be opened")?;
+        take_terminal(terminal).context("the terminal could not be opened")?;
     }
     if let Some(user) = &order.user {
         switch_to(user)?;
@@ -61,6 +57,11 @@ pub fn become_program(order: &HelperOrder) -> anyhow::Result<std::convert::Infal
         command.arg0(name);
     }
     Err(command.exec()).with_context(|| format!("{} could not be started", program.display()))
+}
+
+/// Opens a terminal: the first that a session's leader opens becomes its own.
+pub(super) fn take_terminal(terminal: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).open(terminal)
 }
 
 fn switch_to(user: &str) -> anyhow::Result<()> {

@@ -1,35 +1,41 @@
-//! Linux, x86-64 and arm64. Reads `/proc` and `/sys` directly; processes are
-//! handled by group and by a mark in their environment.
+//! Linux, x86-64 and arm64. Reads `/proc` and `/sys` directly; each command has a
+//! keeper and, where the system has them, a control group.
 
 mod disks;
 mod facts;
 mod files;
 mod helper;
+mod keep;
 mod machine;
 mod managers;
+mod memory;
 mod network;
 mod notify;
 mod probe;
 mod process;
 mod pty;
+mod sensors;
 mod service;
 mod sources;
+mod tree;
 
 pub use disks::{filesystems, free_space};
 pub use facts::{interfaces, system_facts};
-pub use files::{create_private_dir, exposed, give_to, make_private, write_private};
+pub use files::{create_private_dir, exposed, make_private, write_private};
 pub use helper::{HelperOrder, become_program};
+pub use keep::{Kept, end_left, end_tree, keep};
 pub use machine::{account, agent_account, hostname, is_administrator, machine_secret};
 pub use managers::PackageManagers;
+pub use memory::{return_memory, spare_memory};
 pub use notify::{notify, watchdog_interval};
 pub use probe::Probe;
 pub use process::{
-    Blow, Ending, MARK, agent_program, end_marked, ending, group_command, helper_command,
-    kill_marked, search_path, signal_group, terminate_signal,
+    Blow, Ending, MARK, agent_program, environment, hang_up_young, helper_command, kill_marked,
+    moment, search_path, signal_group, terminate_signal,
 };
 pub use pty::{Pty, open_pty};
 pub use service::remove_service;
-pub use sources::{package_sources, service_manager};
+pub use sources::{package_sources, prepare_for_sources, read_source, service_manager};
 
 #[cfg(test)]
 mod tests;

@@ -1,21 +1,22 @@
-//! Child processes: started in their own group, found again by a mark in their
-//! environment, ended as a whole.
+//! Child processes: what they are given, how they end, and how they are found
+//! again.
 //!
-//! The mark ([`MARK`]`=<command id>`) is what makes a leftover identifiable: a
-//! process group id may have been given to somebody else since, the environment
-//! of a process is its own until it executes something without it.
+//! The mark ([`MARK`]`=<command id>`) in the environment makes a leftover
+//! identifiable where there are no control groups: a process group id may have
+//! been given to somebody else since, the environment of a process is its own
+//! until it executes something without it.
 
+use super::tree;
+use crate::platform::Account;
 use nix::{
     errno::Errno,
     sys::signal::{Signal, kill, killpg},
     unistd::Pid,
 };
 use std::{
-    ffi::OsStr,
+    ffi::OsString,
     fs,
-    os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
-    process::ExitStatus,
 };
 use tokio::process::Command;
 
@@ -26,8 +27,6 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 /// How hard to end processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Blow {
-    /// Ask them to end.
-    Ask,
     /// Hang up, as a closed terminal does.
     HangUp,
     /// End them.
@@ -37,7 +36,6 @@ pub enum Blow {
 impl Blow {
     fn signal(self) -> Signal {
         match self {
-            Self::Ask => Signal::SIGTERM,
             Self::HangUp => Signal::SIGHUP,
             Self::Kill => Signal::SIGKILL,
         }
@@ -53,39 +51,18 @@ pub enum Ending {
     Signal(i32, &'static str),
 }
 
-/// Reads an exit status.
-#[must_use]
-pub fn ending(status: ExitStatus) -> Ending {
-    if let Some(code) = status.code() {
-        return Ending::Code(code);
-    }
-    let number = status.signal().unwrap_or(0);
-    Ending::Signal(number, Signal::try_from(number).map_or("unknown signal", Signal::as_str))
-}
-
 /// Search path that commands get, and in which interpreters are found.
 #[must_use]
 pub fn search_path() -> &'static str {
     PATH
 }
 
-/// A command in a process group of its own.
-#[must_use]
-pub fn group_command(program: &OsStr) -> Command {
-    let mut command = Command::new(program);
-    command.process_group(0);
-    command
-}
-
 /// A command that starts through the agent's own helper, which prepares the
 /// process (session, terminal, user, folder) and then becomes the program.
 #[must_use]
-pub fn helper_command(helper: &Path, new_session: bool) -> Command {
+pub fn helper_command(helper: &Path) -> Command {
     let mut command = Command::new(helper);
     command.arg("internal").arg("exec");
-    if !new_session {
-        command.process_group(0);
-    }
     command
 }
 
@@ -102,34 +79,72 @@ pub fn signal_group(leader: u32, blow: Blow) -> bool {
     pid > 1 && killpg(Pid::from_raw(pid), blow.signal()) != Err(Errno::ESRCH)
 }
 
-/// Sends a blow to every process that carries the mark of a command, also to
-/// those that left its process group. Returns how many there were.
-pub fn kill_marked(mark: &str, blow: Blow) -> usize {
+/// This moment, as processes count it: ticks since the system's start.
+#[must_use]
+pub fn moment() -> u64 {
+    /// Of the kernel's words to programs, whatever its own clock does.
+    const TICKS: f64 = 100.0;
+    let text = fs::read_to_string("/proc/uptime").unwrap_or_default();
+    let seconds = text.split_ascii_whitespace().next().and_then(|t| t.parse::<f64>().ok());
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
+    let ticks = (seconds.unwrap_or(f64::MAX) * TICKS) as u64;
+    ticks
+}
+
+/// Hangs up on the processes of a session that began within a second before a
+/// [`moment`] or later. Those that were there longer heard of its end, or were
+/// told not to listen.
+pub fn hang_up_young(session: u32, moment: u64) {
+    const SECOND: u64 = 100;
+    let Ok(session) = i32::try_from(session) else { return };
+    if session <= 1 {
+        return;
+    }
+    for process in tree::look() {
+        if process.session == session && process.began.saturating_add(SECOND) >= moment {
+            let _ = kill(Pid::from_raw(process.pid), Signal::SIGHUP);
+        }
+    }
+}
+
+/// Processes that carry the mark of a command, but this one.
+pub(super) fn marked(mark: &str) -> Vec<i32> {
     let needle = format!("{MARK}={mark}");
-    let own = std::process::id();
-    let Ok(processes) = fs::read_dir("/proc") else { return 0 };
+    let own = i32::try_from(std::process::id()).unwrap_or_default();
+    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
     processes
         .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
         .filter(|pid| *pid != own && *pid > 1)
         .filter(|pid| {
             fs::read(format!("/proc/{pid}/environ"))
                 .is_ok_and(|env| env.split(|b| *b == 0).any(|v| v == needle.as_bytes()))
         })
-        .filter_map(|pid| i32::try_from(pid).ok())
-        .filter(|pid| kill(Pid::from_raw(*pid), blow.signal()).is_ok())
-        .count()
+        .collect()
 }
 
-/// Looks for survivors this often.
-const SWEEPS: usize = 16;
+/// Ends the processes that carry the mark of a command. Returns how many there
+/// were.
+pub fn kill_marked(mark: &str) -> usize {
+    let found = marked(mark);
+    found.iter().filter(|pid| kill(Pid::from_raw(**pid), Signal::SIGKILL).is_ok()).count()
+}
 
-/// Ends every process that carries the mark of a command. One that forks while
-/// the others are being ended leaves a child that the same look cannot see, so
-/// it looks again until nobody is left. Returns how many were ended.
-pub fn end_marked(mark: &str) -> usize {
-    let rounds = std::iter::repeat_with(|| kill_marked(mark, Blow::Kill)).take(SWEEPS);
-    rounds.take_while(|found| *found > 0).sum()
+/// The minimal environment of everything that the agent starts.
+#[must_use]
+pub fn environment(account: &Account, command: &str) -> Vec<(OsString, OsString)> {
+    // A service has no language. Text is UTF-8 then and all else as in C, which is
+    // what C.UTF-8 says too, but in a dozen files that every program would open.
+    let language = std::env::var("LANG").map_or(("LC_CTYPE", "C.UTF-8".into()), |l| ("LANG", l));
+    vec![
+        ("PATH".into(), PATH.into()),
+        ("HOME".into(), account.home.clone().into()),
+        ("USER".into(), account.name.clone().into()),
+        ("LOGNAME".into(), account.name.clone().into()),
+        ("SHELL".into(), account.shell.clone().into()),
+        (language.0.into(), language.1.into()),
+        (MARK.into(), command.into()),
+    ]
 }
 
 /// Completes when the service manager or a person asks the agent to end.

@@ -1,10 +1,11 @@
 //! Pseudo-terminals: the agent holds the master side, a shell the other.
 
+use crate::platform::Account;
 use nix::{
     errno::Errno,
     fcntl::{FcntlArg, OFlag, fcntl},
     pty::{Winsize, openpty},
-    unistd::{read, ttyname, write},
+    unistd::{Uid, fchown, read, ttyname, write},
 };
 use std::{io, os::fd::OwnedFd, path::PathBuf, process::Stdio};
 use tokio::io::unix::AsyncFd;
@@ -16,11 +17,16 @@ pub struct Pty {
 }
 
 /// Opens a terminal of the given size. Returns the master, the path of the other
-/// side and three handles on it for a child's standard streams.
+/// side and three handles on it for a child's standard streams. The other side is
+/// handed to `owner`, who could not open it by its name otherwise.
 ///
 /// # Errors
 /// What the system answers.
-pub fn open_pty(cols: u16, rows: u16) -> io::Result<(Pty, PathBuf, [Stdio; 3])> {
+pub fn open_pty(
+    cols: u16,
+    rows: u16,
+    owner: Option<&Account>,
+) -> io::Result<(Pty, PathBuf, [Stdio; 3])> {
     let size = Winsize { ws_row: rows.max(1), ws_col: cols.max(1), ws_xpixel: 0, ws_ypixel: 0 };
     let pair = openpty(Some(&size), None)?;
     let flags = OFlag::from_bits_retain(fcntl(&pair.master, FcntlArg::F_GETFL)?);
@@ -29,6 +35,9 @@ pub fn open_pty(cols: u16, rows: u16) -> io::Result<(Pty, PathBuf, [Stdio; 3])> 
     fcntl(&pair.master, FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC))?;
     fcntl(&pair.slave, FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC))?;
     let path = ttyname(&pair.slave)?;
+    if let Some(account) = owner {
+        fchown(&pair.slave, Some(Uid::from_raw(account.uid)), None)?;
+    }
     let stdio = [
         Stdio::from(pair.slave.try_clone()?),
         Stdio::from(pair.slave.try_clone()?),

@@ -1,0 +1,70 @@
+//! The shell of a terminal: which one, and how it is started as a login shell.
+
+use super::Context;
+use crate::platform::{self, Account, KeepOrder, Program};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
+use tokio::process::Command;
+
+/// What a terminal's programs know of it.
+pub(super) const TERMINAL_ENV: [(&str, &str); 2] =
+    [("TERM", "xterm-256color"), ("COLORTERM", "truecolor")];
+
+/// The user's shell, or the usual one for a user who has none.
+fn shell_of(account: &Account) -> PathBuf {
+    let refused = ["nologin", "false"];
+    let usable = account.shell.is_file()
+        && account.shell.file_name().is_none_or(|n| refused.iter().all(|r| n != *r));
+    if usable {
+        return account.shell.clone();
+    }
+    let bash = Path::new("/bin/bash");
+    if bash.is_file() { bash.to_owned() } else { PathBuf::from("/bin/sh") }
+}
+
+/// The name by which a shell knows that it is a login shell.
+fn login_name(shell: &Path) -> OsString {
+    let mut name = OsString::from("-");
+    name.push(shell.file_name().unwrap_or(shell.as_os_str()));
+    name
+}
+
+/// The shell as a login shell on its own terminal, below a keeper.
+pub(super) fn kept_shell(account: &Account, terminal: PathBuf, user: Option<String>) -> KeepOrder {
+    let path = shell_of(account);
+    let name = login_name(&path).to_string_lossy().into_owned();
+    KeepOrder {
+        program: Program::Shell { path, name },
+        args: Vec::new(),
+        env: TERMINAL_ENV.map(|(k, v)| (k.into(), v.into())).to_vec(),
+        user,
+        // Where there is no home, as for a login.
+        folder: (!account.home.is_dir()).then(|| "/".into()),
+        terminal: Some(terminal),
+    }
+}
+
+/// The shell as a login shell on its own terminal, through the helper.
+pub(super) fn login_shell(
+    context: &Context,
+    account: &Account,
+    terminal: &Path,
+    switch: bool,
+) -> Command {
+    let shell = shell_of(account);
+    let name = login_name(&shell);
+    let mut command = platform::helper_command(&context.helper);
+    command.arg("--terminal").arg(terminal);
+    if switch {
+        command.arg("--user").arg(&account.name);
+    }
+    if account.home.is_dir() {
+        command.arg("--folder").arg(&account.home);
+    }
+    let mut name_flag = OsString::from("--name=");
+    name_flag.push(name);
+    command.arg(name_flag).arg("--").arg(shell);
+    command
+}
