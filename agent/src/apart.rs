@@ -172,7 +172,7 @@ mod tests {
         let work = move || {
             at_work.ask("/good", || ());
             let answer = at_work.ask("/hung", || held.recv().is_ok());
-            drop(done.send((answer, at_work.ask("/next", || ()))));
+            let _ = done.send((answer, at_work.ask("/next", || ())));
         };
         assert_eq!(within(Duration::from_millis(50), work).await, Err(NoAnswer::TooLong));
         assert_eq!(first.give_up().as_deref(), Some("/hung"));

@@ -3,27 +3,32 @@
 //! The work is done by a short-lived child of this very program (`unifyit-agent
 //! internal inventory`), so that a list of twenty thousand packages never
 //! swells the daemon. The child reads what was told last (a hash an entry),
-//! writes what it tells now beside it, and prints encoded reports, each preceded
-//! by its length. The daemon puts the reports into the spool and only then lets
-//! the new snapshot replace the old: a crash in between tells changes twice,
-//! which changes nothing.
+//! writes what it tells now beside it, and prints encoded reports, section by
+//! section. The daemon puts the reports into the spool and only then lets the new
+//! snapshot replace the old: a crash in between tells changes twice, which changes
+//! nothing. A source that fails or hangs loses only itself: what was told of it
+//! stays, and the system section names it.
+
+mod snapshot;
+
+pub use snapshot::accept_snapshot;
 
 use super::{packages::Packages, services};
 use crate::{
+    apart::{NoAnswer, Watch, within_blocking},
     clock::now_ms,
     platform,
-    platform::{ServiceManager, SourceKind},
+    platform::{Mounts, ServiceManager},
 };
-use serde::Serialize;
+use snapshot::{Told, hash, load, save};
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
-    io::{self, BufRead, BufReader, Write},
+    fs,
+    io::Write,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    time::Duration,
 };
 use unifyit_protocol::{
-    codec,
     inventory::{Entry, InventoryReport, MAX_ENTRIES, Section},
     report::Report,
 };
@@ -32,7 +37,6 @@ use unifyit_protocol::{
 const REPORT_ENTRIES: usize = 1000;
 /// Bytes of keys and values of one report, before compression.
 const REPORT_BYTES: usize = 192 * 1024;
-const SNAPSHOT_BYTES: usize = 8 << 20;
 
 const SECTIONS: [(Section, &str); 5] = [
     (Section::System, "system"),
@@ -42,53 +46,152 @@ const SECTIONS: [(Section, &str); 5] = [
     (Section::Services, "services"),
 ];
 
-/// What was told of a section: a hash an entry.
-type Told = BTreeMap<String, u64>;
+/// The fact of the system section that names what is missing elsewhere.
+const UNREAD: &str = "could_not_be_read";
+const UNREAD_FILE: &str = "unread";
+const MAX_UNREAD: usize = 1000;
 
-/// Reads every section and prints what changed. Runs in the child.
+/// What is to be told.
+#[derive(Debug, Clone)]
+pub struct Order {
+    /// Where the snapshots lie.
+    pub folder: PathBuf,
+    /// What stands for `/` where package managers are looked for.
+    pub root: PathBuf,
+    /// Everything, whatever was told before.
+    pub whole: bool,
+    /// How long one source may take.
+    pub limit: Duration,
+}
+
+/// Reads every section and prints what changed, each as soon as it is read. What
+/// cannot be read is named, and hides nothing else. Runs in the child.
 ///
 /// # Errors
 /// When the snapshot folder or the output cannot be written.
-pub fn tell_changes(folder: &Path, whole: bool, mut out: impl Write) -> anyhow::Result<()> {
-    platform::create_private_dir(folder)?;
+pub fn tell_changes(order: &Order, out: impl Write) -> anyhow::Result<()> {
+    platform::create_private_dir(&order.folder)?;
+    // Left by a run whose reports never became durable.
+    for entry in fs::read_dir(&order.folder)?.flatten() {
+        if entry.path().extension().is_some_and(|e| e == "next") {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    let unread = order.folder.join(UNREAD_FILE);
+    let before = fs::read_to_string(&unread).unwrap_or_default();
+    let mut teller = Teller { order, out, count: 0, system: None };
+    let mut missing = Vec::new();
+    let mut system = Entry::new();
     for (section, name) in SECTIONS {
-        let (entries, cut) = match read_section(section) {
+        let mut read = match read_section(section, order) {
             Ok(read) => read,
             Err(error) => {
                 // Saying nothing keeps what the relay knows; a part would delete the rest.
-                tracing::warn!(%error, name, "a section of the inventory cannot be read");
+                missing.push(format!("{name}: {error}"));
                 continue;
             }
         };
-        let told = if whole { None } else { load(&folder.join(format!("{name}.told"))) };
-        let now: Told = entries.iter().map(|(k, e)| (k.clone(), hash(e))).collect();
-        if told.as_ref() == Some(&now) {
-            continue;
+        missing.append(&mut read.unread);
+        if section == Section::System {
+            system = read.entries.remove(SYSTEM).unwrap_or_default();
+            read = system_with(&system, &before);
         }
-        save(&folder.join(format!("{name}.next")), &now)?;
-        for report in changes(section, entries, cut, told.as_ref(), now_ms()) {
-            let body = Report::Inventory(report).encode()?;
-            out.write_all(&u32::try_from(body.len())?.to_be_bytes())?;
-            out.write_all(&body)?;
+        teller.tell(section, name, read)?;
+    }
+    let text: String = missing.join("; ").chars().take(MAX_UNREAD).collect();
+    if text != before {
+        for what in &missing {
+            tracing::warn!("could not be read: {what}");
+        }
+        platform::write_private(&unread, text.as_bytes())?;
+        if !system.is_empty() {
+            teller.tell(Section::System, "system", system_with(&system, &text))?;
         }
     }
-    out.flush()?;
-    Ok(())
+    teller.frame(FrameKind::End, &[])
 }
 
-/// Lets the snapshots of the last telling hold. Runs in the daemon, after the
-/// reports are durable.
-///
-/// # Errors
-/// What the system answers.
-pub fn accept_snapshots(folder: &Path) -> io::Result<()> {
-    for (_, name) in SECTIONS {
-        let next = folder.join(format!("{name}.next"));
-        if next.exists() {
-            fs::rename(next, folder.join(format!("{name}.told")))?;
-        }
+fn system_with(system: &Entry, unread: &str) -> SectionRead {
+    let mut entry = system.clone();
+    if !unread.is_empty() {
+        entry.insert(UNREAD.into(), unread.into());
     }
-    Ok(())
+    SectionRead { entries: BTreeMap::from([(SYSTEM.into(), entry)]), ..SectionRead::default() }
+}
+
+/// What a frame of the child's output holds; one byte behind its length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FrameKind {
+    /// An encoded report.
+    Report,
+    /// The name of the snapshot that holds once the reports before are durable.
+    Snapshot,
+    /// Nothing follows.
+    End,
+}
+
+impl FrameKind {
+    /// The kind of a byte.
+    #[must_use]
+    pub fn of(byte: u8) -> Option<Self> {
+        [Self::Report, Self::Snapshot, Self::End].into_iter().find(|kind| *kind as u8 == byte)
+    }
+}
+
+struct Teller<'a, W> {
+    order: &'a Order,
+    out: W,
+    count: u32,
+    /// What this very run told of the system, if it did.
+    system: Option<Told>,
+}
+
+impl<W: Write> Teller<'_, W> {
+    fn tell(&mut self, section: Section, name: &str, read: SectionRead) -> anyhow::Result<()> {
+        let again = if section == Section::System { self.system.take() } else { None };
+        let saved = || load(&self.order.folder.join(format!("{name}.told")));
+        let mut told = match again {
+            Some(told) => Some(told),
+            None if self.order.whole => None,
+            None => saved(),
+        };
+        let mut now: Told = read.entries.iter().map(|(k, e)| (k.clone(), hash(e))).collect();
+        // What could not be read stays as it was told.
+        let kept = |key: &String| read.kept.iter().any(|prefix| key.starts_with(prefix));
+        if let Some(told) = &mut told {
+            let keys: Vec<String> =
+                told.keys().filter(|k| kept(k) && !now.contains_key(*k)).cloned().collect();
+            for key in keys {
+                now.extend(told.remove_entry(&key));
+            }
+            let read_now = now.iter().filter(|(k, _)| read.entries.contains_key(*k));
+            if told.len() == read.entries.len() && read_now.eq(told.iter()) {
+                return Ok(());
+            }
+        }
+        self.count += 1;
+        let snapshot = format!("{name}.{}.next", self.count);
+        save(&self.order.folder.join(&snapshot), &now)?;
+        for report in changes(section, read.entries, read.cut, told.as_ref(), now_ms()) {
+            let body = Report::Inventory(report).encode()?;
+            self.frame(FrameKind::Report, &body)?;
+        }
+        self.frame(FrameKind::Snapshot, snapshot.as_bytes())?;
+        if section == Section::System {
+            self.system = Some(now);
+        }
+        Ok(self.out.flush()?)
+    }
+
+    fn frame(&mut self, kind: FrameKind, body: &[u8]) -> anyhow::Result<()> {
+        self.out.write_all(&u32::try_from(body.len())?.to_be_bytes())?;
+        self.out.write_all(&[kind as u8])?;
+        self.out.write_all(body)?;
+        if kind == FrameKind::End {
+            self.out.flush()?;
+        }
+        Ok(())
+    }
 }
 
 /// The reports that bring the relay from what was told to what is.
@@ -130,103 +233,125 @@ pub fn changes(
     reports
 }
 
-fn hash(entry: &Entry) -> u64 {
-    let mut hasher = blake3::Hasher::new();
-    for (key, value) in entry {
-        for part in [key, value] {
-            hasher.update(&(part.len() as u64).to_le_bytes());
-            hasher.update(part.as_bytes());
-        }
-    }
-    let mut eight = [0; 8];
-    hasher.finalize_xof().fill(&mut eight);
-    u64::from_le_bytes(eight)
+/// A section as it was read.
+#[derive(Debug, Default)]
+struct SectionRead {
+    entries: BTreeMap<String, Entry>,
+    cut: u32,
+    /// What is missing, and why.
+    unread: Vec<String>,
+    /// What the keys of missing entries begin with.
+    kept: Vec<String>,
 }
 
-/// A snapshot that cannot be read counts as none: everything is told again.
-fn load(path: &Path) -> Option<Told> {
-    let bytes = fs::read(path).ok()?;
-    let plain = zstd::bulk::decompress(&bytes, SNAPSHOT_BYTES).ok()?;
-    codec::decode_within(&plain, SNAPSHOT_BYTES).ok()
-}
+const SYSTEM: &str = "system";
 
-fn save(path: &Path, told: &impl Serialize) -> anyhow::Result<()> {
-    let bytes = zstd::bulk::compress(&codec::encode(told)?, 3)?;
-    Ok(platform::write_private(path, &bytes)?)
-}
-
-type Read = (BTreeMap<String, Entry>, u32);
-
-fn read_section(section: Section) -> anyhow::Result<Read> {
+fn read_section(section: Section, order: &Order) -> Result<SectionRead, String> {
+    let apart = |e: NoAnswer| e.to_string();
+    let of = |entries, left_out: usize| SectionRead {
+        entries,
+        cut: u32::try_from(left_out).unwrap_or(u32::MAX),
+        ..SectionRead::default()
+    };
     Ok(match section {
-        Section::System => (BTreeMap::from([("system".into(), platform::system_facts())]), 0),
-        Section::Interfaces => (platform::interfaces(), 0),
-        Section::Disks => (disks(), 0),
-        Section::Packages => packages()?,
-        Section::Services => (read_services()?, 0),
-        Section::Unknown => (BTreeMap::new(), 0),
+        Section::System => {
+            let facts = within_blocking(order.limit, platform::system_facts).map_err(apart)?;
+            of(BTreeMap::from([(SYSTEM.into(), facts)]), 0)
+        }
+        Section::Interfaces => {
+            let (entries, left_out) =
+                within_blocking(order.limit, platform::interfaces).map_err(apart)?;
+            of(entries, left_out)
+        }
+        Section::Disks => disks()?,
+        Section::Packages => packages(order),
+        Section::Services => of(read_services(order.limit)?, 0),
+        Section::Unknown => SectionRead::default(),
     })
 }
 
-fn disks() -> BTreeMap<String, Entry> {
-    let entry = |fs: platform::FileSystem| {
+/// Times that a silent file system may hold up the reading of the others.
+const MAX_SILENT: usize = 8;
+const DISKS_LIMIT: Duration = Duration::from_secs(3);
+
+fn disks() -> Result<SectionRead, String> {
+    let all = Watch::default();
+    for _ in 0..MAX_SILENT {
+        let watch = all.fresh();
+        let at_work = watch.clone();
+        match within_blocking(DISKS_LIMIT, move || platform::filesystems(&at_work)) {
+            // A part would delete the rest.
+            Ok(mounts) if !mounts.complete => break,
+            Ok(mounts) => return Ok(told_disks(mounts)),
+            Err(error @ NoAnswer::TooMany) => return Err(error.to_string()),
+            Err(NoAnswer::TooLong) => drop(watch.give_up()),
+        }
+    }
+    Err("the table of mounts, or too many that are in it, do not answer".into())
+}
+
+fn told_disks(mounts: Mounts) -> SectionRead {
+    let mut read = SectionRead {
+        cut: u32::try_from(mounts.left_out).unwrap_or(u32::MAX),
+        ..SectionRead::default()
+    };
+    for fs in mounts.unanswered {
+        read.unread.push(format!("{}: it does not answer", fs.mount));
+        let facts = [("device", fs.device), ("type", fs.kind), ("state", "does not answer".into())];
+        read.entries.insert(fs.mount, owned(facts));
+    }
+    for fs in mounts.found {
         // Not how full it is: that is a measurement and would change always.
         let facts =
             [("device", fs.device), ("type", fs.kind), ("total_bytes", fs.total.to_string())];
-        let facts = facts.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
-        (fs.mount, facts)
-    };
-    platform::filesystems().into_iter().map(entry).collect()
-}
-
-fn packages() -> anyhow::Result<Read> {
-    let mut packages = Packages::default();
-    for source in platform::package_sources() {
-        read_source(&source.from, |from| packages.add(source.manager, from))?;
+        let mut entry = owned(facts);
+        if fs.read_only {
+            entry.insert("read_only".into(), "yes".into());
+        }
+        read.entries.insert(fs.mount, entry);
     }
-    Ok((packages.entries, packages.cut))
+    read
 }
 
-fn read_services() -> anyhow::Result<BTreeMap<String, Entry>> {
-    let mut found = BTreeMap::new();
-    match platform::service_manager() {
-        ServiceManager::Systemd(source) => read_source(&source, |from| {
-            found = services::systemd(from)?;
-            Ok(())
-        })?,
-        ServiceManager::OpenRc(source) => read_source(&source, |from| {
-            found = services::openrc(from)?;
-            Ok(())
-        })?,
-        ServiceManager::None(sentence) => found = services::none(sentence),
-    }
-    debug_assert!(found.len() <= MAX_ENTRIES, "the readers keep the bound");
-    Ok(found)
+fn owned<const N: usize>(facts: [(&str, String); N]) -> Entry {
+    let facts = facts.into_iter().filter(|(_, v)| !v.is_empty());
+    facts.map(|(k, v)| (k.to_owned(), v)).collect()
 }
 
-fn read_source(
-    source: &SourceKind,
-    take: impl FnOnce(Box<dyn BufRead>) -> io::Result<()>,
-) -> anyhow::Result<()> {
-    match source {
-        SourceKind::File(path) => take(Box::new(BufReader::new(File::open(path)?)))?,
-        SourceKind::Command(program, arguments) => {
-            let mut child = Command::new(program)
-                .args(arguments)
-                .env("LC_ALL", "C")
-                .env("PATH", platform::search_path())
-                .stdin(Stdio::null())
-                .stdout(Stdio::piped())
-                .stderr(Stdio::null())
-                .spawn()?;
-            if let Some(out) = child.stdout.take() {
-                take(Box::new(BufReader::new(out)))?;
+/// The packages of every manager that can be asked.
+fn packages(order: &Order) -> SectionRead {
+    let (mut all, mut read) = (Packages::default(), SectionRead::default());
+    for source in platform::package_sources(&order.root) {
+        let manager = source.manager;
+        let found = platform::read_source(&source.from, order.limit, move |from| {
+            let mut packages = Packages::default();
+            packages.add(manager, from)?;
+            Ok(packages)
+        });
+        match found {
+            Ok(packages) => all.join(packages),
+            Err(error) => {
+                read.unread.push(format!("{manager}: {error}"));
+                read.kept.push(format!("{manager}/"));
             }
-            let status = child.wait()?;
-            anyhow::ensure!(status.success(), "{} ended with {status}", program.display());
         }
     }
-    Ok(())
+    (read.entries, read.cut) = (all.entries, all.cut);
+    read
+}
+
+fn read_services(limit: Duration) -> Result<BTreeMap<String, Entry>, String> {
+    let found = match platform::service_manager() {
+        ServiceManager::Systemd(source) => {
+            platform::read_source(&source, limit, |from| services::systemd(from))?
+        }
+        ServiceManager::OpenRc(source) => {
+            platform::read_source(&source, limit, |from| services::openrc(from))?
+        }
+        ServiceManager::None(sentence) => services::none(sentence),
+    };
+    debug_assert!(found.len() <= MAX_ENTRIES, "the readers keep the bound");
+    Ok(found)
 }
 
 /// Where the snapshots lie.
@@ -236,68 +361,4 @@ pub fn folder(state: &Path) -> PathBuf {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
-    use super::*;
-    use proptest::prelude::*;
-
-    fn apply(at: &mut BTreeMap<String, Entry>, report: InventoryReport) {
-        if report.whole {
-            at.clear();
-        }
-        at.extend(report.set);
-        for key in report.gone {
-            at.remove(&key);
-        }
-    }
-
-    fn section() -> impl Strategy<Value = BTreeMap<String, Entry>> {
-        let entry = proptest::collection::btree_map("[a-c]", "[a-z]{0,3}", 0..3);
-        proptest::collection::btree_map("[a-f]{1,2}", entry, 0..12)
-    }
-
-    proptest! {
-        #[test]
-        fn changes_bring_the_relay_from_any_state_to_any_other(a in section(), b in section()) {
-            let mut there = BTreeMap::new();
-            for report in changes(Section::Packages, a.clone(), 0, None, 1) {
-                apply(&mut there, report);
-            }
-            prop_assert_eq!(&there, &a);
-            let told: Told = a.iter().map(|(k, e)| (k.clone(), hash(e))).collect();
-            let reports = changes(Section::Packages, b.clone(), 0, Some(&told), 2);
-            prop_assert_eq!(a == b, reports.is_empty());
-            for report in reports {
-                apply(&mut there, report);
-            }
-            prop_assert_eq!(&there, &b);
-        }
-    }
-
-    #[test]
-    fn a_long_section_travels_in_bounded_reports_of_which_only_the_first_replaces() {
-        let entries: BTreeMap<String, Entry> = (0..2500)
-            .map(|i| (format!("dpkg/p{i:05}"), Entry::from([("version".into(), "1".into())])))
-            .collect();
-        let reports = changes(Section::Packages, entries.clone(), 0, None, 1);
-        assert!(reports.len() >= 3);
-        assert!(reports.iter().all(|r| r.set.len() <= REPORT_ENTRIES));
-        assert!(reports[0].whole && reports[1..].iter().all(|r| !r.whole));
-        assert_eq!(reports.iter().map(|r| r.set.len()).sum::<usize>(), entries.len());
-    }
-
-    #[test]
-    fn what_was_told_and_accepted_is_not_told_again() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut first = Vec::new();
-        tell_changes(dir.path(), false, &mut first).unwrap();
-        assert!(!first.is_empty());
-        // Not accepted yet: as after a crash, it is told again.
-        let mut again = Vec::new();
-        tell_changes(dir.path(), false, &mut again).unwrap();
-        assert!(!again.is_empty());
-        accept_snapshots(dir.path()).unwrap();
-        assert!(load(&dir.path().join("system.told")).is_some());
-        assert!(!dir.path().join("system.next").exists());
-    }
-}
+mod tests;

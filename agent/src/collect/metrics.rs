@@ -78,8 +78,11 @@ fn measure(columns: &mut Columns, now: &Reading, before: Before<'_>) {
     for fs in &now.filesystems {
         columns.add("disk.used", &fs.mount, "bytes", 0, pages(fs.used));
         columns.add("disk.total", &fs.mount, "bytes", 0, pages(fs.total));
-        let reachable = fs.used + fs.available;
-        columns.add("disk.used_pct", &fs.mount, "percent", 1, share(fs.used, reachable));
+        // One that cannot be written to cannot fill: images are full by nature.
+        if !fs.read_only {
+            let reachable = fs.used + fs.available;
+            columns.add("disk.used_pct", &fs.mount, "percent", 1, share(fs.used, reachable));
+        }
     }
     for disk in &now.disks {
         let then = before
@@ -222,6 +225,22 @@ mod tests {
         assert_eq!(value(&sampler, &second, "cpu.busy"), Some(500));
         assert_eq!(value(&sampler, &second, "memory.used_pct"), Some(750));
         assert_eq!(value(&sampler, &second, "disk.used_pct"), Some(500));
+    }
+
+    #[test]
+    fn a_file_system_that_cannot_be_written_to_is_no_disk_that_fills() {
+        let mut full = reading(1, 1);
+        let image =
+            FileSystem { mount: "/usr".into(), read_only: true, ..full.filesystems[0].clone() };
+        full.filesystems.push(image);
+        let mut sampler = Sampler::default();
+        sampler.sample(full, Instant::now(), 1);
+        let names = |mount: &str| -> Vec<&str> {
+            let of = sampler.table.series.iter().filter(|s| s.label == mount);
+            of.map(|s| s.name.as_str()).collect()
+        };
+        assert_eq!(names("/"), ["disk.used", "disk.total", "disk.used_pct"]);
+        assert_eq!(names("/usr"), ["disk.used", "disk.total"]);
     }
 
     #[test]

@@ -4,4 +4,5 @@
 pub mod inventory;
 pub mod metrics;
 pub mod packages;
+pub mod reader;
 pub mod services;

@@ -24,6 +24,8 @@ struct Package {
     version: String,
     arch: String,
     summary: String,
+    /// What is unusual about how it is installed.
+    state: String,
     installed: bool,
 }
 
@@ -41,7 +43,9 @@ impl Packages {
                 version: f(1).trim_start_matches("0:").to_owned(),
                 arch: f(2),
                 summary: f(3),
-                installed: true,
+                // The database of rpm holds imported keys too, as if they were packages.
+                installed: f(0) != "gpg-pubkey",
+                ..Package::default()
             }),
             "pacman" => self.columns(manager, from, ' ', 0, |f| Package {
                 name: f(0),
@@ -75,7 +79,14 @@ impl Packages {
             } else if let Some((field, value)) = line.split_once(": ") {
                 match field {
                     "Package" => package.name = clip(value),
-                    "Status" => package.installed = value.ends_with(" installed"),
+                    "Status" => {
+                        let state = value.split_ascii_whitespace().next_back().unwrap_or_default();
+                        // Its files are there in every other state, vulnerable or not.
+                        package.installed = !matches!(state, "not-installed" | "config-files");
+                        if state != "installed" {
+                            package.state = clip(state);
+                        }
+                    }
                     "Version" => package.version = clip(value),
                     "Architecture" => package.arch = clip(value),
                     "Description" => package.summary = clip(value),
@@ -128,9 +139,23 @@ impl Packages {
             } else {
                 line.split(separator).collect()
             };
-            let field = |i: usize| clip(fields.get(i).copied().unwrap_or_default());
+            // What rpm prints for a tag that a package does not have.
+            let known = |field: &&str| *field != "(none)";
+            let field = |i: usize| clip(fields.get(i).copied().filter(known).unwrap_or_default());
             self.keep(manager, read(&field));
         })
+    }
+
+    /// Adds what another reading found.
+    pub fn join(&mut self, other: Self) {
+        self.cut = self.cut.saturating_add(other.cut);
+        for (key, entry) in other.entries {
+            if self.entries.len() >= MAX_ENTRIES {
+                self.cut = self.cut.saturating_add(1);
+            } else {
+                self.entries.insert(key, entry);
+            }
+        }
     }
 
     fn keep(&mut self, manager: &str, package: Package) {
@@ -154,6 +179,7 @@ impl Packages {
             ("version", package.version),
             ("arch", package.arch),
             ("summary", package.summary),
+            ("state", package.state),
         ];
         let entry =
             facts.into_iter().filter(|(_, v)| !v.is_empty()).map(|(k, v)| (k.to_owned(), v));
@@ -215,6 +241,34 @@ mod tests {
         assert_eq!(keys, ["dpkg/bash", "dpkg/libc6", "dpkg/libc6:i386"]);
         assert_eq!(found["dpkg/bash"]["version"], "5.2-1");
         assert_eq!(found["dpkg/bash"]["summary"], "GNU shell");
+    }
+
+    #[test]
+    fn what_is_installed_in_part_is_told_with_its_state() {
+        let text = "Package: a\nStatus: install ok triggers-pending\nVersion: 1\n\n\
+            Package: b\nStatus: install ok half-configured\nVersion: 2\n\n\
+            Package: c\nStatus: hold ok installed\nVersion: 3\n\n\
+            Package: d\nStatus: deinstall ok config-files\nVersion: 4\n";
+        let found = parse("dpkg", text);
+        let states: Vec<_> =
+            found.iter().map(|(k, e)| (k.as_str(), e.get("state").map(String::as_str))).collect();
+        let wanted = [
+            ("dpkg/a", Some("triggers-pending")),
+            ("dpkg/b", Some("half-configured")),
+            ("dpkg/c", None),
+        ];
+        assert_eq!(states, wanted);
+    }
+
+    #[test]
+    fn imported_keys_are_no_packages_and_what_is_not_there_is_not_told() {
+        let found = parse(
+            "rpm",
+            "gpg-pubkey\t0:11223344-5e6fda74\t(none)\tkey of somebody\n\
+             bash\t0:5.1-2\tx86_64\tshell\nodd\t0:1\t(none)\t(none)\n",
+        );
+        assert_eq!(found.keys().collect::<Vec<_>>(), ["rpm/bash", "rpm/odd"]);
+        assert!(!format!("{found:?}").contains("(none)"));
     }
 
     #[test]

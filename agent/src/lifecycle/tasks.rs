@@ -2,13 +2,18 @@
 
 use super::parts::Router;
 use crate::{
+    apart::within,
     clock::{self, frame_ms, jitter, now_ms},
-    collect::{inventory, metrics::Sampler},
+    collect::{
+        inventory::{self, FrameKind},
+        metrics::Sampler,
+        reader::Reader,
+    },
     config::Settings,
     enroll::{Renewal, renew, renewal_due},
     identity::{Identity, PrivateKey},
     link::spool::{self, MAX_REPORT, Spool},
-    platform::{self, Probe},
+    platform,
     store::{META, Store},
 };
 use std::{
@@ -30,6 +35,8 @@ const CONFIG: &str = "device config";
 const SHIFT: &str = "shift of samples";
 /// Longest that reading the inventory may take.
 const INVENTORY_LIMIT: Duration = Duration::from_secs(600);
+/// How long its process may take to end once it has said all.
+const CHILD_END: Duration = Duration::from_secs(3);
 /// Seconds after which a reading that failed is tried again, at the latest.
 const INVENTORY_RETRY_S: u64 = 300;
 /// Most bytes of reports of one reading.
@@ -51,7 +58,7 @@ pub(super) async fn sample(
     mut config: watch::Receiver<DeviceConfig>,
     router: Arc<Router>,
 ) {
-    let (mut probe, mut sampler) = (Probe::default(), Sampler::default());
+    let (mut reader, mut sampler) = (Reader::default(), Sampler::default());
     loop {
         let every = Duration::from_secs(config.borrow_and_update().collect_every_s.into());
         let mut tick = interval(every);
@@ -59,8 +66,9 @@ pub(super) async fn sample(
         loop {
             tokio::select! {
                 _ = tick.tick() => {
+                    let Some(reading) = reader.read().await else { continue };
                     let at_ms = frame_ms();
-                    let sampled = sampler.sample(probe.read(), Instant::now(), at_ms);
+                    let sampled = sampler.sample(reading, Instant::now(), at_ms);
                     if let Some(table) = sampled.table {
                         spool.push_metric(at_ms, &Report::Series(table));
                     }
@@ -80,7 +88,7 @@ pub(super) async fn sample(
 /// Looks for changes of the inventory at the pace that the cloud wishes.
 pub(super) async fn inventory(
     store: Store,
-    state: PathBuf,
+    settings: Settings,
     mut config: watch::Receiver<DeviceConfig>,
     router: Arc<Router>,
 ) {
@@ -100,7 +108,7 @@ pub(super) async fn inventory(
             }
         }
         let mut every = u64::from(config.borrow_and_update().inventory_every_s);
-        if let Err(error) = tell_inventory(&store, &state).await {
+        if let Err(error) = tell_inventory(&store, &settings).await {
             tracing::warn!(%error, "the inventory could not be told; it is read again soon");
             every = every.min(INVENTORY_RETRY_S);
         }
@@ -109,57 +117,69 @@ pub(super) async fn inventory(
     }
 }
 
-async fn tell_inventory(store: &Store, state: &Path) -> anyhow::Result<()> {
-    let folder = inventory::folder(state);
+async fn tell_inventory(store: &Store, settings: &Settings) -> anyhow::Result<()> {
+    let folder = inventory::folder(&settings.state);
     let whole = Spool::new(store.clone()).state_was_lost();
     let mut command = Command::new(platform::agent_program());
     command.args(["internal", "inventory", "--folder"]).arg(&folder);
+    command.arg("--log").arg(&settings.log);
+    command.args(["--log-format", if settings.log_json { "json" } else { "text" }]);
     if whole {
         command.arg("--whole");
     }
-    let mut child =
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
     let out = child.stdout.take().ok_or_else(|| io::Error::from(io::ErrorKind::BrokenPipe))?;
-    let read = async {
-        let reports = read_reports(out).await?;
-        let status = child.wait().await?;
-        anyhow::ensure!(status.success(), "its reader ended with {status}");
-        Ok(reports)
-    };
-    let reports = timeout(INVENTORY_LIMIT, read).await??;
-    if reports.is_empty() && !whole {
-        return Ok(());
+    let told = timeout(INVENTORY_LIMIT, take_inventory(store, &folder, out)).await;
+    // It ends its sources itself, each in time; one that hangs is ended with all
+    // that it started, and not waited for.
+    if timeout(CHILD_END, child.wait()).await.is_err()
+        && let Some(pid) = child.id()
+    {
+        let _ = within(CHILD_END, move || platform::end_tree(pid)).await;
+        drop(child.start_kill());
     }
-    tracing::debug!(reports = reports.len(), whole, "the inventory changed");
-    let at_ms = now_ms();
-    store
-        .write(move |txn| {
-            if whole {
+    told??;
+    if whole {
+        store
+            .write(|txn| {
                 txn.book.set_state_lost(false);
-            }
-            for body in reports {
-                spool::append_encoded(txn, Lane::State, at_ms, &body)?;
-            }
-            Ok(())
-        })
-        .await?;
-    Ok(inventory::accept_snapshots(&folder)?)
+                Ok(())
+            })
+            .await?;
+    }
+    Ok(())
 }
 
-async fn read_reports(out: impl tokio::io::AsyncRead + Unpin) -> anyhow::Result<Vec<Vec<u8>>> {
+/// Takes what the inventory's process prints: a section's reports go to disk when
+/// the section is complete, whatever becomes of those behind it.
+async fn take_inventory(
+    store: &Store,
+    folder: &Path,
+    out: impl tokio::io::AsyncRead + Unpin,
+) -> anyhow::Result<()> {
     let mut out = BufReader::new(out);
     let (mut reports, mut bytes) = (Vec::new(), 0);
     loop {
-        let length = match out.read_u32().await {
-            Ok(length) => usize::try_from(length)?,
-            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(reports),
-            Err(e) => return Err(e.into()),
-        };
+        let length = usize::try_from(out.read_u32().await?)?;
+        let kind = FrameKind::of(out.read_u8().await?);
         bytes += length;
         anyhow::ensure!(length <= MAX_REPORT && bytes <= INVENTORY_BYTES, "it is too long");
         let mut body = vec![0; length];
         out.read_exact(&mut body).await?;
-        reports.push(body);
+        match kind {
+            Some(FrameKind::Report) => reports.push(body),
+            Some(FrameKind::Snapshot) => {
+                let (part, at_ms) = (std::mem::take(&mut reports), now_ms());
+                tracing::debug!(reports = part.len(), "the inventory changed");
+                let write = store.write(move |txn| {
+                    part.iter().try_for_each(|b| spool::append_encoded(txn, Lane::State, at_ms, b))
+                });
+                write.await?;
+                inventory::accept_snapshot(folder, &String::from_utf8(body)?)?;
+            }
+            Some(FrameKind::End) => return Ok(()),
+            None => anyhow::bail!("it makes no sense"),
+        }
     }
 }
 
@@ -272,11 +292,18 @@ fn until(due_ms: u64) -> Duration {
 pub(super) async fn settle(spool: Spool, state: PathBuf) {
     let mut tick = interval(SETTLE_EVERY);
     let watchdog = platform::watchdog_interval();
+    let mut low = false;
     let mut life = interval(watchdog.unwrap_or(Duration::from_secs(3600)));
     loop {
         tokio::select! {
             _ = tick.tick() => {
-                if platform::free_space(&state).is_ok_and(|(free, _)| free < LOW_SPACE) {
+                let path = state.clone();
+                let free = within(CHILD_END, move || platform::free_space(&path)).await;
+                // What does not answer is as it was.
+                if let Ok(Ok((free, _))) = free {
+                    low = free < LOW_SPACE;
+                }
+                if low {
                     tracing::warn!("the disk is nearly full; samples are kept in memory only");
                     continue;
                 }

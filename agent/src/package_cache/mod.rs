@@ -23,8 +23,11 @@ use tokio::{
 };
 use unifyit_protocol::config::{DeviceConfig, PackageCache};
 
-/// How often it is looked whether the cache still answers.
+/// How often it is looked whether the cache still answers, where repositories of dnf
+/// or zypper lean on it.
 const LOOK: Duration = Duration::from_secs(15);
+/// How often elsewhere: apt asks by itself.
+const LOOK_RARELY: Duration = Duration::from_secs(300);
 /// A cache on the LAN that does not answer within this is away.
 const PATIENCE: Duration = Duration::from_millis(800);
 /// apt waits for this answer, for each host that it asks.
@@ -57,7 +60,7 @@ pub async fn follow(settings: Settings, mut config: watch::Receiver<DeviceConfig
             Err(error) => tracing::warn!(%error, "package managers could not be set up"),
         }
         tokio::select! {
-            () = sleep(LOOK) => {}
+            () = sleep(if managers.have_repos() { LOOK } else { LOOK_RARELY }) => {}
             changed = config.changed() => if changed.is_err() { return },
         }
     }

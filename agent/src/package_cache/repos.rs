@@ -15,6 +15,10 @@ pub const MARK: &str =
 #[must_use]
 pub fn with_cache(text: &str, address: &str, allowed: &[String]) -> String {
     let text = without_cache(text);
+    // A value with a line of its own in it came from nobody who means well.
+    if !address.bytes().all(|b| b.is_ascii_graphic()) {
+        return text;
+    }
     let sections = sections(&text);
     let mut out = String::with_capacity(text.len() + 256);
     for section in sections {
@@ -126,6 +130,7 @@ mod tests {
         assert_eq!(without_cache(&again), FILE);
         assert_eq!(again.matches(MARK).count(), 2);
         assert_eq!(with_cache(FILE, "relay:3142", &[]), FILE);
+        assert_eq!(with_cache(FILE, "relay:1\nsslverify=0", &allowed), FILE);
     }
 
     #[test]

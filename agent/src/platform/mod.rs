@@ -95,6 +95,8 @@ pub struct FileSystem {
 /// The file systems of a moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Mounts {
+    /// The table of mounts itself could be read.
+    pub complete: bool,
     /// Those that answered.
     pub found: Vec<FileSystem>,
     /// Those that did not, without sizes.

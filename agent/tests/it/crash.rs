@@ -41,3 +41,21 @@ async fn a_stopped_agent_ends_its_scripts_and_says_so() {
         .unwrap();
     gone(&nap).await;
 }
+
+#[tokio::test]
+async fn after_a_crash_what_hides_is_found_even_if_its_keeper_could_not_act() {
+    let dir = tempfile::tempdir().unwrap();
+    let (near, far) = (unique_sleep(), unique_sleep());
+    let mut bench = Bench::start(dir.path(), 8).await;
+    let hides = format!("env -i PATH=\"$PATH\" setsid sleep {far}");
+    let id = bench.run(sh(&format!("{hides} & kill -STOP $PPID; sleep {near}"))).await;
+    bench.started(id).await;
+    bench.until("the processes", |_| runs(&near) && runs(&far)).await;
+    bench.crash().await;
+    let mut bench = Bench::start(dir.path(), 8).await;
+    // It says so when something is left, so nothing is.
+    let outcome = bench.outcome(id).await;
+    assert_eq!(outcome.status, Status::Indeterminate);
+    assert!(outcome.reason.unwrap().ends_with("It is not run again by itself."));
+    assert!(!runs(&near) && !runs(&far));
+}

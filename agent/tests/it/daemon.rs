@@ -9,7 +9,10 @@ use std::{
     process::{Output, Stdio},
     time::Duration,
 };
-use tokio::process::{Child, Command};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+};
 use unifyit_agent::clock::now_ms;
 use unifyit_protocol::{
     command::{self, Action, Targets, Terminal},
@@ -178,6 +181,57 @@ async fn doctor_finds_a_closed_port_and_says_what_to_do() {
     let empty = tempfile::tempdir().unwrap();
     let text = String::from_utf8(doctor(empty.path()).await.stdout).unwrap();
     assert!(text.contains("unifyit-agent enroll --token"), "{text}");
+}
+
+/// Mounts a file system of which nobody answers a question, for the program behind
+/// it and what it starts alone.
+const SILENT_MOUNT: &str = r#"
+set -e
+truncate -s 1M "$1/image"; mkdir "$1/silent"
+loop=$(losetup -f --show "$1/image")
+exec 3<>/dev/fuse
+mount -i -t fuseblk -o fd=3,rootmode=40000,user_id=0,group_id=0 "$loop" "$1/silent" || exit 77
+losetup -d "$loop"
+echo mounted
+shift; exec "$@"
+"#;
+
+#[tokio::test]
+async fn a_file_system_that_does_not_answer_stops_nothing_else() {
+    let able = Path::new("/dev/fuse").exists() && Path::new("/dev/loop-control").exists();
+    if !able || !unifyit_agent::platform::is_administrator() {
+        println!("SKIPPED: file systems cannot be mounted here");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let relay = Relay::start(dir.path()).await;
+    let place = tempfile::tempdir().unwrap();
+    let mut child = Command::new("unshare")
+        .args(["-m", "bash", "-c", SILENT_MOUNT, "bash"])
+        .arg(place.path())
+        .arg(helper())
+        .args(["--state", &dir.path().display().to_string(), "run"])
+        .env("UNIFYIT_ROOT", dir.path().join("root"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
+    if said.next_line().await.unwrap().is_none() {
+        println!("SKIPPED: file systems cannot be mounted here");
+        return;
+    }
+    relay.until("samples", |m| m.tables >= 1 && m.sample_times.len() >= 3).await;
+    let script = order(Action::Script(sh("exit 3")));
+    relay.send(&script);
+    let ended = |e: &unifyit_protocol::outcome::CommandEvent| {
+        e.command == script.id && e.exit_code == Some(3)
+    };
+    relay.until("the outcome", |m| m.events.iter().any(ended)).await;
+    let told = |m: &crate::relay::Memory, s| m.sections.contains(&(s, true));
+    relay.until("the inventory", |m| told(m, Section::Disks) && told(m, Section::Services)).await;
+    ask_to_end(&mut child).await;
 }
 
 /// Prints what the daemon costs. For the figure that counts, point

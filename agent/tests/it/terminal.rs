@@ -174,7 +174,7 @@ async fn a_terminal_whose_viewer_left_before_it_opened_never_opens() {
 
 /// What a person detaches, each in its own way, and what is merely running.
 async fn leave(bench: &Bench, detached: [&str; 3], running: &str) {
-    let mut screen = Screen::open(bench).await;
+    let screen = Screen::open(bench).await;
     let [nohup, session, job] = detached;
     let typed = format!(
         "nohup sleep {nohup} >/dev/null 2>&1 & setsid -f sleep {session}; \

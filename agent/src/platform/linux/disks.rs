@@ -1,11 +1,28 @@
 //! File systems and disks.
+//!
+//! The table of mounts is read as bytes, line by line: names are whatever somebody
+//! wrote, and a computer with containers has thousands of lines.
 
-use crate::platform::{DiskIo, FileSystem};
-use std::{collections::BTreeSet, fs, io, path::Path};
+use crate::{
+    apart::Watch,
+    platform::{DiskIo, FileSystem, Mounts},
+};
+use nix::sys::statvfs::statvfs;
+use std::{
+    collections::{BTreeSet, HashMap},
+    ffi::OsString,
+    fs::File,
+    io::{self, BufRead, BufReader, Read},
+    os::unix::ffi::OsStringExt,
+    path::{Path, PathBuf},
+};
 
 /// Most file systems and most disks told of.
 const MAX_FILESYSTEMS: usize = 48;
 const MAX_DISKS: usize = 32;
+/// Longest table of mounts, and most mounts of one device, that are looked at.
+const MAX_TABLE: u64 = 32 << 20;
+const MAX_POINTS: usize = 8;
 /// Local file systems that hold data. Network ones are left out on purpose:
 /// asking one whose server is away blocks for minutes.
 const KINDS: &[&str] = &[
@@ -15,8 +32,16 @@ const KINDS: &[&str] = &[
 
 /// All local file systems with their sizes.
 #[must_use]
-pub fn filesystems() -> Vec<FileSystem> {
-    fs::read_to_string("/proc/self/mounts").map_or_else(|_| Vec::new(), |text| measured(&text))
+pub fn filesystems(watch: &Watch) -> Mounts {
+    const TABLE: &str = "/proc/self/mounts";
+    let read = || {
+        let file = File::open(TABLE)?.take(MAX_TABLE);
+        parse_mounts(BufReader::new(file))
+    };
+    match watch.ask(TABLE, read) {
+        Some(Ok(mounted)) => measured(mounted, watch),
+        _ => Mounts::default(),
+    }
 }
 
 /// Bytes free for the agent, and bytes in all, on the file system of a path.
@@ -24,72 +49,137 @@ pub fn filesystems() -> Vec<FileSystem> {
 /// # Errors
 /// What the system answers.
 pub fn free_space(path: &Path) -> io::Result<(u64, u64)> {
-    let stat = nix::sys::statvfs::statvfs(path)?;
+    let stat = statvfs(path)?;
     let unit = stat.fragment_size();
     Ok((stat.blocks_available() * unit, stat.blocks() * unit))
 }
 
-pub(super) fn measured(mounts: &str) -> Vec<FileSystem> {
-    let mut found = parse_mounts(mounts);
-    found.retain_mut(|fs| {
-        let Ok(stat) = nix::sys::statvfs::statvfs(Path::new(&fs.mount)) else { return false };
-        let unit = stat.fragment_size();
-        fs.total = stat.blocks() * unit;
-        fs.used = fs.total.saturating_sub(stat.blocks_free() * unit);
-        fs.available = stat.blocks_available() * unit;
-        fs.total > 0
-    });
-    found
+/// A device in the table of mounts.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Mounted {
+    pub(super) device: String,
+    pub(super) kind: String,
+    /// Where it is mounted, the outermost first.
+    pub(super) points: Vec<PathBuf>,
+    /// Nowhere can anything be written to it.
+    pub(super) read_only: bool,
 }
 
-/// Data file systems in a table of mounts, each device once, at its first and
-/// therefore outermost mount point.
-pub(super) fn parse_mounts(text: &str) -> Vec<FileSystem> {
-    let mut devices = BTreeSet::new();
-    let mut found = Vec::new();
-    for line in text.lines() {
-        let mut fields = line.split(' ');
-        let (Some(device), Some(mount), Some(kind)) = (fields.next(), fields.next(), fields.next())
+fn measured(mounted: Vec<Mounted>, watch: &Watch) -> Mounts {
+    let mut mounts = Mounts { complete: true, ..Mounts::default() };
+    let mut names = BTreeSet::new();
+    for device in mounted {
+        let mut silent = None;
+        for point in &device.points {
+            let name = readable(point);
+            // Container engines mount single files; those are no disks.
+            let look =
+                || std::fs::metadata(point).is_ok_and(|m| m.is_dir()).then(|| statvfs(point));
+            match watch.ask(&name, look) {
+                Some(None) => continue,
+                Some(Some(Ok(stat))) => {
+                    let unit = stat.fragment_size();
+                    let total = stat.blocks() * unit;
+                    if total > 0 {
+                        mounts.found.push(FileSystem {
+                            mount: distinct(name, &mut names),
+                            device: device.device.clone(),
+                            kind: device.kind.clone(),
+                            total,
+                            used: total.saturating_sub(stat.blocks_free() * unit),
+                            available: stat.blocks_available() * unit,
+                            read_only: device.read_only,
+                        });
+                    }
+                }
+                Some(Some(Err(_))) => {}
+                None => silent = Some(name),
+            }
+            break;
+        }
+        if let Some(mount) = silent {
+            let (device, kind) = (device.device, device.kind);
+            let unanswered = FileSystem { mount, device, kind, ..FileSystem::default() };
+            mounts.unanswered.push(unanswered);
+        }
+    }
+    mounts.left_out = mounts.found.len().saturating_sub(MAX_FILESYSTEMS);
+    mounts.found.truncate(MAX_FILESYSTEMS);
+    mounts
+}
+
+/// Two names that differ only in what cannot be shown stay two.
+fn distinct(name: String, names: &mut BTreeSet<String>) -> String {
+    let numbers = (2..).map(|n| format!("{name} ({n})"));
+    let free = std::iter::once(name.clone()).chain(numbers).find(|n| !names.contains(n));
+    let free = free.unwrap_or(name);
+    names.insert(free.clone());
+    free
+}
+
+/// A path for people's eyes.
+fn readable(path: &Path) -> String {
+    path.to_string_lossy().chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// Data file systems in a table of mounts, in the order of their first mount.
+pub(super) fn parse_mounts(mut from: impl BufRead) -> io::Result<Vec<Mounted>> {
+    let mut places: HashMap<Vec<u8>, usize> = HashMap::new();
+    let mut found: Vec<Mounted> = Vec::new();
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        if from.read_until(b'\n', &mut line)? == 0 {
+            break;
+        }
+        let mut fields = line.trim_ascii_end().split(|b| *b == b' ');
+        let (Some(device), Some(point), Some(kind)) = (fields.next(), fields.next(), fields.next())
         else {
             continue;
         };
-        let mount = unescape(mount);
+        let Some(&kind) = KINDS.iter().find(|k| k.as_bytes() == kind) else { continue };
         // Containers have overlays without number; only their root means something.
-        if !KINDS.contains(&kind) || (kind == "overlay" && mount != "/") {
+        if kind == "overlay" && point != b"/" {
             continue;
         }
-        if kind != "zfs" && !devices.insert(device.to_owned()) {
-            continue;
-        }
-        found.push(FileSystem {
-            mount,
-            device: unescape(device),
-            kind: kind.to_owned(),
-            ..FileSystem::default()
+        let options = fields.next().unwrap_or_default();
+        let read_only = options.split(|b| *b == b',').any(|o| o == b"ro");
+        let point = PathBuf::from(OsString::from_vec(unescape(point)));
+        // Every data set of ZFS is a file system of its own by name.
+        let place = *places.entry(device.to_owned()).or_insert_with(|| {
+            found.push(Mounted {
+                device: readable(Path::new(&OsString::from_vec(unescape(device)))),
+                kind: kind.to_owned(),
+                points: Vec::new(),
+                read_only: true,
+            });
+            found.len() - 1
         });
-        if found.len() == MAX_FILESYSTEMS {
-            break;
-        }
+        let Some(mounted) = found.get_mut(place) else { continue };
+        mounted.read_only &= read_only;
+        let depth = |path: &PathBuf| path.components().count();
+        let at = mounted.points.partition_point(|p| depth(p) <= depth(&point));
+        mounted.points.insert(at, point);
+        mounted.points.truncate(MAX_POINTS);
     }
-    found
+    Ok(found)
 }
 
 /// Undoes the octal escapes of blanks in the table of mounts.
-fn unescape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
+fn unescape(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
     let mut rest = text;
-    while let Some(at) = rest.find('\\') {
-        out.push_str(&rest[..at]);
-        let code = rest.get(at + 1..at + 4).and_then(|o| u8::from_str_radix(o, 8).ok());
-        if let Some(byte) = code.filter(u8::is_ascii) {
-            out.push(char::from(byte));
-            rest = &rest[at + 4..];
+    while let Some((&byte, after)) = rest.split_first() {
+        let code =
+            after.get(..3).filter(|_| byte == b'\\').and_then(|o| std::str::from_utf8(o).ok());
+        if let Some(code) = code.and_then(|o| u8::from_str_radix(o, 8).ok()) {
+            out.push(code);
+            rest = &after[3..];
         } else {
-            out.push('\\');
-            rest = &rest[at + 1..];
+            out.push(byte);
+            rest = after;
         }
     }
-    out.push_str(rest);
     out
 }
 
@@ -102,7 +192,8 @@ pub(super) fn is_whole_disk(name: &str) -> bool {
     !virtual_one && Path::new("/sys/block").join(name).exists()
 }
 
-pub(super) fn parse_io(text: &str, whole: impl Fn(&str) -> bool) -> Vec<DiskIo> {
+/// The counters of whole disks, and how many disks are left out.
+pub(super) fn parse_io(text: &str, whole: impl Fn(&str) -> bool) -> (Vec<DiskIo>, usize) {
     /// The counters are in these units, whatever the disk's own sector is.
     const SECTOR: u64 = 512;
     let mut found = Vec::new();
@@ -120,9 +211,8 @@ pub(super) fn parse_io(text: &str, whole: impl Fn(&str) -> bool) -> Vec<DiskIo> 
             reads,
             writes,
         });
-        if found.len() == MAX_DISKS {
-            break;
-        }
     }
-    found
+    let left_out = found.len().saturating_sub(MAX_DISKS);
+    found.truncate(MAX_DISKS);
+    (found, left_out)
 }

@@ -1,9 +1,14 @@
 //! What the computer is: facts for the inventory.
 
-use super::{machine, network::is_transient};
+use super::{
+    machine,
+    network::{is_transient, is_virtual},
+};
 use std::{
     collections::BTreeMap,
-    fs,
+    ffi::OsString,
+    fs::{self, File},
+    io::Read,
     net::{Ipv4Addr, Ipv6Addr},
     path::Path,
 };
@@ -12,11 +17,10 @@ use unifyit_protocol::inventory::{Entry, system};
 /// Facts of the system section. Unknown ones are left out.
 #[must_use]
 pub fn system_facts() -> Entry {
-    let release = fs::read_to_string("/etc/os-release")
-        .or_else(|_| fs::read_to_string("/usr/lib/os-release"))
-        .unwrap_or_default();
-    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let release = text("/etc/os-release").or_else(|| text("/usr/lib/os-release"));
+    let release = release.unwrap_or_default();
+    let cpu = text("/proc/cpuinfo").unwrap_or_default();
+    let memory = text("/proc/meminfo").unwrap_or_default();
     let total = super::probe::parse_memory(&memory).map(|m| m.total.to_string());
     let facts = [
         (system::HOSTNAME, Some(machine::hostname())),
@@ -29,7 +33,7 @@ pub fn system_facts() -> Entry {
         (system::SERIAL, firmware("product_serial")),
         (system::FIRMWARE, firmware("bios_version")),
         (system::CPU, cpu_model(&cpu)),
-        (system::CPU_COUNT, std::thread::available_parallelism().ok().map(|n| n.to_string())),
+        (system::CPU_COUNT, processors(&cpu).map(|n| n.to_string())),
         (system::MEMORY, total),
         (system::CHASSIS, Some(chassis(&cpu).into())),
         (system::USERS, signed_in()),
@@ -37,9 +41,33 @@ pub fn system_facts() -> Entry {
     facts.into_iter().filter_map(|(k, v)| Some((k.to_owned(), v?))).collect()
 }
 
-/// Interfaces by name.
+/// Processors of the computer, whatever share of them the agent may use.
+fn processors(cpuinfo: &str) -> Option<usize> {
+    let online = first_line("/sys/devices/system/cpu/online");
+    online
+        .and_then(|list| count_list(&list))
+        .or_else(|| Some(cpuinfo.lines().filter(|l| l.starts_with("processor")).count()))
+        .filter(|count| *count > 0)
+        .or_else(|| std::thread::available_parallelism().ok().map(Into::into))
+}
+
+/// How many numbers a list such as `0-3,8,10-11` names.
+pub(super) fn count_list(list: &str) -> Option<usize> {
+    let mut count = 0;
+    for part in list.trim().split(',') {
+        let (from, to) = part.split_once('-').unwrap_or((part, part));
+        let (from, to): (usize, usize) = (from.parse().ok()?, to.parse().ok()?);
+        count += to.checked_sub(from)? + 1;
+    }
+    Some(count)
+}
+
+/// Most interfaces told of.
+const MAX_INTERFACES: usize = 128;
+
+/// Interfaces by name, and how many are left out.
 #[must_use]
-pub fn interfaces() -> BTreeMap<String, Entry> {
+pub fn interfaces() -> (BTreeMap<String, Entry>, usize) {
     let mut addresses: BTreeMap<String, Vec<String>> = BTreeMap::new();
     if let Ok(list) = nix::ifaddrs::getifaddrs() {
         for entry in list {
@@ -61,40 +89,50 @@ pub fn interfaces() -> BTreeMap<String, Entry> {
             }
         }
     }
-    let Ok(names) = fs::read_dir("/sys/class/net") else { return BTreeMap::new() };
-    names
-        .flatten()
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(|name| !is_transient(name))
-        .take(128)
-        .map(|name| {
-            let read = |what: &str| first_line(&format!("/sys/class/net/{name}/{what}"));
-            let speed = read("speed").filter(|s| s.parse::<i64>().is_ok_and(|v| v > 0));
-            let facts = [
-                ("mac", read("address").filter(|m| m != "00:00:00:00:00:00")),
-                ("state", read("operstate")),
-                ("mtu", read("mtu")),
-                ("speed_mbit", speed),
-                ("addresses", addresses.remove(&name).map(|a| a.join(", "))),
-            ];
-            let entry = facts.into_iter().filter_map(|(k, v)| Some((k.to_owned(), v?))).collect();
-            (name, entry)
-        })
-        .collect()
+    let entries = fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
+    let mut names: Vec<OsString> = entries.map(|entry| entry.file_name()).collect();
+    names.retain(|name| !is_transient(&name.to_string_lossy()));
+    names.sort_by_key(|name| (is_virtual(&name.to_string_lossy()), name.clone()));
+    let left_out = names.len().saturating_sub(MAX_INTERFACES);
+    names.truncate(MAX_INTERFACES);
+    let told = names.into_iter().map(|name| {
+        let folder = Path::new("/sys/class/net").join(&name);
+        let read = |what: &str| first_line(folder.join(what));
+        let speed = read("speed").filter(|s| s.parse::<i64>().is_ok_and(|v| v > 0));
+        let name = name.to_string_lossy().into_owned();
+        let facts = [
+            ("mac", read("address").filter(|m| m != "00:00:00:00:00:00")),
+            ("state", read("operstate")),
+            ("mtu", read("mtu")),
+            ("speed_mbit", speed),
+            ("addresses", addresses.remove(&name).map(|a| a.join(", "))),
+        ];
+        let entry = facts.into_iter().filter_map(|(k, v)| Some((k.to_owned(), v?))).collect();
+        (name, entry)
+    });
+    (told.collect(), left_out)
 }
 
-fn first_line(path: &str) -> Option<String> {
-    let text = fs::read_to_string(path).ok()?;
+/// A file's text, of whatever encoding.
+fn text(path: impl AsRef<Path>) -> Option<String> {
+    let mut bytes = Vec::new();
+    File::open(path).ok()?.take(1 << 20).read_to_end(&mut bytes).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn first_line(path: impl AsRef<Path>) -> Option<String> {
+    let text = text(path)?;
     let line = text.lines().next()?.trim();
-    (!line.is_empty()).then(|| line.to_owned())
+    let line: String = line.chars().filter(|c| !c.is_control()).take(256).collect();
+    (!line.is_empty()).then_some(line)
 }
 
 fn firmware(what: &str) -> Option<String> {
-    first_line(&format!("/sys/class/dmi/id/{what}"))
+    first_line(format!("/sys/class/dmi/id/{what}"))
 }
 
 fn device_tree_model() -> Option<String> {
-    first_line("/proc/device-tree/model").map(|m| m.trim_end_matches('\0').to_owned())
+    first_line("/proc/device-tree/model")
 }
 
 pub(super) fn os_name(release: &str) -> Option<String> {
@@ -136,7 +174,7 @@ fn signed_in() -> Option<String> {
         .ok()?
         .flatten()
         .filter_map(|entry| {
-            let text = fs::read_to_string(entry.path()).ok()?;
+            let text = text(entry.path())?;
             let value = |key: &str| text.lines().find_map(|l| l.strip_prefix(key));
             let sessions = value("SESSIONS=").is_some_and(|s| !s.is_empty());
             if sessions { value("NAME=").map(str::to_owned) } else { None }

@@ -22,7 +22,7 @@ pub fn machine_secret() -> Option<Zeroizing<Vec<u8>>> {
 pub fn hostname() -> String {
     nix::unistd::gethostname()
         .ok()
-        .and_then(|name| name.into_string().ok())
+        .map(|name| name.to_string_lossy().into_owned())
         .filter(|name| !name.is_empty())
         .unwrap_or_else(|| "unnamed".into())
 }

@@ -60,13 +60,21 @@ impl PackageManagers {
     ) -> io::Result<Vec<PathBuf>> {
         let mut changed = self.apt(offer)?;
         for (folder, main) in REPOS {
-            let own_proxy = main.iter().any(|file| {
-                fs::read_to_string(self.at(file)).is_ok_and(|text| repos::sets_proxy(&text))
-            });
+            let own_proxy = main
+                .iter()
+                .any(|file| text(&self.at(file)).is_ok_and(|text| repos::sets_proxy(&text)));
             let address = reachable.filter(|_| !own_proxy);
             self.repos(folder, address, &offer.hosts, &mut changed)?;
         }
         Ok(changed)
+    }
+
+    /// Whether there are repositories whose settings follow the cache.
+    #[must_use]
+    pub fn have_repos(&self) -> bool {
+        let files = |folder: &str| fs::read_dir(self.at(folder)).into_iter().flatten().flatten();
+        let is_repo = |name: &Path| name.extension().is_some_and(|e| e == "repo");
+        REPOS.iter().any(|(f, _)| files(f).any(|e| is_repo(Path::new(&e.file_name()))))
     }
 
     /// Takes everything away. Returns what changed.
@@ -145,7 +153,7 @@ impl PackageManagers {
         let parts = fs::read_dir(self.at(APT_PARTS)).into_iter().flatten().flatten();
         let files = parts.map(|entry| entry.path()).chain([self.at("etc/apt/apt.conf")]);
         files.filter(|file| *file != self.at(APT_CONF)).any(|file| {
-            fs::read_to_string(file).is_ok_and(|text| {
+            text(&file).is_ok_and(|text| {
                 let said = |line: &str| {
                     let line = line.trim().to_ascii_lowercase();
                     !line.starts_with("//") && !line.starts_with('#') && line.contains("proxy")
@@ -186,7 +194,8 @@ impl PackageManagers {
     ) -> io::Result<()> {
         let Ok(entries) = fs::read_dir(self.at(folder)) else { return Ok(()) };
         for path in entries.flatten().map(|entry| entry.path()) {
-            let meta = fs::symlink_metadata(&path)?;
+            // One that went away meanwhile is no reason to leave out the others.
+            let Ok(meta) = fs::symlink_metadata(&path) else { continue };
             if path.extension().is_none_or(|e| e != "repo") || !meta.is_file() {
                 continue;
             }
@@ -205,6 +214,11 @@ impl PackageManagers {
         }
         Ok(())
     }
+}
+
+/// A file's text; a comment in an old encoding hides nothing of the rest.
+fn text(path: &Path) -> io::Result<String> {
+    Ok(String::from_utf8_lossy(&fs::read(path)?).into_owned())
 }
 
 /// A path as the shell reads it.

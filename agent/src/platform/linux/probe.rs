@@ -1,66 +1,71 @@
 //! One reading of all counters, straight from `/proc` and `/sys`.
 //!
-//! The probe keeps one text buffer, so that a reading every few seconds
+//! The probe keeps one buffer, so that a reading every few seconds
 //! allocates next to nothing. The parsers are plain functions over text.
 
-use super::{disks, network};
-use crate::platform::{CpuTimes, Memory, Reading};
+use super::{
+    disks, network,
+    sensors::{HWMON, Sensors},
+};
+use crate::{
+    apart::Watch,
+    platform::{CpuTimes, Memory, Reading},
+};
 use std::{
+    borrow::Cow,
     fs::{self, File},
     io::Read,
-    path::PathBuf,
+    path::Path,
 };
 
-/// Most temperature sensors read.
-const MAX_SENSORS: usize = 16;
-
 /// Reads all counters.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Probe {
-    text: String,
-    sensors: Vec<(String, PathBuf)>,
-}
-
-impl Default for Probe {
-    fn default() -> Self {
-        Self { text: String::with_capacity(8192), sensors: find_sensors() }
-    }
+    bytes: Vec<u8>,
+    sensors: Sensors,
 }
 
 impl Probe {
     /// Reads all counters. What cannot be read is left out.
-    pub fn read(&mut self) -> Reading {
+    pub fn read(&mut self, watch: &Watch) -> Reading {
         let mut reading = Reading::default();
-        if let Some(text) = self.load("/proc/stat") {
-            reading.cpu = parse_cpu(text);
-            reading.running = parse_running(text);
+        if let Some(text) = self.load(watch, "/proc/stat") {
+            reading.cpu = parse_cpu(&text);
+            reading.running = parse_running(&text);
         }
-        reading.load = self.load("/proc/loadavg").and_then(parse_load);
-        reading.memory = self.load("/proc/meminfo").and_then(parse_memory);
-        if let Some(text) = self.load("/proc/self/mounts") {
-            reading.filesystems = disks::measured(text);
+        reading.load = self.load(watch, "/proc/loadavg").and_then(|t| parse_load(&t));
+        reading.memory = self.load(watch, "/proc/meminfo").and_then(|t| parse_memory(&t));
+        let mounts = disks::filesystems(watch);
+        reading.filesystems = mounts.found;
+        let mut more = vec![(mounts.left_out, "file systems")];
+        if let Some(text) = self.load(watch, "/proc/diskstats") {
+            let (found, left_out) = disks::parse_io(&text, disks::is_whole_disk);
+            reading.disks = found;
+            more.push((left_out, "disks"));
         }
-        if let Some(text) = self.load("/proc/diskstats") {
-            reading.disks = disks::parse_io(text, disks::is_whole_disk);
+        if let Some(text) = self.load(watch, "/proc/net/dev") {
+            let (found, left_out) = network::parse_counters(&text);
+            reading.interfaces = found;
+            more.push((left_out, "network interfaces"));
         }
-        if let Some(text) = self.load("/proc/net/dev") {
-            reading.interfaces = network::parse_counters(text);
-        }
-        reading.uptime_s = self.load("/proc/uptime").and_then(parse_uptime);
+        reading.uptime_s = self.load(watch, "/proc/uptime").and_then(|t| parse_uptime(&t));
         reading.processes = count_processes();
-        for (name, path) in &self.sensors {
-            if let Some(value) = read_sensor(path) {
-                reading.temperatures.push((name.clone(), value));
-            }
-        }
+        reading.temperatures = self.sensors.read(Path::new(HWMON), watch);
+        more.push((self.sensors.left_out, "temperature sensors"));
+        more.retain(|(count, _)| *count > 0);
+        reading.left_out = more.iter().map(|(count, of)| format!("{count} more {of}")).collect();
         reading
     }
 
-    fn load(&mut self, path: &str) -> Option<&str> {
-        self.text.clear();
+    /// A file's text. Bytes that are none, such as in a name, become replacement
+    /// characters, and lose nothing else.
+    fn load(&mut self, watch: &Watch, path: &str) -> Option<Cow<'_, str>> {
+        self.bytes.clear();
+        let bytes = &mut self.bytes;
         // A bound, because a file under /proc may be of any length.
-        File::open(path).ok()?.take(1 << 20).read_to_string(&mut self.text).ok()?;
-        Some(&self.text)
+        let read = || File::open(path)?.take(1 << 20).read_to_end(bytes);
+        watch.ask(path, read)?.ok()?;
+        Some(String::from_utf8_lossy(&self.bytes))
     }
 }
 
@@ -118,34 +123,4 @@ fn count_processes() -> Option<u64> {
         .flatten()
         .filter(|e| e.file_name().as_encoded_bytes().first().is_some_and(u8::is_ascii_digit));
     u64::try_from(numeric.count()).ok()
-}
-
-fn find_sensors() -> Vec<(String, PathBuf)> {
-    let mut found = Vec::new();
-    let Ok(chips) = fs::read_dir("/sys/class/hwmon") else { return found };
-    for chip in chips.flatten() {
-        let folder = chip.path();
-        let name = fs::read_to_string(folder.join("name")).unwrap_or_default();
-        let Ok(files) = fs::read_dir(&folder) else { continue };
-        for file in files.flatten() {
-            let file_name = file.file_name().to_string_lossy().into_owned();
-            let Some(index) = file_name.strip_prefix("temp").and_then(|n| n.strip_suffix("_input"))
-            else {
-                continue;
-            };
-            let label = fs::read_to_string(folder.join(format!("temp{index}_label")))
-                .map_or_else(|_| format!("temp{index}"), |l| l.trim().to_owned());
-            found.push((format!("{}/{label}", name.trim()), file.path()));
-        }
-    }
-    found.sort();
-    found.dedup_by(|a, b| a.0 == b.0);
-    found.truncate(MAX_SENSORS);
-    found
-}
-
-fn read_sensor(path: &PathBuf) -> Option<i64> {
-    let value: i64 = fs::read_to_string(path).ok()?.trim().parse().ok()?;
-    // Disconnected sensors report absurd values.
-    (-100_000..=250_000).contains(&value).then_some(value)
 }

@@ -143,8 +143,7 @@ pub fn end_left(command: &str) -> (usize, String) {
         let below: Vec<i32> =
             found.iter().flat_map(|pid| tree::below(*pid, &all)).map(|p| p.pid).collect();
         found.extend(below);
-        let mine = tree::below(own, &all);
-        found.retain(|pid| *pid != own && mine.iter().all(|p| p.pid != *pid));
+        found.retain(|pid| *pid != own);
         let left: Vec<_> = all.iter().filter(|p| found.contains(&p.pid) && !p.ended).collect();
         count = count.max(left.len());
         if left.is_empty() {
