@@ -19,6 +19,7 @@ pub mod cache;
 pub mod clock;
 pub mod codec;
 pub mod command;
+pub mod compare;
 pub mod config;
 pub mod doctor;
 pub mod enroll;

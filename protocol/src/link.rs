@@ -9,6 +9,7 @@ use crate::{
     cache::CacheReport,
     clock::{ClockAnswer, ClockAsk},
     command::Command,
+    compare::{SiteHolds, SiteKnown},
     config::SiteConfig,
     envelope::messages,
     ids::{CommandId, DeviceId, TokenId},
@@ -77,6 +78,12 @@ pub struct LinkHello {
     /// TCP; empty from the cloud, and where it serves none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sister_addresses: Vec<String>,
+    /// When the sender last applied something of each of the receiver's lanes, in
+    /// the order of [`Lane::ALL`](crate::lane::Lane::ALL), Unix milliseconds of its
+    /// clock; 0 for never, empty when it does not say. From the cloud: after it was
+    /// restored from an older copy, that copy's moment.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub applied_ms: Vec<u64>,
 }
 
 /// Things that matter only while somebody looks.
@@ -148,6 +155,8 @@ messages! {
         11 => Cache(CacheReport),
         /// S: how far devices' clocks are off, when that changed.
         12 => Clocks(Vec<DeviceClock>),
+        /// U: what the relay holds, at the start of an epoch.
+        13 => Holds(Box<SiteHolds>),
     }
 }
 
@@ -162,6 +171,8 @@ messages! {
         3 => RevokeDevice(DeviceId),
         /// An install token is out.
         4 => RevokeToken(TokenId),
+        /// What the relay lacks of that which it once had.
+        5 => Known(SiteKnown),
     }
 }
 

@@ -73,7 +73,7 @@ messages! {
 pub struct Gap {
     /// The lane that lost data.
     pub lane: Lane,
-    /// Records lost.
+    /// Records lost; 0 when nobody can know how many.
     pub count: u64,
     /// First moment that the loss covers, Unix milliseconds.
     pub from_ms: u64,

@@ -5,8 +5,8 @@ mod values;
 
 pub(super) use values::{authority, cached_config, command, grant, relay, rollups, token};
 use values::{
-    cache_report, cancel, chunk, device, device_config, event, gap, id, inventory, relay_status,
-    relay_token, site_certificate, site_config, table, terminal,
+    cache_report, cancel, chunk, device, device_config, event, gap, holds, id, inventory, known,
+    relay_status, relay_token, site_certificate, site_config, table, terminal,
 };
 
 use crate::{
@@ -201,6 +201,7 @@ fn link() -> Vec<Example> {
         lan_https: vec!["10.0.0.2:8443".into()],
         ca_fingerprint: vec![4; 32],
         sister_addresses: Vec::new(),
+        applied_ms: Vec::new(),
     };
     let sister = Sister { peer: "12D3KooW".into(), addresses: vec!["10.1.0.2:4002".into()] };
     let ack = Ack { lane: Lane::Output, epoch: 6, through: 3 };
@@ -270,6 +271,7 @@ fn up_records() -> Vec<Example> {
         Audit(audit),
         Cache(cache_report()),
         Clocks(vec![DeviceClock { device, ahead_ms: -900_000, at_ms: 1_800_000_000_000 }]),
+        Holds(Box::new(holds())),
     )
 }
 
@@ -286,6 +288,7 @@ fn down_records() -> Vec<Example> {
         Config(site_config()),
         RevokeDevice(device()),
         RevokeToken(id(8)),
+        Known(known()),
     )
 }
 

@@ -3,6 +3,7 @@
 use crate::{
     cache::{AheadFile, AheadState, CacheDay, CachePlan, CachePolicy, CacheReport},
     command::{Action, Command, Interpreter, Script, Targets, Terminal},
+    compare::{KnownDevice, KnownToken, SiteHolds, SiteKnown},
     config::{DeviceConfig, PackageCache, SiteConfig},
     grant::{Grant, Scope, SiteCertificate},
     ids::DeviceId,
@@ -237,5 +238,30 @@ pub(in crate::tests) fn cache_report() -> CacheReport {
             plan: Some(CachePlan { from_min: 1260, until_min: 300, bytes_per_s: 4_000_000 }),
             overruled: vec!["The relay's own file sets npm.".into()],
         }),
+    }
+}
+
+pub(super) fn holds() -> SiteHolds {
+    SiteHolds {
+        at_ms: 5000,
+        settings: site_config(),
+        devices: vec![device()],
+        online: vec![1],
+        revoked: vec![id(11)],
+        tokens: vec![KnownToken { token: id(8), used: 2, revoked: true }],
+        commands: vec![id(9)],
+        cut: false,
+    }
+}
+
+pub(super) fn known() -> SiteKnown {
+    SiteKnown {
+        devices: vec![KnownDevice {
+            device: device(),
+            hostname: "pc-7".into(),
+            version: "0.1.0".into(),
+            enrolled_ms: 5000,
+        }],
+        tokens: vec![KnownToken { token: id(8), used: 2, revoked: false }],
     }
 }

@@ -1,0 +1,124 @@
+//! What a relay holds and what the cloud knows, compared at the start of each epoch.
+//!
+//! Either side may be put back to an older copy of itself, and then neither lanes
+//! nor acknowledgements say what it forgot. So a relay that starts, or that sees
+//! the other side in a new epoch, tells in [`SiteHolds`] what it holds; the cloud
+//! takes from it what it lacks itself (revocations, newer settings, presence) and
+//! sends what the relay lacks: settings, revocations, open commands, and in
+//! [`SiteKnown`] the devices that joined after the copy was made.
+
+use crate::{
+    config::SiteConfig,
+    ids::{CommandId, DeviceId, TokenId},
+};
+use serde::{Deserialize, Serialize};
+
+/// Most ids of one kind in [`SiteHolds`]: more than a site may have devices.
+pub const MAX_HELD: usize = 22_000;
+/// Most entries of one [`SiteKnown`].
+pub const MAX_KNOWN: usize = 1_000;
+
+/// What a relay holds, as of one commit.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SiteHolds {
+    /// Unix milliseconds.
+    pub at_ms: u64,
+    /// Settings that hold, without lists that the cloud alone makes.
+    pub settings: SiteConfig,
+    /// Devices that are enrolled and not revoked.
+    #[serde(deserialize_with = "crate::codec::at_most::<MAX_HELD, _, _>")]
+    pub devices: Vec<DeviceId>,
+    /// A bit for each of `devices`, lowest first: whether the cloud was told that it
+    /// is connected.
+    #[serde(with = "serde_bytes")]
+    pub online: Vec<u8>,
+    /// Devices that are kept out.
+    #[serde(deserialize_with = "crate::codec::at_most::<MAX_HELD, _, _>")]
+    pub revoked: Vec<DeviceId>,
+    /// Install tokens that were used or revoked, the newest ones.
+    #[serde(deserialize_with = "crate::codec::at_most::<MAX_KNOWN, _, _>")]
+    pub tokens: Vec<KnownToken>,
+    /// Commands that are not finished.
+    #[serde(deserialize_with = "crate::codec::at_most::<MAX_HELD, _, _>")]
+    pub commands: Vec<CommandId>,
+    /// The lists did not fit and say nothing.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub cut: bool,
+}
+
+impl SiteHolds {
+    /// The devices that the cloud was told to be connected.
+    pub fn connected(&self) -> impl Iterator<Item = DeviceId> {
+        let bit = |n: usize| self.online.get(n / 8).is_some_and(|byte| byte >> (n % 8) & 1 == 1);
+        self.devices.iter().enumerate().filter(move |(n, _)| bit(*n)).map(|(_, device)| *device)
+    }
+
+    /// Notes whether the last of `devices` is connected.
+    pub fn note_last(&mut self, online: bool) {
+        let Some(n) = self.devices.len().checked_sub(1) else { return };
+        self.online.resize(n / 8 + 1, 0);
+        if let Some(byte) = self.online.last_mut().filter(|_| online) {
+            *byte |= 1 << (n % 8);
+        }
+    }
+}
+
+/// What the cloud knows and a relay lacks.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SiteKnown {
+    /// Devices that joined through this relay and are not revoked.
+    #[serde(deserialize_with = "crate::codec::at_most::<MAX_KNOWN, _, _>")]
+    pub devices: Vec<KnownDevice>,
+    /// Uses of install tokens.
+    #[serde(deserialize_with = "crate::codec::at_most::<MAX_KNOWN, _, _>")]
+    pub tokens: Vec<KnownToken>,
+}
+
+/// A device that joined.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownDevice {
+    /// Its id.
+    pub device: DeviceId,
+    /// Host name, as last told.
+    pub hostname: String,
+    /// Version of the agent, as last told.
+    pub version: String,
+    /// First enrolment, Unix milliseconds.
+    pub enrolled_ms: u64,
+}
+
+/// How an install token stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownToken {
+    /// The token.
+    pub token: TokenId,
+    /// Devices that joined with it.
+    pub used: u32,
+    /// Whether it is out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub revoked: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bit_a_device_says_who_is_connected() {
+        let mut holds = SiteHolds::default();
+        let mut expected = Vec::new();
+        for n in 0..20u32 {
+            let device = DeviceId::generate();
+            holds.devices.push(device);
+            holds.note_last(n % 3 == 0);
+            if n % 3 == 0 {
+                expected.push(device);
+            }
+        }
+        assert_eq!(holds.connected().collect::<Vec<_>>(), expected);
+        holds.online.truncate(1);
+        assert!(holds.connected().count() <= 8, "a short list says nothing of the rest");
+    }
+}
