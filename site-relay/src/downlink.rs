@@ -151,6 +151,10 @@ pub(crate) fn take_records(
             Ok(Decoded::Unknown(_)) | Err(_) => effects.unknown += 1,
         }
     }
+    // The cloud begins anew: one of the two was restored from an older copy.
+    if becomes.epoch > epoch && epoch != 0 {
+        txn.tell_holds()?;
+    }
     txn.mem.down = (becomes.epoch, becomes.through);
     txn.put_meta(tables::META_DOWN, &(becomes.epoch, becomes.through))?;
     Ok(Some(effects))
@@ -173,6 +177,7 @@ fn take_record(
             effects.revoked.push(device);
         }
         DownRecord::RevokeToken(token) => txn.revoke_token(token)?,
+        DownRecord::Known(known) => txn.take_known(known)?,
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use unifyit_protocol::{
     ids::{CommandId, DeviceId, OrganizationId},
     lane::{Ack, Lane},
     link::{DeliverCommand, DownRecord, UpRecord},
-    outcome::Status,
+    outcome::{CommandEvent, Status},
     signing::Signer25519,
 };
 
@@ -148,6 +148,27 @@ async fn strangers_are_refused_and_late_commands_expire_at_once() {
 }
 
 #[tokio::test]
+async fn a_command_that_is_known_is_told_again_as_far_as_it_is_known() {
+    let rig = Rig::new();
+    let (done, waits) = (rig.enrol().await, rig.enrol().await);
+    let deliver = deliver(vec![done, waits], START_MS + 60_000);
+    let (id, again) = (deliver.command, deliver.clone());
+    rig.store.write(move |txn| txn.take_command(deliver)).await.unwrap().unwrap();
+    let event = CommandEvent {
+        command: id,
+        status: Status::Succeeded,
+        at_ms: START_MS,
+        exit_code: Some(0),
+        reason: None,
+        output_len: 0,
+        output_cut: 0,
+    };
+    rig.store.write(move |txn| txn.device_event(done, event)).await.unwrap();
+    assert!(rig.store.write(move |txn| txn.take_command(again)).await.unwrap().is_none());
+    assert_eq!(statuses(&rig).await, [(done, Status::Succeeded), (done, Status::Succeeded)]);
+}
+
+#[tokio::test]
 async fn a_finished_command_is_forgotten_only_after_its_expiry() {
     let rig = Rig::new();
     let device = rig.enrol().await;
@@ -162,7 +183,8 @@ async fn a_finished_command_is_forgotten_only_after_its_expiry() {
     assert!(rig.store.read(inbox::load).await.unwrap().is_empty());
     let repeat = rig.store.write(move |txn| txn.take_command(again)).await.unwrap();
     assert!(repeat.is_none(), "a repeat is recognised");
-    assert_eq!(statuses(&rig).await, [(device, Status::Sent), (device, Status::Expired)]);
+    let told = [Status::Sent, Status::Expired, Status::Expired].map(|status| (device, status));
+    assert_eq!(statuses(&rig).await, told, "and answered");
     rig.pass_ms(2 * 3_600_000);
     assert_eq!(rig.store.write(|txn| txn.prune_inbox()).await.unwrap(), [id]);
 }

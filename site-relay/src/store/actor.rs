@@ -10,6 +10,7 @@
 
 use super::{
     error::StoreError,
+    holds::Before,
     metrics::StoreMetrics,
     outbox::Lanes,
     tables::{self, DeviceRecord},
@@ -238,7 +239,8 @@ pub(crate) struct Writer {
 
 impl Writer {
     pub(crate) fn new(core: Arc<Core>, inbox: mpsc::Receiver<Message>) -> Result<Self, StoreError> {
-        let mem = core.with_database(Mem::load)?;
+        let mut mem = core.with_database(Mem::load)?;
+        mem.before = Before::of(&mem.lanes.states, mem.before.written_ms, (core.clock)());
         core.lanes.send_replace(mem.lanes.clone());
         Ok(Self { core, mem, inbox })
     }
@@ -340,7 +342,8 @@ impl Writer {
         }
         let again = self.core.reopen().and_then(|()| self.core.with_database(Mem::load));
         match again {
-            Ok(mem) => {
+            Ok(mut mem) => {
+                mem.before = std::mem::take(&mut self.mem.before);
                 self.core.lanes.send_replace(mem.lanes.clone());
                 self.mem = mem;
             }

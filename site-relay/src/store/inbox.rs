@@ -76,6 +76,7 @@ impl Txn<'_> {
     ) -> Result<Option<NewCommand>, StoreError> {
         let DeliverCommand { command, devices, expires_ms, signed, handed: _ } = deliver;
         if self.command(command)?.is_some() {
+            self.tell_again(command, &devices)?;
             return Ok(None);
         }
         let wanted = if devices.is_empty() { self.enrolled()? } else { devices };
@@ -109,6 +110,22 @@ impl Txn<'_> {
         }
         let payload = record.payload.into();
         Ok(Some(NewCommand { command, payload, expires_ms, devices: targets }))
+    }
+
+    /// The cloud sends a command that is known here: it was restored from an older
+    /// copy and asks how the command fares. Only the states are remembered.
+    fn tell_again(&mut self, command: CommandId, devices: &[DeviceId]) -> Result<(), StoreError> {
+        for device in devices {
+            let key = (command.0.as_u128(), tables::device_key(*device));
+            let status = self.deliveries()?.get(key)?.map(|row| status_of(row.value().0));
+            if let Some(status) = status.filter(|s| *s != Status::Pending) {
+                let reason = status.is_final().then_some(
+                    "The cloud was restored from an older copy; of this result only the state is known.",
+                );
+                self.told_by_relay(*device, command, status, reason);
+            }
+        }
+        Ok(())
     }
 
     fn enrolled(&mut self) -> Result<Vec<DeviceId>, StoreError> {

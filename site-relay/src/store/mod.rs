@@ -26,6 +26,7 @@ use unifyit_protocol::{
 mod actor;
 mod devices;
 mod error;
+mod holds;
 pub(crate) mod inbox;
 mod metrics;
 mod outbox;

@@ -21,7 +21,7 @@ use unifyit_protocol::{
     codec,
     envelope::Decoded,
     ids::DeviceId,
-    lane::{Fetch, Forgotten, Lane, MAX_RECORD, SenderPosition, Trim},
+    lane::{Fetch, Lane, MAX_RECORD, SenderPosition, Trim},
     link::{DeviceGap, UpRecord},
     report::Gap,
 };
@@ -249,15 +249,6 @@ impl Txn<'_> {
             }
         }
         Ok(())
-    }
-
-    /// The cloud was restored from an old copy and lacks what it had
-    /// acknowledged: says so.
-    pub(crate) fn forgotten(&mut self, lost: &Forgotten) -> Result<(), StoreError> {
-        let count = lost.through.saturating_sub(lost.from) + 1;
-        let reason = "The cloud was restored from an older copy and lost these records.".into();
-        let gap = Gap { lane: lost.lane, count, from_ms: self.now_ms, to_ms: self.now_ms, reason };
-        self.append(Lane::Urgent, &UpRecord::Gap(DeviceGap { device: None, gap }))
     }
 
     /// Drops the oldest records of a lane until about `bytes` are free, and

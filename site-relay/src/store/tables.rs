@@ -8,6 +8,7 @@ use redb::TableDefinition;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use unifyit_protocol::{
+    compare::KnownDevice,
     ids::{DeviceId, TokenId},
     lane::Lane,
     outcome::Status,
@@ -54,6 +55,8 @@ pub(crate) const AUDIT: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("
 pub(crate) const META_DOWN: &str = "down";
 /// `META` key: the site's settings.
 pub(crate) const META_SITE: &str = "site";
+/// `META` key: the moment of the last commit, Unix milliseconds.
+pub(crate) const META_WRITTEN: &str = "written";
 /// `META` key: layout of the tables.
 pub(crate) const META_LAYOUT: &str = "layout";
 /// Layout that this build writes.
@@ -73,6 +76,19 @@ pub struct DeviceRecord {
     /// First enrolment, Unix milliseconds.
     #[serde(default)]
     pub enrolled_ms: u64,
+}
+
+impl DeviceRecord {
+    /// A device of which only the cloud remembers that it joined.
+    pub(crate) fn known(known: &KnownDevice) -> Self {
+        Self {
+            device: known.device,
+            hostname: known.hostname.clone(),
+            version: known.version.clone(),
+            revoked: false,
+            enrolled_ms: known.enrolled_ms,
+        }
+    }
 }
 
 /// What is known about an install token.

@@ -8,6 +8,7 @@
 
 use super::{
     error::StoreError,
+    holds::Before,
     outbox::{LaneState, Lanes},
     samples::Mark,
     tables::{self, CommandRecord, DeviceRecord, Facts, PresenceRecord, TokenRecord},
@@ -49,6 +50,10 @@ pub(crate) struct Mem {
     pub(crate) commands: usize,
     /// Devices whose batch starts behind a hole, see `ingest`.
     pub(crate) stuck: HashMap<(DeviceId, u8), (u64, u64, u8)>,
+    /// Where the store stood when it was opened.
+    pub(crate) before: Before,
+    /// Whether the cloud was told since what this relay holds.
+    pub(crate) told: bool,
 }
 
 impl Mem {
@@ -78,6 +83,9 @@ impl Mem {
         }
         if let Some(down) = tx.open_table(tables::META)?.get(tables::META_DOWN)? {
             mem.down = codec::decode(down.value())?;
+        }
+        if let Some(written) = tx.open_table(tables::META)?.get(tables::META_WRITTEN)? {
+            mem.before.written_ms = codec::decode(written.value())?;
         }
         Ok(mem)
     }
@@ -228,7 +236,12 @@ impl<'t> Txn<'t> {
                 self.lanes()?.insert(tables::lane_key(lane), row.as_slice())?;
             }
         }
-        Ok((self.changes, self.open.any()))
+        let any = self.open.any();
+        if any {
+            let now_ms = self.now_ms;
+            self.put_meta(tables::META_WRITTEN, &now_ms)?;
+        }
+        Ok((self.changes, any))
     }
 
     /// A device as enrolled, this commit's changes included.

@@ -99,6 +99,8 @@ struct Session<'a> {
     bulk: mpsc::Sender<Bytes>,
     metrics: &'a UplinkMetrics,
     fetches: FuturesUnordered<BoxFuture<'static, Fetched>>,
+    /// When the cloud last applied something of each lane, by this relay's clock.
+    applied_ms: Vec<u64>,
 }
 
 /// Runs a session until it ends.
@@ -152,19 +154,22 @@ async fn session(
             lan_https: parts.lan_https.clone(),
             ca_fingerprint: parts.ca_fingerprint.to_vec(),
             sister_addresses: parts.sister_addresses.clone(),
+            applied_ms: Vec::new(),
         };
         let sender = sender_of(&lanes.borrow())?;
         let fetches = FuturesUnordered::new();
         let asked_ms = parts.clock.uptime_ms();
-        let mut session = Session { parts, sender, urgent, bulk, metrics, fetches };
+        let applied_ms = Vec::new();
+        let mut session = Session { parts, sender, urgent, bulk, metrics, fetches, applied_ms };
         session.send(&Frame::Hello(hello))?;
         session.send(&Frame::Resume(resume))?;
-        let peer = tokio::select! {
+        let (peer, applied_ms) = tokio::select! {
             () = cancel.cancelled() => return Err(Ended::Stopping),
             peer = timeout(GREETING, greeting(&mut frames, (&parts.clock, asked_ms), metrics)) => {
                 peer.map_err(|_| Ended::Lost("the cloud does not answer".into()))??
             }
         };
+        session.applied_ms = applied_ms;
         session.open(&peer).await?;
         parts.live.set_up(true);
         metrics.up.set(1);
@@ -224,21 +229,25 @@ async fn next(frames: &mut Frames, metrics: &UplinkMetrics) -> Result<Frame, End
     }
 }
 
-/// The cloud's hello and where it stands.
+/// Where the cloud stands in each lane, and since when.
 async fn greeting(
     frames: &mut Frames,
     (clock, asked_ms): (&SiteClock, u64),
     metrics: &UplinkMetrics,
-) -> Result<Resume, Ended> {
-    let mut introduced = false;
+) -> Result<(Resume, Vec<u64>), Ended> {
+    let mut introduced = None;
     loop {
         match next(frames, metrics).await? {
-            Frame::Hello(hello) if !introduced => {
+            Frame::Hello(hello) if introduced.is_none() => {
                 clock.learn(hello.now_ms, asked_ms);
                 metrics.clocks(clock.ahead_ms().unwrap_or_default());
-                introduced = true;
+                // Both sides go by the cloud's time from here on.
+                introduced = Some(hello.applied_ms);
             }
-            Frame::Resume(resume) if introduced => return Ok(resume),
+            Frame::Resume(resume) => match introduced {
+                Some(applied_ms) => return Ok((resume, applied_ms)),
+                None => return Err(Ended::Lost("the cloud did not introduce itself".into())),
+            },
             Frame::Goodbye(goodbye) => return Err(farewell(goodbye)),
             // Whom somebody watches may be told at any time; it is told again.
             Frame::Watch(_) | Frame::Sisters(_) | Frame::ClockAnswer(_) => {}
@@ -273,14 +282,12 @@ impl Session<'_> {
             }
             Err(other) => return Err(other.into()),
         };
-        if !(opened.trims.is_empty() && opened.forgotten.is_empty()) {
-            let store = &self.parts.store;
-            let pending = store.submit(move |txn| {
-                opened.trims.iter().try_for_each(|trim| txn.trim(trim))?;
-                opened.forgotten.iter().try_for_each(|lost| txn.forgotten(lost))
-            });
-            pending.await?.outcome().await?;
-        }
+        let (peer, applied_ms) = (peer.positions.clone(), self.applied_ms.clone());
+        let pending = self.parts.store.submit(move |txn| {
+            opened.trims.iter().try_for_each(|trim| txn.trim(trim))?;
+            txn.compare(&peer, &opened.forgotten, &applied_ms)
+        });
+        pending.await?.outcome().await?;
         Ok(())
     }
 

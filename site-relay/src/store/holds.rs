@@ -1,0 +1,186 @@
+//! What this relay holds, told to the cloud at the start of an epoch, and what the
+//! cloud answers of things that this disk has forgotten.
+//!
+//! A disk that was put back to an older copy does not know it. It shows when the
+//! cloud has numbers that this disk never gave out; what was written in between is
+//! then stated as a gap from the copy's last commit to the start, of a size that
+//! nobody knows (G6).
+
+use super::{
+    error::StoreError,
+    outbox::LaneState,
+    tables::{self, DeviceRecord, TokenRecord},
+    txn::Txn,
+};
+use redb::ReadableTable;
+use unifyit_protocol::{
+    codec,
+    compare::{KnownToken, MAX_HELD, MAX_KNOWN, SiteHolds, SiteKnown},
+    config::SiteConfig,
+    ids::{CommandId, TokenId},
+    lane::{Ack, Forgotten, Lane, MAX_RECORD},
+    link::{DeviceGap, UpRecord},
+    report::Gap,
+};
+
+const RESTORED: &str = "The relay was restored from an older copy; what it had not passed on to the cloud since that copy was made is lost.";
+const CLOUD_RESTORED: &str =
+    "The cloud was restored from an older copy and lost what came after that copy was made.";
+
+/// Where the store stood when it was opened, before its new epoch.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Before {
+    /// Its last commit, Unix milliseconds; 0 when it does not say.
+    pub(crate) written_ms: u64,
+    /// When it was opened.
+    pub(crate) opened_ms: u64,
+    /// Epoch and last number of each lane.
+    pub(crate) lanes: [(u64, u64); 4],
+}
+
+impl Before {
+    pub(crate) fn of(lanes: &[LaneState; 4], written_ms: u64, opened_ms: u64) -> Self {
+        let lanes = lanes.each_ref().map(|lane| (lane.epoch(), lane.tail_seq()));
+        Self { written_ms, opened_ms, lanes }
+    }
+
+    /// Whether the cloud has what this store did not have when it was opened and
+    /// has not made since.
+    pub(crate) fn is_older_than(&self, peer: &[Ack], written: u64) -> bool {
+        peer.iter().any(|ack| {
+            let (epoch, tail) = self.lanes[ack.lane.index()];
+            ack.epoch > written
+                || (ack.epoch < written && ack.epoch > epoch)
+                || (ack.epoch == epoch && ack.epoch != written && ack.through > tail)
+        })
+    }
+}
+
+impl Txn<'_> {
+    /// A session begins, and the cloud stands at `peer`. Says once what was lost on
+    /// either side, and tells what this relay holds: in the first session after a
+    /// start, and when one of the two was restored.
+    pub(crate) fn compare(
+        &mut self,
+        peer: &[Ack],
+        lost: &[Forgotten],
+        applied_ms: &[u64],
+    ) -> Result<(), StoreError> {
+        for lost in lost {
+            let from_ms = applied_ms.get(lost.lane.index()).copied().filter(|ms| *ms != 0);
+            let count = lost.through.saturating_sub(lost.from) + 1;
+            self.lost(
+                lost.lane,
+                count,
+                from_ms.unwrap_or(self.now_ms),
+                self.now_ms,
+                CLOUD_RESTORED,
+            )?;
+        }
+        let written = self.mem.lanes.of(Lane::Urgent).epoch();
+        let old = !self.mem.told && self.mem.before.is_older_than(peer, written);
+        if old {
+            let before = self.mem.before.clone();
+            tracing::warn!(
+                from_ms = before.written_ms,
+                "this relay was restored from an older copy of its disk; the cloud is asked for what it forgot"
+            );
+            let from_ms = if before.written_ms == 0 { before.opened_ms } else { before.written_ms };
+            for lane in Lane::ALL {
+                self.lost(lane, 0, from_ms, before.opened_ms, RESTORED)?;
+            }
+        }
+        if !self.mem.told || !lost.is_empty() {
+            self.tell_holds()?;
+            self.mem.told = true;
+        }
+        Ok(())
+    }
+
+    fn lost(
+        &mut self,
+        lane: Lane,
+        count: u64,
+        from_ms: u64,
+        to_ms: u64,
+        reason: &str,
+    ) -> Result<(), StoreError> {
+        let (from_ms, to_ms) = (from_ms.min(to_ms), to_ms);
+        let gap = Gap { lane, count, from_ms, to_ms, reason: reason.to_owned() };
+        self.append(Lane::Urgent, &UpRecord::Gap(DeviceGap { device: None, gap }))
+    }
+
+    /// Tells the cloud what this relay holds as of this commit.
+    pub(crate) fn tell_holds(&mut self) -> Result<(), StoreError> {
+        let mut holds = SiteHolds { at_ms: self.now_ms, ..SiteHolds::default() };
+        holds.settings = self.get_meta::<SiteConfig>(tables::META_SITE)?.unwrap_or_default();
+        let revoked_tokens = std::mem::take(&mut holds.settings.revoked_tokens);
+        holds.settings.cache_ahead = Vec::new();
+        let mut records = Vec::new();
+        for row in self.devices()?.range::<u128>(..)? {
+            records.push(codec::decode::<DeviceRecord>(row?.1.value())?);
+        }
+        for record in records {
+            if record.revoked {
+                holds.revoked.push(record.device);
+                continue;
+            }
+            holds.devices.push(record.device);
+            holds.note_last(self.told(record.device)?.online);
+        }
+        // The newest tokens: those that may still be valid.
+        for row in self.tokens()?.range::<u128>(..)?.rev().take(MAX_KNOWN) {
+            let (key, value) = row?;
+            let TokenRecord { used, revoked } = codec::decode(value.value())?;
+            let token = TokenId(uuid::Uuid::from_u128(key.value()));
+            let revoked = revoked || revoked_tokens.contains(&token);
+            holds.tokens.push(KnownToken { token, used, revoked });
+        }
+        for row in self.commands()?.range::<u128>(..)? {
+            let (key, value) = row?;
+            let record: tables::CommandRecord = codec::decode_within(value.value(), usize::MAX)?;
+            if record.done_ms == 0 {
+                holds.commands.push(CommandId(uuid::Uuid::from_u128(key.value())));
+            }
+        }
+        let most = holds.devices.len().max(holds.revoked.len()).max(holds.commands.len());
+        let record = UpRecord::Holds(Box::new(holds.clone()));
+        if most <= MAX_HELD && record.encode()?.len() <= MAX_RECORD {
+            return self.append(Lane::Urgent, &record);
+        }
+        tracing::warn!(most, "this relay holds more than one message can tell the cloud");
+        let settings = SiteConfig {
+            revision: holds.settings.revision,
+            device: holds.settings.device,
+            ui_pin_hash: holds.settings.ui_pin_hash,
+            ..SiteConfig::default()
+        };
+        let cut = SiteHolds { at_ms: self.now_ms, settings, cut: true, ..SiteHolds::default() };
+        self.append(Lane::Urgent, &UpRecord::Holds(Box::new(cut)))
+    }
+
+    /// Takes back what this disk has forgotten: devices that joined, uses of tokens.
+    /// A device that is known stays as it is, above all a revoked one.
+    pub(crate) fn take_known(&mut self, known: SiteKnown) -> Result<(), StoreError> {
+        for known in known.devices {
+            if self.device(known.device)?.is_some() {
+                continue;
+            }
+            tracing::info!(device = %known.device, "the cloud named a device that this disk had forgotten");
+            let record = DeviceRecord::known(&known);
+            self.put_device(record)?;
+        }
+        for known in known.tokens {
+            let record = self.token(known.token)?;
+            let used = record.used.max(known.used);
+            self.put_token(known.token, TokenRecord { used, ..record })?;
+            if known.revoked {
+                self.revoke_token(known.token)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

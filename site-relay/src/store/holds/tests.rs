@@ -1,0 +1,117 @@
+//! A disk that was put back: what it shows, states, tells and takes back.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+use super::*;
+use crate::store::tests::{Rig, START_MS};
+use unifyit_protocol::{compare::KnownDevice, ids::DeviceId};
+
+#[test]
+fn an_older_copy_shows_by_numbers_that_it_never_gave_out() {
+    let lane = |epoch, through| Ack { lane: Lane::Urgent, epoch, through };
+    let before = Before { lanes: [(5, 100); 4], ..Before::default() };
+    // Epoch 9 is the one of this start.
+    for (peer, old) in [
+        (lane(5, 100), false),
+        (lane(5, 40), false),
+        (lane(4, 900), false),
+        (lane(5, 101), true),
+        (lane(7, 1), true),
+        (lane(9, 3), false),
+        (lane(10, 1), true),
+    ] {
+        assert_eq!(before.is_older_than(&[peer], 9), old, "{peer:?}");
+    }
+    assert!(!before.is_older_than(&[], 9), "a cloud that has nothing says nothing");
+    let new = Before::default();
+    assert!(new.is_older_than(&[lane(3, 1)], 9), "an empty disk under a known name");
+}
+
+fn told(records: &[UpRecord]) -> (Vec<&Gap>, Vec<&SiteHolds>) {
+    let gaps = records.iter().filter_map(|r| match r {
+        UpRecord::Gap(gap) => Some(&gap.gap),
+        _ => None,
+    });
+    let holds = records.iter().filter_map(|r| match r {
+        UpRecord::Holds(holds) => Some(holds.as_ref()),
+        _ => None,
+    });
+    (gaps.collect(), holds.collect())
+}
+
+#[tokio::test]
+async fn a_disk_put_back_states_the_loss_and_tells_what_it_holds_once() {
+    let rig = Rig::new();
+    let (kept, out) = (rig.enrol().await, rig.enrol().await);
+    rig.store.write(move |txn| txn.revoke_device(out)).await.unwrap();
+    let (copy, epoch) = (rig.backup(), rig.store.lanes().borrow().of(Lane::Urgent).epoch());
+    rig.pass_ms(60_000);
+    rig.enrol().await;
+    let rig = rig.restore(copy);
+    let peer = vec![Ack { lane: Lane::Urgent, epoch, through: 3 }];
+    for _ in 0..2 {
+        let peer = peer.clone();
+        rig.store.write(move |txn| txn.compare(&peer, &[], &[])).await.unwrap();
+    }
+    let records = rig.waiting(Lane::Urgent).await;
+    let (gaps, holds) = told(&records);
+    let lanes: Vec<Lane> = gaps.iter().map(|gap| gap.lane).collect();
+    assert_eq!(lanes, Lane::ALL);
+    let covers =
+        |gap: &&Gap| (gap.count, gap.from_ms, gap.to_ms) == (0, START_MS, START_MS + 60_000);
+    assert!(gaps.iter().all(covers), "{gaps:?}");
+    assert_eq!(holds.len(), 1);
+    assert_eq!((&holds[0].devices, &holds[0].revoked), (&vec![kept], &vec![out]));
+}
+
+#[tokio::test]
+async fn an_ordinary_start_tells_what_is_held_and_states_no_loss() {
+    let rig = Rig::new();
+    rig.enrol().await;
+    let epoch = rig.store.lanes().borrow().of(Lane::Urgent).epoch();
+    rig.pass_ms(1000);
+    let rig = rig.crash();
+    let peer = vec![Ack { lane: Lane::Urgent, epoch, through: 1 }];
+    rig.store.write(move |txn| txn.compare(&peer, &[], &[])).await.unwrap();
+    let records = rig.waiting(Lane::Urgent).await;
+    let (gaps, holds) = told(&records);
+    assert_eq!((gaps.len(), holds.len()), (0, 1));
+}
+
+#[tokio::test]
+async fn what_the_cloud_lost_stands_as_a_gap_since_its_copy() {
+    let rig = Rig::new();
+    rig.store.write(|txn| txn.compare(&[], &[], &[])).await.unwrap();
+    rig.pass_ms(90_000);
+    let lost = Forgotten { lane: Lane::State, epoch: 1, from: 5, through: 11 };
+    let applied = vec![0, START_MS + 10_000, 0, 0];
+    rig.store.write(move |txn| txn.compare(&[], &[lost], &applied)).await.unwrap();
+    let records = rig.waiting(Lane::Urgent).await;
+    let (gaps, holds) = told(&records);
+    assert_eq!(holds.len(), 2, "the cloud has forgotten the first");
+    let gap = gaps[0];
+    let span = (gap.lane, gap.count, gap.from_ms, gap.to_ms);
+    assert_eq!(span, (Lane::State, 7, START_MS + 10_000, START_MS + 90_000));
+}
+
+#[tokio::test]
+async fn devices_come_back_and_a_revoked_one_does_not() {
+    let rig = Rig::new();
+    let (known, out, lost) = (rig.enrol().await, rig.enrol().await, DeviceId::generate());
+    let (spent, revoked) = (TokenId::generate(), TokenId::generate());
+    let device =
+        |device| KnownDevice { device, hostname: "pc".into(), version: "1".into(), enrolled_ms: 7 };
+    let said = SiteKnown {
+        devices: [known, out, lost].map(device).to_vec(),
+        tokens: vec![
+            KnownToken { token: spent, used: 1, revoked: false },
+            KnownToken { token: revoked, used: 0, revoked: true },
+        ],
+    };
+    rig.store.write(move |txn| txn.revoke_device(out)).await.unwrap();
+    rig.store.write(move |txn| txn.take_known(said)).await.unwrap();
+    assert!(rig.store.device(lost).is_some_and(|d| !d.revoked && d.enrolled_ms == 7));
+    assert!(rig.store.device(out).is_some_and(|d| d.revoked));
+    assert_eq!(rig.store.device(known).unwrap().hostname, "box");
+    assert!(rig.store.token_revoked(revoked));
+    let used = rig.store.write(move |txn| Ok(txn.token(spent)?.used)).await.unwrap();
+    assert_eq!(used, 1);
+}
