@@ -10,6 +10,7 @@ use crate::{
     events::{Kind, NewEvent, Reference, TimelineItem},
 };
 use serde::Serialize;
+use sqlx::PgConnection;
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -78,10 +79,34 @@ pub struct AuditEntry {
     pub device_id: Option<Uuid>,
 }
 
+/// A row to be.
+#[derive(Debug)]
+pub struct NewAudit {
+    id: Uuid,
+    actor: AuditActor,
+    action: String,
+    target: AuditTarget,
+    detail: String,
+    /// When it happened, if not now.
+    at: Option<OffsetDateTime>,
+}
+
+impl NewAudit {
+    /// The chain that it joins, whose head every writer of the organization locks.
+    fn chain(&self) -> Uuid {
+        self.target.place.organization.or(self.target.place.partner).unwrap_or_default()
+    }
+}
+
 /// Adds a row and tells browsers after the commit.
 ///
+/// The row is written at the end of the transaction, which fails when it cannot be:
+/// a chain's head is the last thing that anybody locks, and where there are several,
+/// in one order. So two acts on one organization wait for each other and never for
+/// each other's rows.
+///
 /// # Errors
-/// [`DbError`] when the row cannot be written; then the act must not happen.
+/// None here; what is wrong with the row, [`TenantTx::commit`] says.
 pub async fn record(
     tx: &mut TenantTx,
     actor: &AuditActor,
@@ -95,7 +120,8 @@ pub async fn record(
 /// Like [`record`], for what happened earlier somewhere else (a relay's site).
 ///
 /// # Errors
-/// [`DbError`] when the row cannot be written.
+/// As [`record`].
+#[expect(clippy::unused_async, reason = "callers need not know when it is written")]
 pub async fn record_at(
     tx: &mut TenantTx,
     actor: &AuditActor,
@@ -104,13 +130,39 @@ pub async fn record_at(
     detail: &str,
     at: Option<OffsetDateTime>,
 ) -> Result<(), DbError> {
+    tx.audit(NewAudit {
+        id: Uuid::now_v7(),
+        actor: actor.clone(),
+        action: action.to_owned(),
+        target: target.clone(),
+        detail: detail.to_owned(),
+        at,
+    });
+    Ok(())
+}
+
+/// Writes a transaction's rows, and returns what browsers are to be told of them.
+pub(crate) async fn write(
+    tx: &mut PgConnection,
+    mut rows: Vec<NewAudit>,
+) -> Result<Vec<NewEvent>, DbError> {
+    rows.sort_by_key(NewAudit::chain);
+    let mut events = Vec::with_capacity(2 * rows.len());
+    for row in rows {
+        events.extend(write_one(tx, &row).await?);
+    }
+    Ok(events)
+}
+
+async fn write_one(tx: &mut PgConnection, row: &NewAudit) -> Result<Vec<NewEvent>, DbError> {
+    let NewAudit { id, actor, action, target, detail, at } = row;
     let entry: AuditEntry = sqlx::query_as(
         "INSERT INTO audit_log (id, partner_id, organization_id, site_id, device_id, actor, actor_id, \
              action, target, detail, request_id, at, chain_id, seq, prev_hash, hash) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, coalesce($12, clock_timestamp()), $1, 0, '', '') \
          RETURNING id, at, actor, action, target, detail, request_id, device_id",
     )
-    .bind(Uuid::now_v7())
+    .bind(id)
     .bind(target.place.partner)
     .bind(target.place.organization)
     .bind(target.place.site)
@@ -122,14 +174,14 @@ pub async fn record_at(
     .bind(detail)
     .bind(&actor.request_id)
     .bind(at)
-    .fetch_one(&mut **tx)
+    .fetch_one(&mut *tx)
     .await?;
-    tx.emit(NewEvent::kept(Kind::AuditAdded, target.place, &entry));
+    let mut events = vec![NewEvent::kept(Kind::AuditAdded, target.place, &entry)];
     // Tasks stand in timelines as themselves.
     if !action.starts_with("task.") {
-        tx.emit(timeline(&entry, target).added(target.place));
+        events.push(timeline(&entry, target).added(target.place));
     }
-    Ok(())
+    Ok(events)
 }
 
 /// The row as timelines show it.

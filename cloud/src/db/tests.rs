@@ -3,7 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 use super::{Scope, check_role};
-use crate::testing;
+use crate::{
+    audit::{self, AuditActor, AuditTarget},
+    events::{Kind, NewEvent},
+    testing,
+};
 use sqlx::{Connection, PgConnection};
 use unifyit_protocol::ids::{OrganizationId, PartnerId};
 use uuid::Uuid;
@@ -155,4 +159,40 @@ async fn connections_that_were_lost_while_idle_cost_nobody_a_request() {
     test.db.tenant(&Scope::Platform).await.unwrap();
     let question = || sqlx::query_as::<_, (bool,)>("SELECT current_user = 'unifyit_app'");
     assert_eq!(test.db.lookup(question).await.unwrap(), Some((true,)));
+}
+
+#[tokio::test]
+async fn what_was_committed_is_told_although_nobody_waits_any_more() {
+    let test = testing::database().await;
+    let mut bus = test.db.bus().subscribe();
+    let mut tx = test.db.tenant(&Scope::Platform).await.unwrap();
+    let data = serde_json::json!({});
+    tx.emit(NewEvent::kept(Kind::SiteChanged, Scope::Platform.place(), data));
+    let mut commit = Box::pin(tx.commit());
+    // A client that leaves in the middle of the request.
+    assert!(futures::poll!(&mut commit).is_pending());
+    drop(commit);
+    let told = bus.recv().await.unwrap();
+    assert!(told.text.contains(Kind::SiteChanged.as_str()), "{}", told.text);
+}
+
+#[tokio::test]
+async fn an_audit_row_holds_its_chain_only_for_the_commit() {
+    let test = testing::database().await;
+    let target = AuditTarget::at(Scope::Platform.place(), "x");
+    let actor = AuditActor::system();
+    let mut slow = test.db.tenant(&Scope::Platform).await.unwrap();
+    audit::record(&mut slow, &actor, "one", &target, "").await.unwrap();
+    // The first is not at its end yet, and the second does not wait for it.
+    let mut quick = test.db.tenant(&Scope::Platform).await.unwrap();
+    audit::record(&mut quick, &actor, "two", &target, "").await.unwrap();
+    quick.commit().await.unwrap();
+    slow.commit().await.unwrap();
+    let mut tx = test.db.tenant(&Scope::Platform).await.unwrap();
+    let order: Vec<String> = sqlx::query_scalar("SELECT action FROM audit_log ORDER BY seq")
+        .fetch_all(&mut *tx)
+        .await
+        .unwrap();
+    assert_eq!(order, ["two", "one"]);
+    assert_eq!(audit::verify(&mut tx).await.unwrap(), None);
 }

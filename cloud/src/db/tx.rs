@@ -1,10 +1,14 @@
 //! A transaction under one scope, and what follows its commit.
 
 use super::{DbError, Scope};
-use crate::events::{Bus, Event, NewEvent};
+use crate::{
+    audit::{self, NewAudit},
+    events::{Bus, Event, NewEvent},
+};
 use sqlx::{PgConnection, Postgres, Transaction};
 use std::{
     collections::BTreeMap,
+    io,
     ops::{Deref, DerefMut},
     sync::Arc,
 };
@@ -51,6 +55,7 @@ pub struct TenantTx {
     tx: Transaction<'static, Postgres>,
     scope: Option<Scope>,
     events: Vec<NewEvent>,
+    audits: Vec<NewAudit>,
     relays: BTreeMap<RelayId, ForRelay>,
     bus: Arc<dyn Bus>,
     nudges: broadcast::Sender<Nudge>,
@@ -69,7 +74,15 @@ impl TenantTx {
         bus: Arc<dyn Bus>,
         nudges: broadcast::Sender<Nudge>,
     ) -> Self {
-        Self { tx, scope, events: Vec::new(), relays: BTreeMap::new(), bus, nudges }
+        Self {
+            tx,
+            scope,
+            events: Vec::new(),
+            audits: Vec::new(),
+            relays: BTreeMap::new(),
+            bus,
+            nudges,
+        }
     }
 
     /// The scope it was opened under; none for [`super::Db::lookup`]'s like.
@@ -82,6 +95,11 @@ impl TenantTx {
     /// transaction, so that a socket that was away gets them too.
     pub fn emit(&mut self, event: NewEvent) {
         self.events.push(event);
+    }
+
+    /// Adds a row to the audit log at the commit.
+    pub(crate) fn audit(&mut self, row: NewAudit) {
+        self.audits.push(row);
     }
 
     /// Makes a relay's session look at its downlink after the commit.
@@ -99,12 +117,24 @@ impl TenantTx {
         }
     }
 
-    /// Commits, then publishes what was emitted and nudges the relays.
+    /// Writes the audit rows, commits, then publishes what was emitted and nudges the relays.
     ///
     /// # Errors
     /// [`DbError`]; nothing was published then.
-    pub async fn commit(mut self) -> Result<(), DbError> {
-        let events = store(&mut self.tx, std::mem::take(&mut self.events)).await?;
+    pub async fn commit(self) -> Result<(), DbError> {
+        if self.events.is_empty() && self.audits.is_empty() && self.relays.is_empty() {
+            return Ok(self.tx.commit().await?);
+        }
+        // Whoever asked may leave in the middle of it, and its task end with that.
+        // What was committed is told all the same.
+        let told = tokio::spawn(self.commit_and_tell()).await;
+        told.unwrap_or_else(|error| Err(DbError::Query(sqlx::Error::Io(io::Error::other(error)))))
+    }
+
+    async fn commit_and_tell(mut self) -> Result<(), DbError> {
+        let mut told = std::mem::take(&mut self.events);
+        told.extend(audit::write(&mut self.tx, std::mem::take(&mut self.audits)).await?);
+        let events = store(&mut self.tx, told).await?;
         self.tx.commit().await?;
         for event in events {
             self.bus.publish(Arc::new(event));

@@ -18,6 +18,8 @@ pub enum TimelineKind {
     Connection,
     /// A task was started.
     Task,
+    /// Data was lost.
+    Gap,
 }
 
 /// Something that happened.

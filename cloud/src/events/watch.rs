@@ -70,6 +70,13 @@ impl Watches {
         counts.tasks.contains_key(&task)
     }
 
+    /// Whether somebody watches any task's output.
+    #[must_use]
+    pub fn any_task(&self) -> bool {
+        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        !counts.tasks.is_empty()
+    }
+
     fn change(&self, change: impl FnOnce(&mut Counts)) {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut counts);

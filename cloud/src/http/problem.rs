@@ -222,6 +222,7 @@ impl From<AppendError> for Problem {
     fn from(error: AppendError) -> Self {
         match error {
             AppendError::NoRelay => Self::conflict("The site has no relay. Install one first."),
+            AppendError::Full(_) => Self::conflict(error.to_string()),
             AppendError::TooLarge(_) => Self::invalid("This is too large to be sent to the site."),
             AppendError::Db(error) => error.into(),
             AppendError::Protocol(error) => {

@@ -4,7 +4,7 @@
 //! or doubled run does no harm. A failed run is logged and the next one tries
 //! again.
 
-use crate::{context::AppState, db::DbError, db::Scope, lifecycle::Lifecycle};
+use crate::{context::AppState, db::DbError, db::Scope, lifecycle::Lifecycle, link::downlink};
 use std::time::Duration;
 use tokio::time::MissedTickBehavior;
 
@@ -30,6 +30,14 @@ where
 pub fn start(lifecycle: &Lifecycle, state: &AppState) {
     let at = state.clone();
     every(lifecycle, "prune", Duration::from_secs(600), move || prune(at.clone()));
+    let db = state.db.clone();
+    every(lifecycle, "downlink", Duration::from_secs(60), move || {
+        let db = db.clone();
+        async move {
+            while downlink::prune(&db).await? {}
+            Ok(())
+        }
+    });
     let limits = state.limits.clone();
     every(lifecycle, "limits", Duration::from_secs(60), move || {
         limits.sweep();

@@ -83,6 +83,11 @@ impl Admission {
         }
     }
 
+    /// The addresses of a peer's connections.
+    pub(super) fn addresses(&self, peer: &PeerId) -> Vec<IpAddr> {
+        self.connections.values().filter(|c| c.peer == *peer).filter_map(|c| c.address).collect()
+    }
+
     /// The peer is no relay any more: a stranger from its next connection on.
     pub(super) fn expel(&mut self, peer: &PeerId) {
         self.known.remove(peer);
@@ -114,7 +119,7 @@ impl Admission {
 }
 
 /// The address a connection comes from.
-fn address_of(from: &Multiaddr) -> Option<IpAddr> {
+pub(super) fn address_of(from: &Multiaddr) -> Option<IpAddr> {
     from.iter().find_map(|part| match part {
         Protocol::Ip4(ip) => Some(IpAddr::V4(ip)),
         Protocol::Ip6(ip) => Some(IpAddr::V6(ip)),
@@ -123,7 +128,7 @@ fn address_of(from: &Multiaddr) -> Option<IpAddr> {
 }
 
 /// What one subscriber has: an IPv4 address, or an IPv6 /64.
-fn network(address: IpAddr) -> IpAddr {
+pub(super) fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(ip) => IpAddr::V6((ip.to_bits() >> 64 << 64).into()),

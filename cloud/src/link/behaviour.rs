@@ -1,5 +1,6 @@
 //! What the cloud's libp2p node can do, and within which bounds.
 
+use super::doorstep::Doorstep;
 use libp2p::{
     StreamProtocol, Swarm, SwarmBuilder,
     connection_limits::{self, ConnectionLimits},
@@ -18,6 +19,8 @@ use unifyit_protocol::{
 
 /// Longest enrolment request, in bytes: a token, names, a few addresses.
 const MAX_ENROLMENT: u64 = 32 * 1024;
+/// Who has not said by then who it is, makes room.
+const HANDSHAKE: Duration = Duration::from_secs(6);
 /// A peer that does not answer pings for about twice this long is gone.
 const PING: Duration = Duration::from_secs(10);
 
@@ -26,6 +29,8 @@ const PING: Duration = Duration::from_secs(10);
 pub struct LinkLimits {
     /// Connections in handshake at a time.
     pub pending: u32,
+    /// Those of one address (of IPv6, a /64).
+    pub pending_an_address: u32,
     /// Connections of relays and newcomers together.
     pub connections: u32,
     /// Connections of peers that are not enrolled.
@@ -41,7 +46,8 @@ pub struct LinkLimits {
 impl Default for LinkLimits {
     fn default() -> Self {
         Self {
-            pending: 512,
+            pending: 1024,
+            pending_an_address: 64,
             connections: 20_000,
             strangers: 512,
             stranger_time: Duration::from_secs(15),
@@ -54,6 +60,7 @@ impl Default for LinkLimits {
 /// The protocols of the node.
 #[derive(NetworkBehaviour)]
 pub(super) struct Behaviour {
+    pub(super) doorstep: Doorstep,
     limits: connection_limits::Behaviour,
     memory: memory_connection_limits::Behaviour,
     identify: identify::Behaviour,
@@ -88,6 +95,7 @@ fn memory_limit(share: f64) -> usize {
 /// A sentence, when a transport cannot be set up.
 pub(super) fn build(keypair: Keypair, limits: &LinkLimits) -> Result<Swarm<Behaviour>, String> {
     let behaviour = Behaviour {
+        doorstep: Doorstep::new(limits.pending, limits.pending_an_address),
         limits: connection_limits::Behaviour::new(
             ConnectionLimits::default()
                 .with_max_pending_incoming(Some(limits.pending))
@@ -128,6 +136,7 @@ pub(super) fn build(keypair: Keypair, limits: &LinkLimits) -> Result<Swarm<Behav
         .with_behaviour(|_| behaviour)
         .map_err(|e| format!("the protocols cannot be set up: {e}"))?
         .with_swarm_config(|c| c.with_idle_connection_timeout(Duration::from_secs(60)))
+        .with_connection_timeout(HANDSHAKE)
         .build();
     Ok(swarm)
 }

@@ -5,9 +5,11 @@
 //! rise in the order of commits and the lane machine may treat the table as its
 //! store.
 
-use crate::db::{DbError, DownRow, TenantTx};
+use super::{ApplyError, from_ms};
+use crate::db::{Db, DbError, DownRow, Scope, TenantTx};
 use sqlx::Row;
 use unifyit_protocol::{ProtocolError, ids::RelayId, lane::MAX_RECORD, link::DownRecord};
+use uuid::Uuid;
 
 /// Why an entry could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +17,12 @@ pub enum AppendError {
     /// The relay is not there, not visible, or revoked.
     #[error("the site has no active relay")]
     NoRelay,
+    /// Too much waits for the relay already.
+    #[error(
+        "the site's relay has been away for long and {0} messages wait for it, which is as many as are kept; \
+         wait until it is back"
+    )]
+    Full(i64),
     /// The record does not fit a frame.
     #[error("the message to the relay is {0} bytes long; at most {MAX_RECORD} fit")]
     TooLarge(usize),
@@ -32,9 +40,42 @@ impl From<sqlx::Error> for AppendError {
     }
 }
 
-/// Queues a record for a relay and wakes its session after the commit. Whoever
-/// writes to several relays in one transaction does so in order of their ids,
-/// so that two such transactions wait for each other instead of locking up.
+/// Commands that may wait for a relay: as many as it takes unfinished.
+const MAX_COMMANDS: i64 = 4096;
+/// Bytes that may wait for a relay.
+const MAX_BYTES: i64 = 256 * 1024 * 1024;
+/// So few entries are not counted.
+const FEW: i64 = 512;
+
+/// What an entry is about, for the table.
+struct About {
+    kind: &'static str,
+    key: Option<Uuid>,
+    expires_ms: Option<u64>,
+}
+
+fn about(record: &DownRecord) -> About {
+    let (kind, key, expires_ms) = match record {
+        DownRecord::Command(c) => (COMMAND, Some(c.command.0), Some(c.expires_ms)),
+        DownRecord::Config(_) => ("config", None, None),
+        DownRecord::RevokeDevice(device) => ("revoke_device", Some(device.0), None),
+        DownRecord::RevokeToken(token) => ("revoke_token", Some(token.0), None),
+        // The key tells one batch of a comparison from the next.
+        DownRecord::Known(known) => {
+            let device = known.devices.first().map(|d| d.device.0);
+            ("known", device.or_else(|| known.tokens.first().map(|t| t.token.0)), None)
+        }
+    };
+    About { kind, key, expires_ms }
+}
+
+/// The word of the table for a command.
+const COMMAND: &str = "command";
+
+/// Queues a record for a relay and wakes its session after the commit. It takes
+/// the place of an earlier one about the same thing. Whoever writes to several
+/// relays in one transaction does so in order of their ids, so that two such
+/// transactions wait for each other instead of locking up.
 ///
 /// # Errors
 /// [`AppendError`].
@@ -47,24 +88,87 @@ pub async fn append(
     if body.len() > MAX_RECORD {
         return Err(AppendError::TooLarge(body.len()));
     }
+    let About { kind, key, expires_ms } = about(record);
     let row = sqlx::query(
         "WITH numbered AS ( \
              UPDATE relays SET down_seq = down_seq + 1 WHERE id = $1 AND revoked_at IS NULL \
-             RETURNING id, down_epoch, down_seq, partner_id, organization_id, site_id), \
+             RETURNING id, down_epoch, down_seq, down_acked, partner_id, organization_id, site_id), \
+         replaced AS ( \
+             DELETE FROM downlink d USING numbered n WHERE d.relay_id = n.id AND d.kind = $3 \
+                 AND $3 <> 'command' AND d.key IS NOT DISTINCT FROM $4), \
          written AS ( \
-             INSERT INTO downlink (relay_id, seq, partner_id, organization_id, site_id, body) \
-             SELECT id, down_seq, partner_id, organization_id, site_id, $2 FROM numbered) \
-         SELECT down_epoch, down_seq FROM numbered",
+             INSERT INTO downlink (relay_id, seq, partner_id, organization_id, site_id, body, kind, key, expires_at) \
+             SELECT id, down_seq, partner_id, organization_id, site_id, $2, $3, $4, $5 FROM numbered) \
+         SELECT down_epoch, down_seq, down_seq - down_acked AS waiting FROM numbered",
     )
     .bind(relay.0)
     .bind(&body)
+    .bind(kind)
+    .bind(key)
+    .bind(expires_ms.map(from_ms))
     .fetch_optional(&mut **tx)
     .await?
     .ok_or(AppendError::NoRelay)?;
     let epoch = row.try_get::<i64, _>("down_epoch")?.unsigned_abs();
     let seq = row.try_get::<i64, _>("down_seq")?.unsigned_abs();
     tx.hand_to_relay(relay, DownRow { epoch, seq, body: body.into() });
+    // Only commands are refused: nobody may be kept from revoking.
+    if kind == COMMAND && row.try_get::<i64, _>("waiting")? > FEW {
+        bounded(tx, relay).await?;
+    }
     Ok(seq)
+}
+
+/// What becomes of an entry that the service itself queues: a site without a relay
+/// has nobody to tell.
+///
+/// # Errors
+/// [`ApplyError`].
+pub fn settle(appended: Result<(), AppendError>) -> Result<(), ApplyError> {
+    match appended {
+        Ok(()) | Err(AppendError::NoRelay | AppendError::Full(_)) => Ok(()),
+        Err(AppendError::Db(error)) => Err(error.into()),
+        Err(error) => Err(ApplyError::Malformed(error.to_string())),
+    }
+}
+
+/// Refuses when too much waits for the relay (G10).
+async fn bounded(tx: &mut TenantTx, relay: RelayId) -> Result<(), AppendError> {
+    let (commands, bytes): (i64, i64) = sqlx::query_as(
+        "SELECT count(*), coalesce(sum(length(body)), 0)::int8 FROM downlink \
+         WHERE relay_id = $1 AND kind = 'command'",
+    )
+    .bind(relay.0)
+    .fetch_one(&mut **tx)
+    .await?;
+    if commands > MAX_COMMANDS || bytes > MAX_BYTES {
+        tracing::warn!(%relay, commands, bytes, "A relay's downlink is full; a command was refused.");
+        return Err(AppendError::Full(commands));
+    }
+    Ok(())
+}
+
+/// Deletes what no relay needs any more: expired commands, and all of a revoked
+/// relay. In small pieces; whether there may be more.
+///
+/// # Errors
+/// [`DbError`].
+pub async fn prune(db: &Db) -> Result<bool, DbError> {
+    const PIECE: i64 = 2000;
+    let mut more = false;
+    for statement in [
+        "DELETE FROM downlink WHERE (relay_id, seq) IN ( \
+             SELECT relay_id, seq FROM downlink WHERE expires_at < now() - interval '1 minute' LIMIT $1)",
+        "DELETE FROM downlink WHERE (relay_id, seq) IN ( \
+             SELECT d.relay_id, d.seq FROM relays r JOIN downlink d ON d.relay_id = r.id \
+             WHERE r.revoked_at IS NOT NULL LIMIT $1)",
+    ] {
+        let mut tx = db.tenant(&Scope::Platform).await?;
+        let gone = sqlx::query(statement).bind(PIECE).execute(&mut *tx).await?.rows_affected();
+        tx.commit().await?;
+        more |= gone >= PIECE.unsigned_abs();
+    }
+    Ok(more)
 }
 
 /// The active relay of a site, if it has one.
@@ -75,7 +179,7 @@ pub async fn relay_of(
     tx: &mut TenantTx,
     site: unifyit_protocol::ids::SiteId,
 ) -> Result<Option<RelayId>, DbError> {
-    let id: Option<uuid::Uuid> =
+    let id: Option<Uuid> =
         sqlx::query_scalar("SELECT id FROM relays WHERE site_id = $1 AND revoked_at IS NULL")
             .bind(site.0)
             .fetch_optional(&mut **tx)

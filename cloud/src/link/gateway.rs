@@ -39,6 +39,8 @@ const BLOBS: usize = 64;
 const QUEUE: usize = 1024;
 /// After a start, relays have this long to come back before they count as away.
 const RETURN: Duration = Duration::from_secs(30);
+/// Between two looks for relays that are shown as connected and have no session.
+const SWEEP_EVERY: Duration = Duration::from_secs(20);
 /// How long a stop waits for sessions to end.
 const DRAIN: Duration = Duration::from_secs(5);
 /// Between two words in the log on refused connections.
@@ -175,8 +177,11 @@ impl Gateway {
         let (deps, link) = (self.sessions.clone(), self.link.clone());
         let sweep = tokio::spawn(async move {
             tokio::time::sleep(RETURN).await;
-            if let Err(error) = session::sweep(&deps, &link).await {
-                tracing::warn!(%error, "Relays that stayed away could not be marked.");
+            loop {
+                if let Err(error) = session::sweep(&deps, &link).await {
+                    tracing::warn!(%error, "Relays that stayed away could not be looked for.");
+                }
+                tokio::time::sleep(SWEEP_EVERY).await;
             }
         });
         loop {
@@ -285,7 +290,12 @@ impl Gateway {
                 }
                 let _ = self.swarm.behaviour_mut().enroll.send_response(channel, *answer);
             }
-            Order::Admit(peer) => self.admission.admit(peer),
+            Order::Admit(peer) => {
+                self.admission.admit(peer);
+                for address in self.admission.addresses(&peer) {
+                    self.swarm.behaviour_mut().doorstep.know(address);
+                }
+            }
             Order::Expel(peer, why) => {
                 self.turned_away(why);
                 self.admission.expel(&peer);
@@ -332,7 +342,17 @@ impl Gateway {
                     return self.turned_away("busy");
                 };
                 let folder = self.state.join("blobs");
+                let (db, order) = (self.sessions.db.clone(), self.order.clone());
                 self.tasks.spawn(async move {
+                    // Asked anew: a relay may have been revoked while it had no lane
+                    // whose session would have noticed.
+                    match relay::by_peer(&db, &peer).await {
+                        Ok(Some(known)) if !known.revoked => {}
+                        Ok(_) => return drop(order.send(Order::Expel(peer, "revoked")).await),
+                        Err(error) => {
+                            return tracing::warn!(%peer, %error, "A relay could not be looked up.");
+                        }
+                    }
                     if let Err(error) = blobs::serve(folder, stream).await {
                         tracing::debug!(%peer, %error, "A blob stream ended early.");
                     }

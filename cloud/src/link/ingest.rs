@@ -92,8 +92,9 @@ pub(super) struct Ingest {
 }
 
 impl Ingest {
-    /// Makes the relay's cursors where they are missing and reads them.
-    pub(super) async fn cursors(&self) -> Result<Vec<Ack>, DbError> {
+    /// Makes the relay's cursors where they are missing and reads them, each with
+    /// when it last moved, in the order of [`Lane::ALL`].
+    pub(super) async fn cursors(&self) -> Result<(Vec<Ack>, Vec<u64>), DbError> {
         let mut tx = self.db.tenant(&self.relay.scope()).await?;
         sqlx::query(
             "INSERT INTO lane_cursors (relay_id, lane, partner_id, organization_id, site_id, epoch, seq) \
@@ -106,15 +107,24 @@ impl Ingest {
         .bind(Lane::ALL.map(name).as_slice())
         .execute(&mut *tx)
         .await?;
-        let cursors = sqlx::query("SELECT lane, epoch, seq FROM lane_cursors WHERE relay_id = $1")
-            .bind(self.relay.id.0)
-            .fetch_all(&mut *tx)
-            .await?
-            .iter()
-            .map(cursor)
-            .collect::<Result<Vec<_>, _>>()?;
+        let rows = sqlx::query(
+            "SELECT lane, epoch, seq, updated_at FROM lane_cursors WHERE relay_id = $1",
+        )
+        .bind(self.relay.id.0)
+        .fetch_all(&mut *tx)
+        .await?;
         tx.commit().await?;
-        Ok(cursors.into_iter().flatten().filter(|c| (c.epoch, c.through) != (0, 0)).collect())
+        let (mut cursors, mut moved) = (Vec::with_capacity(4), vec![0; Lane::ALL.len()]);
+        for row in &rows {
+            let Some(ack) = cursor(row)?.filter(|c| (c.epoch, c.through) != (0, 0)) else {
+                continue;
+            };
+            let at: time::OffsetDateTime = row.try_get("updated_at")?;
+            let ms = at.unix_timestamp_nanos() / 1_000_000;
+            moved[ack.lane.index()] = u64::try_from(ms).unwrap_or_default();
+            cursors.push(ack);
+        }
+        Ok((cursors, moved))
     }
 
     /// Applies frames. `from` is where each lane stood before them.

@@ -19,6 +19,7 @@ pub struct LinkMetrics {
     pub(super) downlink: IntCounter,
     pub(super) tunnels: IntGauge,
     pub(super) ephemeral: IntCounter,
+    pub(super) ephemeral_dropped: IntCounter,
 }
 
 impl LinkMetrics {
@@ -70,6 +71,10 @@ impl LinkMetrics {
             downlink: counter("downlink_records_total", "Records sent to relays")?,
             tunnels: gauge("tunnels_open", "Tunnels open at the moment")?,
             ephemeral: counter("ephemeral_items_total", "Live items received")?,
+            ephemeral_dropped: counter(
+                "ephemeral_dropped_total",
+                "Live items left out at a relay's bound",
+            )?,
         })
     }
 }

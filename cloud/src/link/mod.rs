@@ -18,6 +18,7 @@
 mod admission;
 mod behaviour;
 mod blobs;
+mod doorstep;
 pub mod downlink;
 mod enroll;
 mod framing;

@@ -16,6 +16,9 @@ pub enum RelayChange {
     Offline,
     /// Its clock was set, or went wrong.
     Clock,
+    /// It, or the database, was restored from an older copy: what the relay was
+    /// told may be forgotten there, and what is queued goes out anew.
+    Restored,
 }
 
 /// Gives records their effect. Implemented above the spine and handed in by

@@ -112,7 +112,11 @@ impl Link {
         relay: RelayId,
         open: TunnelOpen,
     ) -> Result<Tunnel, TunnelError> {
-        let peer = self.sessions().get(&relay).map(|s| s.peer).ok_or(TunnelError::RelayAway)?;
+        let peer = {
+            let sessions = self.sessions();
+            let live = sessions.get(&relay).filter(|s| !s.cancel.is_cancelled());
+            live.map(|s| s.peer).ok_or(TunnelError::RelayAway)?
+        };
         tunnel::open(self.0.control.clone(), peer, open, self.0.metrics.tunnels.clone()).await
     }
 
@@ -144,16 +148,19 @@ impl Link {
         Slot { nudge, handed, cancel, _turn: held }
     }
 
-    /// Ends a session. Whether it was the relay's latest: another one may be
-    /// waiting for its turn.
-    pub(super) fn end(&self, relay: RelayId, slot: &Slot) -> bool {
+    /// Whether a session is the relay's latest: another one may be waiting for its
+    /// turn.
+    pub(super) fn is_latest(&self, relay: RelayId, slot: &Slot) -> bool {
+        self.sessions().get(&relay).is_some_and(|s| Arc::ptr_eq(&s.nudge, &slot.nudge))
+    }
+
+    /// Ends a session.
+    pub(super) fn end(&self, relay: RelayId, slot: &Slot) {
         let mut sessions = self.sessions();
-        let latest = sessions.get(&relay).is_some_and(|s| Arc::ptr_eq(&s.nudge, &slot.nudge));
-        if latest {
+        if sessions.get(&relay).is_some_and(|s| Arc::ptr_eq(&s.nudge, &slot.nudge)) {
             sessions.remove(&relay);
         }
         self.0.metrics.relays.set(i64::try_from(sessions.len()).unwrap_or(i64::MAX));
-        latest
     }
 
     /// Cancels every session, for a stop.

@@ -120,10 +120,18 @@ async fn attempt(
         None | Some(Err(_)) => Err(TunnelError::NoAnswer),
         Some(Ok(bytes)) => match TunnelFrame::decode(&bytes).map_err(TunnelError::broken)? {
             Decoded::Known(TunnelFrame::Accepted(_)) => Ok((frames, sink)),
-            Decoded::Known(TunnelFrame::Closed(closed)) => Err(TunnelError::Refused(closed.reason)),
+            Decoded::Known(TunnelFrame::Closed(closed)) => {
+                Err(TunnelError::Refused(sentence(&closed.reason)))
+            }
             _ => Err(TunnelError::Broken("it answered out of turn".into())),
         },
     }
+}
+
+/// A relay's words, fit to show and to store: without control characters, of which
+/// the database refuses one, and the audit row with it.
+fn sentence(said: &str) -> String {
+    said.chars().filter(|c| !c.is_control()).take(300).collect()
 }
 
 impl Tunnel {
@@ -163,6 +171,13 @@ impl TunnelFrames {
             if let Decoded::Known(frame) =
                 TunnelFrame::decode(&bytes).map_err(TunnelError::broken)?
             {
+                let frame = match frame {
+                    TunnelFrame::Closed(mut closed) => {
+                        closed.reason = sentence(&closed.reason);
+                        TunnelFrame::Closed(closed)
+                    }
+                    other => other,
+                };
                 return Ok(Some(frame));
             }
         }
@@ -172,5 +187,14 @@ impl TunnelFrames {
 impl Drop for TunnelFrames {
     fn drop(&mut self) {
         self.open.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_relays_words_are_fit_to_store() {
+        assert_eq!(super::sentence("no\0 shell\u{1b}[31m"), "no shell[31m");
+        assert_eq!(super::sentence(&"x".repeat(5000)).len(), 300);
     }
 }

@@ -121,12 +121,14 @@ async fn settings_and_pin_reach_the_relay_and_the_pin_is_kept_only_hashed() {
     let site = format!("/sites/{}", place.site);
     let settings = json!({"collect_every_s": 3, "inventory_every_s": 120});
     app.by_key(&key, "PUT", &format!("{site}/config"), Some(&settings)).await;
+    let sent = downlink(&app, place.site).await;
+    let [DownRecord::Config(first)] = sent.as_slice() else { panic!("settings, not {sent:?}") };
+    assert_eq!(first.device.collect_every_s, 3);
     app.by_key(&key, "PUT", &format!("{site}/ui-pin"), Some(&json!({"pin": "824193"}))).await;
     let sent = downlink(&app, place.site).await;
-    let [DownRecord::Config(first), DownRecord::Config(second)] = sent.as_slice() else {
-        panic!("two settings were to be sent, not {sent:?}")
-    };
-    assert_eq!(first.device.collect_every_s, 3);
+    // The later ones take the place of those that nobody has fetched.
+    let [DownRecord::Config(second)] = sent.as_slice() else { panic!("settings, not {sent:?}") };
+    assert_eq!(second.device.collect_every_s, 3);
     assert!(second.revision > first.revision);
     assert!(second.ui_pin_hash.starts_with("$argon2id$"));
     assert!(!second.ui_pin_hash.contains("824193"));
@@ -256,4 +258,17 @@ async fn pages_of_the_console_carry_a_strict_policy_and_find_their_way() {
     assert!(page.headers["content-type"].to_str().unwrap().starts_with("text/html"));
     assert_eq!(app.send(request("/assets/none.js")).await.status, StatusCode::NOT_FOUND);
     assert_eq!(app.send(request("/api/none")).await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn a_customers_new_name_reaches_its_relays() {
+    let app = TestApp::new().await;
+    let place = app.place("Acme").await;
+    let (key, _) = app.key("admin", Scope::Partner(place.partner)).await;
+    let path = format!("/organizations/{}", place.organization);
+    let renamed = app.by_key(&key, "PATCH", &path, Some(&json!({"name": "Apex"}))).await;
+    assert_eq!(renamed.status.as_u16(), 200, "{}", renamed.body);
+    let sent = downlink(&app, place.site).await;
+    let [DownRecord::Config(config)] = sent.as_slice() else { panic!("settings, not {sent:?}") };
+    assert_eq!(config.organization_name, "Apex");
 }

@@ -227,6 +227,23 @@ pub async fn wrong_clocks(tx: &mut TenantTx, most: usize) -> Result<Vec<DeviceIt
     items(tx, &ids).await
 }
 
+/// Puts devices out that are not.
+///
+/// # Errors
+/// [`DbError`].
+pub async fn revoke_all(tx: &mut TenantTx, ids: &[DeviceId]) -> Result<(), DbError> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "UPDATE devices SET revoked_at = now(), online = false WHERE id = ANY($1) AND revoked_at IS NULL",
+    )
+    .bind(ids.iter().map(|id| id.0).collect::<Vec<_>>())
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
 /// Devices whose fullest disk is at least so full, fullest first.
 ///
 /// # Errors

@@ -14,4 +14,6 @@ pub use records::RelayRecords;
 pub(crate) use text::line;
 
 #[cfg(test)]
+mod compare_tests;
+#[cfg(test)]
 mod tests;

@@ -8,8 +8,9 @@ use crate::{
     link::{ApplyError, Records, RelayChange, RelayIdentity},
 };
 use futures::future::BoxFuture;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use unifyit_protocol::{
+    compare::SiteHolds,
     ids::DeviceId,
     link::{Ephemeral, UpRecord},
 };
@@ -91,6 +92,14 @@ impl RelayRecords {
                     clocks.extend(list.into_iter().filter(|c| own.contains(&c.device)));
                 }
                 UpRecord::Cache(report) => ingest::cache(tx, relay, report).await?,
+                UpRecord::Holds(holds) => {
+                    // What came before it in the lane stands before it in the tables.
+                    let before = std::mem::take(&mut presence);
+                    ingest::presence(tx, relay, before, &mut changed).await?;
+                    let before = std::mem::take(&mut progress);
+                    self.tasks.progress(tx, relay, before).await?;
+                    ingest::holds(tx, relay, held(*holds, &own), &mut changed).await?;
+                }
                 UpRecord::Audit(audit) => ingest::audit(tx, relay, audit).await?,
             }
         }
@@ -139,6 +148,20 @@ impl Records for RelayRecords {
     }
 }
 
+/// What a relay holds, as far as it may speak of it.
+fn held(mut holds: SiteHolds, own: &HashSet<DeviceId>) -> SiteHolds {
+    if holds.devices.iter().any(|device| !own.contains(device)) {
+        let mut kept = SiteHolds { devices: Vec::new(), online: Vec::new(), ..holds.clone() };
+        let online: HashSet<DeviceId> = holds.connected().collect();
+        for device in holds.devices.iter().filter(|device| own.contains(device)) {
+            kept.devices.push(*device);
+            kept.note_last(online.contains(device));
+        }
+        holds = kept;
+    }
+    holds
+}
+
 /// The devices that a record speaks of.
 fn devices_of(record: &UpRecord, into: &mut BTreeSet<DeviceId>) {
     match record {
@@ -151,6 +174,7 @@ fn devices_of(record: &UpRecord, into: &mut BTreeSet<DeviceId>) {
         UpRecord::Output(r) => into.extend([r.device]),
         UpRecord::Clocks(list) => into.extend(list.iter().map(|c| c.device)),
         UpRecord::Gap(r) => into.extend(r.device),
+        UpRecord::Holds(r) => into.extend(&r.devices),
         UpRecord::Relay(_) | UpRecord::Audit(_) | UpRecord::Cache(_) => {}
     }
 }

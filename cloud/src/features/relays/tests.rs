@@ -19,15 +19,15 @@ use unifyit_protocol::{
     inventory::{InventoryReport, Section},
     lane::Lane,
     link::{
-        DeviceGap, DeviceInventory, DeviceMetrics, DeviceOutput, DeviceSeries, Enrolled, Presence,
-        Progress, RelayStatus, SiteAudit, UpRecord,
+        DeviceGap, DeviceInventory, DeviceMetrics, DeviceOutput, DeviceSeries, Enrolled, Ephemeral,
+        Frame, Presence, Progress, RelayStatus, SiteAudit, UpRecord,
     },
     outcome::{CommandEvent, OutputChunk, Status, Stream},
     report::Gap,
     telemetry::{Aggregate, Rollup, RollupBlock, Series, SeriesTable},
 };
 
-async fn world() -> (World, FakeRelay, FakeLane, tokio_util::sync::DropGuard) {
+pub(super) async fn world() -> (World, FakeRelay, FakeLane, tokio_util::sync::DropGuard) {
     let stop = tokio_util::sync::CancellationToken::new();
     let running = stop.clone();
     let world = World::new(|db, _, watches| {
@@ -41,7 +41,7 @@ async fn world() -> (World, FakeRelay, FakeLane, tokio_util::sync::DropGuard) {
     (world, relay, lane, stop.drop_guard())
 }
 
-fn presence(device: DeviceId, online: bool) -> UpRecord {
+pub(super) fn presence(device: DeviceId, online: bool) -> UpRecord {
     UpRecord::Presence(vec![Presence {
         device,
         online,
@@ -343,4 +343,54 @@ async fn a_target_moves_forward_only_and_its_output_is_kept_once() {
     let text = "SELECT convert_from(string_agg(data, ''::bytea ORDER BY byte_offset), 'UTF8') FROM task_output";
     assert_eq!(world.scalar::<String>(text).await, "helloworld");
     world.until("the task is closed", "SELECT finished_at IS NOT NULL FROM tasks").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn live_output_is_shown_only_of_devices_that_the_command_is_for() {
+    let (world, _relay, mut lane, _ticker) = world().await;
+    let (own, foreign, command) =
+        (DeviceId::generate(), DeviceId::generate(), CommandId::generate());
+    let task = TaskId::generate();
+    let mut tx = world.db.db.tenant(&crate::db::Scope::Platform).await.unwrap();
+    for sql in [
+        "INSERT INTO tasks (id, action, created_by, created_by_id, expires_at, total) \
+         SELECT $1, '{}', 'test', $1, now() + interval '1 hour', 2 WHERE $2 IS NOT NULL AND $3 IS NOT NULL \
+             AND $4 IS NOT NULL AND $5 IS NOT NULL AND $6 IS NOT NULL",
+        "INSERT INTO task_targets (task_id, device_id, command_id, partner_id, organization_id, site_id) \
+         VALUES ($1, $2, $3, $4, $5, $6)",
+    ] {
+        sqlx::query(sql)
+            .bind(task.0)
+            .bind(own.0)
+            .bind(command.0)
+            .bind(world.place.partner.0)
+            .bind(world.place.organization.0)
+            .bind(world.place.site.0)
+            .execute(&mut *tx)
+            .await
+            .unwrap();
+    }
+    tx.commit().await.unwrap();
+    let _watching = world.watches.register(vec![], vec![task]);
+    let mut bus = world.db.db.bus().subscribe();
+    let chunk = |text: &str| OutputChunk {
+        command,
+        offset: 0,
+        stream: Stream::Stdout,
+        data: text.as_bytes().to_vec(),
+    };
+    // The second is known by then to be a part of the task; the first is none.
+    for (device, text) in [(own, "own"), (foreign, "forged"), (own, "own again")] {
+        lane.send(Frame::Ephemeral(vec![Ephemeral::Output(device, chunk(text))])).await;
+        if text == "forged" {
+            continue;
+        }
+        loop {
+            let event = bus.recv().await.unwrap();
+            if event.text.contains(crate::events::Kind::TaskOutput.as_str()) {
+                assert!(event.text.contains(&own.to_string()), "{}", event.text);
+                break;
+            }
+        }
+    }
 }

@@ -8,7 +8,7 @@ use crate::{
 };
 use unifyit_protocol::{
     config::{DeviceConfig, SiteConfig},
-    ids::{SiteId, TokenId},
+    ids::{OrganizationId, SiteId, TokenId},
     link::DownRecord,
 };
 use uuid::Uuid;
@@ -90,6 +90,41 @@ pub async fn push(tx: &mut TenantTx, site: SiteId) -> Result<(), AppendError> {
     Ok(())
 }
 
+/// Takes over a relay's settings where it knows a later revision than the database,
+/// which is an older copy then: what technicians set since is not lost. What no
+/// console could have set is left out. Whether any were taken.
+///
+/// # Errors
+/// [`DbError`].
+pub async fn adopt(tx: &mut TenantTx, site: SiteId, held: &SiteConfig) -> Result<bool, DbError> {
+    let (Ok(revision), pin) = (i64::try_from(held.revision), &held.ui_pin_hash) else {
+        return Ok(false);
+    };
+    let pin = (pin.len() <= 256 && pin.starts_with("$argon2id$")).then_some(pin);
+    let (hosts, remaps) = cache::rules::held(held).unzip();
+    let plan = held.cache_plan.filter(|p| p.from_min < 1440 && p.until_min < 1440);
+    let taken = sqlx::query(
+        "UPDATE site_configs SET revision = $2 + 1, updated_at = now(), \
+             collect_every_s = $3, inventory_every_s = $4, ui_pin_hash = coalesce($5, ui_pin_hash), \
+             cache_hosts = coalesce($6, cache_hosts), cache_remaps = coalesce($7, cache_remaps), \
+             cache_from_min = $8, cache_until_min = $9, cache_bytes_per_s = $10 \
+         WHERE site_id = $1 AND revision < $2 AND $2 < 4611686018427387904",
+    )
+    .bind(site.0)
+    .bind(revision)
+    .bind(i32::try_from(held.device.collect_every_s.clamp(1, 3600)).unwrap_or(10))
+    .bind(i32::try_from(held.device.inventory_every_s.clamp(60, 86_400)).unwrap_or(900))
+    .bind(pin)
+    .bind(hosts)
+    .bind(remaps)
+    .bind(plan.map(|p| i32::from(p.from_min)))
+    .bind(plan.map(|p| i32::from(p.until_min)))
+    .bind(plan.map(|p| i64::try_from(p.bytes_per_s).unwrap_or(i64::MAX)))
+    .execute(&mut **tx)
+    .await?;
+    Ok(taken.rows_affected() == 1)
+}
+
 /// Raises the revision of a site's settings, for a change that is not in their
 /// own row (a name), and queues them.
 ///
@@ -101,4 +136,26 @@ pub async fn push_changed(tx: &mut TenantTx, site: SiteId) -> Result<(), AppendE
         .execute(&mut **tx)
         .await?;
     push(tx, site).await
+}
+
+/// As [`push_changed`], for every site of an organization, whose name they show.
+///
+/// # Errors
+/// [`AppendError`].
+pub async fn push_to_organization(
+    tx: &mut TenantTx,
+    organization: OrganizationId,
+) -> Result<(), AppendError> {
+    // In the order of relays, as everybody who writes to several.
+    let sites: Vec<Uuid> = sqlx::query_scalar(
+        "SELECT s.id FROM sites s LEFT JOIN relays r ON r.site_id = s.id AND r.revoked_at IS NULL \
+         WHERE s.organization_id = $1 AND s.deleted_at IS NULL ORDER BY r.id",
+    )
+    .bind(organization.0)
+    .fetch_all(&mut **tx)
+    .await?;
+    for site in sites {
+        push_changed(tx, SiteId(site)).await?;
+    }
+    Ok(())
 }

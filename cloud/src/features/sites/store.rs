@@ -4,6 +4,7 @@ use super::{Site, SiteSettings, model::SiteRow};
 use crate::{
     db::{DbError, Place, TenantTx},
     http::{Page, PageQuery, Problem},
+    link::sisters,
 };
 use sqlx::{Postgres, QueryBuilder};
 use unifyit_protocol::ids::{OrganizationId, PartnerId, RelayId, SiteId};
@@ -147,6 +148,22 @@ pub async fn rename(tx: &mut TenantTx, id: SiteId, name: &str) -> Result<(), DbE
 /// # Errors
 /// [`DbError`].
 pub async fn delete(tx: &mut TenantTx, id: SiteId) -> Result<(), DbError> {
+    // While they still count: their sisters are to let them go.
+    let leaving: Vec<Uuid> =
+        sqlx::query_scalar("SELECT id FROM relays WHERE site_id = $1 AND revoked_at IS NULL")
+            .bind(id.0)
+            .fetch_all(&mut **tx)
+            .await?;
+    for relay in leaving {
+        sisters::nudge(tx, RelayId(relay)).await?;
+    }
+    let relays: Vec<Uuid> = sqlx::query_scalar(
+        "UPDATE relays SET revoked_at = now(), online = false WHERE site_id = $1 AND revoked_at IS NULL RETURNING id",
+    )
+    .bind(id.0)
+    .fetch_all(&mut **tx)
+    .await?;
+    // After the relays, as where their records are applied.
     sqlx::query("UPDATE devices SET revoked_at = now(), online = false WHERE site_id = $1 AND revoked_at IS NULL")
         .bind(id.0)
         .execute(&mut **tx)
@@ -156,12 +173,6 @@ pub async fn delete(tx: &mut TenantTx, id: SiteId) -> Result<(), DbError> {
     )
     .bind(id.0)
     .execute(&mut **tx)
-    .await?;
-    let relays: Vec<Uuid> = sqlx::query_scalar(
-        "UPDATE relays SET revoked_at = now(), online = false WHERE site_id = $1 AND revoked_at IS NULL RETURNING id",
-    )
-    .bind(id.0)
-    .fetch_all(&mut **tx)
     .await?;
     sqlx::query("UPDATE sites SET deleted_at = now() WHERE id = $1")
         .bind(id.0)

@@ -105,13 +105,13 @@ impl super::Session<'_> {
                 }
             });
         }
-        super::queue_frame(&mut self.waiting, Frame::ClockAnswer(answer))
+        self.waiting.push(Frame::ClockAnswer(answer))
     }
 
     /// Tells the relay when our clock was set.
     pub(super) fn look_at_clock(&mut self) -> Result<(), Ended> {
         match self.clocks.look() {
-            Some(answer) => super::queue_frame(&mut self.waiting, Frame::ClockAnswer(answer)),
+            Some(answer) => self.waiting.push(Frame::ClockAnswer(answer)),
             None => Ok(()),
         }
     }
@@ -129,7 +129,7 @@ pub(super) async fn store(
         .bind(ahead_ms)
         .execute(&mut *tx)
         .await?;
-    super::presence::changed(deps, &mut tx, relay, RelayChange::Clock).await?;
+    super::presence::told(deps.records.as_ref(), &mut tx, relay, RelayChange::Clock).await?;
     tx.commit().await
 }
 

@@ -6,18 +6,18 @@
 //! the contact, and sees whether the relay may stay. An entry that continues the
 //! buffer and was just committed here needs no sync: it is handed over.
 
-use super::super::{RelayIdentity, relay::now_ms};
-use crate::db::{Db, DbError, DownRow, TenantTx};
+use super::{
+    super::{RelayChange, RelayIdentity, records::Records, relay::now_ms},
+    table::{self, Synced},
+};
+use crate::db::{Db, DbError, DownRow};
 use futures::future::BoxFuture;
-use sqlx::Row;
 use std::{collections::VecDeque, time::Duration};
 use tokio::time::Instant;
 use unifyit_protocol::lane::{
     Ack, Data, Lane, LaneError, LaneLimits, Resume, Sender, SenderPosition,
 };
 
-/// Rows read at a time.
-const PAGE: i64 = 64;
 /// Rows kept in memory, beyond which nothing is read ahead.
 const MAX_BUFFER: usize = 512;
 /// Deleting acknowledged rows may wait this long for other work to join.
@@ -25,22 +25,16 @@ const TRIM_AFTER: Duration = Duration::from_millis(250);
 /// A contact is noted this often, and the downlink looked at even if no nudge came.
 const TOUCH_EVERY: Duration = Duration::from_secs(30);
 
-/// What a sync found.
-pub(super) struct Synced {
-    pub(super) revoked: bool,
-    tail: u64,
-    /// Number after which `rows` were read.
-    after: u64,
-    rows: Vec<(u64, Vec<u8>)>,
-    trimmed: u64,
-}
-
 pub(super) struct Downlink {
     db: Db,
     relay: RelayIdentity,
     epoch: u64,
     sender: Sender,
     buffer: VecDeque<(u64, Vec<u8>)>,
+    /// Of the numbers after the first and up to the second, all rows that the table
+    /// has are in the buffer. What is missing there is gone for good: superseded,
+    /// or expired while the relay was away.
+    seen: (u64, u64),
     /// Number after which the lane machine wants rows that are not in the buffer.
     hungry: Option<u64>,
     wanted: bool,
@@ -51,13 +45,18 @@ pub(super) struct Downlink {
     trim: Option<u64>,
     trim_at: Option<Instant>,
     touch_at: Instant,
+    /// What the sync under way deletes.
+    trimming: Option<u64>,
+    /// After a sync that failed, until when there is none: a database that is away
+    /// is not asked again and again.
+    resting: Option<Instant>,
 }
 
 impl Downlink {
     /// Reads where the relay's downlink stands, and whether the relay is revoked.
     pub(super) async fn load(db: Db, relay: RelayIdentity) -> Result<(Self, bool), super::Ended> {
         let mut tx = db.tenant(&relay.scope()).await?;
-        let stand = stand(&mut tx, &relay).await?;
+        let stand = table::stand(&mut tx, &relay).await?;
         tx.commit().await?;
         let sender = sender(stand.epoch, stand.acked, stand.tail)?;
         let down = Self {
@@ -66,6 +65,7 @@ impl Downlink {
             epoch: stand.epoch,
             sender,
             buffer: VecDeque::new(),
+            seen: (stand.acked, stand.acked),
             hungry: None,
             wanted: true,
             syncing: false,
@@ -73,6 +73,8 @@ impl Downlink {
             trim: None,
             trim_at: None,
             touch_at: Instant::now() + TOUCH_EVERY,
+            trimming: None,
+            resting: None,
         };
         Ok((down, stand.revoked))
     }
@@ -82,45 +84,67 @@ impl Downlink {
     }
 
     /// Begins from where the relay stands. When it knows more than the database,
-    /// the database is an older copy: what waits in it goes out in a new epoch.
-    pub(super) async fn open(&mut self, resume: &Resume) -> Result<(), super::Ended> {
-        if let Err(LaneError::PeerAhead { peer, .. }) = self.open_sender(resume) {
-            let epoch = now_ms().max(peer.epoch + 1).max(self.epoch + 1);
-            tracing::warn!(
-                relay = %self.relay.id, epoch,
-                "The relay has more of its downlink than the database; starting a new epoch."
-            );
-            let tail = renumber(&self.db, &self.relay, epoch).await?;
-            self.epoch = epoch;
-            self.tail = tail;
-            self.sender = sender(epoch, 0, tail)?;
-            // The relay has nothing of this epoch, whatever it has of others.
-            self.open_sender(&Resume::default())?;
-        }
+    /// the database is an older copy; when it knows less than it acknowledged, the
+    /// relay is. Either way what waits goes out in a new epoch, and in the second
+    /// case what the relay has forgotten is queued again.
+    pub(super) async fn open(
+        &mut self,
+        resume: &Resume,
+        records: &dyn Records,
+    ) -> Result<(), super::Ended> {
+        let beyond = match self.open_sender(resume) {
+            Ok(false) => return Ok(()),
+            Ok(true) => {
+                tracing::warn!(
+                    relay = %self.relay.id,
+                    "The relay has lost what it had acknowledged: it was restored from an older copy. It is told anew."
+                );
+                self.epoch
+            }
+            Err(LaneError::PeerAhead { peer, .. }) => {
+                tracing::warn!(
+                    relay = %self.relay.id,
+                    "The relay has more of its downlink than the database, which was restored from an older copy."
+                );
+                peer.epoch.max(self.epoch)
+            }
+            Err(other) => return Err(other.into()),
+        };
+        let epoch = now_ms().max(beyond + 1);
+        let mut tx = self.db.tenant(&self.relay.scope()).await?;
+        table::renumber(&mut tx, &self.relay, epoch).await?;
+        super::told(records, &mut tx, &self.relay, RelayChange::Restored).await?;
+        let stand = table::stand(&mut tx, &self.relay).await?;
+        tx.commit().await?;
+        (self.epoch, self.tail, self.seen) = (epoch, stand.tail, (0, 0));
+        (self.trim, self.trim_at, self.hungry) = (None, None, None);
+        self.buffer.clear();
+        self.sender = sender(epoch, 0, stand.tail)?;
+        // The relay has nothing of this epoch, whatever it has of others.
+        self.open_sender(&Resume::default())?;
         Ok(())
     }
 
-    /// Begins again in the middle of a session.
-    pub(super) fn reopen(&mut self, resume: &Resume) -> Result<(), LaneError> {
-        self.open_sender(resume)
+    /// Begins again in the middle of a session, in which nothing can have been lost
+    /// that was acknowledged.
+    pub(super) fn reopen(&mut self, resume: &Resume) -> Result<(), super::Ended> {
+        match self.open_sender(resume)? {
+            false => Ok(()),
+            true => Err(super::Ended::Forgetful),
+        }
     }
 
-    fn open_sender(&mut self, resume: &Resume) -> Result<(), LaneError> {
+    /// Whether the relay has lost what it had acknowledged.
+    fn open_sender(&mut self, resume: &Resume) -> Result<bool, LaneError> {
         // Positions of older epochs, which the database has forgotten, say
         // nothing about this one.
         let positions =
             resume.positions.iter().filter(|ack| ack.epoch >= self.epoch).copied().collect();
         let opened = self.sender.open(&Resume { positions })?;
-        for lost in &opened.forgotten {
-            tracing::warn!(
-                relay = %self.relay.id, from = lost.from, through = lost.through,
-                "The relay has lost records that it had acknowledged; its disk was replaced by an older one."
-            );
-        }
         for trim in opened.trims {
             self.note_trim(trim.through);
         }
-        Ok(())
+        Ok(!opened.forgotten.is_empty())
     }
 
     pub(super) fn acked(&mut self, ack: &Ack) -> Result<(), LaneError> {
@@ -137,6 +161,7 @@ impl Downlink {
         while self.buffer.front().is_some_and(|(seq, _)| *seq <= through) {
             self.buffer.pop_front();
         }
+        self.seen = (self.seen.0.max(through), self.seen.1.max(through));
         self.trim = self.trim.max(Some(through));
         self.trim_at.get_or_insert_with(|| Instant::now() + TRIM_AFTER);
     }
@@ -145,12 +170,16 @@ impl Downlink {
     /// continue what is known is left to a sync.
     pub(super) fn handed(&mut self, row: &DownRow) -> Result<(), LaneError> {
         let behind = self.buffer.back().map_or(self.tail, |(seq, _)| *seq);
-        let next = row.epoch == self.epoch && row.seq == self.tail + 1 && behind == self.tail;
+        let next = row.epoch == self.epoch
+            && row.seq == self.tail + 1
+            && behind == self.tail
+            && self.seen.1 == self.tail;
         if !next || self.syncing || self.hungry.is_some() || self.buffer.len() >= MAX_BUFFER {
             self.wanted |= row.epoch == self.epoch && row.seq > self.tail;
             return Ok(());
         }
         self.tail = row.seq;
+        self.seen.1 = row.seq;
         self.buffer.push_back((row.seq, row.body.to_vec()));
         self.sender.appended(Lane::Urgent, row.seq)
     }
@@ -162,7 +191,10 @@ impl Downlink {
 
     /// When to look without being asked.
     pub(super) fn trim_at(&self) -> Option<Instant> {
-        Some(self.trim_at.map_or(self.touch_at, |at| at.min(self.touch_at)))
+        Some(
+            self.resting
+                .unwrap_or_else(|| self.trim_at.map_or(self.touch_at, |at| at.min(self.touch_at))),
+        )
     }
 
     /// The next frame, if there is one and the window has room.
@@ -184,12 +216,17 @@ impl Downlink {
                 })
                 .cloned()
                 .collect();
-            // The buffer must continue exactly where the machine is: a later
-            // start would pass for dropped rows.
-            if rows.first().is_none_or(|(seq, _)| *seq != fetch.after + 1) {
+            // What lies before the first of them was seen to be gone, or is not
+            // read yet; only the first may be told to the relay as skipped.
+            let (from, through) = self.seen;
+            let all_gone = rows.is_empty() && through >= fetch.until;
+            if fetch.after < from || (rows.is_empty() && !all_gone) {
                 self.sender.unfetched(fetch);
                 self.hungry = Some(fetch.after);
                 return Ok(None);
+            }
+            if all_gone {
+                self.sender.dropped(Lane::Urgent, self.epoch, fetch.until)?;
             }
             if let Some(data) = self.sender.fetched(fetch, rows, now_ms)? {
                 return Ok(Some(data));
@@ -201,6 +238,10 @@ impl Downlink {
     /// The next sync, when one is due.
     pub(super) fn next_sync(&mut self) -> Option<BoxFuture<'static, Result<Synced, DbError>>> {
         let now = Instant::now();
+        if self.resting.is_some_and(|until| until > now) {
+            return None;
+        }
+        self.resting = None;
         let touch = self.touch_at <= now;
         let trim_due = self.trim_at.is_some_and(|at| at <= now);
         if !(self.wanted || touch || trim_due || self.hungry.is_some()) {
@@ -219,168 +260,42 @@ impl Downlink {
             None => behind,
         };
         let (db, relay, trim) = (self.db.clone(), self.relay, self.trim.take());
-        Some(Box::pin(sync(db, relay, trim, after, touch)))
+        self.trimming = trim;
+        Some(Box::pin(table::sync(db, relay, trim, after, touch)))
     }
 
     pub(super) fn synced(&mut self, synced: Synced) -> Result<(), LaneError> {
-        let Synced { tail, after, rows, .. } = synced;
+        let (full, through) = (synced.full(), synced.seen_through());
+        let Synced { tail, after, rows, trimmed, .. } = synced;
         self.syncing = false;
-        self.tail = tail;
-        if let Some(hungry) = self.hungry.take()
-            && hungry == after
-        {
+        if self.hungry.take_if(|hungry| *hungry == after).is_some() {
             self.buffer.clear();
-            match rows.first() {
-                None if tail > after => {
-                    // Nobody deletes what is not acknowledged; if it happened by
-                    // hand all the same, the lane goes on.
-                    self.sender.dropped(Lane::Urgent, self.epoch, tail)?;
-                    tracing::warn!(relay = %self.relay.id, "Rows of a downlink are gone.");
-                }
-                Some((first, _)) if *first > after + 1 => {
-                    self.sender.dropped(Lane::Urgent, self.epoch, first - 1)?;
-                }
-                _ => {}
-            }
+            self.seen = (after, after);
         }
-        let behind = self.buffer.back().map_or(after, |(seq, _)| *seq);
-        let full = i64::try_from(rows.len()).is_ok_and(|n| n >= PAGE);
-        self.buffer.extend(rows.into_iter().filter(|(seq, _)| *seq > behind));
+        // Rows that do not continue what was seen say nothing about those between.
+        if after <= self.seen.1 {
+            let behind = self.buffer.back().map_or(after, |(seq, _)| *seq);
+            self.buffer.extend(rows.into_iter().filter(|(seq, _)| *seq > behind));
+            self.seen.1 = self.seen.1.max(through);
+        }
+        self.tail = tail.max(self.seen.1);
         self.wanted |= full && self.buffer.len() < MAX_BUFFER;
-        if synced.trimmed > 0 {
-            while self.buffer.front().is_some_and(|(seq, _)| *seq <= synced.trimmed) {
-                self.buffer.pop_front();
-            }
+        while self.buffer.front().is_some_and(|(seq, _)| *seq <= trimmed) {
+            self.buffer.pop_front();
         }
-        self.sender.appended(Lane::Urgent, tail)
+        self.sender.appended(Lane::Urgent, self.tail)
     }
 
     /// Looks again a little later.
     pub(super) fn sync_failed(&mut self) {
         self.syncing = false;
-        self.trim_at = Some(Instant::now() + 4 * TRIM_AFTER);
-        self.hungry = None;
+        self.trim = self.trim.max(self.trimming.take());
+        self.wanted = true;
+        self.resting = Some(Instant::now() + 4 * TRIM_AFTER);
     }
-}
-
-struct Stand {
-    epoch: u64,
-    acked: u64,
-    tail: u64,
-    revoked: bool,
 }
 
 fn sender(epoch: u64, acked: u64, tail: u64) -> Result<Sender, LaneError> {
     let position = SenderPosition { lane: Lane::Urgent, epoch, acked, tail: tail.max(acked) };
     Sender::new(LaneLimits::default(), [position])
-}
-
-async fn stand(tx: &mut TenantTx, relay: &RelayIdentity) -> Result<Stand, DbError> {
-    let row = sqlx::query(
-        "SELECT down_epoch, down_acked, down_seq, revoked_at IS NOT NULL AS revoked \
-         FROM relays WHERE id = $1",
-    )
-    .bind(relay.id.0)
-    .fetch_one(&mut **tx)
-    .await?;
-    let number = |n: i64| n.unsigned_abs();
-    Ok(Stand {
-        epoch: number(row.try_get("down_epoch")?),
-        acked: number(row.try_get("down_acked")?),
-        tail: number(row.try_get("down_seq")?),
-        revoked: row.try_get("revoked")?,
-    })
-}
-
-fn db_number(n: u64) -> i64 {
-    i64::try_from(n).unwrap_or(i64::MAX)
-}
-
-async fn sync(
-    db: Db,
-    relay: RelayIdentity,
-    trim: Option<u64>,
-    after: Option<u64>,
-    touch: bool,
-) -> Result<Synced, DbError> {
-    let mut tx = db.tenant(&relay.scope()).await?;
-    if let Some(through) = trim {
-        sqlx::query("DELETE FROM downlink WHERE relay_id = $1 AND seq <= $2")
-            .bind(relay.id.0)
-            .bind(db_number(through))
-            .execute(&mut *tx)
-            .await?;
-        sqlx::query("UPDATE relays SET down_acked = greatest(down_acked, $2) WHERE id = $1")
-            .bind(relay.id.0)
-            .bind(db_number(through))
-            .execute(&mut *tx)
-            .await?;
-    }
-    if touch {
-        sqlx::query("UPDATE relays SET last_contact = now() WHERE id = $1")
-            .bind(relay.id.0)
-            .execute(&mut *tx)
-            .await?;
-    }
-    let stand = stand(&mut tx, &relay).await?;
-    let after = after.unwrap_or(stand.acked);
-    let rows = sqlx::query(
-        "SELECT seq, body FROM downlink WHERE relay_id = $1 AND seq > $2 ORDER BY seq LIMIT $3",
-    )
-    .bind(relay.id.0)
-    .bind(db_number(after))
-    .bind(PAGE)
-    .fetch_all(&mut *tx)
-    .await?
-    .iter()
-    .map(|row| Ok((row.try_get::<i64, _>("seq")?.unsigned_abs(), row.try_get("body")?)))
-    .collect::<Result<Vec<_>, sqlx::Error>>()?;
-    tx.commit().await?;
-    Ok(Synced {
-        revoked: stand.revoked,
-        tail: stand.tail.max(rows.last().map_or(0, |(seq, _)| *seq)),
-        after,
-        rows,
-        trimmed: trim.unwrap_or_default(),
-    })
-}
-
-/// Moves what waits into a new epoch, numbered from 1. Returns the last number.
-async fn renumber(db: &Db, relay: &RelayIdentity, epoch: u64) -> Result<u64, DbError> {
-    let mut tx = db.tenant(&relay.scope()).await?;
-    sqlx::query("SELECT id FROM relays WHERE id = $1 FOR UPDATE")
-        .bind(relay.id.0)
-        .fetch_one(&mut *tx)
-        .await?;
-    let moved = sqlx::query(
-        "WITH old AS (DELETE FROM downlink WHERE relay_id = $1 RETURNING *), \
-         numbered AS (SELECT *, row_number() OVER (ORDER BY seq) AS n FROM old) \
-         SELECT n, body FROM numbered ORDER BY n",
-    )
-    .bind(relay.id.0)
-    .fetch_all(&mut *tx)
-    .await?;
-    for row in &moved {
-        sqlx::query(
-            "INSERT INTO downlink (relay_id, seq, partner_id, organization_id, site_id, body) \
-             VALUES ($1, $2, $3, $4, $5, $6)",
-        )
-        .bind(relay.id.0)
-        .bind(row.try_get::<i64, _>("n")?)
-        .bind(relay.partner.0)
-        .bind(relay.organization.0)
-        .bind(relay.site.0)
-        .bind(row.try_get::<&[u8], _>("body")?)
-        .execute(&mut *tx)
-        .await?;
-    }
-    let tail = moved.len() as u64;
-    sqlx::query("UPDATE relays SET down_epoch = $2, down_seq = $3, down_acked = 0 WHERE id = $1")
-        .bind(relay.id.0)
-        .bind(db_number(epoch))
-        .bind(db_number(tail))
-        .execute(&mut *tx)
-        .await?;
-    tx.commit().await?;
-    Ok(tail)
 }

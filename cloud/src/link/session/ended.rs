@@ -19,6 +19,8 @@ pub(in crate::link) enum Ended {
     Revoked,
     #[error("another connection of the relay took over, or the cloud stops")]
     Cancelled,
+    #[error("the relay lost in the middle of a session what it had acknowledged")]
+    Forgetful,
     #[error("another session has moved the relay's lanes")]
     Moved,
     #[error("the relay sent what no relay sends: {0}")]

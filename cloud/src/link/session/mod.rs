@@ -9,13 +9,16 @@
 mod clock;
 mod down;
 mod ended;
+mod outgoing;
 mod presence;
 mod reading;
 mod sisters;
+mod table;
 mod wait;
 
 pub(super) use ended::Ended;
 pub(super) use presence::sweep;
+use presence::told;
 
 use super::{
     LinkMetrics, RelayIdentity, framing,
@@ -30,11 +33,13 @@ use crate::{
 };
 use bytes::Bytes;
 use clock::Clocks;
-use down::{Downlink, Synced};
+use down::Downlink;
 use libp2p::{PeerId, Stream};
-use reading::{greeting, read_ahead, size};
+use outgoing::{LiveAllowance, Outgoing};
+use reading::{greeting, next_batch, read_ahead, size};
 use sisters::Telling;
 use std::{collections::VecDeque, sync::Arc, time::Duration};
+use table::Synced;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
@@ -52,8 +57,6 @@ const GREETING: Duration = Duration::from_secs(15);
 /// Bytes of accepted records that wait for their transaction; beyond, the
 /// stream is not read, and the relay's window fills.
 const MAX_PENDING: usize = 4 * 1024 * 1024;
-/// Bytes of records in one transaction, so that an urgent one waits little.
-const MAX_BATCH: usize = 1024 * 1024;
 /// Pause after a failed transaction; doubles up to the second.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
 
@@ -80,11 +83,10 @@ pub(super) async fn run(
         Err(ended) => ended,
     };
     tracing::info!(relay = %relay.id, why = %ended, "A relay's session ended.");
-    if deps.link.end(relay.id, &slot)
-        && let Err(error) = presence::offline(&deps, &relay).await
-    {
-        tracing::warn!(relay = %relay.id, %error, "A relay's absence could not be stored.");
-    }
+    // Stored while the next session of the relay still waits for its turn, so that
+    // its going does not overtake its coming back.
+    presence::gone(&deps, &relay, &slot).await;
+    deps.link.end(relay.id, &slot);
     ended
 }
 
@@ -100,7 +102,7 @@ async fn serve(
         metrics: deps.metrics.clone(),
         relay,
     };
-    let cursors = ingest.cursors().await?;
+    let (cursors, applied_ms) = ingest.cursors().await?;
     let (mut down, revoked) = Downlink::load(deps.db.clone(), relay).await?;
     if revoked {
         return Err(Ended::Revoked);
@@ -116,11 +118,12 @@ async fn serve(
         lan_https: Vec::new(),
         ca_fingerprint: Vec::new(),
         sister_addresses: Vec::new(),
+        applied_ms,
     };
-    let mut waiting = VecDeque::new();
-    queue_frame(&mut waiting, Frame::Hello(hello))?;
-    queue_frame(&mut waiting, Frame::Resume(receiver.resume()))?;
-    for frame in waiting.drain(..) {
+    let mut waiting = Outgoing::default();
+    waiting.push(Frame::Hello(hello))?;
+    waiting.push(Frame::Resume(receiver.resume()))?;
+    while let Some(frame) = waiting.pop() {
         out.send(frame).await.map_err(|_| Ended::Closed)?;
     }
     let greeting = tokio::select! {
@@ -128,7 +131,7 @@ async fn serve(
         () = slot.cancel.cancelled() => return Err(Ended::Cancelled),
     };
     let (hello, resume) = greeting.map_err(|_| Ended::NoGreeting)??;
-    down.open(&resume).await?;
+    down.open(&resume, deps.records.as_ref()).await?;
     presence::online(deps, &relay, &hello).await?;
     tracing::info!(relay = %relay.id, site = %relay.site, version = %hello.version, "A relay connected.");
 
@@ -146,6 +149,7 @@ async fn serve(
         applying: None,
         syncing: None,
         waiting,
+        live: LiveAllowance::new(),
         watched: Vec::new(),
         sisters: Telling::new(),
         clocks: Clocks::new(clock::ahead_of(hello.now_ms)),
@@ -157,11 +161,6 @@ async fn serve(
     // What is queued, a goodbye among it, may still leave.
     let _ = timeout(Duration::from_secs(2), writer).await;
     Err(ended)
-}
-
-fn queue_frame(waiting: &mut VecDeque<Bytes>, frame: Frame) -> Result<(), Ended> {
-    waiting.push_back(frame.encode()?.into());
-    Ok(())
 }
 
 /// The state of a running session.
@@ -179,9 +178,9 @@ struct Session<'a> {
     pending_bytes: usize,
     applying: Option<JoinHandle<Result<Vec<Ack>, IngestError>>>,
     syncing: Option<JoinHandle<Result<Synced, DbError>>>,
-    /// Frames for the writer. Bounded by what makes them: the downlink's window,
-    /// one acknowledgement a batch, one watch list a change.
-    waiting: VecDeque<Bytes>,
+    /// Frames for the writer.
+    waiting: Outgoing,
+    live: LiveAllowance,
     watched: Vec<unifyit_protocol::ids::DeviceId>,
     sisters: Telling,
     clocks: Clocks,
@@ -207,9 +206,9 @@ impl Session<'_> {
             other => Some(other.to_string()),
         };
         if let Some(reason) = goodbye {
-            let _ = queue_frame(&mut self.waiting, Frame::Goodbye(Goodbye { reason }));
+            let _ = self.waiting.push(Frame::Goodbye(Goodbye { reason }));
         }
-        for frame in self.waiting.drain(..) {
+        while let Some(frame) = self.waiting.pop() {
             if out.try_send(frame).is_err() {
                 break;
             }
@@ -236,8 +235,7 @@ impl Session<'_> {
             self.start_apply();
             self.start_sync();
             self.sisters.start(&self.deps.db, &self.relay);
-            let (paused, readable) =
-                (self.paused, self.paused.is_none() && self.pending_bytes < MAX_PENDING);
+            let (paused, readable) = (self.paused, self.paused.is_none() && self.has_room());
             let (trim_at, look_at) = (self.down.trim_at(), self.sisters.due());
             tokio::select! {
                 () = self.slot.cancel.cancelled() => return Err(Ended::Cancelled),
@@ -255,14 +253,14 @@ impl Session<'_> {
                 }
                 room = out.reserve(), if !self.waiting.is_empty() => {
                     let room = room.map_err(|_| Ended::Closed)?;
-                    if let Some(frame) = self.waiting.pop_front() {
+                    if let Some(frame) = self.waiting.pop() {
                         room.send(frame);
                     }
                 }
                 done = join(&mut self.sisters.asking), if self.sisters.asking.is_some() => {
                     self.sisters.asking = None;
                     if let Some(frame) = self.sisters.looked(done) {
-                        queue_frame(&mut self.waiting, frame)?;
+                        self.waiting.push(frame)?;
                     }
                 }
                 () = until(look_at) => {}
@@ -284,7 +282,7 @@ impl Session<'_> {
                     self.pending.clear();
                     self.pending_bytes = 0;
                     let resume = self.receiver.abandoned();
-                    queue_frame(&mut self.waiting, Frame::Resume(resume))?;
+                    self.waiting.push(Frame::Resume(resume))?;
                 }
             }
         }
@@ -297,16 +295,18 @@ impl Session<'_> {
                     self.pending_bytes += size(&apply);
                     self.pending.push_back(apply);
                 }
-                Verdict::Duplicate(ack) => queue_frame(&mut self.waiting, Frame::Ack(ack))?,
+                Verdict::Duplicate(ack) => self.waiting.push(Frame::Ack(ack))?,
                 Verdict::OutOfStep(resume) => {
-                    queue_frame(&mut self.waiting, Frame::Resume(resume))?;
+                    self.waiting.push(Frame::Resume(resume))?;
                 }
                 Verdict::Ignored => {}
             },
             Frame::Ack(ack) => self.down.acked(&ack)?,
             Frame::Resume(resume) => self.down.reopen(&resume)?,
-            Frame::Ephemeral(items) => {
+            Frame::Ephemeral(mut items) => {
                 self.deps.metrics.ephemeral.inc_by(items.len() as u64);
+                let beyond = self.live.take(&mut items, Instant::now());
+                self.deps.metrics.ephemeral_dropped.inc_by(beyond);
                 self.deps.records.live(&self.relay, items);
             }
             Frame::Goodbye(said) => return Err(Ended::Goodbye(said.reason)),
@@ -318,11 +318,17 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// Whether more of the relay's frames may be taken.
+    fn has_room(&self) -> bool {
+        self.pending_bytes < MAX_PENDING && !self.waiting.is_full()
+    }
+
     /// Sends what the downlink has and the window allows.
     fn pump_down(&mut self) -> Result<(), Ended> {
-        while let Some(data) = self.down.next_data(now_ms())? {
+        while !self.waiting.is_full() {
+            let Some(data) = self.down.next_data(now_ms())? else { break };
             self.deps.metrics.downlink.inc_by(data.records.len() as u64);
-            queue_frame(&mut self.waiting, Frame::Data(data))?;
+            self.waiting.push(Frame::Data(data))?;
         }
         Ok(())
     }
@@ -332,18 +338,7 @@ impl Session<'_> {
         if self.applying.is_some() || self.pending.is_empty() || self.paused.is_some() {
             return;
         }
-        let urgent = self.pending.iter().any(|a| a.becomes.lane == Lane::Urgent);
-        let (mut batch, mut rest, mut bytes) = (Vec::new(), VecDeque::new(), 0);
-        for apply in self.pending.drain(..) {
-            let chosen = if urgent { apply.becomes.lane == Lane::Urgent } else { rest.is_empty() };
-            if chosen && (bytes < MAX_BATCH || batch.is_empty()) {
-                bytes += size(&apply);
-                batch.push(apply);
-            } else {
-                rest.push_back(apply);
-            }
-        }
-        self.pending = rest;
+        let (batch, bytes) = next_batch(&mut self.pending);
         self.pending_bytes = self.pending_bytes.saturating_sub(bytes);
         let (ingest, from) = (self.ingest.clone(), self.durable.clone());
         self.applying = Some(tokio::spawn(async move { ingest.apply(&from, batch).await }));
@@ -357,7 +352,7 @@ impl Session<'_> {
                     self.receiver.committed(ack)?;
                     self.durable.retain(|known| known.lane != ack.lane);
                     self.durable.push(ack);
-                    queue_frame(&mut self.waiting, Frame::Ack(ack))?;
+                    self.waiting.push(Frame::Ack(ack))?;
                 }
                 Ok(())
             }

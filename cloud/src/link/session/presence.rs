@@ -5,11 +5,15 @@ use crate::{
     db::{Db, DbError, Scope, TenantTx},
     link::{
         ApplyError, Link, RelayChange, RelayIdentity,
+        records::Records,
+        registry::Slot,
         relay::{from_ms, now_ms},
         sisters,
     },
 };
 use sqlx::Row;
+use std::time::Duration;
+use time::OffsetDateTime;
 use unifyit_protocol::{
     clock::sentence,
     ids::{OrganizationId, PartnerId, RelayId, SiteId},
@@ -49,9 +53,9 @@ pub(super) async fn online(
         sisters::nudge(&mut tx, relay.id).await?;
     }
     if !was {
-        log(&mut tx, relay, true).await?;
+        log(&mut tx, relay, true, from_ms(now_ms())).await?;
     }
-    changed(deps, &mut tx, relay, RelayChange::Online).await?;
+    told(deps.records.as_ref(), &mut tx, relay, RelayChange::Online).await?;
     tx.commit().await
 }
 
@@ -61,55 +65,94 @@ fn addresses(all: &[String]) -> Vec<&str> {
     all.iter().map(String::as_str).filter(fit).take(16).collect()
 }
 
-/// The session ended and no other took over.
-pub(super) async fn offline(deps: &SessionDeps, relay: &RelayIdentity) -> Result<(), DbError> {
+/// The session ended. Stores it unless another one takes over, however long the
+/// database is away: a relay that went must not be shown as connected.
+pub(super) async fn gone(deps: &SessionDeps, relay: &RelayIdentity, slot: &Slot) {
+    let at = from_ms(now_ms());
+    let mut pause = Duration::from_millis(500);
+    // Nobody may use what is left of it.
+    slot.cancel.cancel();
+    while deps.link.is_latest(relay.id, slot) {
+        let Err(error) = offline(deps, relay, Some(at), None).await else { return };
+        tracing::warn!(relay = %relay.id, %error, "A relay's absence could not be stored yet.");
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(10));
+    }
+}
+
+/// Marks a relay as away since `at`, or since it was last heard of. Of a session
+/// that began at another moment than `since`, nothing is said.
+async fn offline(
+    deps: &SessionDeps,
+    relay: &RelayIdentity,
+    at: Option<OffsetDateTime>,
+    since: Option<OffsetDateTime>,
+) -> Result<(), DbError> {
     let mut tx = deps.db.tenant(&relay.scope()).await?;
-    let done = sqlx::query(
-        "UPDATE relays SET online = false, state_since = now(), connected_since = NULL, last_contact = now() \
-         WHERE id = $1 AND online",
+    let went: Option<OffsetDateTime> = sqlx::query_scalar(
+        "UPDATE relays SET online = false, state_since = coalesce($2, last_contact, now()), \
+             connected_since = NULL, last_contact = greatest(last_contact, $2) \
+         WHERE id = $1 AND online AND ($3::timestamptz IS NULL OR connected_since = $3) \
+         RETURNING state_since",
     )
     .bind(relay.id.0)
-    .execute(&mut *tx)
+    .bind(at)
+    .bind(since)
+    .fetch_optional(&mut *tx)
     .await?;
-    if done.rows_affected() == 1 {
-        log(&mut tx, relay, false).await?;
-        changed(deps, &mut tx, relay, RelayChange::Offline).await?;
+    if let Some(went) = went {
+        log(&mut tx, relay, false, went).await?;
+        told(deps.records.as_ref(), &mut tx, relay, RelayChange::Offline).await?;
     }
     tx.commit().await
 }
 
 /// Relays that the database believes to be connected and that have no session:
-/// the cloud stopped in between. Run once, some time after the start, so that
-/// a restart of the cloud is not mistaken for an outage of every site.
+/// the cloud or the database stopped in between. Looked at some time after the
+/// start, so that a restart of the cloud is not mistaken for an outage of every
+/// site, and then now and again; what fails for one relay is tried again with the
+/// next look.
 pub(in crate::link) async fn sweep(deps: &SessionDeps, link: &Link) -> Result<(), DbError> {
-    for relay in believed_online(&deps.db).await? {
-        if !link.online(relay.id) {
-            offline(deps, &relay).await?;
+    for (relay, since) in believed_online(&deps.db).await? {
+        if link.online(relay.id) {
+            continue;
+        }
+        if let Err(error) = offline(deps, &relay, None, since).await {
+            tracing::warn!(relay = %relay.id, %error, "A relay that stayed away could not be marked.");
         }
     }
     Ok(())
 }
 
-async fn believed_online(db: &Db) -> Result<Vec<RelayIdentity>, DbError> {
+type Believed = (RelayIdentity, Option<OffsetDateTime>);
+
+async fn believed_online(db: &Db) -> Result<Vec<Believed>, DbError> {
     let mut tx = db.tenant(&Scope::Platform).await?;
-    let rows =
-        sqlx::query("SELECT id, partner_id, organization_id, site_id FROM relays WHERE online")
-            .fetch_all(&mut *tx)
-            .await?;
+    let rows = sqlx::query(
+        "SELECT id, partner_id, organization_id, site_id, connected_since FROM relays WHERE online",
+    )
+    .fetch_all(&mut *tx)
+    .await?;
     tx.commit().await?;
     rows.iter()
         .map(|row| {
-            Ok(RelayIdentity {
+            let relay = RelayIdentity {
                 id: RelayId(row.try_get("id")?),
                 partner: PartnerId(row.try_get("partner_id")?),
                 organization: OrganizationId(row.try_get("organization_id")?),
                 site: SiteId(row.try_get("site_id")?),
-            })
+            };
+            Ok((relay, row.try_get("connected_since")?))
         })
         .collect()
 }
 
-async fn log(tx: &mut TenantTx, relay: &RelayIdentity, online: bool) -> Result<(), DbError> {
+async fn log(
+    tx: &mut TenantTx,
+    relay: &RelayIdentity,
+    online: bool,
+    at: OffsetDateTime,
+) -> Result<(), DbError> {
     sqlx::query(
         "INSERT INTO presence_log (partner_id, organization_id, site_id, relay_id, online, at) \
          VALUES ($1, $2, $3, $4, $5, $6)",
@@ -119,19 +162,20 @@ async fn log(tx: &mut TenantTx, relay: &RelayIdentity, online: bool) -> Result<(
     .bind(relay.site.0)
     .bind(relay.id.0)
     .bind(online)
-    .bind(from_ms(now_ms()))
+    .bind(at)
     .execute(&mut **tx)
     .await?;
     Ok(())
 }
 
-pub(super) async fn changed(
-    deps: &SessionDeps,
+/// Lets the features follow a change of the relay itself.
+pub(super) async fn told(
+    records: &dyn Records,
     tx: &mut TenantTx,
     relay: &RelayIdentity,
     change: RelayChange,
 ) -> Result<(), DbError> {
-    match deps.records.relay_changed(tx, relay, change).await {
+    match records.relay_changed(tx, relay, change).await {
         Ok(()) => Ok(()),
         Err(ApplyError::Db(error)) => Err(error),
         Err(ApplyError::Malformed(why)) => Err(DbError::Query(sqlx::Error::Protocol(why))),

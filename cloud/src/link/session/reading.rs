@@ -3,11 +3,12 @@
 use super::Ended;
 use crate::link::framing::{self, Frames};
 use futures::StreamExt;
+use std::collections::VecDeque;
 use tokio::{sync::mpsc, task::JoinHandle};
 use unifyit_protocol::{
     ProtocolError,
     envelope::Decoded,
-    lane::{Apply, Resume},
+    lane::{Apply, Lane, Resume},
     link::{Frame, LinkHello},
 };
 
@@ -59,4 +60,25 @@ pub(super) fn read_ahead(
 /// Bytes that accepted records take while they wait.
 pub(super) fn size(apply: &Apply) -> usize {
     apply.records.iter().map(|(_, body)| body.len() + 16).sum()
+}
+
+/// Bytes of records in one transaction, so that an urgent one waits little.
+const MAX_BATCH: usize = 1024 * 1024;
+
+/// What the next transaction applies, with its bytes: urgent records alone when
+/// there are any.
+pub(super) fn next_batch(pending: &mut VecDeque<Apply>) -> (Vec<Apply>, usize) {
+    let urgent = pending.iter().any(|a| a.becomes.lane == Lane::Urgent);
+    let (mut batch, mut rest, mut bytes) = (Vec::new(), VecDeque::new(), 0);
+    for apply in pending.drain(..) {
+        let chosen = if urgent { apply.becomes.lane == Lane::Urgent } else { rest.is_empty() };
+        if chosen && (bytes < MAX_BATCH || batch.is_empty()) {
+            bytes += size(&apply);
+            batch.push(apply);
+        } else {
+            rest.push_back(apply);
+        }
+    }
+    *pending = rest;
+    (batch, bytes)
 }

@@ -79,7 +79,7 @@ impl super::Session<'_> {
         let devices = all.get(&self.relay.id).cloned().unwrap_or_default();
         if devices != self.watched {
             self.watched.clone_from(&devices);
-            super::queue_frame(&mut self.waiting, Frame::Watch(Watch { devices }))?;
+            self.waiting.push(Frame::Watch(Watch { devices }))?;
         }
         Ok(())
     }

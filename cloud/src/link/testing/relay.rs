@@ -163,6 +163,7 @@ impl FakeRelay {
             lan_https: vec!["10.0.0.2:8443".into()],
             ca_fingerprint: vec![5; 32],
             sister_addresses: vec!["10.0.0.2:4002".into()],
+            applied_ms: Vec::new(),
         };
         lane.try_send(Frame::Hello(hello)).await?;
         lane.try_send(Frame::Resume(resume)).await?;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use unifyit_protocol::{
     config::SiteConfig,
     enroll::EnrollRelayAnswer,
-    ids::{DeviceId, RelayId},
+    ids::{DeviceId, RelayId, TokenId},
     lane::{Ack, Lane, Resume},
     link::{DownRecord, Ephemeral, Frame, SiteAudit, UpRecord},
     telemetry::Sample,
@@ -33,22 +33,32 @@ fn note(text: &str) -> UpRecord {
 const NOTES: &str = "SELECT coalesce(string_agg(address, ',' ORDER BY id), '') FROM presence_log \
                      WHERE address <> ''";
 
-async fn down(world: &World, place: &Place, relay: RelayId, revision: u64) {
+/// An entry that is told from others by its number.
+fn entry(number: u64) -> DownRecord {
+    DownRecord::RevokeToken(TokenId(uuid::Uuid::from_u128(number.into())))
+}
+
+async fn queue(world: &World, place: &Place, relay: RelayId, record: &DownRecord) {
     let mut tx = world.db.db.tenant(&place.scope()).await.unwrap();
-    let config = SiteConfig { revision, ..SiteConfig::default() };
-    downlink::append(&mut tx, relay, &DownRecord::Config(config)).await.unwrap();
+    downlink::append(&mut tx, relay, record).await.unwrap();
     tx.commit().await.unwrap();
 }
 
-/// Receives downlink records until `revision` came, acknowledging none.
-async fn revisions(lane: &mut crate::link::testing::FakeLane, until: u64) -> Vec<u64> {
+async fn down(world: &World, place: &Place, relay: RelayId, number: u64) {
+    queue(world, place, relay, &entry(number)).await;
+}
+
+/// Receives downlink entries until `number` came, acknowledging none.
+async fn entries(lane: &mut crate::link::testing::FakeLane, until: u64) -> Vec<u64> {
     let mut seen = Vec::new();
     while seen.last() != Some(&until) {
         let Some(Frame::Data(data)) = lane.recv().await else { continue };
         for (_, body) in data.numbered() {
             let record = DownRecord::decode(&body).unwrap();
-            if let unifyit_protocol::envelope::Decoded::Known(DownRecord::Config(config)) = record {
-                seen.push(config.revision);
+            if let unifyit_protocol::envelope::Decoded::Known(DownRecord::RevokeToken(token)) =
+                record
+            {
+                seen.push(u64::try_from(token.0.as_u128()).unwrap());
             }
         }
     }
@@ -146,17 +156,17 @@ async fn the_downlink_waits_for_the_relay_and_survives_restarts_of_both() {
         panic!("not enrolled")
     };
     drop(relay);
-    for revision in 1..=3 {
-        down(&world, &world.place, enrolment.relay, revision).await;
+    for number in 1..=3 {
+        down(&world, &world.place, enrolment.relay, number).await;
     }
     world.restart().await;
     let relay = FakeRelay::connect_as(keypair, &world.address, world.peer).await;
     let mut lane = relay.lane(1).await;
-    assert_eq!(revisions(&mut lane, 3).await, [1, 2, 3]);
+    assert_eq!(entries(&mut lane, 3).await, [1, 2, 3]);
     // Not acknowledged: all of it comes again.
     drop(lane);
     let mut lane = relay.lane(1).await;
-    assert_eq!(revisions(&mut lane, 3).await, [1, 2, 3]);
+    assert_eq!(entries(&mut lane, 3).await, [1, 2, 3]);
     let epoch = lane.hello.as_ref().unwrap().epoch;
     lane.send(Frame::Ack(Ack { lane: Lane::Urgent, epoch, through: 2 })).await;
     world.until("what is acknowledged is deleted", "SELECT count(*) = 1 FROM downlink").await;
@@ -173,11 +183,11 @@ async fn a_nudge_sends_at_once_and_in_order() {
     let (world, _) = world().await;
     let (relay, enrolment) = world.enrolled(&world.place).await;
     let mut lane = relay.lane(1).await;
-    for revision in 1..=200 {
-        down(&world, &world.place, enrolment.relay, revision).await;
+    for number in 1..=200 {
+        down(&world, &world.place, enrolment.relay, number).await;
     }
     let expected: Vec<u64> = (1..=200).collect();
-    assert_eq!(revisions(&mut lane, 200).await, expected);
+    assert_eq!(entries(&mut lane, 200).await, expected);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -198,6 +208,99 @@ async fn a_relay_ahead_of_a_restored_database_gets_a_new_epoch() {
     }
 }
 
+/// Records by their numbers until `through`, and how many were skipped.
+async fn numbers(lane: &mut crate::link::testing::FakeLane, through: u64) -> (Vec<u64>, u64) {
+    let (mut seen, mut skipped) = (Vec::new(), 0);
+    loop {
+        let Some(Frame::Data(data)) = lane.recv().await else { continue };
+        let end = data.through();
+        skipped += data.skipped;
+        seen.extend(data.numbered().map(|(seq, _)| seq));
+        if end == Some(through) {
+            return (seen, skipped);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_relay_restored_from_an_older_copy_is_told_in_a_new_epoch() {
+    let (world, ledger) = world().await;
+    let (relay, enrolment) = world.enrolled(&world.place).await;
+    for number in 1..=3 {
+        down(&world, &world.place, enrolment.relay, number).await;
+    }
+    let mut lane = relay.lane(1).await;
+    let epoch = lane.hello.as_ref().unwrap().epoch;
+    entries(&mut lane, 3).await;
+    lane.send(Frame::Ack(Ack { lane: Lane::Urgent, epoch, through: 3 })).await;
+    world.until("all of it is deleted", "SELECT count(*) = 0 FROM downlink").await;
+    drop(lane);
+
+    down(&world, &world.place, enrolment.relay, 4).await;
+    let resume = Resume { positions: vec![Ack { lane: Lane::Urgent, epoch, through: 1 }] };
+    let mut lane = relay.lane_at(2, resume).await;
+    assert_eq!(entries(&mut lane, 4).await, [4]);
+    assert!(ledger.changes.lock().unwrap().contains(&RelayChange::Restored));
+    let begun = world.scalar::<i64>("SELECT down_epoch FROM relays").await.unsigned_abs();
+    assert!(begun > epoch, "a new epoch");
+    down(&world, &world.place, enrolment.relay, 5).await;
+    assert_eq!(entries(&mut lane, 5).await, [5]);
+
+    // In the middle of a session nothing is lost that was acknowledged.
+    lane.send(Frame::Ack(Ack { lane: Lane::Urgent, epoch: begun, through: 2 })).await;
+    lane.send(Frame::Resume(Resume::default())).await;
+    while lane.recv().await.is_some() {}
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn entries_that_are_gone_from_the_table_are_stepped_over() {
+    let (world, _) = world().await;
+    let (relay, enrolment) = world.enrolled(&world.place).await;
+    for number in 1..=5 {
+        down(&world, &world.place, enrolment.relay, number).await;
+    }
+    let mut tx = world.db.db.tenant(&world.place.scope()).await.unwrap();
+    sqlx::query("DELETE FROM downlink WHERE seq IN (1, 3, 5)").execute(&mut *tx).await.unwrap();
+    tx.commit().await.unwrap();
+    let mut lane = relay.lane(1).await;
+    assert_eq!(numbers(&mut lane, 5).await, (vec![2, 4], 3));
+    drop(lane);
+    let mut tx = world.db.db.tenant(&world.place.scope()).await.unwrap();
+    sqlx::query("DELETE FROM downlink").execute(&mut *tx).await.unwrap();
+    tx.commit().await.unwrap();
+    let mut lane = relay.lane(1).await;
+    assert_eq!(numbers(&mut lane, 5).await, (vec![], 5));
+    down(&world, &world.place, enrolment.relay, 7).await;
+    assert_eq!(numbers(&mut lane, 6).await, (vec![6], 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_for_an_absent_relay_is_superseded_expires_and_goes_with_it() {
+    let (world, _) = world().await;
+    let (_relay, enrolment) = world.enrolled(&world.place).await;
+    let device = DeviceId::generate();
+    for revision in 1..=3 {
+        let config = DownRecord::Config(SiteConfig { revision, ..SiteConfig::default() });
+        queue(&world, &world.place, enrolment.relay, &config).await;
+        queue(&world, &world.place, enrolment.relay, &DownRecord::RevokeDevice(device)).await;
+    }
+    let kinds = "SELECT string_agg(kind || seq, ',' ORDER BY seq) FROM downlink";
+    assert_eq!(world.scalar::<String>(kinds).await, "config5,revoke_device6");
+    let mut tx = world.db.db.tenant(&world.place.scope()).await.unwrap();
+    sqlx::query("UPDATE downlink SET expires_at = now() - interval '1 hour' WHERE seq = 5")
+        .execute(&mut *tx)
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+    assert!(!downlink::prune(&world.db.db).await.unwrap());
+    assert_eq!(world.scalar::<String>(kinds).await, "revoke_device6");
+    let mut tx = world.db.db.tenant(&world.place.scope()).await.unwrap();
+    sqlx::query("UPDATE relays SET revoked_at = now()").execute(&mut *tx).await.unwrap();
+    tx.commit().await.unwrap();
+    downlink::prune(&world.db.db).await.unwrap();
+    assert_eq!(world.scalar::<i64>("SELECT count(*) FROM downlink").await, 0);
+}
+
 /// Entries reach the session in whatever order their transactions' threads are
 /// scheduled, and may be older than the session.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -206,10 +309,9 @@ async fn an_entry_handed_over_out_of_turn_is_not_sent_in_anothers_place() {
     let (relay, enrolment) = world.enrolled(&world.place).await;
     let mut lane = relay.lane(1).await;
     down(&world, &world.place, enrolment.relay, 1).await;
-    assert_eq!(revisions(&mut lane, 1).await, [1]);
+    assert_eq!(entries(&mut lane, 1).await, [1]);
     let epoch = world.scalar::<i64>("SELECT down_epoch FROM relays").await.unsigned_abs();
-    let forged = SiteConfig { revision: 666, ..SiteConfig::default() };
-    let body: Arc<[u8]> = DownRecord::Config(forged).encode().unwrap().into();
+    let body: Arc<[u8]> = entry(666).encode().unwrap().into();
     for (epoch, seq) in [(epoch - 1, 2), (epoch + 1, 2), (epoch, 1), (epoch, 3)] {
         let mut tx = world.db.db.tenant(&world.place.scope()).await.unwrap();
         let row = crate::db::DownRow { epoch, seq, body: body.clone() };
@@ -218,7 +320,7 @@ async fn an_entry_handed_over_out_of_turn_is_not_sent_in_anothers_place() {
     }
     down(&world, &world.place, enrolment.relay, 2).await;
     down(&world, &world.place, enrolment.relay, 3).await;
-    assert_eq!(revisions(&mut lane, 3).await, [2, 3]);
+    assert_eq!(entries(&mut lane, 3).await, [2, 3]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,6 +3,7 @@
 
 mod enrolment;
 mod lanes;
+mod presence;
 
 use super::{ApplyError, Records, RelayChange, RelayIdentity};
 use crate::db::TenantTx;

@@ -24,10 +24,12 @@ pub(super) async fn revoke_device(ctx: Ctx, Path(id): Path<Uuid>) -> Result<Stat
     if device.revoked {
         return Ok(StatusCode::NO_CONTENT);
     }
-    store::revoke(&mut tx, id).await?;
+    // The relay's row before the device's, as where relays' records are applied: else
+    // the two would wait for each other.
     if let Some(relay) = downlink::relay_of(&mut tx, device.site()).await? {
         downlink::append(&mut tx, relay, &DownRecord::RevokeDevice(id)).await?;
     }
+    store::revoke(&mut tx, id).await?;
     let target = AuditTarget::device(device.place(), id.0, format!("device {}", device.name));
     ctx.audit(&mut tx, "device.revoke", &target, "").await?;
     if let Some(item) = store::items(&mut tx, &[id]).await?.pop() {

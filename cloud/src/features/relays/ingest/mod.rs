@@ -1,12 +1,14 @@
 //! Records about devices, sites and the relay itself.
 
 mod cache;
+mod compare;
 mod inventory;
 mod own;
 mod presence;
 mod site;
 
 pub(super) use cache::cache;
+pub(super) use compare::holds;
 pub(super) use inventory::inventory;
 pub(super) use own::Own;
 pub(super) use presence::{clocks, enrolled, presence};

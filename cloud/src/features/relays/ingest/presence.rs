@@ -52,13 +52,14 @@ pub(crate) async fn enrolled(
 ) -> Result<(), ApplyError> {
     let hostname = line(&enrolled.hostname, 255);
     let revoked: bool = sqlx::query_scalar(
-        "UPDATE devices SET hostname = $2, agent_version = $3, enrolled_at = least(enrolled_at, $4) \
-         WHERE id = $1 RETURNING revoked_at IS NOT NULL",
+        "UPDATE devices SET hostname = $2, agent_version = $3, enrolled_at = least(enrolled_at, $4), \
+             relay_id = $5 WHERE id = $1 RETURNING revoked_at IS NOT NULL",
     )
     .bind(enrolled.device.0)
     .bind(&hostname)
     .bind(line(&enrolled.version, 64))
     .bind(time_of(enrolled.at_ms))
+    .bind(relay.id.0)
     .fetch_one(&mut **tx)
     .await?;
     // Its uses are counted here too: a relay honours tokens while the cloud is away.
@@ -79,11 +80,7 @@ pub(crate) async fn enrolled(
     if revoked {
         // The relay did not know yet that the device is out.
         let record = DownRecord::RevokeDevice(enrolled.device);
-        match downlink::append(tx, relay.id, &record).await {
-            Ok(_) | Err(downlink::AppendError::NoRelay) => {}
-            Err(downlink::AppendError::Db(error)) => return Err(error.into()),
-            Err(error) => return Err(ApplyError::Malformed(error.to_string())),
-        }
+        downlink::settle(downlink::append(tx, relay.id, &record).await.map(drop))?;
     }
     if let Some(item) = devices::store::items(tx, &[enrolled.device]).await?.pop() {
         tx.emit(NewEvent::kept(Kind::DeviceEnrolled, relay.place(), &item));

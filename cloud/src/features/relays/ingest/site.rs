@@ -7,7 +7,7 @@ use crate::{
     db::TenantTx,
     events::{Kind, NewEvent, Reference, TimelineItem},
     features::{devices, relays::line, sites},
-    link::{ApplyError, RelayChange, RelayIdentity, downlink::AppendError},
+    link::{ApplyError, RelayChange, RelayIdentity, downlink},
 };
 use std::collections::BTreeSet;
 use time::OffsetDateTime;
@@ -83,12 +83,11 @@ pub(crate) async fn relay_changed(
     relay: &RelayIdentity,
     change: RelayChange,
 ) -> Result<(), ApplyError> {
+    if change == RelayChange::Restored {
+        return super::compare::restored(tx, relay).await;
+    }
     if change == RelayChange::Enrolled {
-        match sites::config::push(tx, relay.site).await {
-            Ok(()) => {}
-            Err(AppendError::Db(error)) => return Err(error.into()),
-            Err(error) => return Err(ApplyError::Malformed(error.to_string())),
-        }
+        downlink::settle(sites::config::push(tx, relay.site).await)?;
         let actor =
             AuditActor { name: "relay".into(), id: Some(relay.id.0), ..AuditActor::system() };
         let site = sites::store::get(tx, relay.site).await?;
@@ -99,7 +98,7 @@ pub(crate) async fn relay_changed(
     }
     tell_site(tx, relay, true).await?;
     let online = match change {
-        RelayChange::Enrolled | RelayChange::Clock => return Ok(()),
+        RelayChange::Enrolled | RelayChange::Clock | RelayChange::Restored => return Ok(()),
         RelayChange::Online => true,
         RelayChange::Offline => false,
     };

@@ -4,7 +4,7 @@
 use super::model::{AheadInput, CacheInput, Plan, Remap};
 use std::collections::HashSet;
 use time::OffsetDateTime;
-use unifyit_protocol::cache::CachePlan;
+use unifyit_protocol::{cache::CachePlan, config::SiteConfig};
 
 const MAX_HOSTS: usize = 256;
 const MAX_REMAPS: usize = 128;
@@ -55,6 +55,18 @@ pub(crate) fn check(
     let ahead = check_ahead(ahead, &names, now)?;
     let remaps = remaps.into_iter().map(|r| format!("{}={}", r.name, r.url)).collect();
     Ok(Checked { hosts, remaps, plan, ahead })
+}
+
+/// Hosts and remaps that a relay holds, when a console could have set them.
+pub(crate) fn held(config: &SiteConfig) -> Option<(Vec<String>, Vec<String>)> {
+    let remap = |text: &String| {
+        let (name, url) = text.split_once('=')?;
+        Some(Remap { name: name.into(), url: url.into() })
+    };
+    let remaps = config.cache_remaps.iter().map(remap).collect::<Option<Vec<_>>>()?;
+    let remaps = check_remaps(remaps).ok()?;
+    let remaps = remaps.into_iter().map(|r| format!("{}={}", r.name, r.url)).collect();
+    Some((check_hosts(&config.cache_hosts).ok()?, remaps))
 }
 
 fn check_hosts(hosts: &[String]) -> Result<Vec<String>, String> {

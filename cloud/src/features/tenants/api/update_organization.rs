@@ -9,6 +9,7 @@ use crate::{
     authz::Can,
     context::Ctx,
     db::Scope,
+    features::sites,
     http::{Body, Path, Problem},
 };
 use axum::Json;
@@ -39,6 +40,7 @@ pub(super) async fn update_organization(
     ctx.require(Can::ManageOrganizations)?;
     let name = checked_name(&input.name)?;
     store::rename_organization(&mut tx, id, &name).await?;
+    sites::config::push_to_organization(&mut tx, id).await?;
     let place = Scope::Organization(PartnerId(before.partner_id), id).place();
     let target = AuditTarget::at(place, format!("organization {name}"));
     ctx.audit(&mut tx, "organization.update", &target, &format!("was {}", before.name)).await?;

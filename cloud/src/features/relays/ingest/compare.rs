@@ -1,0 +1,319 @@
+//! What a relay holds against what the database knows, at the start of an epoch.
+//!
+//! One of the two may be an older copy of itself. Whatever only one side knows is
+//! carried to the other: a revocation holds wherever it was made, the later settings
+//! win, and who is connected is the relay's word. Commands that a relay lost are
+//! sent again as they were signed; the devices' ledgers see to it that nothing runs
+//! twice (G3). Doing it twice changes nothing.
+
+use super::{presence::presence, site::tell_site};
+use crate::{
+    audit::{self, AuditActor, AuditTarget},
+    db::TenantTx,
+    features::{devices, sites, tasks},
+    link::{ApplyError, RelayIdentity, downlink, from_ms},
+};
+use sqlx::Row;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use time::OffsetDateTime;
+use unifyit_protocol::{
+    compare::{KnownDevice, KnownToken, MAX_KNOWN, SiteHolds, SiteKnown},
+    ids::{DeviceId, TokenId},
+    link::{DownRecord, Presence},
+};
+use uuid::Uuid;
+
+/// What was mended, for the audit log.
+#[derive(Debug, Default)]
+struct Mended {
+    settings: bool,
+    revoked_here: usize,
+    revoked_there: usize,
+    tokens: usize,
+    devices: usize,
+    commands: usize,
+    presence: usize,
+}
+
+impl Mended {
+    fn sentence(&self) -> Option<String> {
+        let parts = [
+            (usize::from(self.settings), "newer settings taken from the relay"),
+            (self.revoked_here, "devices revoked here, as the relay had been told"),
+            (self.revoked_there, "revocations of devices sent again"),
+            (self.tokens, "install tokens brought up to date"),
+            (self.devices, "devices made known to the relay again"),
+            (self.commands, "commands sent again"),
+            (self.presence, "devices whose connection was shown wrongly"),
+        ];
+        let told: Vec<String> =
+            parts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
+        (!told.is_empty()).then(|| told.join(", "))
+    }
+}
+
+struct Known {
+    hostname: String,
+    version: String,
+    enrolled_at: OffsetDateTime,
+    revoked: bool,
+    online: bool,
+    own: bool,
+}
+
+/// The relay, or the database, was put back to an older copy: the relay is told
+/// everything, as it may be of a version that does not say what it holds.
+pub(crate) async fn restored(tx: &mut TenantTx, relay: &RelayIdentity) -> Result<(), ApplyError> {
+    let known = devices_of(tx, relay).await?;
+    let mut mended = Mended::default();
+    downlink::settle(sites::config::push(tx, relay.site).await)?;
+    for (device, _) in known.iter().filter(|(_, known)| known.revoked) {
+        tell(tx, relay, &DownRecord::RevokeDevice(*device)).await?;
+        mended.revoked_there += 1;
+    }
+    let lost: Vec<DeviceId> =
+        known.iter().filter(|(_, k)| k.own && !k.revoked).map(|(device, _)| *device).collect();
+    let uses = uses(tx, relay).await?;
+    make_known(tx, relay, &known, &lost, &uses).await?;
+    mended.commands = tasks::send_again(tx, relay, &HashSet::new(), None).await?;
+    let detail = match mended.sentence() {
+        Some(told) => format!("Restored from an older copy: settings, {told}"),
+        None => "Restored from an older copy: settings sent again".to_owned(),
+    };
+    note(tx, relay, "relay.restored", &detail).await
+}
+
+/// The relay says what it holds.
+pub(crate) async fn holds(
+    tx: &mut TenantTx,
+    relay: &RelayIdentity,
+    holds: SiteHolds,
+    changed: &mut BTreeSet<DeviceId>,
+) -> Result<(), ApplyError> {
+    let mut mended = Mended {
+        settings: sites::config::adopt(tx, relay.site, &holds.settings).await?,
+        ..Mended::default()
+    };
+    if !holds.cut {
+        mended.tokens = adopt_tokens(tx, relay, &holds.tokens).await?;
+    }
+    downlink::settle(sites::config::push(tx, relay.site).await)?;
+    if holds.cut {
+        tracing::warn!(relay = %relay.id, "A relay holds more than it can tell; it is not compared.");
+        return Ok(());
+    }
+    let known = devices_of(tx, relay).await?;
+    let present: HashSet<DeviceId> = holds.devices.iter().copied().collect();
+    let out: HashSet<DeviceId> = holds.revoked.iter().copied().collect();
+
+    let newly: Vec<DeviceId> = out
+        .iter()
+        .filter(|device| known.get(device).is_some_and(|k| !k.revoked))
+        .copied()
+        .collect();
+    devices::store::revoke_all(tx, &newly).await?;
+    mended.revoked_here = newly.len();
+    changed.extend(&newly);
+    for device in present.iter().filter(|device| known.get(device).is_some_and(|k| k.revoked)) {
+        tell(tx, relay, &DownRecord::RevokeDevice(*device)).await?;
+        mended.revoked_there += 1;
+    }
+
+    let lost: Vec<DeviceId> = known
+        .iter()
+        .filter(|(d, k)| k.own && !k.revoked && !present.contains(d) && !out.contains(d))
+        .map(|(device, _)| *device)
+        .collect();
+    let behind = uses_behind(&uses(tx, relay).await?, &holds.tokens);
+    make_known(tx, relay, &known, &lost, &behind).await?;
+    mended.devices = lost.len();
+    mended.tokens += behind.len();
+
+    let held: HashSet<Uuid> = holds.commands.iter().map(|c| c.0).collect();
+    let reachable: HashSet<DeviceId> =
+        present.iter().copied().chain(lost.iter().copied()).collect();
+    mended.commands = tasks::send_again(tx, relay, &held, Some(&reachable)).await?;
+
+    let wrong = presence_of(&holds, &known, &newly);
+    mended.presence = wrong.len();
+    claim(tx, relay, &holds.devices).await?;
+    presence(tx, relay, wrong, changed).await?;
+    if let Some(told) = mended.sentence() {
+        note(tx, relay, "relay.compared", &told).await?;
+        tell_site(tx, relay, false).await?;
+    }
+    Ok(())
+}
+
+/// Where the database shows another presence than the relay, in the relay's words.
+fn presence_of(
+    holds: &SiteHolds,
+    known: &HashMap<DeviceId, Known>,
+    newly: &[DeviceId],
+) -> Vec<Presence> {
+    let online: HashSet<DeviceId> = holds.connected().collect();
+    let away = known.iter().filter(|(d, k)| k.online && !online.contains(d) && !newly.contains(d));
+    let back = holds
+        .connected()
+        .filter(|device| known.get(device).is_none_or(|k| !k.online && !k.revoked));
+    let wrong = away.map(|(device, _)| (*device, false)).chain(back.map(|device| (device, true)));
+    wrong
+        .map(|(device, online)| Presence {
+            device,
+            online,
+            at_ms: holds.at_ms,
+            agent_version: String::new(),
+            address: String::new(),
+        })
+        .collect()
+}
+
+async fn devices_of(
+    tx: &mut TenantTx,
+    relay: &RelayIdentity,
+) -> Result<HashMap<DeviceId, Known>, ApplyError> {
+    let rows = sqlx::query(
+        "SELECT id, hostname, agent_version, enrolled_at, revoked_at IS NOT NULL AS revoked, online, \
+             relay_id IS NOT DISTINCT FROM $2 AS own FROM devices WHERE site_id = $1",
+    )
+    .bind(relay.site.0)
+    .bind(relay.id.0)
+    .fetch_all(&mut **tx)
+    .await?;
+    let known = rows.iter().map(|row| {
+        let known = Known {
+            hostname: row.try_get("hostname")?,
+            version: row.try_get("agent_version")?,
+            enrolled_at: row.try_get("enrolled_at")?,
+            revoked: row.try_get("revoked")?,
+            online: row.try_get("online")?,
+            own: row.try_get("own")?,
+        };
+        Ok((DeviceId(row.try_get("id")?), known))
+    });
+    Ok(known.collect::<Result<_, sqlx::Error>>()?)
+}
+
+/// The relay speaks of these devices as its own: if it forgets them, it is told.
+pub(super) async fn claim(
+    tx: &mut TenantTx,
+    relay: &RelayIdentity,
+    devices: &[DeviceId],
+) -> Result<(), ApplyError> {
+    sqlx::query(
+        "UPDATE devices SET relay_id = $2 WHERE id = ANY($1) AND relay_id IS DISTINCT FROM $2",
+    )
+    .bind(devices.iter().map(|d| d.0).collect::<Vec<_>>())
+    .bind(relay.id.0)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Takes over uses and revocations of tokens that only the relay knows of.
+async fn adopt_tokens(
+    tx: &mut TenantTx,
+    relay: &RelayIdentity,
+    held: &[KnownToken],
+) -> Result<usize, ApplyError> {
+    let taken = sqlx::query(
+        "UPDATE install_tokens t SET used = greatest(t.used, h.used), \
+             revoked_at = CASE WHEN h.revoked THEN coalesce(t.revoked_at, now()) ELSE t.revoked_at END \
+         FROM unnest($2::uuid[], $3::int4[], $4::bool[]) AS h (id, used, revoked) \
+         WHERE t.id = h.id AND t.site_id = $1 AND t.kind = 'agent' \
+             AND (t.used < h.used OR (h.revoked AND t.revoked_at IS NULL))",
+    )
+    .bind(relay.site.0)
+    .bind(held.iter().map(|t| t.token.0).collect::<Vec<_>>())
+    .bind(held.iter().map(|t| i32::try_from(t.used.min(1_000_000)).unwrap_or_default()).collect::<Vec<_>>())
+    .bind(held.iter().map(|t| t.revoked).collect::<Vec<_>>())
+    .execute(&mut **tx)
+    .await?;
+    Ok(usize::try_from(taken.rows_affected()).unwrap_or(usize::MAX))
+}
+
+/// Tokens of agents that may still be used, with what was used of them.
+async fn uses(tx: &mut TenantTx, relay: &RelayIdentity) -> Result<Vec<KnownToken>, ApplyError> {
+    let rows: Vec<(Uuid, i32, bool)> = sqlx::query_as(
+        "SELECT id, used, revoked_at IS NOT NULL FROM install_tokens WHERE site_id = $1 \
+             AND kind = 'agent' AND expires_at > now() AND (used > 0 OR revoked_at IS NOT NULL) \
+         ORDER BY id DESC LIMIT $2",
+    )
+    .bind(relay.site.0)
+    .bind(i64::try_from(MAX_KNOWN).unwrap_or(i64::MAX))
+    .fetch_all(&mut **tx)
+    .await?;
+    let token = |(id, used, revoked): (Uuid, i32, bool)| KnownToken {
+        token: TokenId(id),
+        used: used.unsigned_abs(),
+        revoked,
+    };
+    Ok(rows.into_iter().map(token).collect())
+}
+
+/// Those of the cloud's tokens of which the relay knows less.
+fn uses_behind(ours: &[KnownToken], held: &[KnownToken]) -> Vec<KnownToken> {
+    let held: HashMap<TokenId, &KnownToken> = held.iter().map(|t| (t.token, t)).collect();
+    let behind = |token: &&KnownToken| {
+        let there = held.get(&token.token);
+        there.map_or(0, |t| t.used) < token.used
+            || (token.revoked && !there.is_some_and(|t| t.revoked))
+    };
+    ours.iter().filter(behind).copied().collect()
+}
+
+async fn make_known(
+    tx: &mut TenantTx,
+    relay: &RelayIdentity,
+    known: &HashMap<DeviceId, Known>,
+    lost: &[DeviceId],
+    tokens: &[KnownToken],
+) -> Result<(), ApplyError> {
+    let mut lost = lost.to_vec();
+    lost.sort_unstable();
+    let list: Vec<KnownDevice> = lost
+        .iter()
+        .filter_map(|device| {
+            let known = known.get(device)?;
+            let ms = known.enrolled_at.unix_timestamp_nanos() / 1_000_000;
+            Some(KnownDevice {
+                device: *device,
+                hostname: known.hostname.clone(),
+                version: known.version.clone(),
+                enrolled_ms: u64::try_from(ms).unwrap_or_default(),
+            })
+        })
+        .collect();
+    for some in list.chunks(MAX_KNOWN) {
+        let known = SiteKnown { devices: some.to_vec(), tokens: Vec::new() };
+        tell(tx, relay, &DownRecord::Known(known)).await?;
+    }
+    for some in tokens.chunks(MAX_KNOWN) {
+        let known = SiteKnown { devices: Vec::new(), tokens: some.to_vec() };
+        tell(tx, relay, &DownRecord::Known(known)).await?;
+    }
+    Ok(())
+}
+
+async fn tell(
+    tx: &mut TenantTx,
+    relay: &RelayIdentity,
+    record: &DownRecord,
+) -> Result<(), ApplyError> {
+    downlink::settle(downlink::append(tx, relay.id, record).await.map(drop))
+}
+
+async fn note(
+    tx: &mut TenantTx,
+    relay: &RelayIdentity,
+    action: &str,
+    detail: &str,
+) -> Result<(), ApplyError> {
+    tracing::warn!(relay = %relay.id, action, detail, "A relay and the database were brought together again.");
+    let actor = AuditActor { name: "relay".into(), id: Some(relay.id.0), ..AuditActor::system() };
+    let site = sites::store::get(tx, relay.site).await?;
+    let name = site.map_or_else(|| relay.id.to_string(), |(site, _)| format!("of {}", site.name));
+    let target = AuditTarget::at(relay.place(), format!("relay {name}"));
+    let at = Some(from_ms(crate::link::now_ms()));
+    Ok(audit::record_at(tx, &actor, action, &target, detail, at).await?)
+}
