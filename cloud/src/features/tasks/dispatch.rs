@@ -135,6 +135,7 @@ pub(super) async fn send(
                      which is too long. Name fewer devices at once."
                 )));
             }
+            Err(error @ AppendError::Full(_)) => return Err(error.into()),
             Err(AppendError::Db(error)) => return Err(error.into()),
             Err(AppendError::Protocol(_)) => return Err(Problem::internal()),
         }

@@ -77,8 +77,8 @@ impl TasksIngest {
             .collect();
         let started: Vec<_> =
             steps.iter().map(|((id, _), s)| s.started_ms.map(|ms| placed(*id, ms))).collect();
-        // A target that a job marked as expired for want of an answer gives way
-        // to the device's own word.
+        // A target that was closed for want of an answer gives way to the device's own
+        // word of how it ended, and to nothing less: its task may be closed.
         let moved = sqlx::query(
             "UPDATE task_targets t SET status = s.status, updated_at = now(), \
                  exit_code = s.exit_code, reason = s.reason, \
@@ -91,7 +91,8 @@ impl TasksIngest {
              WHERE t.command_id = s.command AND t.device_id = s.device AND s.rank > CASE \
                  WHEN t.status = 'pending' THEN 0 WHEN t.status = 'sent' THEN 1 \
                  WHEN t.status = 'running' THEN 2 \
-                 WHEN t.status = 'expired' AND t.started_at IS NULL AND t.reason = $11 THEN 1 \
+                 WHEN (t.reason = ANY($11) OR (t.status = 'expired' AND t.started_at IS NULL)) \
+                     AND s.status IN ('succeeded', 'failed', 'timed_out', 'cancelled', 'indeterminate') THEN 2 \
                  ELSE 3 END \
              RETURNING t.task_id, t.device_id, t.command_id, t.status, t.exit_code, t.reason, t.output_len",
         )
@@ -105,14 +106,15 @@ impl TasksIngest {
         .bind(steps.values().map(|s| number(s.last.output_cut)).collect::<Vec<_>>())
         .bind(started)
         .bind(finished)
-        .bind(super::store::NO_ANSWER)
+        .bind(super::store::ASSUMED.as_slice())
         .fetch_all(&mut **tx)
         .await?;
         let mut tasks = BTreeSet::new();
         for row in &moved {
             let task = TaskId(row.try_get("task_id")?);
             tasks.insert(task);
-            self.live.learn(relay.site, CommandId(row.try_get("command_id")?), task);
+            let command = CommandId(row.try_get("command_id")?);
+            self.live.learn(relay.site, command, DeviceId(row.try_get("device_id")?), task);
             emit(tx, relay, row)?;
         }
         tasks.into_iter().for_each(|task| self.marks.mark(task));

@@ -21,16 +21,19 @@ use unifyit_protocol::{
 };
 use uuid::Uuid;
 
-/// Commands remembered with their tasks.
-const REMEMBERED: usize = 20_000;
+/// Devices of commands remembered with their tasks.
+const REMEMBERED: usize = 100_000;
 /// Commands looked up at a time.
 const LOOKING_UP: usize = 8;
+
+/// Of whom a site may tell live output: a command's own devices.
+type Known = LruCache<(SiteId, CommandId, DeviceId), TaskId>;
 
 #[derive(Clone)]
 pub(super) struct LiveOutput {
     db: Db,
     watches: Watches,
-    tasks: Arc<Mutex<LruCache<(SiteId, CommandId), TaskId>>>,
+    tasks: Arc<Mutex<Known>>,
     looking_up: Arc<Semaphore>,
 }
 
@@ -45,20 +48,21 @@ impl LiveOutput {
         }
     }
 
-    /// A command at a site belongs to a task.
-    pub(super) fn learn(&self, site: SiteId, command: CommandId, task: TaskId) {
+    /// A command at a site is a task's share for a device.
+    pub(super) fn learn(&self, site: SiteId, command: CommandId, device: DeviceId, task: TaskId) {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        tasks.put((site, command), task);
+        tasks.put((site, command, device), task);
     }
 
     /// Passes a piece on, if somebody watches its task.
     pub(super) fn pass(&self, relay: &RelayIdentity, device: DeviceId, chunk: OutputChunk) {
-        if chunk.data.len() > MAX_LIVE {
+        // While nobody watches any task, nobody needs to know whose it is.
+        if chunk.data.len() > MAX_LIVE || !self.watches.any_task() {
             return;
         }
         let known = {
             let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-            tasks.get(&(relay.site, chunk.command)).copied()
+            tasks.get(&(relay.site, chunk.command, device)).copied()
         };
         if let Some(task) = known {
             return self.publish(relay, device, task, &chunk);
@@ -66,9 +70,9 @@ impl LiveOutput {
         let Ok(permit) = self.looking_up.clone().try_acquire_owned() else { return };
         let (this, relay) = (self.clone(), *relay);
         tokio::spawn(async move {
-            match this.look_up(&relay, chunk.command).await {
+            match this.look_up(&relay, chunk.command, device).await {
                 Ok(Some(task)) => {
-                    this.learn(relay.site, chunk.command, task);
+                    this.learn(relay.site, chunk.command, device, task);
                     this.publish(&relay, device, task, &chunk);
                 }
                 Ok(None) => {}
@@ -82,16 +86,20 @@ impl LiveOutput {
         &self,
         relay: &RelayIdentity,
         command: CommandId,
+        device: DeviceId,
     ) -> Result<Option<TaskId>, DbError> {
         let mut tx = self.db.tenant(&relay.scope()).await?;
-        // Under the relay's own site: what another site runs stays unknown.
-        let task: Option<Option<Uuid>> =
-            sqlx::query_scalar("SELECT task_id FROM commands WHERE id = $1")
-                .bind(command.0)
-                .fetch_optional(&mut *tx)
-                .await?;
+        // Under the relay's own site, and only for a device that the command is for:
+        // a relay cannot show output as that of another customer's computer.
+        let task: Option<Uuid> = sqlx::query_scalar(
+            "SELECT task_id FROM task_targets WHERE command_id = $1 AND device_id = $2",
+        )
+        .bind(command.0)
+        .bind(device.0)
+        .fetch_optional(&mut *tx)
+        .await?;
         tx.commit().await?;
-        Ok(task.flatten().map(TaskId))
+        Ok(task.map(TaskId))
     }
 
     fn publish(&self, relay: &RelayIdentity, device: DeviceId, task: TaskId, chunk: &OutputChunk) {

@@ -29,8 +29,10 @@ pub use model::{
     TargetBody, TargetEvent, TargetStatus, TargetsInput, TaskBody, TaskCounts, TaskDetail,
     TaskStatus,
 };
-pub(crate) use store::{keep_command, running, signing_key};
+pub(crate) use store::{keep_command, running, send_again, signing_key};
 pub use ticker::TaskTicker;
 
+#[cfg(test)]
+mod end_tests;
 #[cfg(test)]
 mod tests;

@@ -229,9 +229,12 @@ pub struct TargetBody {
     pub exit_code: Option<i32>,
     /// Why, in one sentence.
     pub reason: Option<String>,
-    /// Output as text, at most 64 KiB.
+    /// Output as text, at most 64 KiB, and less where many devices are asked for.
     #[sqlx(skip)]
     pub output: String,
+    /// Why a part of the output, or all of it, was lost on its way; null when none was.
+    #[sqlx(skip)]
+    pub output_lost: Option<String>,
     /// Bytes of output kept.
     pub output_len: i64,
     /// Bytes of output cut off at the limit.

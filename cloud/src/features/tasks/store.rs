@@ -1,15 +1,17 @@
 //! SQL of tasks.
 
+mod again;
 mod create;
 mod end;
 mod read;
 
+pub(crate) use again::send_again;
 pub(super) use create::{
-    NewCommand, NewTask, Target, insert_commands, insert_targets, insert_task, partners,
-    partners_of, place_of, relays, relays_of, resolve, site_place, site_sizes,
+    NewCommand, NewTask, Target, by_organization, insert_commands, insert_targets, insert_task,
+    partners, partners_of, place_of, relays, relays_of, resolve, site_place, site_sizes,
 };
 pub(crate) use create::{keep_command, signing_key};
-pub(super) use end::{cancel, cancel_at, close_if_done, done_but_open, expire};
+pub(super) use end::{cancel, cancel_at, close_if_done, done_but_open, expire, lose, put_out};
 pub(crate) use read::running;
 pub(super) use read::{get, groups, list, of_device, output, target, targets};
 
@@ -23,9 +25,26 @@ use unifyit_protocol::ids::TaskId;
 pub(super) const NO_ANSWER: &str =
     "It did not come online before the task expired, or its relay did not say so.";
 
+/// Said of scripts of which the device never said how they ended.
+pub(super) const NO_END: &str =
+    "It ran, and its device never said how it ended, although its time is over.";
+
+/// Said of devices that were put out before they answered.
+pub(super) const OUT_BEFORE: &str = "The device was revoked before it ran this.";
+/// Said of devices that were put out while they ran it.
+pub(super) const OUT_DURING: &str =
+    "The device was revoked while it ran this; how it ended is not known.";
+
+/// Reasons of ends that are assumed here: the device's own word replaces them.
+pub(super) const ASSUMED: [&str; 4] = [NO_ANSWER, NO_END, OUT_BEFORE, OUT_DURING];
+
 /// Tells browsers how a task stands.
 pub(super) async fn emit(tx: &mut TenantTx, task: TaskId, keep: bool) -> Result<(), DbError> {
     if let Some((body, place)) = get(tx, task).await? {
+        // Whoever sees only a part of it tells nobody of the whole; the ticker does.
+        if tx.scope().is_some_and(|scope| !scope.sees(&place)) {
+            return Ok(());
+        }
         tx.emit(match keep {
             true => NewEvent::kept(Kind::TaskChanged, place, &body),
             false => NewEvent::passing(Kind::TaskChanged, place, &body),

@@ -16,11 +16,11 @@ use unifyit_protocol::{
     signing::PublicKey,
 };
 
-fn script(body: &str) -> Value {
+pub(super) fn script(body: &str) -> Value {
     json!({ "kind": "script", "interpreter": "bash", "body": body })
 }
 
-async fn technician(app: &TestApp, place: &Place) -> String {
+pub(super) async fn technician(app: &TestApp, place: &Place) -> String {
     app.key("technician", Scope::Organization(place.partner, place.organization)).await.0
 }
 
@@ -54,7 +54,7 @@ async fn authority(app: &TestApp, place: &Place) -> PublicKey {
     PublicKey(key.try_into().unwrap())
 }
 
-async fn run(app: &TestApp, sql: &'static str) {
+pub(super) async fn run(app: &TestApp, sql: &'static str) {
     let mut tx = app.test.db.tenant(&Scope::Platform).await.unwrap();
     sqlx::query(sql).execute(&mut *tx).await.unwrap();
     tx.commit().await.unwrap();

@@ -85,7 +85,7 @@ pub(super) async fn create_task(
     let actor = ctx.audit_actor();
     let task = NewTask {
         id,
-        place: store::place_of(&targets),
+        place: store::place_of(targets.iter()),
         name,
         action: &action,
         created_by: &actor.name,
@@ -129,26 +129,30 @@ pub(super) async fn create_task(
     store::insert_targets(&mut tx, id, &command_of, &targets).await?;
     // Sites without a relay wait for nothing; their targets expire.
     dispatch::send(&mut tx, &signed, &relays).await?;
-    let count = match targets.len() {
-        1 => "1 device".to_owned(),
-        n => format!("{n} devices"),
-    };
-    let target = match targets.as_slice() {
-        [one] => AuditTarget::device(task.place, one.device().0, count),
-        _ => AuditTarget::at(task.place, count),
-    };
     let said = dispatch::described(&input.action);
-    ctx.audit(&mut tx, "task.create", &target, &said).await?;
+    // Each customer's log and timeline say what was done on its computers, and only
+    // on those. In one order, so that two tasks wait for each other.
+    for (place, share) in store::by_organization(&targets) {
+        let count = match share.len() {
+            1 => "1 device".to_owned(),
+            n => format!("{n} devices"),
+        };
+        let target = match share.as_slice() {
+            [one] => AuditTarget::device(place, one.device().0, count),
+            _ => AuditTarget::at(place, count),
+        };
+        ctx.audit(&mut tx, "task.create", &target, &said).await?;
+        let item = TimelineItem {
+            at: ctx.now(),
+            kind: "task".into(),
+            title: if name.is_empty() { "Script" } else { name }.into(),
+            detail: target.name.clone(),
+            actor: actor.name.clone(),
+            reference: Reference::to("task", id.0, name),
+        };
+        tx.emit(item.added(place));
+    }
     tx.emit(NewEvent::kept(Kind::TaskChanged, task.place, &body));
-    let item = TimelineItem {
-        at: ctx.now(),
-        kind: "task".into(),
-        title: if name.is_empty() { "Script" } else { name }.into(),
-        detail: target.name.clone(),
-        actor: actor.name.clone(),
-        reference: Reference::to("task", id.0, name),
-    };
-    tx.emit(item.added(task.place));
     let made = TaskMade { id: id.0 };
     key.answer(&ctx, &mut tx, StatusCode::ACCEPTED, &made).await?;
     tx.commit().await?;

@@ -32,9 +32,15 @@ pub fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(of_device::list_device_tasks))
 }
 
-/// Opens a transaction in which the task is visible.
+/// Opens a transaction in which the task is visible, with the place at which the
+/// actor acts on it.
 async fn find(ctx: &Ctx, id: Uuid) -> Result<(TenantTx, super::TaskBody, Place), Problem> {
     let mut tx = ctx.begin(Can::View).await?;
     let (task, place) = store::get(&mut tx, TaskId(id)).await?.ok_or_else(Problem::not_found)?;
+    // Of a task that reaches beyond the scope, what is done here is done in the scope.
+    let place = match tx.scope() {
+        Some(scope) if !scope.sees(&place) => scope.place(),
+        _ => place,
+    };
     Ok((tx, task, place))
 }

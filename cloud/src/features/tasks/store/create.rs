@@ -126,16 +126,29 @@ pub(crate) async fn signing_key(
 }
 
 /// The narrowest place that holds all targets.
-pub(in super::super) fn place_of(targets: &[Target]) -> Place {
-    let Some(first) = targets.first() else { return Place::default() };
+pub(in super::super) fn place_of<'a>(targets: impl Iterator<Item = &'a Target> + Clone) -> Place {
+    let Some(first) = targets.clone().next() else { return Place::default() };
     let same = |pick: fn(&Target) -> Uuid| {
         let value = pick(first);
-        targets.iter().all(|t| pick(t) == value).then_some(value)
+        targets.clone().all(|t| pick(t) == value).then_some(value)
     };
     let partner = same(|t| t.partner_id);
     let organization = partner.and_then(|_| same(|t| t.organization_id));
     let site = organization.and_then(|_| same(|t| t.site_id));
     Place { partner, organization, site }
+}
+
+/// The targets of each organization, with the narrowest place that holds them.
+pub(in super::super) fn by_organization(targets: &[Target]) -> Vec<(Place, Vec<&Target>)> {
+    let mut shares: BTreeMap<Uuid, Vec<&Target>> = BTreeMap::new();
+    for target in targets {
+        shares.entry(target.organization_id).or_default().push(target);
+    }
+    let mut placed = Vec::with_capacity(shares.len());
+    for share in shares.into_values() {
+        placed.push((place_of(share.iter().copied()), share));
+    }
+    placed
 }
 
 /// A task to be.

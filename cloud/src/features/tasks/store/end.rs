@@ -1,6 +1,6 @@
 //! The end of tasks: cancelled, expired, done.
 
-use super::NO_ANSWER;
+use super::{NO_ANSWER, NO_END, OUT_BEFORE, OUT_DURING};
 use crate::db::{DbError, TenantTx};
 use unifyit_protocol::ids::{SiteId, TaskId};
 use uuid::Uuid;
@@ -51,8 +51,43 @@ pub(in super::super) async fn cancel_at(
     Ok(())
 }
 
+/// Ends what is open on devices that were revoked, by themselves or with their site:
+/// they never answer again.
+pub(in super::super) async fn put_out(tx: &mut TenantTx) -> Result<Vec<TaskId>, DbError> {
+    let tasks: Vec<Uuid> = sqlx::query_scalar(
+        "UPDATE task_targets t SET finished_at = now(), updated_at = now(), \
+             status = CASE WHEN t.status = 'running' THEN 'indeterminate' ELSE 'cancelled' END, \
+             reason = CASE WHEN t.status = 'running' THEN $2 ELSE $1 END \
+         FROM devices d WHERE d.id = t.device_id AND d.revoked_at IS NOT NULL \
+             AND t.status IN ('pending', 'sent', 'running') RETURNING t.task_id",
+    )
+    .bind(OUT_BEFORE)
+    .bind(OUT_DURING)
+    .fetch_all(&mut **tx)
+    .await?;
+    Ok(tasks.into_iter().map(TaskId).collect())
+}
+
+/// Ends what runs beyond its own time limit without a word. A device that is
+/// connected would have said so within minutes; one that is away gets a day.
+pub(in super::super) async fn lose(tx: &mut TenantTx) -> Result<Vec<TaskId>, DbError> {
+    let tasks: Vec<Uuid> = sqlx::query_scalar(
+        "UPDATE task_targets t SET status = 'indeterminate', reason = $1, finished_at = now(), updated_at = now() \
+         FROM tasks k, devices d LEFT JOIN relays r ON r.site_id = d.site_id AND r.revoked_at IS NULL \
+         WHERE t.status = 'running' AND k.id = t.task_id AND d.id = t.device_id \
+             AND least(t.updated_at + make_interval(secs => coalesce( \
+                     nullif((k.action->>'timeout_s')::int, 0), 3600)), k.cancelled_at) \
+                 < now() - CASE WHEN d.online AND r.online THEN interval '10 minutes' ELSE interval '1 day' END \
+         RETURNING t.task_id",
+    )
+    .bind(NO_END)
+    .fetch_all(&mut **tx)
+    .await?;
+    Ok(tasks.into_iter().map(TaskId).collect())
+}
+
 /// Marks what nobody answered for, a minute after its expiry. Running targets are
-/// left: they run until their own limit, and their relay may be away.
+/// left to [`lose`]: they run until their own limit, and their relay may be away.
 pub(in super::super) async fn expire(tx: &mut TenantTx) -> Result<Vec<TaskId>, DbError> {
     let tasks: Vec<Uuid> = sqlx::query_scalar(
         "UPDATE task_targets t SET status = 'expired', reason = $1, finished_at = now(), updated_at = now() \

@@ -14,8 +14,10 @@ use time::OffsetDateTime;
 use unifyit_protocol::ids::{DeviceId, TaskId};
 use uuid::Uuid;
 
-/// Bytes of output shown with a target.
+/// Bytes of output shown with a target, at most.
 const SHOWN: i64 = 64 * 1024;
+/// Bytes of output in one answer, shared by its targets.
+const SHOWN_IN_ALL: i64 = 4 * 1024 * 1024;
 /// Bytes of output by which results are grouped and shown in groups.
 const SAMPLE: i64 = 4096;
 
@@ -57,9 +59,13 @@ async fn with_counts(tx: &mut TenantTx, rows: Vec<TaskRow>) -> Result<Vec<TaskBo
     for (task, status, count) in counts {
         by_task.entry(task).or_default().insert(status, count);
     }
+    let scope = tx.scope().copied();
     Ok(rows
         .into_iter()
         .map(|row| {
+            // Of a task that reaches beyond the scope only the own devices count.
+            let whole = scope.is_none_or(|scope| scope.sees(&row.place));
+            let visible = by_task.get(&row.id).map_or(0, |counts| counts.values().sum());
             let counts = counted(by_task.remove(&row.id).unwrap_or_default());
             let status = match (row.finished_at, row.cancelled_at) {
                 (None, _) => "running",
@@ -75,7 +81,7 @@ async fn with_counts(tx: &mut TenantTx, rows: Vec<TaskRow>) -> Result<Vec<TaskBo
                 created_by: row.created_by,
                 expires_at: row.expires_at,
                 counts,
-                total: row.total.into(),
+                total: if whole { row.total.into() } else { visible },
             }
         })
         .collect())
@@ -173,12 +179,40 @@ pub(in super::super) async fn targets(
         Page::cut(rows, page.limit(), |row: &Row| (row.name_key.clone(), row.body.device_id));
     let mut items: Vec<TargetBody> = items.into_iter().map(|row| row.body).collect();
     let devices: Vec<Uuid> = items.iter().map(|t| t.device_id).collect();
-    let mut output = beginnings(tx, task, &devices, SHOWN).await?;
+    let share = SHOWN_IN_ALL / i64::try_from(devices.len().max(1)).unwrap_or(1);
+    let mut output = beginnings(tx, task, &devices, share.min(SHOWN)).await?;
+    let mut lost = lost_output(tx, task, &devices).await?;
     for item in &mut items {
+        item.output_lost = lost.remove(&item.device_id);
         let bytes = output.remove(&item.device_id).unwrap_or_default();
         item.output = String::from_utf8_lossy(&bytes).into_owned();
     }
     Ok(Page { items, next_cursor })
+}
+
+/// Devices of whose output less is here than they wrote, where a loss is known that
+/// explains it: the rest is still on its way.
+async fn lost_output(
+    tx: &mut TenantTx,
+    task: TaskId,
+    devices: &[Uuid],
+) -> Result<HashMap<Uuid, String>, DbError> {
+    let rows: Vec<(Uuid, String)> = sqlx::query_as(
+        "SELECT t.device_id, g.reason FROM task_targets t CROSS JOIN LATERAL ( \
+             SELECT reason FROM gaps g WHERE g.lane = 'output' \
+                 AND (g.device_id = t.device_id OR (g.device_id IS NULL AND g.site_id = t.site_id)) \
+                 AND g.to_at >= coalesce(t.started_at, t.updated_at) - interval '10 minutes' \
+                 AND g.from_at <= coalesce(t.finished_at, now()) + interval '10 minutes' \
+             ORDER BY g.id DESC LIMIT 1) g \
+         WHERE t.task_id = $1 AND t.device_id = ANY($2) AND t.output_len > ( \
+             SELECT coalesce(sum(length(o.data)), 0) FROM task_output o \
+             WHERE o.task_id = t.task_id AND o.device_id = t.device_id)",
+    )
+    .bind(task.0)
+    .bind(devices)
+    .fetch_all(&mut **tx)
+    .await?;
+    Ok(rows.into_iter().collect())
 }
 
 /// One device's state in a task, without its output.
@@ -201,7 +235,7 @@ async fn beginnings(
     most: i64,
 ) -> Result<HashMap<Uuid, Vec<u8>>, DbError> {
     let rows: Vec<(Uuid, i64, Vec<u8>)> = sqlx::query_as(
-        "SELECT device_id, byte_offset, data FROM task_output \
+        "SELECT device_id, byte_offset, substring(data FOR ($3 - byte_offset)::int) FROM task_output \
          WHERE task_id = $1 AND device_id = ANY($2) AND byte_offset < $3 ORDER BY device_id, byte_offset",
     )
     .bind(task.0)

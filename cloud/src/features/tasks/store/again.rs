@@ -1,0 +1,93 @@
+//! Commands that a relay has lost, sent to it again as they were signed.
+
+use crate::{
+    db::TenantTx,
+    link::{ApplyError, RelayIdentity, downlink},
+};
+use std::collections::HashSet;
+use time::OffsetDateTime;
+use unifyit_protocol::{
+    codec,
+    command::{Command, Targets},
+    ids::{CommandId, DeviceId},
+    link::{DeliverCommand, DownRecord},
+    signing::Signed,
+};
+use uuid::Uuid;
+
+/// Most commands sent again at once: as many as a relay takes unfinished.
+const MOST: i64 = 4096;
+
+#[derive(sqlx::FromRow)]
+struct Lost {
+    id: Uuid,
+    kind: String,
+    signed: Vec<u8>,
+    expires_at: OffsetDateTime,
+    devices: Vec<Uuid>,
+    /// Those to whom it went, as far as the relay told.
+    handed: Vec<Uuid>,
+}
+
+/// Queues the site's open commands that the relay neither holds nor is about to
+/// get, for those devices that it can reach; `None` for all. Expired ones are not
+/// sent: what became of those is for the devices to say. Returns how many.
+///
+/// # Errors
+/// [`ApplyError`].
+pub(crate) async fn send_again(
+    tx: &mut TenantTx,
+    relay: &RelayIdentity,
+    held: &HashSet<Uuid>,
+    reachable: Option<&HashSet<DeviceId>>,
+) -> Result<usize, ApplyError> {
+    let lost: Vec<Lost> = sqlx::query_as(
+        "SELECT c.id, c.kind, c.signed, c.expires_at, array_agg(t.device_id ORDER BY t.device_id) AS devices, \
+             coalesce(array_agg(t.device_id) FILTER (WHERE t.status <> 'pending'), '{}') AS handed \
+         FROM task_targets t JOIN commands c ON c.task_id = t.task_id AND c.site_id = t.site_id \
+             AND (c.id = t.command_id OR c.kind = 'cancel') \
+         WHERE t.site_id = $1 AND t.status IN ('pending', 'sent', 'running') AND c.expires_at > now() \
+             AND c.id <> ALL($3) AND NOT EXISTS ( \
+                 SELECT FROM downlink d WHERE d.relay_id = $2 AND d.kind = 'command' AND d.key = c.id) \
+         GROUP BY c.id ORDER BY c.created_at, c.id LIMIT $4",
+    )
+    .bind(relay.site.0)
+    .bind(relay.id.0)
+    .bind(held.iter().copied().collect::<Vec<_>>())
+    .bind(MOST)
+    .fetch_all(&mut **tx)
+    .await?;
+    let mut sent = 0;
+    for lost in lost {
+        let signed: Signed<Command> = codec::decode_within(&lost.signed, usize::MAX)
+            .map_err(|e| ApplyError::Malformed(e.to_string()))?;
+        // A stop names devices of its own; a script's are those that are open.
+        let named = match signed.peek().map(|command| command.targets) {
+            Ok(Targets::Devices(named)) if lost.kind == "cancel" => Some(named),
+            _ => None,
+        };
+        let devices: Vec<DeviceId> = lost
+            .devices
+            .iter()
+            .map(|id| DeviceId(*id))
+            .filter(|device| reachable.is_none_or(|all| all.contains(device)))
+            .filter(|device| named.as_ref().is_none_or(|named| named.contains(device)))
+            .collect();
+        if devices.is_empty() {
+            continue;
+        }
+        let handed =
+            devices.iter().filter(|device| lost.handed.contains(&device.0)).copied().collect();
+        let expires_ms = lost.expires_at.unix_timestamp_nanos() / 1_000_000;
+        let record = DownRecord::Command(DeliverCommand {
+            command: CommandId(lost.id),
+            devices,
+            handed,
+            expires_ms: u64::try_from(expires_ms).unwrap_or_default(),
+            signed,
+        });
+        downlink::settle(downlink::append(tx, relay.id, &record).await.map(drop))?;
+        sent += 1;
+    }
+    Ok(sent)
+}
