@@ -41,6 +41,7 @@ fn protected() -> OpenApiRouter<AppState> {
         .merge(features::users::routes())
         .merge(features::sites::routes())
         .merge(features::devices::routes())
+        .merge(features::gaps::routes())
         .merge(features::inventory::routes())
         .merge(features::metrics::routes())
         .merge(features::tasks::routes())

@@ -4,6 +4,7 @@
 pub mod api_keys;
 pub mod audit;
 pub mod devices;
+pub mod gaps;
 pub mod inventory;
 pub mod metrics;
 pub mod overview;

@@ -47,6 +47,7 @@ fn probes(place: &Place) -> Vec<Probe> {
         probe("PATCH", "/devices/{id}", Some(json!({"name": "x"})), MayNot),
         probe("DELETE", "/devices/{id}", None, MayNot),
         probe("GET", "/devices/{id}/audit", None, MayNot),
+        probe("GET", "/devices/{id}/gaps", None, May),
         probe("GET", "/devices/{id}/inventory/{section}", None, May),
         probe("GET", "/devices/{id}/metrics", None, May),
         probe("GET", "/devices/{id}/software", None, May),
@@ -76,6 +77,7 @@ fn probes(place: &Place) -> Vec<Probe> {
             MayNot,
         ),
         probe("GET", "/sites/{id}", None, May),
+        probe("GET", "/sites/{id}/gaps", None, May),
         probe("PATCH", "/sites/{id}", Some(json!({"name": "x"})), MayNot),
         probe("DELETE", "/sites/{id}", None, MayNot),
         probe(

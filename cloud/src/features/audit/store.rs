@@ -80,12 +80,21 @@ pub(super) async fn timeline(
               t.created_by, 'task', t.id, nullif(t.name, '') \
             FROM tasks t JOIN task_targets g ON g.task_id = t.id AND g.device_id = $1 \
             WHERE $2::timestamptz IS NULL OR t.created_at < $2 ORDER BY t.id DESC LIMIT $3) \
+           UNION ALL \
+           (SELECT g.to_at, 'gap', 'data.lost', CASE g.lane WHEN 'urgent' THEN 'Results and connections' \
+                WHEN 'state' THEN 'Inventory' WHEN 'output' THEN 'Output of scripts' ELSE 'Measurements' END \
+                || coalesce(' (' || nullif(g.records, 0) || ' records)', '') || ': ' || g.reason, '', \
+              'device', $1, $4 FROM gaps g \
+            WHERE (g.device_id = $1 OR (g.device_id IS NULL AND g.site_id = $5 AND g.to_at >= $6)) \
+                AND ($2::timestamptz IS NULL OR g.to_at < $2) ORDER BY g.to_at DESC LIMIT $3) \
          ) merged ORDER BY at DESC LIMIT $3",
     )
     .bind(device.id)
     .bind(after)
     .bind(page.limit() + 1)
     .bind(&device.name)
+    .bind(device.site().0)
+    .bind(device.enrolled_at)
     .fetch_all(&mut **tx)
     .await?;
     Ok(Page::cut(rows, page.limit(), |item| After(item.at)))

@@ -194,6 +194,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/devices/{id}/gaps": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List what was lost of a device's data, latest first */
+        get: operations["list_device_gaps"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/devices/{id}/inventory/{section}": {
         parameters: {
             query?: never;
@@ -558,6 +575,23 @@ export interface paths {
         };
         /** List a site's devices */
         get: operations["list_site_devices"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sites/{id}/gaps": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List what was lost of a site's data, latest first */
+        get: operations["list_site_gaps"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1152,6 +1186,38 @@ export interface components {
              */
             to: string;
         };
+        /** @description Data that existed and was lost. */
+        GapItem: {
+            /**
+             * Format: uuid
+             * @description The device; null when it concerns the whole site.
+             */
+            device_id: string | null;
+            /**
+             * Format: date-time
+             * @description First moment that the loss covers.
+             */
+            from: string;
+            /** @description What sort of data. */
+            lane: components["schemas"]["GapLane"];
+            /** @description Why, in one sentence. */
+            reason: string;
+            /**
+             * Format: int64
+             * @description How many records; null when nobody can know.
+             */
+            records: number | null;
+            /**
+             * Format: date-time
+             * @description Last moment that it covers.
+             */
+            to: string;
+        };
+        /**
+         * @description What sort of data was lost.
+         * @enum {string}
+         */
+        GapLane: "urgent" | "state" | "output" | "metrics";
         /** @description Devices whose results are the same. */
         GroupBody: {
             /**
@@ -1501,6 +1567,38 @@ export interface components {
             next_cursor: string | null;
         };
         /** @description One page. */
+        Page_GapItem: {
+            /** @description The items. */
+            items: {
+                /**
+                 * Format: uuid
+                 * @description The device; null when it concerns the whole site.
+                 */
+                device_id: string | null;
+                /**
+                 * Format: date-time
+                 * @description First moment that the loss covers.
+                 */
+                from: string;
+                /** @description What sort of data. */
+                lane: components["schemas"]["GapLane"];
+                /** @description Why, in one sentence. */
+                reason: string;
+                /**
+                 * Format: int64
+                 * @description How many records; null when nobody can know.
+                 */
+                records: number | null;
+                /**
+                 * Format: date-time
+                 * @description Last moment that it covers.
+                 */
+                to: string;
+            }[];
+            /** @description Where the next page starts; none at the end. */
+            next_cursor: string | null;
+        };
+        /** @description One page. */
         Page_InstallTokenItem: {
             /** @description The items. */
             items: {
@@ -1707,7 +1805,7 @@ export interface components {
                  * @description When it ended there.
                  */
                 finished_at: string | null;
-                /** @description Output as text, at most 64 KiB. */
+                /** @description Output as text, at most 64 KiB, and less where many devices are asked for. */
                 output: string;
                 /**
                  * Format: int64
@@ -1719,6 +1817,8 @@ export interface components {
                  * @description Bytes of output kept.
                  */
                 output_len: number;
+                /** @description Why a part of the output, or all of it, was lost on its way; null when none was. */
+                output_lost: string | null;
                 /** @description Why, in one sentence. */
                 reason: string | null;
                 /**
@@ -2296,7 +2396,7 @@ export interface components {
              * @description When it ended there.
              */
             finished_at: string | null;
-            /** @description Output as text, at most 64 KiB. */
+            /** @description Output as text, at most 64 KiB, and less where many devices are asked for. */
             output: string;
             /**
              * Format: int64
@@ -2308,6 +2408,8 @@ export interface components {
              * @description Bytes of output kept.
              */
             output_len: number;
+            /** @description Why a part of the output, or all of it, was lost on its way; null when none was. */
+            output_lost: string | null;
             /** @description Why, in one sentence. */
             reason: string | null;
             /**
@@ -2504,7 +2606,7 @@ export interface components {
          * @description Sorts of things that happen.
          * @enum {string}
          */
-        TimelineKind: "audit" | "connection" | "task";
+        TimelineKind: "audit" | "connection" | "task" | "gap";
         /** @description A token to be. */
         TokenInput: {
             /**
@@ -2614,6 +2716,8 @@ export type SchemaDeviceState = components['schemas']['DeviceState'];
 export type SchemaDeviceTask = components['schemas']['DeviceTask'];
 export type SchemaFacets = components['schemas']['Facets'];
 export type SchemaGapBody = components['schemas']['GapBody'];
+export type SchemaGapItem = components['schemas']['GapItem'];
+export type SchemaGapLane = components['schemas']['GapLane'];
 export type SchemaGroupBody = components['schemas']['GroupBody'];
 export type SchemaGroups = components['schemas']['Groups'];
 export type SchemaInForce = components['schemas']['InForce'];
@@ -2634,6 +2738,7 @@ export type SchemaPackageCacheBody = components['schemas']['PackageCacheBody'];
 export type SchemaPageApiKeyItem = components['schemas']['Page_ApiKeyItem'];
 export type SchemaPageAuditEntry = components['schemas']['Page_AuditEntry'];
 export type SchemaPageDeviceTask = components['schemas']['Page_DeviceTask'];
+export type SchemaPageGapItem = components['schemas']['Page_GapItem'];
 export type SchemaPageInstallTokenItem = components['schemas']['Page_InstallTokenItem'];
 export type SchemaPageOrganization = components['schemas']['Page_Organization'];
 export type SchemaPagePartner = components['schemas']['Page_Partner'];
@@ -3136,6 +3241,40 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Page_AuditEntry"];
+                };
+            };
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_device_gaps: {
+        parameters: {
+            query?: {
+                /** @description Most items, 1 to 500; 100 when absent. */
+                limit?: number;
+                /** @description `next_cursor` of the page before. */
+                cursor?: string;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_GapItem"];
                 };
             };
             "4XX": {
@@ -4036,6 +4175,40 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["DevicePage"];
+                };
+            };
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_site_gaps: {
+        parameters: {
+            query?: {
+                /** @description Most items, 1 to 500; 100 when absent. */
+                limit?: number;
+                /** @description `next_cursor` of the page before. */
+                cursor?: string;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_GapItem"];
                 };
             };
             "4XX": {

@@ -15,7 +15,7 @@ const icons: readonly (readonly [RegExp, LucideIcon])[] = [
   [/online|offline|connect|presence/, Network],
   [/enrol/, ShieldCheck],
   [/device/, Monitor],
-  [/metric|gap/, Activity],
+  [/metric|gap|data\.lost/, Activity],
 ];
 
 function iconOf(kind: string): LucideIcon {

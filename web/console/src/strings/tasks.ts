@@ -94,6 +94,8 @@ export const tasks = {
     wrap: "Wrap lines",
     follow: "Follow",
     download: "Download",
+    lost: "Output was lost on its way.",
+    coming: "Its output is on its way.",
     cut: (size: string) => `${size} of output beyond the limit were cut.`,
     lines: (n: number) => plural(n, "line"),
   },

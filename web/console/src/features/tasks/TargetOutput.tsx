@@ -46,6 +46,7 @@ export function TargetOutput({ task, deviceId, onClose }: { task: TaskDetail; de
         actions={onClose && <IconButton size="sm" label={t.close} onClick={onClose}><X className="size-4" aria-hidden /></IconButton>}
       >
         {target?.reason && <Band tone="warn" className="mb-3"><Bdi>{target.reason}</Bdi></Band>}
+        {target?.output_lost && <Band tone="warn" className="mb-3">{t.tasks.output.lost} <Bdi>{target.output_lost}</Bdi></Band>}
         {target?.status === "pending" && <Band tone="off" className="mb-3">{t.tasks.queuedUntil("")}<Moment at={task.expires_at} /></Band>}
         {output.isError && !output.data ? (
           <Failure error={output.error} onRetry={() => void refetch()} compact />
@@ -54,7 +55,7 @@ export function TargetOutput({ task, deviceId, onClose }: { task: TaskDetail; de
             className="h-96"
             text={text}
             label={t.tasks.output.title(name)}
-            empty={final ? t.tasks.noOutput : t.tasks.waitingOutput}
+            empty={target?.output_lost ? t.tasks.output.lost : final ? (target && target.output_len > 0 ? t.tasks.output.coming : t.tasks.noOutput) : t.tasks.waitingOutput}
             live={!final}
             onDownload={() => output.data && save(`${name.replace(/[^\w.-]+/g, "_").slice(0, 60)}-output.txt`, output.data.bytes, "application/octet-stream")}
             note={target && target.output_cut > 0 ? t.tasks.output.cut(bytes(target.output_cut)) : undefined}

@@ -1,0 +1,12 @@
+//! What was lost, of every lane (G6): readable where the data would be.
+//!
+//! Relays state losses as records; the link adds what it had to skip. Charts show
+//! those of measurements themselves; timelines, a task's devices and the two lists
+//! here show all of them.
+
+mod api;
+mod model;
+mod store;
+
+pub use api::routes;
+pub use model::{GapItem, GapLane};
