@@ -25,6 +25,7 @@ mod mosquitto;
 mod mqtt;
 mod outage;
 mod renewal;
+mod restores;
 mod revocation;
 mod scripts;
 mod sisters;

@@ -175,6 +175,36 @@ impl Postgres {
         Ok(())
     }
 
+    /// Keeps a copy of the product's database as it stands. The cloud must not run.
+    ///
+    /// # Errors
+    /// When the server refuses it.
+    pub fn copy(&self) -> Result<()> {
+        self.alone(DATABASE)?;
+        self.psql("postgres", &format!("drop database if exists {DATABASE}_copy"))?;
+        let sql = format!("create database {DATABASE}_copy template {DATABASE} owner {OWNER}");
+        self.psql("postgres", &sql).map(drop)
+    }
+
+    /// Puts the copy in the place of the product's database. The cloud must not run.
+    ///
+    /// # Errors
+    /// When the server refuses it, or there is no copy.
+    pub fn restore(&self) -> Result<()> {
+        self.alone(DATABASE)?;
+        self.psql("postgres", &format!("drop database {DATABASE}"))?;
+        self.psql("postgres", &format!("alter database {DATABASE}_copy rename to {DATABASE}"))
+            .map(drop)
+    }
+
+    /// Ends what is left of connections to a database.
+    fn alone(&self, database: &str) -> Result<()> {
+        let sql = format!(
+            "select pg_terminate_backend(pid) from pg_stat_activity where datname = '{database}'"
+        );
+        self.psql("postgres", &sql).map(drop)
+    }
+
     /// Stops the server in an orderly way.
     pub fn stop(&mut self) {
         // SIGINT: disconnect clients and shut down cleanly.

@@ -1,0 +1,248 @@
+//! Put back to an older copy: a relay's disk, the cloud's database. Everything works
+//! again by itself, revocations and settings hold, presence is true, what was lost
+//! stands as a gap, open commands end in what is known, and nothing runs twice.
+//!
+//! `UNIFYIT_RESTORES` sets the rounds of the long variant (5 otherwise).
+
+use crate::ledger::judge;
+use anyhow::{Context, Result, ensure};
+use reqwest::Method;
+use serde_json::{Value, json};
+use std::{collections::BTreeSet, fs, path::Path, process::Command, time::Duration};
+use unifyit_tests::{
+    api::{Api, bash},
+    stack::{Stack, agent::Agent},
+    wait::{self, secs},
+};
+
+/// By when all is well again.
+const WELL: Duration = Duration::from_secs(75);
+
+/// A copy of a folder as it lies on the disk.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    if to.exists() {
+        fs::remove_dir_all(to)?;
+    }
+    let done = Command::new("cp").arg("-a").args([from, to]).status()?;
+    ensure!(done.success(), "{} was not copied", from.display());
+    Ok(())
+}
+
+/// Stops the relay, copies its disk, starts it again.
+async fn copy_relay(stack: &mut Stack) -> Result<()> {
+    stack.relay.stop();
+    copy(stack.relay.folder(), &stack.folder().join("relay-copy"))?;
+    stack.relay.start().await
+}
+
+/// Puts the copy in the place of the relay's disk.
+async fn restore_relay(stack: &mut Stack) -> Result<()> {
+    stack.relay.kill9();
+    copy(&stack.folder().join("relay-copy"), stack.relay.folder())?;
+    stack.relay.start().await
+}
+
+fn copy_database(stack: &mut Stack) -> Result<()> {
+    stack.cloud.stop();
+    stack.postgres.copy()?;
+    Ok(())
+}
+
+async fn restore_database(stack: &mut Stack) -> Result<()> {
+    stack.cloud.kill9();
+    stack.postgres.restore()?;
+    stack.cloud.start().await
+}
+
+fn note(stack: &Stack, number: u64) -> String {
+    format!("echo {number} >> {}", stack.folder().join("ledger").display())
+}
+
+/// Nothing of these is missing from the ledger, and nothing stands in it twice.
+fn assert_once(stack: &Stack, acked: &[u64]) -> Result<()> {
+    let text = fs::read_to_string(stack.folder().join("ledger"))?;
+    let lines = text.lines().map(str::parse).collect::<Result<Vec<u64>, _>>()?;
+    let verdict = judge(&acked.iter().copied().collect::<BTreeSet<_>>(), lines);
+    ensure!(verdict.lost.is_empty() && verdict.repeated.is_empty(), "{verdict:?}");
+    println!("{verdict}");
+    Ok(())
+}
+
+async fn ends(api: &Api, task: &str, status: &str) -> Result<()> {
+    let task = api.finished(task, WELL).await?;
+    let target = task.targets.first().context("one target")?;
+    ensure!(target.status == status, "{target:?}");
+    Ok(())
+}
+
+async fn state(api: &Api, device: &str, expected: &str) -> Result<()> {
+    wait::until(&format!("a device to be {expected}"), WELL, || async {
+        let state = api.device(device).await?.state;
+        ensure!(state == expected, "it is {state}");
+        Ok(Some(()))
+    })
+    .await
+}
+
+async fn collect_every(stack: &Stack, seconds: u32) -> Result<()> {
+    let path = format!("/sites/{}/config", stack.site()?);
+    let body = json!({ "collect_every_s": seconds, "inventory_every_s": 900 });
+    stack.api.call(Method::PUT, &path, Some(&body)).await.map(drop)
+}
+
+/// Has an agent join and returns its id.
+async fn join(stack: &Stack, agent: &mut Agent, known: &[String]) -> Result<String> {
+    let token = stack.api.install_token(&stack.site()?, "agent", 1).await?;
+    agent.enroll(&token.token)?;
+    agent.start()?;
+    let devices = stack.devices_online(known.len() + 1).await?;
+    let new = devices.into_iter().find(|d| !known.contains(&d.id));
+    Ok(new.context("a device more")?.id)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_restored_from_an_older_copy_is_told_what_it_forgot() -> Result<()> {
+    let mut stack = Stack::for_test(2).await?;
+    let both = stack.devices_online(2).await?;
+    let (stays, goes) = (both[0].id.clone(), both[1].id.clone());
+    copy_relay(&mut stack).await?;
+    stack.devices_online(2).await?;
+
+    // All of this is unknown to the copy.
+    ends(&stack.api, &stack.api.run_script(&stays, &note(&stack, 1)).await?, "succeeded").await?;
+    collect_every(&stack, 20).await?;
+    stack.api.delete(&format!("/devices/{goes}")).await?;
+    let logs = stack.folder().join("logs");
+    let mut newcomer = Agent::configure(&stack.folder().join("newcomer"), &logs)?;
+    let comes = join(&stack, &mut newcomer, &[stays.clone()]).await?;
+    let slow = format!("sleep 3; {}", note(&stack, 2));
+    let open = stack.api.run_script(&stays, &slow).await?;
+    wait::until("the slow script to run", secs(20), || async {
+        Ok((stack.api.task(&open).await?.count("running") == 1).then_some(()))
+    })
+    .await?;
+
+    restore_relay(&mut stack).await?;
+    ends(&stack.api, &open, "succeeded").await?;
+    ends(&stack.api, &stack.api.run_script(&stays, &note(&stack, 3)).await?, "succeeded").await?;
+    ends(&stack.api, &stack.api.run_script(&comes, &note(&stack, 4)).await?, "succeeded").await?;
+    assert_once(&stack, &[1, 2, 3, 4])?;
+    state(&stack.api, &goes, "revoked").await?;
+    // The revoked one tries again and again, and is let in at no time.
+    let sessions = stack.relay.metric("mqtt_sessions").await?;
+    assert!(sessions <= 2.0, "{sessions} sessions");
+    let gaps = stack
+        .postgres
+        .sql("select count(*) from gaps where device_id is null and from_at < to_at")?;
+    assert_eq!(gaps, "4", "a gap a lane, as long as the copy is old");
+    // Nothing spins: an idle relay costs a few transactions in this time.
+    let count = "select xact_commit from pg_stat_database where datname = 'unifyit'";
+    let before: u64 = stack.postgres.sql(count)?.parse()?;
+    tokio::time::sleep(secs(2)).await;
+    let after: u64 = stack.postgres.sql(count)?.parse()?;
+    assert!(after - before < 400, "{} transactions in two seconds", after - before);
+    stack.check_alive()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_restored_from_an_older_copy_learns_what_the_site_knows() -> Result<()> {
+    let mut stack = Stack::for_test(2).await?;
+    let both = stack.devices_online(2).await?;
+    stack.agents[0].stop();
+    let asleep = wait::until("one of them to be offline", secs(30), || async {
+        for device in &both {
+            if stack.api.device(&device.id).await?.state == "offline" {
+                return Ok(Some(device.id.clone()));
+            }
+        }
+        Ok(None)
+    })
+    .await?;
+    let goes = both.iter().map(|d| d.id.clone()).find(|id| *id != asleep).context("two devices")?;
+    let open = stack.api.run_script(&asleep, &note(&stack, 1)).await?;
+    copy_database(&mut stack)?;
+    stack.cloud.start().await?;
+    stack.relay_online().await?;
+
+    // All of this is unknown to the copy.
+    stack.agents[0].start()?;
+    ends(&stack.api, &open, "succeeded").await?;
+    ends(&stack.api, &stack.api.run_script(&goes, &note(&stack, 2)).await?, "succeeded").await?;
+    collect_every(&stack, 20).await?;
+    stack.api.delete(&format!("/devices/{goes}")).await?;
+    state(&stack.api, &asleep, "online").await?;
+    wait::until("the relay to know all that", secs(20), || async {
+        Ok((stack.postgres.sql("select count(*) from downlink")? == "0").then_some(()))
+    })
+    .await?;
+
+    restore_database(&mut stack).await?;
+    stack.relay_online().await?;
+    ends(&stack.api, &open, "succeeded").await?;
+    state(&stack.api, &asleep, "online").await?;
+    state(&stack.api, &goes, "revoked").await?;
+    let site: Value = stack.api.get(&format!("/sites/{}", stack.site()?)).await?;
+    assert_eq!(site["config"]["collect_every_s"], 20, "{site}");
+    ends(&stack.api, &stack.api.run_script(&asleep, &note(&stack, 3)).await?, "succeeded").await?;
+    assert_once(&stack, &[1, 2, 3])?;
+    let gaps = stack.postgres.sql(
+        "select count(*) from gaps where lane = 'urgent' and records > 0 and from_at < to_at",
+    )?;
+    assert_ne!(gaps, "0", "what the copy lacks stands as a gap from its moment on");
+    stack.check_alive()
+}
+
+fn rounds() -> u64 {
+    std::env::var("UNIFYIT_RESTORES").ok().and_then(|n| n.parse().ok()).unwrap_or(5)
+}
+
+/// The relay, the database and both at once, again and again under load.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes ten minutes: make soak runs it"]
+async fn soak_of_restores_loses_no_command_and_runs_none_twice() -> Result<()> {
+    let mut stack = Stack::for_test(1).await?;
+    let device = stack.first_device().await?;
+    let mut number = 0;
+    for round in 0..rounds() {
+        for (relay, database) in [(true, false), (false, true), (true, true)] {
+            if relay {
+                copy_relay(&mut stack).await?;
+            }
+            if database {
+                copy_database(&mut stack)?;
+                stack.cloud.start().await?;
+            }
+            stack.relay_online().await?;
+            stack.devices_online(1).await?;
+            let mut tasks = Vec::new();
+            for _ in 0..20 {
+                number += 1;
+                tasks.push((number, stack.api.run_script(&device, &note(&stack, number)).await?));
+                tokio::time::sleep(Duration::from_millis(rand::random_range(20..200))).await;
+            }
+            if database {
+                restore_database(&mut stack).await?;
+            }
+            if relay {
+                restore_relay(&mut stack).await?;
+            }
+            stack.relay_online().await?;
+            // A database that was restored has forgotten these tasks.
+            let mut known = Vec::new();
+            for (number, task) in &tasks {
+                if !database {
+                    ends(&stack.api, task, "succeeded").await?;
+                    known.push(*number);
+                }
+            }
+            number += 1;
+            let last = stack.api.run_script(&device, &note(&stack, number)).await?;
+            ends(&stack.api, &last, "succeeded").await?;
+            known.push(number);
+            println!("round {}: relay {relay}, database {database}", round + 1);
+            assert_once(&stack, &known)?;
+            state(&stack.api, &device, "online").await?;
+        }
+    }
+    stack.check_alive()
+}
