@@ -65,6 +65,11 @@ pub async fn database() -> TestDb {
 }
 
 impl TestDb {
+    /// The database's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// A connection as the owner, for what the service may not do.
     pub async fn owner(&self) -> PgConnection {
         PgConnection::connect(&self.owner_url).await.unwrap()

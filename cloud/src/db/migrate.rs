@@ -73,9 +73,21 @@ pub async fn run(owner_url: &str, app_url: &str) -> Result<(), MigrateError> {
         .map_err(|e: sqlx::Error| MigrateError::Url("migrate_url", e.to_string()))?;
     let mut connection = PgConnection::connect_with(&owner).await?;
     MIGRATIONS.run_direct(None, &mut connection, false).await?;
+    no_temporary_tables(&mut connection).await?;
     login_role(&mut connection, owner.get_username(), app_url).await?;
     connection.close().await?;
     Ok(())
+}
+
+/// Takes the right to temporary tables from everybody. Anew each time: rights on a
+/// database are no part of a dump of it.
+async fn no_temporary_tables(connection: &mut PgConnection) -> Result<(), MigrateError> {
+    let statement: String = sqlx::query_scalar(
+        "SELECT format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', current_database())",
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    run_text(connection, statement).await
 }
 
 async fn login_role(

@@ -71,6 +71,58 @@ async fn a_superuser_login_is_refused() {
     assert!(error.to_string().contains("tenants would not be isolated"), "{error}");
 }
 
+#[tokio::test]
+async fn functions_of_another_owner_look_past_temporary_tables() {
+    let test = testing::database().await;
+    let lax: Vec<String> = sqlx::query_scalar(
+        "SELECT oid::regprocedure::text FROM pg_proc \
+         WHERE prosecdef AND pronamespace = 'public'::regnamespace \
+         AND NOT coalesce(proconfig @> ARRAY['search_path=pg_catalog, public, pg_temp'], false)",
+    )
+    .fetch_all(&mut test.owner().await)
+    .await
+    .unwrap();
+    assert_eq!(lax, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn the_audit_chain_cannot_be_forged_by_a_temporary_table() {
+    let test = testing::database().await;
+    // What somebody needs who speaks as the service, and had the right once.
+    let mut owner = test.owner().await;
+    sqlx::raw_sql(sqlx::AssertSqlSafe(format!(
+        "GRANT TEMPORARY ON DATABASE {} TO unifyit_app",
+        test.name()
+    )))
+    .execute(&mut owner)
+    .await
+    .unwrap();
+    let mut app = PgConnection::connect(&test.app_url).await.unwrap();
+    sqlx::raw_sql(
+        "SET app.scope = 'platform'; \
+         CREATE TEMP TABLE audit_heads (chain_id uuid PRIMARY KEY, seq bigint, hash bytea); \
+         INSERT INTO audit_heads VALUES ('00000000-0000-0000-0000-000000000000', 900000, '\\xdeadbeef'); \
+         GRANT ALL ON audit_heads TO PUBLIC; \
+         INSERT INTO audit_log (id, actor, action, chain_id, seq, prev_hash, hash) \
+         VALUES (gen_random_uuid(), 'x', 'x', gen_random_uuid(), 0, '', '')",
+    )
+    .execute(&mut app)
+    .await
+    .unwrap();
+    let seq: i64 =
+        sqlx::query_scalar("SELECT seq FROM audit_log").fetch_one(&mut app).await.unwrap();
+    assert_eq!(seq, 1, "the row was chained behind the forged head");
+}
+
+#[tokio::test]
+async fn migrating_takes_the_right_to_temporary_tables() {
+    let test = testing::database().await;
+    super::migrate(&test.owner_url, &test.app_url).await.unwrap();
+    let mut app = PgConnection::connect(&test.app_url).await.unwrap();
+    let refused = sqlx::query("CREATE TEMP TABLE t (n int)").execute(&mut app).await.unwrap_err();
+    assert!(refused.to_string().contains("permission denied"), "{refused}");
+}
+
 async fn two_partners(test: &testing::TestDb) -> [(PartnerId, OrganizationId); 2] {
     let mut made = Vec::new();
     for name in ["North", "South"] {
