@@ -11,7 +11,7 @@ use crate::{
     config::Config,
     db::{Db, DbError, Scope, TenantTx},
     events::Watches,
-    http::{Problem, limits::Limits, metrics::Metrics},
+    http::{Problem, limits::Limits, metrics::Metrics, turns::Turns},
     link::Link,
     trust::Trust,
 };
@@ -73,6 +73,8 @@ pub struct AppState {
     pub passwords: Passwords,
     /// How often somebody may.
     pub limits: Limits,
+    /// Whose turn it is to read much.
+    pub turns: Turns,
     /// Figures.
     pub metrics: Metrics,
     /// Ends when the process is to end: long-lived handlers finish then.

@@ -13,6 +13,7 @@ mod origin;
 mod paging;
 mod problem;
 pub mod server;
+pub mod turns;
 
 pub use idempotency::{Idempotency, Replay};
 pub use input::{Body, Path, Query};

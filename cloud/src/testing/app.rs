@@ -18,7 +18,7 @@ use crate::{
     db::Scope,
     events::Watches,
     features,
-    http::{limits::Limits, metrics::Metrics},
+    http::{limits::Limits, metrics::Metrics, turns::Turns},
     link::{Gateway, LinkDeps, LinkLimits, LinkMetrics, LinkOptions},
     trust::{MasterKey, Trust},
 };
@@ -94,6 +94,7 @@ impl TestApp {
             trust,
             passwords: Passwords::new().unwrap(),
             limits: Limits::new(&config),
+            turns: Turns::new().unwrap(),
             metrics,
             stop: CancellationToken::new(),
             config: Arc::new(config),

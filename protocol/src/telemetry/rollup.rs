@@ -103,6 +103,16 @@ impl RollupBlock {
         Ok(Self { table, columns: coder.finish(header) })
     }
 
+    /// Rows and columns, as the header names them and within the bounds; none when
+    /// the bytes are not a block. What decoding will cost is known by this alone.
+    #[must_use]
+    pub fn dimensions(&self) -> Option<(usize, usize)> {
+        let mut bytes = self.columns.as_slice();
+        let format = bytes.split_off_first()?;
+        let (rows, width) = (varint::take(&mut bytes)?, varint::take(&mut bytes)?);
+        (*format == FORMAT).then(|| bounds(rows, width).ok()).flatten()
+    }
+
     /// Decodes.
     ///
     /// # Errors

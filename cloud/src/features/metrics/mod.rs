@@ -4,7 +4,8 @@
 //! relay: Series, Metrics ─► ingest ─► metric_recent (rollups as they came)
 //!                              └────► metric_latest, devices.*_pct
 //! metric_recent ─ jobs::compact ─► metric_blocks (a block a device and day)
-//! both ─► rules::downsample ─► GET /devices/{id}/metrics
+//! metric_blocks ─ jobs::age ─► the same in quarters of an hour, then in hours
+//! both ─► read ─► GET /devices/{id}/metrics
 //! relay: live samples ─► live ─► sockets that watch the device
 //! ```
 //!
@@ -12,11 +13,15 @@
 //! minute, the one that arrived later holds: a relay replaces a minute whose
 //! samples came late.
 
+mod aging;
 mod api;
+mod coarse;
 mod ingest;
 pub mod jobs;
 mod live;
 mod model;
+mod packed;
+mod read;
 mod rules;
 mod store;
 
@@ -26,3 +31,5 @@ pub use model::{MetricsBody, SampleEvent, SampleValue};
 
 #[cfg(test)]
 pub(super) use api::measured_for_test;
+#[cfg(test)]
+use read::stops_when_unwanted;

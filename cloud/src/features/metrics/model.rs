@@ -20,6 +20,10 @@ pub struct MetricsBody {
     pub times: Vec<u64>,
     /// One entry a measured thing; each column has a value a step.
     pub series: Vec<SeriesBody>,
+    /// How many measured things the answer has no room for: ask for a longer step,
+    /// a shorter range, or some by name.
+    #[serde(default)]
+    pub left_out: u64,
     /// Data that existed and was dropped.
     pub gaps: Vec<GapBody>,
 }

@@ -16,8 +16,17 @@ use uuid::Uuid;
 pub(super) struct StoredBlock {
     pub(super) series_hash: i64,
     pub(super) block: Vec<u8>,
-    /// Whether it is a long packed block, or a rollup as it came.
-    pub(super) packed: bool,
+    /// Minutes a row of a packed block; none for rollups as they came.
+    pub(super) step: Option<i32>,
+}
+
+/// What a range of a device's measurements would take to read.
+#[derive(Debug, sqlx::FromRow)]
+pub(super) struct Weight {
+    pub(super) blocks: i64,
+    pub(super) bytes: i64,
+    /// Minutes a row of the coarsest block.
+    pub(super) step: i32,
 }
 
 /// Keeps a device's table of columns.
@@ -66,6 +75,7 @@ pub(super) async fn tables(
 }
 
 /// A block of rollups to be kept as it came.
+#[derive(Debug)]
 pub(super) struct NewBlock {
     pub(super) device: DeviceId,
     pub(super) first: u64,
@@ -104,7 +114,10 @@ pub(super) async fn keep_blocks(
 pub(super) struct Newest {
     pub(super) device: DeviceId,
     pub(super) at: OffsetDateTime,
-    pub(super) readings: serde_json::Value,
+    /// Its table of columns.
+    pub(super) table: u32,
+    /// A scaled integer a column, encoded.
+    pub(super) values: Vec<u8>,
     pub(super) cpu: Option<f32>,
     pub(super) memory: Option<f32>,
     pub(super) disk: Option<f32>,
@@ -119,10 +132,11 @@ pub(super) async fn keep_newest(
     let devices: Vec<Uuid> = newest.iter().map(|n| n.device.0).collect();
     let at: Vec<OffsetDateTime> = newest.iter().map(|n| n.at).collect();
     sqlx::query(
-        "INSERT INTO metric_latest (device_id, at, readings, partner_id, organization_id, site_id) \
-         SELECT n.device, n.at, n.readings, $1, $2, $3 \
-         FROM unnest($4::uuid[], $5::timestamptz[], $6::jsonb[]) AS n (device, at, readings) \
-         ON CONFLICT (device_id) DO UPDATE SET at = excluded.at, readings = excluded.readings \
+        "INSERT INTO metric_latest (device_id, at, series_hash, vals, partner_id, organization_id, site_id) \
+         SELECT n.device, n.at, n.hash, n.vals, $1, $2, $3 \
+         FROM unnest($4::uuid[], $5::timestamptz[], $6::int8[], $7::bytea[]) AS n (device, at, hash, vals) \
+         ON CONFLICT (device_id) DO UPDATE SET at = excluded.at, series_hash = excluded.series_hash, \
+             vals = excluded.vals, readings = '[]' \
          WHERE metric_latest.at <= excluded.at OR metric_latest.at > now() + interval '1 minute'",
     )
     .bind(relay.partner.0)
@@ -130,7 +144,8 @@ pub(super) async fn keep_newest(
     .bind(relay.site.0)
     .bind(&devices)
     .bind(&at)
-    .bind(newest.iter().map(|n| n.readings.clone()).collect::<Vec<_>>())
+    .bind(newest.iter().map(|n| i64::from(n.table)).collect::<Vec<_>>())
+    .bind(newest.iter().map(|n| n.values.as_slice()).collect::<Vec<_>>())
     .execute(&mut **tx)
     .await?;
     sqlx::query(
@@ -151,28 +166,79 @@ pub(super) async fn keep_newest(
     Ok(())
 }
 
-/// Rollups of a device that touch a range of minutes: packed blocks, oldest first,
-/// then those that are as they came, in the order of their arrival.
-pub(super) async fn blocks(
+/// Weighs the blocks that touch a range of minutes without reading them, up to
+/// `most` and one; statements that follow have ten seconds each.
+pub(super) async fn weigh(
     tx: &mut TenantTx,
     device: &DeviceRef,
-    first: u64,
-    end: u64,
-) -> Result<Vec<StoredBlock>, DbError> {
+    (first, end): (u64, u64),
+    most: i64,
+) -> Result<Weight, DbError> {
     Ok(sqlx::query_as(
-        "SELECT series_hash, block, packed FROM ( \
-             SELECT series_hash, block, true AS packed, first_minute AS place FROM metric_blocks \
-             WHERE device_id = $1 AND last_minute >= $2 AND first_minute < $3 \
-             UNION ALL \
-             SELECT series_hash, block, false, arrived FROM metric_recent \
-             WHERE device_id = $1 AND last_minute >= $2 AND first_minute < $3) b \
-         ORDER BY packed DESC, place",
+        "SELECT count(*) AS blocks, coalesce(sum(bytes), 0)::int8 AS bytes, \
+             coalesce(max(step), 1)::int4 AS step, set_config('statement_timeout', '10s', true) \
+         FROM ((SELECT octet_length(block) AS bytes, step FROM metric_blocks \
+                WHERE device_id = $1 AND last_minute >= $2 AND first_minute < $3 LIMIT $4) \
+            UNION ALL \
+               (SELECT octet_length(block), 1 FROM metric_recent \
+                WHERE device_id = $1 AND last_minute >= $2 AND first_minute < $3 LIMIT $4)) b",
     )
     .bind(device.id)
     .bind(minute(first))
     .bind(minute(end))
+    .bind(most + 1)
+    .fetch_one(&mut **tx)
+    .await?)
+}
+
+/// Rollups of a device that touch a range of minutes, newest first: those that
+/// are as they came, the latest to arrive before all others, then packed blocks.
+pub(super) async fn blocks(
+    tx: &mut TenantTx,
+    device: &DeviceRef,
+    (first, end): (u64, u64),
+    most: i64,
+) -> Result<Vec<StoredBlock>, DbError> {
+    Ok(sqlx::query_as(
+        "SELECT series_hash, block, step FROM ( \
+             SELECT series_hash, block, step::int4, first_minute AS place FROM metric_blocks \
+             WHERE device_id = $1 AND last_minute >= $2 AND first_minute < $3 \
+             UNION ALL \
+             SELECT series_hash, block, NULL, arrived FROM metric_recent \
+             WHERE device_id = $1 AND last_minute >= $2 AND first_minute < $3) b \
+         ORDER BY step IS NULL DESC, place DESC LIMIT $4",
+    )
+    .bind(device.id)
+    .bind(minute(first))
+    .bind(minute(end))
+    .bind(most)
     .fetch_all(&mut **tx)
     .await?)
+}
+
+/// Tables of columns of a device, in the order wanted, until they are too many
+/// bytes.
+pub(super) async fn tables_of(
+    tx: &mut TenantTx,
+    device: &DeviceRef,
+    hashes: &[i64],
+    most_bytes: i64,
+) -> Result<HashMap<i64, SeriesTable>, DbError> {
+    let rows: Vec<(i64, Vec<u8>)> = sqlx::query_as(
+        "SELECT hash, series FROM ( \
+             SELECT s.hash, s.series, sum(octet_length(s.series)) OVER (ORDER BY w.n) AS bytes \
+             FROM unnest($2::int8[]) WITH ORDINALITY AS w (hash, n) \
+             JOIN series_tables s ON s.device_id = $1 AND s.hash = w.hash) t WHERE bytes <= $3",
+    )
+    .bind(device.id)
+    .bind(hashes)
+    .bind(most_bytes)
+    .fetch_all(&mut **tx)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .filter_map(|(hash, bytes)| Some((hash, codec::decode(&bytes).ok()?)))
+        .collect())
 }
 
 /// What was dropped of a device's measurements, or of its whole site's.
@@ -194,6 +260,23 @@ pub(super) async fn gaps(
     .bind(device.site().0)
     .fetch_all(&mut **tx)
     .await?)
+}
+
+/// How many columns each of a device's tables has.
+pub(super) async fn widths(
+    tx: &mut TenantTx,
+    device: Uuid,
+    hashes: &[i64],
+) -> Result<HashMap<i64, usize>, DbError> {
+    let rows: Vec<(i64, Vec<u8>)> = sqlx::query_as(
+        "SELECT hash, series FROM series_tables WHERE device_id = $1 AND hash = ANY($2)",
+    )
+    .bind(device)
+    .bind(hashes)
+    .fetch_all(&mut **tx)
+    .await?;
+    let width = |bytes: &[u8]| codec::decode(bytes).map(|table: SeriesTable| table.series.len());
+    Ok(rows.into_iter().filter_map(|(hash, bytes)| Some((hash, width(&bytes).ok()?))).collect())
 }
 
 /// A minute as the database counts it.

@@ -2,6 +2,8 @@
 
 mod of_device;
 
+#[cfg(test)]
+use super::read;
 use crate::context::AppState;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -24,8 +26,13 @@ pub(in crate::features) async fn measured_for_test(
         to: Some(to_ms.to_string()),
         step: Some(60),
     };
-    match of_device::measured(tx, device, &query, to_ms).await {
+    let answer = async {
+        let asked = query.check(to_ms)?;
+        let cost = read::weigh(tx, device, &asked).await?;
+        read::decode(read::gather(tx, device, asked, &cost).await?, None).await
+    };
+    match answer.await {
         Ok(body) => body,
-        Err(problem) => unreachable!("{}", problem.detail),
+        Err(crate::http::Problem { detail, .. }) => unreachable!("{detail}"),
     }
 }
