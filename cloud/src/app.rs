@@ -12,6 +12,7 @@ use crate::{
         limits::Limits,
         metrics::Metrics,
         server::{Server, ServerBounds},
+        turns::Turns,
     },
     jobs,
     lifecycle::{Lifecycle, Runtime},
@@ -38,6 +39,7 @@ pub const API: &str = "/api/v1";
 fn protected() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .merge(features::tenants::routes())
+        .merge(features::retention::routes())
         .merge(features::users::routes())
         .merge(features::sites::routes())
         .merge(features::devices::routes())
@@ -59,18 +61,32 @@ fn public() -> OpenApiRouter<AppState> {
 }
 
 /// Background work of the features.
-fn start_jobs(lifecycle: &Lifecycle, state: &AppState) {
-    jobs::start(lifecycle, state);
+fn start_jobs(lifecycle: &Lifecycle, state: &AppState) -> anyhow::Result<()> {
+    let old = jobs::Old::new(state.db.clone(), state.metrics.registry())?;
+    jobs::start(lifecycle, state, &old);
+    jobs::every(lifecycle, "retention", Duration::from_secs(3600), move || {
+        let old = old.clone();
+        async move { features::retention::jobs::sweep(&old).await }
+    });
     let db = state.db.clone();
     jobs::every(lifecycle, "tasks", Duration::from_secs(5), move || {
         let db = db.clone();
         async move { features::tasks::jobs::sweep(&db).await }
     });
     let db = state.db.clone();
+    jobs::every(lifecycle, "tallies", Duration::from_secs(60), move || {
+        let db = db.clone();
+        async move { features::devices::jobs::fold(&db).await }
+    });
+    let db = state.db.clone();
     jobs::every(lifecycle, "metrics", Duration::from_secs(600), move || {
         let db = db.clone();
-        async move { features::metrics::jobs::compact(&db).await }
+        async move {
+            features::metrics::jobs::compact(&db).await?;
+            features::metrics::jobs::age(&db).await
+        }
     });
+    Ok(())
 }
 
 /// The API document.
@@ -181,7 +197,8 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     })?;
     let http = listener.local_addr()?;
 
-    let limits = Limits::new(&config);
+    let (limits, turns) = (Limits::new(&config), Turns::new()?);
+    turns.register(metrics.registry())?;
     let state = AppState {
         db: db.clone(),
         watches,
@@ -189,6 +206,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         trust,
         passwords: auth::Passwords::new()?,
         limits,
+        turns,
         metrics,
         stop: lifecycle.stop(),
         config: Arc::new(Config { public_url: config.public_url(http), ..config }),
@@ -201,7 +219,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
 
     lifecycle.spawn(gateway.run(lifecycle.stop()));
     lifecycle.spawn(ticker.run(lifecycle.stop()));
-    start_jobs(&lifecycle, &state);
+    start_jobs(&lifecycle, &state)?;
     let server = Server::new(ServerBounds::default(), state.metrics.registry())?;
     lifecycle.spawn(server.run(listener, router(state), lifecycle.stop()));
     lifecycle.ready();

@@ -206,7 +206,8 @@ fn timeline(entry: &AuditEntry, target: &AuditTarget) -> TimelineItem {
 }
 
 /// Checks every chain that the scope sees whole and names the first row that
-/// does not follow from the one before it.
+/// does not follow from the one before it. A chain that was cut at its old end
+/// begins at the recorded place of the cut.
 ///
 /// # Errors
 /// [`DbError`] when the log cannot be read.
@@ -214,8 +215,10 @@ pub async fn verify(tx: &mut TenantTx) -> Result<Option<(Uuid, i64)>, DbError> {
     Ok(sqlx::query_as(
         "SELECT chain_id, seq FROM ( \
              SELECT a.chain_id, a.seq, a.hash <> audit_digest(a) AS changed, \
-                 a.prev_hash <> lag(a.hash, 1, '') OVER w OR a.seq <> lag(a.seq, 1, 0) OVER w + 1 AS broken \
-             FROM audit_log a WINDOW w AS (PARTITION BY a.chain_id ORDER BY a.seq)) checked \
+                 a.prev_hash <> coalesce(lag(a.hash) OVER w, c.hash, '') \
+                     OR a.seq <> coalesce(lag(a.seq) OVER w, c.seq, 0) + 1 AS broken \
+             FROM audit_log a LEFT JOIN audit_cuts c ON c.chain_id = a.chain_id \
+             WINDOW w AS (PARTITION BY a.chain_id ORDER BY a.seq)) checked \
          WHERE changed OR broken ORDER BY chain_id, seq LIMIT 1",
     )
     .fetch_optional(&mut **tx)

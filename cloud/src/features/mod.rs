@@ -9,6 +9,7 @@ pub mod inventory;
 pub mod metrics;
 pub mod overview;
 pub mod relays;
+pub mod retention;
 pub mod sites;
 pub mod tasks;
 pub mod tenants;

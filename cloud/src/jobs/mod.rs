@@ -4,7 +4,11 @@
 //! or doubled run does no harm. A failed run is logged and the next one tries
 //! again.
 
-use crate::{context::AppState, db::DbError, db::Scope, lifecycle::Lifecycle, link::downlink};
+mod old;
+
+pub use old::Old;
+
+use crate::{context::AppState, db::DbError, lifecycle::Lifecycle, link::downlink};
 use std::time::Duration;
 use tokio::time::MissedTickBehavior;
 
@@ -27,9 +31,9 @@ where
 }
 
 /// Starts the spine's own jobs.
-pub fn start(lifecycle: &Lifecycle, state: &AppState) {
-    let at = state.clone();
-    every(lifecycle, "prune", Duration::from_secs(600), move || prune(at.clone()));
+pub fn start(lifecycle: &Lifecycle, state: &AppState, old: &Old) {
+    let (old, hours) = (old.clone(), state.config.event_hours);
+    every(lifecycle, "prune", Duration::from_secs(600), move || prune(old.clone(), hours));
     let db = state.db.clone();
     every(lifecycle, "downlink", Duration::from_secs(60), move || {
         let db = db.clone();
@@ -45,27 +49,29 @@ pub fn start(lifecycle: &Lifecycle, state: &AppState) {
     });
 }
 
-/// Deletes what has served its time.
-async fn prune(state: AppState) -> Result<(), DbError> {
-    let hours = i32::try_from(state.config.event_hours).unwrap_or(i32::MAX);
-    let statements: [(&'static str, Option<i32>); 5] = [
-        ("DELETE FROM events WHERE at < now() - make_interval(hours => $1)", Some(hours)),
-        ("DELETE FROM idempotency_keys WHERE created_at < now() - interval '48 hours'", None),
-        ("DELETE FROM sessions WHERE expires_at < now()", None),
-        ("DELETE FROM presence_log WHERE at < now() - interval '180 days'", None),
-        ("DELETE FROM gaps WHERE to_at < now() - interval '400 days'", None),
-    ];
-    for (statement, hours) in statements {
-        let mut tx = state.db.tenant(&Scope::Platform).await?;
-        let mut query = sqlx::query(statement);
-        if let Some(hours) = hours {
-            query = query.bind(hours);
-        }
-        let gone = query.execute(&mut *tx).await?.rows_affected();
-        tx.commit().await?;
-        if gone > 0 {
-            tracing::debug!(gone, statement, "pruned");
-        }
-    }
+/// Deletes what the spine itself has no more use for.
+async fn prune(old: Old, event_hours: u32) -> Result<(), DbError> {
+    let hours = i32::try_from(event_hours).unwrap_or(i32::MAX);
+    old.delete(
+        "events",
+        "DELETE FROM events WHERE id = ANY(ARRAY(SELECT id FROM events \
+             WHERE at < now() - make_interval(hours => $2) LIMIT $1))",
+        |query| query.bind(hours),
+    )
+    .await?;
+    old.delete(
+        "idempotency_keys",
+        "DELETE FROM idempotency_keys WHERE ctid = ANY(ARRAY(SELECT ctid FROM idempotency_keys \
+             WHERE created_at < now() - interval '48 hours' LIMIT $1))",
+        |query| query,
+    )
+    .await?;
+    old.delete(
+        "sessions",
+        "DELETE FROM sessions WHERE token_hash = ANY(ARRAY(SELECT token_hash FROM sessions \
+             WHERE expires_at < now() LIMIT $1))",
+        |query| query,
+    )
+    .await?;
     Ok(())
 }

@@ -10,10 +10,15 @@
 //! and the culprit is skipped with a gap record that the console shows (G6).
 //! Trouble of the database itself is never taken for poison.
 
-use super::{LinkMetrics, RelayIdentity, records::Records};
+use super::{
+    LinkMetrics, RelayIdentity,
+    gaps::{self, NewGap},
+    records::Records,
+};
 use crate::db::{Db, DbError, TenantTx};
 use sqlx::Row;
 use std::sync::Arc;
+use time::OffsetDateTime;
 use unifyit_protocol::{
     envelope::Decoded,
     lane::{Ack, Apply, Lane},
@@ -235,17 +240,11 @@ impl Ingest {
         self.metrics.quarantined.with_label_values(&[name(at.lane)]).inc();
         let mut tx = self.db.tenant(&self.relay.scope()).await?;
         self.lock(&mut tx, from, &[at]).await?;
-        sqlx::query(
-            "INSERT INTO gaps (partner_id, organization_id, site_id, lane, records, from_at, to_at, reason) \
-             VALUES ($1, $2, $3, $4, 1, now(), now(), $5)",
-        )
-        .bind(self.relay.partner.0)
-        .bind(self.relay.organization.0)
-        .bind(self.relay.site.0)
-        .bind(name(at.lane))
-        .bind("The relay sent a record that cannot be applied; it was skipped.")
-        .execute(&mut *tx)
-        .await?;
+        let to = OffsetDateTime::now_utc();
+        let from = gaps::known_until(&mut tx, &self.relay, at.lane).await?.unwrap_or(to);
+        let reason = "The relay sent a record that cannot be applied; it was skipped.";
+        let gap = NewGap { device: None, lane: at.lane, records: 1, from, to, reason };
+        gaps::note(&mut tx, &self.relay, &gap).await?;
         self.advance(&mut tx, &[at]).await?;
         Ok(tx.commit().await?)
     }
@@ -284,7 +283,9 @@ impl Ingest {
     async fn advance(&self, tx: &mut TenantTx, to: &[Ack]) -> Result<(), IngestError> {
         let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         sqlx::query(
-            "UPDATE lane_cursors c SET epoch = t.epoch, seq = t.seq, updated_at = now() \
+            "UPDATE lane_cursors c SET epoch = t.epoch, seq = t.seq, updated_at = now(), \
+                 before_at = CASE WHEN c.epoch = t.epoch THEN c.before_at ELSE c.updated_at END, \
+                 epoch_at = CASE WHEN c.epoch = t.epoch THEN c.epoch_at ELSE now() END \
              FROM unnest($2::text[], $3::int8[], $4::int8[]) AS t (lane, epoch, seq) \
              WHERE c.relay_id = $1 AND c.lane = t.lane",
         )

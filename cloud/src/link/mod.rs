@@ -22,6 +22,7 @@ mod doorstep;
 pub mod downlink;
 mod enroll;
 mod framing;
+pub(crate) mod gaps;
 mod gateway;
 mod identity;
 mod ingest;

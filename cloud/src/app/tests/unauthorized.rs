@@ -4,6 +4,7 @@
 use crate::{
     app,
     db::Scope,
+    features::retention::Retention,
     testing::{Place, TestApp},
 };
 use axum::http::StatusCode;
@@ -67,6 +68,8 @@ fn probes(place: &Place) -> Vec<Probe> {
         probe("POST", "/partners", Some(json!({"name": "x"})), MayNot),
         probe("GET", "/partners/{id}", None, May),
         probe("GET", "/partners/{id}/organizations", None, May),
+        probe("GET", "/partners/{id}/retention", None, May),
+        probe("PUT", "/partners/{id}/retention", Some(json!(Retention::default())), MayNot),
         probe("GET", "/relays", None, May),
         probe("DELETE", "/relays/{id}", None, MayNot),
         probe("GET", "/sites", None, May),

@@ -8,23 +8,27 @@ use super::{
 use crate::{
     db::{Db, TenantTx},
     events::Watches,
-    features::relays::line,
-    link::{ApplyError, RelayIdentity, from_ms, now_ms},
+    link::{
+        ApplyError, RelayIdentity, from_ms,
+        gaps::{self, NewGap},
+        now_ms,
+    },
 };
-use serde_json::{Value, json};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use time::OffsetDateTime;
 use unifyit_protocol::{
     codec,
     ids::DeviceId,
+    lane::Lane,
     link::{DeviceMetrics, DeviceSeries},
     telemetry::{MAX_SERIES, Rollup, Sample, Series, SeriesTable},
 };
 
 /// Minutes that a rollup may be ahead of our clock, by which relays go.
 const AHEAD: u64 = 5;
-const DAMAGED: &str = "Measurements of the device could not be read and were skipped.";
-const DATED_AHEAD: &str = "Measurements were dated ahead of the time by a clock that was wrong, and \
-    were left out.";
+/// Most cells of all blocks of a batch together: less than a second of one
+/// processor. Blocks of constant values unfold a thousandfold.
+const MAX_UNFOLDED: usize = if cfg!(test) { 1024 * 1024 } else { 32 * 1024 * 1024 };
 /// Values younger than this many minutes are told to browsers.
 const FRESH: u64 = 5;
 
@@ -81,34 +85,13 @@ impl MetricsIngest {
         changed: &mut BTreeSet<DeviceId>,
     ) -> Result<(), ApplyError> {
         let this_minute = now_ms() / 60_000;
-        let mut blocks = Vec::with_capacity(list.len());
-        let mut latest: HashMap<DeviceId, (u32, Rollup)> = HashMap::new();
-        let mut damaged = Vec::new();
-        for DeviceMetrics { device, block } in list {
-            let rollups = match block.decode() {
-                Ok(rollups) => rollups,
-                Err(_) => {
-                    damaged.push((device, 1, DAMAGED));
-                    continue;
-                }
-            };
-            let (Some(first), Some(last)) = (rollups.first(), rollups.last()) else { continue };
-            let (first, last_minute) = (first.minute, last.minute);
-            if last_minute > this_minute + AHEAD {
-                let count = i64::try_from(rollups.len()).unwrap_or(i64::MAX);
-                damaged.push((device, count, DATED_AHEAD));
-                continue;
-            }
-            let newest = latest.get(&device).is_none_or(|(_, had)| had.minute <= last_minute);
-            if newest && let Some(last) = rollups.into_iter().next_back() {
-                latest.insert(device, (block.table, last));
-            }
-            let columns = block.columns;
-            blocks.push(NewBlock { device, first, last: last_minute, table: block.table, columns });
-        }
+        let unfolded = tokio::task::spawn_blocking(move || unfold(list, this_minute));
+        // Only a fault of the program ends that thread; the relay sends again.
+        let Unfolded { blocks, latest, losses } =
+            unfolded.await.map_err(|e| ApplyError::Db(sqlx::Error::decode(e).into()))?;
         store::keep_blocks(tx, relay, blocks).await?;
-        for (device, count, why) in damaged {
-            gap(tx, relay, device, count, why).await?;
+        for (device, loss) in losses {
+            lost(tx, relay, device, &loss).await?;
         }
         self.newest(tx, relay, latest, this_minute, changed).await
     }
@@ -133,7 +116,7 @@ impl MetricsIngest {
             if rollup.minute + FRESH >= this_minute {
                 changed.insert(device);
             }
-            newest.push(values(device, table, &rollup));
+            newest.push(values(device, hash, table, &rollup));
         }
         if !newest.is_empty() {
             // In one order everywhere, so that two transactions cannot lock up.
@@ -159,50 +142,149 @@ pub(super) fn scaled(raw: i64, scale: u8) -> f64 {
     raw as f64 / 10f64.powi(i32::from(scale.min(18)))
 }
 
-fn values(device: DeviceId, table: &SeriesTable, rollup: &Rollup) -> Newest {
+fn values(device: DeviceId, hash: u32, table: &SeriesTable, rollup: &Rollup) -> Newest {
     let (mut cpu, mut memory, mut disk) = (None, None, None::<f32>);
-    let mut readings = Vec::with_capacity(table.series.len());
-    for (series, value) in table.series.iter().zip(&rollup.values) {
+    let last: Vec<Option<i64>> = rollup.values.iter().map(|v| v.map(|v| v.last)).collect();
+    for (series, value) in table.series.iter().zip(&last) {
         let Some(value) = value else { continue };
-        let value = scaled(value.last, series.scale);
         // A percentage needs no more digits than a float has.
-        let percent = value as f32;
+        let percent = scaled(*value, series.scale) as f32;
         match series.name.as_str() {
             "cpu.busy" => cpu = Some(percent),
             "memory.used_pct" => memory = Some(percent),
             "disk.used_pct" => disk = Some(disk.map_or(percent, |had| had.max(percent))),
             _ => {}
         }
-        readings.push(json!({
-            "name": line(&series.name, 64),
-            "label": line(&series.label, 256),
-            "unit": line(&series.unit, 32),
-            "value": value,
-        }));
     }
     let at = from_ms((rollup.minute + 1).saturating_mul(60_000).min(now_ms()));
-    Newest { device, at, readings: Value::Array(readings), cpu, memory, disk }
+    let values = codec::encode(&last).unwrap_or_default();
+    Newest { device, at, table: hash, values, cpu, memory, disk }
 }
 
-async fn gap(
+/// What a batch comes to.
+#[derive(Debug, Default)]
+struct Unfolded {
+    blocks: Vec<NewBlock>,
+    latest: HashMap<DeviceId, (u32, Rollup)>,
+    losses: BTreeMap<DeviceId, Loss>,
+}
+
+/// Why a device's blocks were not kept; the worst of a batch.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Loss {
+    /// So many minutes ahead of the cloud.
+    Ahead(u64),
+    /// Not readable.
+    Damaged,
+    /// More than a batch may unfold to.
+    TooMuch,
+}
+
+/// Takes blocks apart, for their span and their newest values.
+fn unfold(list: Vec<DeviceMetrics>, this_minute: u64) -> Unfolded {
+    let mut all = Unfolded::default();
+    let mut cells = 0;
+    for DeviceMetrics { device, block } in list {
+        let mut lose = |loss: Loss| {
+            let worst = all.losses.entry(device).or_insert_with(|| loss.clone());
+            *worst = loss.max(worst.clone());
+        };
+        let Some((rows, width)) = block.dimensions() else {
+            lose(Loss::Damaged);
+            continue;
+        };
+        cells += rows * width;
+        if cells > MAX_UNFOLDED {
+            lose(Loss::TooMuch);
+            continue;
+        }
+        let Ok(rollups) = block.decode() else {
+            lose(Loss::Damaged);
+            continue;
+        };
+        let (Some(first), Some(last)) = (rollups.first(), rollups.last()) else { continue };
+        let (first, last_minute) = (first.minute, last.minute);
+        if last_minute > this_minute + AHEAD {
+            lose(Loss::Ahead(last_minute - this_minute));
+            continue;
+        }
+        let newest = all.latest.get(&device).is_none_or(|(_, had)| had.minute <= last_minute);
+        if newest && let Some(last) = rollups.into_iter().next_back() {
+            all.latest.insert(device, (block.table, last));
+        }
+        let columns = block.columns;
+        all.blocks.push(NewBlock { device, first, last: last_minute, table: block.table, columns });
+    }
+    all
+}
+
+/// Writes down that a device's measurements were not kept: what is missing lies
+/// between its last values and now.
+async fn lost(
     tx: &mut TenantTx,
     relay: &RelayIdentity,
     device: DeviceId,
-    count: i64,
-    why: &str,
+    loss: &Loss,
 ) -> Result<(), ApplyError> {
-    tracing::warn!(relay = %relay.id, %device, why, "A block of rollups was skipped.");
-    sqlx::query(
-        "INSERT INTO gaps (partner_id, organization_id, site_id, device_id, lane, records, from_at, to_at, reason) \
-         VALUES ($1, $2, $3, $4, 'metrics', $5, now(), now(), $6)",
+    tracing::warn!(relay = %relay.id, %device, ?loss, "Rollups were not kept.");
+    let reason = match loss {
+        Loss::Ahead(minutes) => ahead(*minutes),
+        Loss::Damaged => "Measurements of the device could not be read and were skipped.".into(),
+        Loss::TooMuch => "The relay sent more measurements at once than the cloud takes.".into(),
+    };
+    let to = OffsetDateTime::now_utc();
+    let from = gaps::measured_until(tx, device).await?.unwrap_or(to);
+    let gap =
+        NewGap { device: Some(device), lane: Lane::Metrics, records: 1, from, to, reason: &reason };
+    Ok(gaps::note(tx, relay, &gap).await?)
+}
+
+/// Says how far ahead a clock was.
+fn ahead(minutes: u64) -> String {
+    let by = match (minutes / 1440, minutes / 60 % 24, minutes % 60) {
+        (0, hours, minutes) => format!("{hours} h {minutes} min"),
+        (days, hours, _) => format!("{days} d {hours} h"),
+    };
+    format!(
+        "Measurements were dated {by} ahead of the time by a clock that was wrong, and were left out."
     )
-    .bind(relay.partner.0)
-    .bind(relay.organization.0)
-    .bind(relay.site.0)
-    .bind(device.0)
-    .bind(count)
-    .bind(why)
-    .execute(&mut **tx)
-    .await?;
-    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+    use unifyit_protocol::telemetry::{Aggregate, RollupBlock};
+
+    fn block(device: DeviceId, minute: u64, rows: u64) -> DeviceMetrics {
+        let cell = Some(Aggregate { min: 1, max: 1, avg: 1, last: 1 });
+        let rollups: Vec<Rollup> = (0..rows)
+            .map(|n| Rollup { minute: minute + n, count: 1, values: vec![cell; 64] })
+            .collect();
+        DeviceMetrics { device, block: RollupBlock::encode(1, &rollups).unwrap() }
+    }
+
+    #[test]
+    fn values_of_the_future_are_said_to_be_of_the_future() {
+        let (fast, broken) = (DeviceId::generate(), DeviceId::generate());
+        let mut damaged = block(broken, 1000, 1);
+        damaged.block.columns.truncate(3);
+        let all = unfold(vec![block(fast, 1123, 1), damaged], 1000);
+        assert_eq!(all.losses[&fast], Loss::Ahead(123));
+        assert_eq!(all.losses[&broken], Loss::Damaged);
+        assert!(ahead(123).contains("2 h 3 min ahead"), "{}", ahead(123));
+        assert!(ahead(3 * 1440 + 61).contains("3 d 1 h ahead of the time"));
+    }
+
+    #[test]
+    fn a_batch_that_unfolds_without_end_is_cut() {
+        let device = DeviceId::generate();
+        let one = block(device, 0, 2048);
+        assert!(one.block.columns.len() < 4096, "constant values take next to nothing");
+        let many = MAX_UNFOLDED / (2048 * 64) + 2;
+        let all = unfold(vec![one; many], 4000);
+        assert_eq!(all.blocks.len(), many - 2);
+        assert_eq!(all.losses[&device], Loss::TooMuch);
+    }
 }

@@ -2,24 +2,36 @@
 //!
 //! A device is packed when its oldest loose rollup is old enough that a good
 //! part of a day has gathered; what is younger stays loose, so that a day's
-//! block is rewritten a few times only.
+//! block is rewritten a few times only. What cannot be packed leaves a gap (G6).
 
-use super::store::minute;
+use super::{
+    coarse::{self, Period},
+    packed::Blocks,
+    store::{self, minute},
+};
 use crate::{
-    db::{Db, DbError, Scope, TenantTx},
-    link::now_ms,
+    db::{Db, DbError, Place, Scope, TenantTx},
+    link::{
+        from_ms,
+        gaps::{self, NewGap},
+        now_ms,
+    },
 };
 use sqlx::Row;
 use std::collections::BTreeMap;
-use unifyit_protocol::telemetry::{MAX_CELLS, Rollup, RollupBlock, block};
+use unifyit_protocol::{
+    ids::DeviceId,
+    lane::Lane,
+    telemetry::{Rollup, RollupBlock},
+};
 use uuid::Uuid;
+
+pub use super::aging::age;
 
 /// Rollups younger than this stay loose, in minutes.
 const LOOSE: u64 = 3 * 60;
 /// A device is packed when its oldest loose rollup is older than this.
 const DUE: u64 = 9 * 60;
-/// Minutes of a block's period.
-const DAY: u64 = 1440;
 /// Devices packed in one run; the next run goes on.
 const MOST: i64 = 20_000;
 
@@ -55,94 +67,108 @@ async fn pack(db: &Db, device: Uuid, before: u64) -> Result<(), DbError> {
     let mut tx = db.tenant(&Scope::Platform).await?;
     let loose = sqlx::query(
         "DELETE FROM metric_recent WHERE device_id = $1 AND last_minute < $2 \
-         RETURNING arrived, series_hash, block, partner_id, organization_id, site_id",
+         RETURNING arrived, series_hash, block, first_minute, last_minute, \
+             partner_id, organization_id, site_id",
     )
     .bind(device)
     .bind(minute(before))
     .fetch_all(&mut *tx)
     .await?;
-    let Some(place) = loose.first() else { return Ok(()) };
-    let place: (Uuid, Uuid, Uuid) = (
-        place.try_get("partner_id")?,
-        place.try_get("organization_id")?,
-        place.try_get("site_id")?,
-    );
-    let mut arrived: Vec<(i64, i64, Vec<u8>)> = loose
+    let Some(first) = loose.first() else { return Ok(()) };
+    let place = Place {
+        partner: first.try_get("partner_id")?,
+        organization: first.try_get("organization_id")?,
+        site: first.try_get("site_id")?,
+    };
+    let blocks = Blocks { device, place };
+    let mut arrived: Vec<(i64, i64, Vec<u8>, (i64, i64))> = loose
         .iter()
         .map(|row| {
-            Ok((row.try_get("arrived")?, row.try_get("series_hash")?, row.try_get("block")?))
+            Ok((
+                row.try_get("arrived")?,
+                row.try_get("series_hash")?,
+                row.try_get("block")?,
+                (row.try_get("first_minute")?, row.try_get("last_minute")?),
+            ))
         })
         .collect::<Result<_, sqlx::Error>>()?;
     arrived.sort_unstable_by_key(|(arrived, ..)| *arrived);
     let mut days = Days::new();
-    for (_, hash, columns) in arrived {
+    for (_, hash, columns, (from, to)) in arrived {
         let table = u32::try_from(hash).unwrap_or_default();
         let Ok(rollups) = (RollupBlock { table, columns }).decode() else {
             // It was readable when it was stored, so the row itself is damaged.
-            tracing::error!(%device, "A stored rollup is damaged; dropped it.");
+            blocks.lost(&mut tx, (from.unsigned_abs(), to.unsigned_abs()), 1, DAMAGED).await?;
             continue;
         };
         for rollup in rollups {
-            days.entry((hash, rollup.minute / DAY)).or_default().insert(rollup.minute, rollup);
+            days.entry((hash, rollup.minute / Period::DAY.minutes()))
+                .or_default()
+                .insert(rollup.minute, rollup);
         }
     }
+    let hashes: Vec<i64> = days.keys().map(|(hash, _)| *hash).collect();
+    let widths = store::widths(&mut tx, device, &hashes).await?;
     for ((hash, day), rollups) in days {
-        merge(&mut tx, device, place, hash, day, rollups).await?;
+        merge(&mut tx, &blocks, (hash, widths.get(&hash).copied()), day, rollups).await?;
     }
     tx.commit().await
 }
 
+/// Said of rows that were readable when they were written.
+pub(super) const DAMAGED: &str =
+    "Stored measurements of the device were damaged and could not be read.";
+/// Said of rollups that do not have the columns of their table.
+pub(super) const MISFIT: &str =
+    "Measurements of the device did not fit the table of their columns.";
+
 /// Writes a day's block anew, with what is packed of the day already.
 async fn merge(
     tx: &mut TenantTx,
-    device: Uuid,
-    (partner, organization, site): (Uuid, Uuid, Uuid),
-    hash: i64,
+    blocks: &Blocks,
+    (hash, width): (i64, Option<usize>),
     day: u64,
     loose: BTreeMap<u64, Rollup>,
 ) -> Result<(), DbError> {
-    let packed: Vec<Vec<u8>> = sqlx::query_scalar(
-        "DELETE FROM metric_blocks WHERE device_id = $1 AND series_hash = $2 \
-             AND first_minute >= $3 AND first_minute < $4 RETURNING block",
-    )
-    .bind(device)
-    .bind(hash)
-    .bind(minute(day * DAY))
-    .bind(minute((day + 1) * DAY))
-    .fetch_all(&mut **tx)
-    .await?;
+    let packed = blocks.take(tx, hash, Period::DAY, day).await?;
     let mut minutes = BTreeMap::new();
-    for bytes in packed {
-        match block::decode(&bytes) {
+    for taken in packed {
+        match taken.decode() {
             Ok(rollups) => minutes.extend(rollups.into_iter().map(|r| (r.minute, r))),
-            Err(error) => {
-                tracing::error!(%device, %error, "A block of measurements is damaged; dropped it.");
-            }
+            Err(span) => blocks.lost(tx, span, 1, DAMAGED).await?,
         }
     }
     minutes.extend(loose);
-    let rollups: Vec<Rollup> = minutes.into_values().collect();
-    let width = rollups.first().map_or(1, |r| r.values.len().max(1));
-    for chunk in rollups.chunks((MAX_CELLS / width).max(1)) {
-        let (Some(first), Some(last)) = (chunk.first(), chunk.last()) else { continue };
-        let Ok(bytes) = block::encode(chunk) else {
-            tracing::error!(%device, "Rollups of one table do not fit together; dropped them.");
-            continue;
-        };
-        sqlx::query(
-            "INSERT INTO metric_blocks (device_id, first_minute, last_minute, series_hash, \
-                 partner_id, organization_id, site_id, block) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-        )
-        .bind(device)
-        .bind(minute(first.minute))
-        .bind(minute(last.minute))
-        .bind(hash)
-        .bind(partner)
-        .bind(organization)
-        .bind(site)
-        .bind(bytes)
-        .execute(&mut **tx)
-        .await?;
+    // One odd rollup must not take a day with it.
+    let (fit, odd) = coarse::of_one_width(minutes.into_values().collect(), width);
+    if let (Some(first), Some(last)) = (odd.first(), odd.last()) {
+        blocks.lost(tx, (first.minute, last.minute), odd.len() as u64, MISFIT).await?;
     }
-    Ok(())
+    blocks.put(tx, hash, Period::DAY, fit).await
 }
+
+impl Blocks {
+    /// Writes down that measurements of a span of minutes are gone.
+    pub(super) async fn lost(
+        &self,
+        tx: &mut TenantTx,
+        (first, last): (u64, u64),
+        records: u64,
+        reason: &str,
+    ) -> Result<(), DbError> {
+        tracing::error!(device = %self.device, first, last, records, reason);
+        let at = |minute: u64| from_ms(minute.saturating_mul(60_000));
+        let gap = NewGap {
+            device: Some(DeviceId(self.device)),
+            lane: Lane::Metrics,
+            records,
+            from: at(first),
+            to: at(last.saturating_add(1)),
+            reason,
+        };
+        gaps::note_at(tx, &self.place, &gap).await
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -16,4 +16,6 @@ pub(crate) use text::line;
 #[cfg(test)]
 mod compare_tests;
 #[cfg(test)]
+mod gap_tests;
+#[cfg(test)]
 mod tests;

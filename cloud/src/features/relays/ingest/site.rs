@@ -7,12 +7,16 @@ use crate::{
     db::TenantTx,
     events::{Kind, NewEvent, Reference, TimelineItem},
     features::{devices, relays::line, sites},
-    link::{ApplyError, RelayChange, RelayIdentity, downlink},
+    link::{
+        ApplyError, RelayChange, RelayIdentity, downlink,
+        gaps::{self, NewGap},
+    },
 };
 use std::collections::BTreeSet;
 use time::OffsetDateTime;
 use unifyit_protocol::{
     ids::DeviceId,
+    lane::Lane,
     link::{DeviceGap, RelayStatus, SiteAudit},
 };
 
@@ -43,23 +47,19 @@ pub(crate) async fn gap(
     gap: DeviceGap,
 ) -> Result<(), ApplyError> {
     let DeviceGap { device, gap } = gap;
-    let (from, to) = (time_of(gap.from_ms), time_of(gap.to_ms));
-    sqlx::query(
-        "INSERT INTO gaps (partner_id, organization_id, site_id, device_id, lane, records, from_at, to_at, reason) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-    )
-    .bind(relay.partner.0)
-    .bind(relay.organization.0)
-    .bind(relay.site.0)
-    .bind(device.map(|d| d.0))
-    .bind(crate::link::lane_name(gap.lane))
-    .bind(i64::try_from(gap.count).unwrap_or(i64::MAX))
-    .bind(from.min(to))
-    .bind(from.max(to))
-    .bind(line(&gap.reason, 512))
-    .execute(&mut **tx)
-    .await?;
-    Ok(())
+    let (mut from, to) = (time_of(gap.from_ms), time_of(gap.to_ms));
+    if gap.from_ms == gap.to_ms {
+        // A moment says when the loss was noticed. What was lost lies before it, and
+        // after what is known.
+        let known = match device {
+            Some(device) if gap.lane == Lane::Metrics => gaps::measured_until(tx, device).await?,
+            _ => gaps::known_until(tx, relay, gap.lane).await?,
+        };
+        from = known.map_or(from, |known| known.min(from));
+    }
+    let reason = line(&gap.reason, 512);
+    let gap = NewGap { device, lane: gap.lane, records: gap.count, from, to, reason: &reason };
+    Ok(gaps::note(tx, relay, &gap).await?)
 }
 
 /// Something that happened at the site, for the audit log.
