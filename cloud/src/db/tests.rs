@@ -185,6 +185,56 @@ async fn a_row_outside_the_scope_cannot_be_written() {
 }
 
 #[tokio::test]
+async fn a_row_cannot_name_ancestors_that_are_not_its_own() {
+    let test = testing::database().await;
+    let [(north, a), (south, b)] = two_partners(&test).await;
+    let site = Uuid::now_v7();
+    let mut tx = test.db.tenant(&Scope::Platform).await.unwrap();
+    let insert =
+        "INSERT INTO sites (id, partner_id, organization_id, name) VALUES ($1, $2, $3, 'x')";
+    sqlx::query(insert).bind(site).bind(north.0).bind(a.0).execute(&mut *tx).await.unwrap();
+    tx.commit().await.unwrap();
+    // South sees only its own rows, and may write rows that say that they are its own.
+    let mut tx = test.db.tenant(&Scope::Partner(south)).await.unwrap();
+    let refused =
+        sqlx::query(insert).bind(Uuid::now_v7()).bind(south.0).bind(a.0).execute(&mut *tx).await;
+    assert!(refused.unwrap_err().to_string().contains("foreign key"));
+    for (organization, why) in [(a, "another's site"), (b, "a site of another organization")] {
+        let mut tx = test.db.tenant(&Scope::Partner(south)).await.unwrap();
+        let refused = sqlx::query(
+            "INSERT INTO devices (id, partner_id, organization_id, site_id) VALUES ($1, $2, $3, $4)",
+        )
+        .bind(Uuid::now_v7())
+        .bind(south.0)
+        .bind(organization.0)
+        .bind(site)
+        .execute(&mut *tx)
+        .await;
+        assert!(refused.unwrap_err().to_string().contains("foreign key"), "{why}");
+    }
+}
+
+#[tokio::test]
+async fn every_row_that_names_a_site_names_the_sites_own_ancestors() {
+    let test = testing::database().await;
+    // Written in bulk under a relay's own site; or meant to outlive its places.
+    const BY_POLICY: [&str; 6] =
+        ["metric_recent", "metric_blocks", "events", "audit_log", "device_tallies", "device_tags"];
+    let free: Vec<String> = sqlx::query_scalar(
+        "SELECT c.relname::text FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' \
+         AND EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'site_id') \
+         AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = c.oid AND k.contype = 'f' \
+             AND k.confrelid = 'sites'::regclass AND cardinality(k.conkey) = 3) ORDER BY 1",
+    )
+    .fetch_all(&mut test.owner().await)
+    .await
+    .unwrap();
+    let free: Vec<&str> = free.iter().map(String::as_str).collect();
+    let forgotten: Vec<&&str> = free.iter().filter(|t| !BY_POLICY.contains(t)).collect();
+    assert!(forgotten.is_empty(), "add a key as in 0017_true_ancestors.sql for {forgotten:?}");
+}
+
+#[tokio::test]
 async fn a_pooled_connection_forgets_the_scope_of_its_last_transaction() {
     let test = testing::database().await;
     let [(north, _), _] = two_partners(&test).await;
