@@ -108,7 +108,7 @@ async fn a_filtered_list_is_the_whole_list_without_the_rest() {
     for relays in ["true", "false"] {
         let set = format!("UPDATE relays SET online = {relays}");
         sqlx::query(sqlx::AssertSqlSafe(set)).execute(&mut owner).await.unwrap();
-        for sort in ["name", "-cpu_pct", "state"] {
+        for sort in ["name", "-cpu_pct", "state", "site_name", "-organization_name"] {
             let (all, _) = walk(&app, &key, &format!("{everything}&sort={sort}")).await;
             assert!(all.len() > 8, "{}", all.len());
             for states in ["online", "offline", "unreachable", "revoked", "online,revoked"] {

@@ -2,7 +2,12 @@
 //!
 //! The page is cut from `devices` alone before names are joined. Scope ids
 //! stand in the condition too, though row security has the last word: only a
-//! condition can choose an index.
+//! condition can choose an index. What only counts reads no computer where sums
+//! are kept ([`counting`]); lists in the order of sites or organizations walk
+//! these and stop when the page is full ([`grouped`]).
+
+mod counting;
+mod grouped;
 
 use crate::{
     db::Scope,
@@ -100,12 +105,12 @@ impl Sort {
             }
             "organization_name" | "organization" => sort(
                 "organization_name",
-                "lower(o.name) COLLATE \"C\"",
+                grouped::BY_ORGANIZATION,
                 "text COLLATE \"C\"",
                 Join::Organization,
             ),
             "site_name" | "site" => {
-                sort("site_name", "lower(s.name) COLLATE \"C\"", "text COLLATE \"C\"", Join::Site)
+                sort("site_name", grouped::BY_SITE, "text COLLATE \"C\"", Join::Site)
             }
             "cpu_pct" | "cpu" => sort("cpu_pct", "coalesce(d.cpu_pct, -1)", "real", Join::None),
             "memory_pct" | "memory" => {
@@ -200,14 +205,19 @@ impl Checked {
         self.states.iter().any(|s| s == "revoked")
     }
 
-    /// Whether a first page may be of [`FEW`].
-    pub(super) fn may_be_few(&self) -> bool {
-        let anything = self.words.is_empty()
+    /// Whether nothing is asked for but an order.
+    pub(super) fn is_all(&self) -> bool {
+        self.words.is_empty()
             && self.states.is_empty()
             && self.systems.is_empty()
             && self.sites.is_empty()
-            && self.tag.is_none();
-        !anything && self.after.is_none() && self.counted.is_none()
+            && self.tag.is_none()
+    }
+
+    /// Whether an index gives the order, so that a page is found without reading
+    /// all that match.
+    pub(super) fn is_indexed(&self) -> bool {
+        matches!(self.sort.field, "name" | "site_name" | "organization_name")
     }
 
     /// What holds for a list and for all of its facets.
@@ -232,7 +242,12 @@ impl Checked {
             query.push(" AND d.revoked_at IS NULL");
         }
         if let Some(tag) = &self.tag {
-            query.push(" AND ").push_bind(tag.clone()).push(" = ANY(d.tags)");
+            query.push(" AND d.id IN (SELECT t.device_id FROM device_tags t WHERE t.tag = ");
+            query.push_bind(tag.clone());
+            if let Some(partner) = scope.and_then(|scope| scope.place().partner) {
+                query.push(" AND t.partner_id = ").push_bind(partner);
+            }
+            query.push(")");
         }
         for word in &self.words {
             query.push(" AND strpos(d.search, ").push_bind(word.clone()).push(") > 0");
@@ -288,10 +303,21 @@ impl Checked {
     /// value, and how many match. A number above [`FEW`] says that there are more,
     /// and that the rows are any.
     pub(super) fn few(&self, scope: Option<&Scope>) -> QueryBuilder<Postgres> {
+        self.in_one_scan(scope, Some(FEW + 1))
+    }
+
+    /// The first page, plus one, of all that match, found and counted in one scan.
+    pub(super) fn scan(&self, scope: Option<&Scope>) -> QueryBuilder<Postgres> {
+        self.in_one_scan(scope, None)
+    }
+
+    fn in_one_scan(&self, scope: Option<&Scope>, most: Option<i64>) -> QueryBuilder<Postgres> {
         let direction = if self.sort.descending { " DESC" } else { "" };
         let mut query = QueryBuilder::new("WITH matching AS MATERIALIZED (");
         self.matching(&mut query, scope);
-        query.push(" LIMIT ").push_bind(FEW + 1);
+        if let Some(most) = most {
+            query.push(" LIMIT ").push_bind(most);
+        }
         query.push(
             ") SELECT id, sort_key::text, (SELECT count(*) FROM matching) \
              FROM (SELECT id, sort_key FROM matching ORDER BY sort_key",
@@ -303,6 +329,9 @@ impl Checked {
 
     /// Ids and sort values of the page, plus one.
     pub(super) fn page(&self, scope: Option<&Scope>) -> QueryBuilder<Postgres> {
+        if matches!(self.sort.join, Join::Site | Join::Organization) {
+            return self.page_by_group(scope);
+        }
         let Sort { expression, sql_type, descending, .. } = self.sort;
         // Only the page's own values become text, not those of every row sorted.
         let mut query = QueryBuilder::new("SELECT id, sort_key::text FROM (");
@@ -325,52 +354,6 @@ impl Checked {
         query.push(" ORDER BY ").push(expression).push(direction);
         query.push(", d.id").push(direction).push(" LIMIT ").push_bind(self.limit + 1);
         query.push(") page");
-        query
-    }
-
-    /// How many match, when the pages before have not counted it.
-    pub(super) fn total(&self, scope: Option<&Scope>) -> QueryBuilder<Postgres> {
-        let mut query = QueryBuilder::new("SELECT count(*) FROM devices d");
-        self.condition(&mut query, scope);
-        query
-    }
-
-    /// How many match by each value of each facet, leaving out the facet's own
-    /// filter. The computers are read once and counted by what all facets
-    /// need; those few counts are then added up for each.
-    pub(super) fn facets(&self, scope: Option<&Scope>) -> QueryBuilder<Postgres> {
-        // What no filter asks for is not counted by: each key costs time a row.
-        let mut query = QueryBuilder::new(
-            "WITH counted AS MATERIALIZED ( \
-                 SELECT d.site_id, d.os_name, d.online, count(*) AS n, ",
-        );
-        query.push(if self.systems.is_empty() { "''::text" } else { "d.os_family" });
-        query.push(" AS os_family, ");
-        query.push(if self.with_revoked() { "d.revoked_at IS NOT NULL" } else { "false" });
-        query.push(" AS revoked FROM devices d");
-        self.common(&mut query, scope);
-        query.push(
-            " GROUP BY 1, 2, 3, 5, 6), \
-             judged AS (SELECT c.*, CASE WHEN c.revoked THEN 'revoked' WHEN r.online IS NOT TRUE THEN 'unreachable' \
-                 WHEN c.online THEN 'online' ELSE 'offline' END AS state \
-                 FROM counted c LEFT JOIN relays r ON r.site_id = c.site_id AND r.revoked_at IS NULL), \
-             asked AS (SELECT j.*, cardinality(",
-        );
-        query.push_bind(self.states.clone()).push("::text[]) = 0 OR j.state = ANY(");
-        query.push_bind(self.states.clone()).push(") AS in_state, cardinality(");
-        query.push_bind(self.systems.clone()).push("::text[]) = 0 OR j.os_name = ANY(");
-        query.push_bind(self.systems.clone()).push(") OR j.os_family = ANY(");
-        query.push_bind(self.systems.clone()).push(") AS in_os, cardinality(");
-        query.push_bind(self.sites.clone()).push("::uuid[]) = 0 OR j.site_id = ANY(");
-        query.push_bind(self.sites.clone()).push(
-            ") AS in_site FROM judged j) \
-             SELECT CASE WHEN grouping(state) = 0 THEN 'state' WHEN grouping(os_name) = 0 THEN 'os' ELSE 'site' END, \
-                 coalesce(state, os_name, site_id::text), \
-                 (CASE WHEN grouping(state) = 0 THEN sum(n) FILTER (WHERE in_os AND in_site AND NOT revoked) \
-                     WHEN grouping(os_name) = 0 THEN sum(n) FILTER (WHERE in_state AND in_site) \
-                     ELSE sum(n) FILTER (WHERE in_state AND in_os) END)::int8 AS n \
-             FROM asked GROUP BY GROUPING SETS ((state), (os_name), (site_id)) ORDER BY n DESC NULLS LAST",
-        );
         query
     }
 

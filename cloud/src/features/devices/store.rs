@@ -9,10 +9,14 @@ use crate::{
     db::{DbError, Place, TenantTx},
     http::Problem,
 };
-use sqlx::{Postgres, QueryBuilder, types::Json};
+use sqlx::{Postgres, QueryBuilder};
 use std::collections::HashMap;
 use time::OffsetDateTime;
-use unifyit_protocol::ids::{DeviceId, OrganizationId, PartnerId, SiteId};
+use unifyit_protocol::{
+    codec,
+    ids::{DeviceId, OrganizationId, PartnerId, SiteId},
+    telemetry::SeriesTable,
+};
 use uuid::Uuid;
 
 /// Most values told of one facet.
@@ -54,37 +58,52 @@ pub async fn items(tx: &mut TenantTx, ids: &[DeviceId]) -> Result<Vec<DeviceItem
 /// Ids and sort values of a page and the one after it, and how many match in all.
 type Found = (Vec<(Uuid, String)>, i64);
 
-/// A first page, when what matches is [`FEW`].
-async fn few(tx: &mut TenantTx, query: &Checked) -> Result<Option<Found>, DbError> {
-    if !query.may_be_few() {
-        return Ok(None);
-    }
-    let scope = tx.scope().copied();
-    let rows: Vec<(Uuid, String, i64)> =
-        query.few(scope.as_ref()).build_query_as().fetch_all(&mut **tx).await?;
+/// A first page that is found and counted in one scan.
+async fn scanned(tx: &mut TenantTx, mut query: QueryBuilder<Postgres>) -> Result<Found, DbError> {
+    let rows: Vec<(Uuid, String, i64)> = query.build_query_as().fetch_all(&mut **tx).await?;
     let total = rows.first().map_or(0, |(.., total)| *total);
-    let keys = rows.into_iter().map(|(id, key, _)| (id, key)).collect();
-    Ok((total <= FEW).then_some((keys, total)))
+    Ok((rows.into_iter().map(|(id, key, _)| (id, key)).collect(), total))
 }
 
-/// Any page.
-async fn many(tx: &mut TenantTx, query: &Checked) -> Result<Found, DbError> {
+async fn page(tx: &mut TenantTx, query: &Checked) -> Result<Vec<(Uuid, String)>, DbError> {
     let scope = tx.scope().copied();
-    let keys: Vec<(Uuid, String)> =
-        query.page(scope.as_ref()).build_query_as().fetch_all(&mut **tx).await?;
-    let total = match query.counted {
-        Some(total) => total,
-        None => query.total(scope.as_ref()).build_query_scalar().fetch_one(&mut **tx).await?,
-    };
+    Ok(query.page(scope.as_ref()).build_query_as().fetch_all(&mut **tx).await?)
+}
+
+/// Ids of a page, in the way that reads least: few matches are sorted, many are
+/// found in the order of an index where there is one, and no computer is read to
+/// count it where sums are kept.
+async fn found(tx: &mut TenantTx, query: &Checked) -> Result<Found, DbError> {
+    if let Some(total) = query.counted {
+        return Ok((page(tx, query).await?, total));
+    }
+    let scope = tx.scope().copied();
+    let mut total = None;
+    if query.is_tallied() {
+        let sum: i64 =
+            query.total(scope.as_ref()).build_query_scalar().fetch_one(&mut **tx).await?;
+        total = Some(sum);
+    }
+    if !query.is_all() && total.is_none_or(|total| total <= FEW) {
+        let (keys, total) = scanned(tx, query.few(scope.as_ref())).await?;
+        if total <= FEW {
+            return Ok((keys, total));
+        }
+    }
+    if let Some(total) = total {
+        return Ok((page(tx, query).await?, total));
+    }
+    if !query.is_indexed() {
+        return scanned(tx, query.scan(scope.as_ref())).await;
+    }
+    let keys = page(tx, query).await?;
+    let total = query.total(scope.as_ref()).build_query_scalar().fetch_one(&mut **tx).await?;
     Ok((keys, total))
 }
 
 /// A page of the list.
 pub(super) async fn list(tx: &mut TenantTx, query: &Checked) -> Result<DevicePage, Problem> {
-    let (mut keys, total) = match few(tx, query).await? {
-        Some(found) => found,
-        None => many(tx, query).await?,
-    };
+    let (mut keys, total) = found(tx, query).await?;
     let limit = usize::try_from(query.limit).unwrap_or_default();
     let more = keys.len() > limit;
     keys.truncate(limit);
@@ -162,26 +181,28 @@ pub async fn find(tx: &mut TenantTx, id: DeviceId) -> Result<Option<DeviceRef>, 
     .await?)
 }
 
-/// Newest values of a device.
+/// Newest values of a device, as its table of columns names them.
 pub(super) async fn latest(tx: &mut TenantTx, id: DeviceId) -> Result<Vec<Latest>, DbError> {
-    #[derive(serde::Deserialize)]
-    struct Reading {
-        name: String,
-        #[serde(default)]
-        label: String,
-        #[serde(default)]
-        unit: String,
-        value: f64,
-    }
-    let row: Option<(OffsetDateTime, Json<Vec<Reading>>)> =
-        sqlx::query_as("SELECT at, readings FROM metric_latest WHERE device_id = $1")
-            .bind(id.0)
-            .fetch_optional(&mut **tx)
-            .await?;
-    let Some((at, Json(readings))) = row else { return Ok(Vec::new()) };
-    let latest =
-        |r: Reading| Latest { name: r.name, label: r.label, unit: r.unit, value: r.value, at };
-    Ok(readings.into_iter().map(latest).collect())
+    let row: Option<(OffsetDateTime, Vec<u8>, Vec<u8>)> = sqlx::query_as(
+        "SELECT l.at, l.vals, s.series FROM metric_latest l \
+         JOIN series_tables s ON s.device_id = l.device_id AND s.hash = l.series_hash \
+         WHERE l.device_id = $1 AND l.vals IS NOT NULL",
+    )
+    .bind(id.0)
+    .fetch_optional(&mut **tx)
+    .await?;
+    let Some((at, values, table)) = row else { return Ok(Vec::new()) };
+    let (Ok(values), Ok(table)) =
+        (codec::decode::<Vec<Option<i64>>>(&values), codec::decode::<SeriesTable>(&table))
+    else {
+        tracing::error!(device = %id, "The newest values of a device are damaged.");
+        return Ok(Vec::new());
+    };
+    let latest = table.series.into_iter().zip(values).filter_map(|(series, value)| {
+        let value = value? as f64 / 10f64.powi(i32::from(series.scale.min(18)));
+        Some(Latest { name: series.name, label: series.label, unit: series.unit, value, at })
+    });
+    Ok(latest.collect())
 }
 
 /// Names and tags a device.
@@ -244,21 +265,20 @@ pub async fn revoke_all(tx: &mut TenantTx, ids: &[DeviceId]) -> Result<(), DbErr
     Ok(())
 }
 
-/// Devices whose fullest disk is at least so full, fullest first.
+/// Devices whose fullest disk is nearly full (the column says from where on),
+/// fullest first.
 ///
 /// # Errors
 /// [`DbError`].
-pub async fn fullest_disks(
-    tx: &mut TenantTx,
-    at_least: f32,
-    most: usize,
-) -> Result<Vec<DeviceItem>, DbError> {
+pub async fn fullest_disks(tx: &mut TenantTx, most: usize) -> Result<Vec<DeviceItem>, DbError> {
+    // Row security decides what is seen; the partner's id lets it use an index.
+    let partner = tx.scope().and_then(|scope| scope.place().partner);
     let ids: Vec<Uuid> = sqlx::query_scalar(
-        "SELECT id FROM devices WHERE disk_pct >= $1 AND revoked_at IS NULL \
-         ORDER BY disk_pct DESC LIMIT $2",
+        "SELECT id FROM devices WHERE disk_full AND revoked_at IS NULL \
+             AND ($2::uuid IS NULL OR partner_id = $2) ORDER BY disk_pct DESC LIMIT $1",
     )
-    .bind(at_least)
     .bind(i64::try_from(most).unwrap_or(i64::MAX))
+    .bind(partner)
     .fetch_all(&mut **tx)
     .await?;
     let ids: Vec<DeviceId> = ids.into_iter().map(DeviceId).collect();

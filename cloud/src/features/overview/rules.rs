@@ -3,64 +3,78 @@
 use super::model::{Attention, AttentionRef, DeviceCounts, SiteCounts};
 use crate::features::{
     devices::DeviceItem,
-    sites::{Site, SiteDevices, SiteState},
+    sites::{SiteDevices, SiteStanding, SiteState},
 };
 use unifyit_protocol::clock::{CLOCK_RIGHT_MS, sentence};
 
 /// Most points shown.
 pub(super) const MOST: usize = 50;
-/// Fullness of a disk from which somebody should look, and from which at once.
-pub(super) const DISK_WARN: f32 = 90.0;
+/// Fullness of a disk from which somebody should look at once; from 90 % on, the
+/// database finds it.
 const DISK_CRITICAL: f32 = 97.0;
 
-pub(super) fn counts(sites: &[Site]) -> SiteCounts {
-    let mut counts = SiteCounts::default();
-    for site in sites {
-        counts.total += 1;
-        match site.state {
-            SiteState::Healthy => counts.healthy += 1,
-            SiteState::Degraded => counts.degraded += 1,
-            SiteState::Unreachable => counts.unreachable += 1,
-            SiteState::NoRelay => counts.no_relay += 1,
-        }
-    }
-    counts
+/// What all sites come to, one after the other.
+#[derive(Debug, Default)]
+pub(super) struct Standing {
+    pub(super) sites: SiteCounts,
+    pub(super) devices: DeviceCounts,
+    points: Vec<Attention>,
+    /// How far ahead each connected relay's clock is, and the sites where it is.
+    offsets: Vec<i64>,
+    wrong: Vec<SiteStanding>,
 }
 
-/// Devices by state: behind a relay that is away, all are unreachable.
-pub(super) fn devices(sites: &[Site]) -> DeviceCounts {
-    let mut counts = DeviceCounts::default();
-    for site in sites {
+impl Standing {
+    /// Counts a site. Behind a relay that is away, all devices are unreachable.
+    pub(super) fn add(&mut self, site: SiteStanding) {
         let SiteDevices { total, online } = site.devices;
-        counts.total += total;
+        self.sites.total += 1;
+        self.devices.total += total;
+        match site.state {
+            SiteState::Healthy => self.sites.healthy += 1,
+            SiteState::Degraded => self.sites.degraded += 1,
+            SiteState::Unreachable => self.sites.unreachable += 1,
+            SiteState::NoRelay => self.sites.no_relay += 1,
+        }
         match site.state {
             SiteState::Healthy | SiteState::Degraded => {
-                counts.online += online;
-                counts.offline += total - online;
+                self.devices.online += online;
+                self.devices.offline += total - online;
             }
-            SiteState::Unreachable | SiteState::NoRelay => counts.unreachable += total,
+            SiteState::Unreachable | SiteState::NoRelay => self.devices.unreachable += total,
+        }
+        self.points.extend(of_site(&site));
+        if self.points.len() > 20 * MOST {
+            worst(&mut self.points);
+        }
+        self.offsets.extend(site.clock_ahead_ms);
+        if site.clock_ahead_ms.is_some_and(|ahead| ahead != 0) {
+            self.wrong.push(site);
         }
     }
-    counts
+
+    /// Sites, full disks and wrong clocks that need somebody, worst and oldest first.
+    pub(super) fn attention(
+        self,
+        full: Vec<DeviceItem>,
+        wrong: Vec<DeviceItem>,
+    ) -> Vec<Attention> {
+        let mut points = self.points;
+        points.extend(of_relay_clocks(&self.wrong, self.offsets));
+        points.extend(full.into_iter().map(of_disk));
+        points.extend(wrong.into_iter().filter_map(of_clock));
+        worst(&mut points);
+        points
+    }
 }
 
-/// Sites, full disks and wrong clocks that need somebody, worst and oldest first.
-pub(super) fn attention(
-    sites: &[Site],
-    full: Vec<DeviceItem>,
-    wrong: Vec<DeviceItem>,
-) -> Vec<Attention> {
-    let mut points: Vec<Attention> = sites.iter().filter_map(of_site).collect();
-    points.extend(of_relay_clocks(sites));
-    points.extend(full.into_iter().map(of_disk));
-    points.extend(wrong.into_iter().filter_map(of_clock));
+fn worst(points: &mut Vec<Attention>) {
     let rank = |point: &Attention| u8::from(point.severity != "critical");
     points.sort_by_key(|point| (rank(point), point.since));
     points.truncate(MOST);
-    points
 }
 
-fn of_site(site: &Site) -> Option<Attention> {
+fn of_site(site: &SiteStanding) -> Option<Attention> {
     let (severity, kind, title, detail) = match site.state {
         SiteState::Unreachable => (
             "critical",
@@ -106,19 +120,12 @@ fn of_disk(device: DeviceItem) -> Attention {
 
 /// Relays whose clock and ours disagree. Where most of them agree with each other
 /// and not with us, it is ours that is wrong, which is one point and not many.
-fn of_relay_clocks(sites: &[Site]) -> Vec<Attention> {
-    let relays: Vec<(&Site, i64)> = sites
-        .iter()
-        .filter_map(|s| Some((s, s.relay.as_ref()?)))
-        .filter(|(_, relay)| relay.online)
-        .map(|(site, relay)| (site, relay.clock_ahead_ms))
-        .collect();
-    let mut offsets: Vec<i64> = relays.iter().map(|(_, ahead)| *ahead).collect();
+fn of_relay_clocks(wrong: &[SiteStanding], mut offsets: Vec<i64>) -> Vec<Attention> {
     offsets.sort_unstable();
     let median = offsets.get(offsets.len() / 2).copied().unwrap_or_default();
     let with_it = offsets.iter().filter(|o| o.abs_diff(median) <= CLOCK_RIGHT_MS).count();
     let ours = offsets.len() >= 3 && median != 0 && with_it * 2 > offsets.len();
-    let point = |site: &Site, title: String, detail: String| Attention {
+    let point = |site: &SiteStanding, title: String, detail: String| Attention {
         severity: "warning".to_owned(),
         kind: "clock_wrong".to_owned(),
         title,
@@ -128,7 +135,7 @@ fn of_relay_clocks(sites: &[Site]) -> Vec<Attention> {
     };
     let mut points = Vec::new();
     if ours
-        && let Some((site, _)) = relays.first()
+        && let Some(site) = wrong.first()
         && let Some(title) = sentence("This server's", median.saturating_neg())
     {
         let detail = format!(
@@ -138,7 +145,8 @@ fn of_relay_clocks(sites: &[Site]) -> Vec<Attention> {
         );
         points.push(point(site, title, detail));
     }
-    for (site, ahead) in relays {
+    for site in wrong {
+        let ahead = site.clock_ahead_ms.unwrap_or_default();
         if ours && ahead.abs_diff(median) <= CLOCK_RIGHT_MS {
             continue;
         }
@@ -169,47 +177,31 @@ fn of_clock(device: DeviceItem) -> Option<Attention> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use time::{Duration, OffsetDateTime};
+    use uuid::Uuid;
 
     const DAY: i64 = 86_400_000;
 
-    /// Sites whose connected relays' clocks are ahead by so much.
-    fn sites(ahead: &[i64]) -> Vec<Site> {
-        let site = |(n, ahead): (usize, &i64)| {
-            let id = uuid::Uuid::from_u128(n as u128);
-            let figures = [
-                "backlog_records",
-                "backlog_bytes",
-                "store_bytes",
-                "disk_free_bytes",
-                "memory_bytes",
-                "uptime_s",
-                "cache_bytes",
-                "cache_served_bytes",
-                "cache_fetched_bytes",
-                "cache_hits",
-                "cache_misses",
-                "cache_ahead_files",
-            ];
-            let mut relay = json!({
-                "id": id, "hostname": "box", "version": "1", "peer_id": "p", "online": true,
-                "last_contact": null, "connected_since": null, "clock_ahead_ms": ahead,
-            });
-            figures.iter().for_each(|figure| relay[*figure] = json!(0));
-            serde_json::from_value(json!({
-                "id": id, "name": format!("Site {n}"), "organization_id": id,
-                "organization_name": "O", "state": "healthy", "relay": relay,
-                "state_since": "2026-01-01T00:00:00Z", "created_at": "2026-01-01T00:00:00Z",
-                "devices": {"total": 0, "online": 0},
-                "config": {"collect_every_s": 10, "inventory_every_s": 900},
-            }))
-            .unwrap()
-        };
-        ahead.iter().enumerate().map(site).collect()
+    fn site(n: i64, state: SiteState, clock_ahead_ms: Option<i64>) -> SiteStanding {
+        SiteStanding {
+            id: Uuid::nil(),
+            name: format!("Site {n}"),
+            state,
+            state_since: OffsetDateTime::UNIX_EPOCH + Duration::minutes(20_000 - n),
+            devices: SiteDevices { total: 3, online: 2 },
+            clock_ahead_ms,
+        }
     }
 
+    /// What is said of sites whose connected relays' clocks are ahead by so much.
     fn titles(ahead: &[i64]) -> Vec<String> {
-        of_relay_clocks(&sites(ahead)).into_iter().map(|p| p.title).collect()
+        let mut all = Standing::default();
+        for (n, ahead) in (0..).zip(ahead) {
+            all.add(site(n, SiteState::Healthy, Some(*ahead)));
+        }
+        all.add(site(99, SiteState::Unreachable, None));
+        let points = all.attention(Vec::new(), Vec::new());
+        points.into_iter().filter(|p| p.kind == "clock_wrong").map(|p| p.title).collect()
     }
 
     #[test]
@@ -223,8 +215,24 @@ mod tests {
     fn where_most_relays_agree_against_the_server_the_server_is_named() {
         let hour = 3_600_000;
         assert_eq!(titles(&[hour, hour + 900, hour - 900]), ["This server's clock is 1 h behind."]);
-        let named = titles(&[-hour, -hour, -hour, 3 * hour]);
-        let last = "The relay of Site 3: its clock is 3 h ahead.";
-        assert_eq!(named, ["This server's clock is 1 h ahead.", last]);
+        let mut named = titles(&[-hour, -hour, -hour, 3 * hour]);
+        named.sort_unstable();
+        let other = "The relay of Site 3: its clock is 3 h ahead.";
+        assert_eq!(named, [other, "This server's clock is 1 h ahead."]);
+    }
+
+    #[test]
+    fn of_however_many_sites_none_is_left_out_and_the_worst_stay() {
+        let mut all = Standing::default();
+        for n in 0..12_000 {
+            let state = if n % 2 == 0 { SiteState::Unreachable } else { SiteState::Healthy };
+            all.add(site(n, state, None));
+        }
+        assert_eq!((all.sites.total, all.sites.unreachable), (12_000, 6000));
+        assert_eq!((all.devices.total, all.devices.unreachable), (36_000, 18_000));
+        assert_eq!((all.devices.online, all.devices.offline), (12_000, 6000));
+        let points = all.attention(Vec::new(), Vec::new());
+        assert_eq!(points.len(), MOST);
+        assert_eq!(points[0].reference.name, "Site 11998", "the one that is away longest");
     }
 }

@@ -9,9 +9,7 @@ use crate::{
 /// come, go or join together are one item: a relay that starts anew would
 /// otherwise leave no room for anything else.
 const LOOKED_AT: i64 = 1000;
-/// How far back connections are looked at: they are many, and their index is of
-/// the time alone, so that others' would be read through to the end for a partner
-/// that has few.
+/// How far back connections are looked at: they are many.
 const AGE: &str = "7 days";
 /// What falls into one such stretch of time is together.
 const TOGETHER: &str = "10 minutes";
@@ -33,7 +31,8 @@ pub(super) async fn recent(tx: &mut TenantTx, limit: i64) -> Result<Vec<Timeline
            UNION ALL \
            (SELECT 'connection', at, CASE WHEN online THEN 'Connected' ELSE 'Disconnected' END, '', site_id, device_id, '', \
               CASE WHEN address <> '' THEN 'From ' || address ELSE '' END, CASE WHEN device_id IS NULL THEN id::text END \
-            FROM presence_log WHERE at > now() - CAST($6 AS text)::interval ORDER BY at DESC LIMIT $2) \
+            FROM presence_log WHERE at > now() - CAST($6 AS text)::interval AND ($5::uuid IS NULL OR partner_id = $5) \
+            ORDER BY at DESC LIMIT $2) \
          ), together AS ( \
            SELECT h.kind, h.title, h.site_id, h.alone, max(h.at) AS at, (array_agg(h.actor))[1] AS actor, \
              (array_agg(h.name))[1] AS name, (array_agg(h.detail))[1] AS detail, (array_agg(h.device_id))[1] AS device_id, \
@@ -55,7 +54,7 @@ pub(super) async fn recent(tx: &mut TenantTx, limit: i64) -> Result<Vec<Timeline
            UNION ALL \
            (SELECT t.created_at, 'task', coalesce(nullif(t.name, ''), 'Script'), \
               t.total || CASE t.total WHEN 1 THEN ' device' ELSE ' devices' END, t.created_by, 'task', t.id, nullif(t.name, '') \
-            FROM tasks t ORDER BY t.id DESC LIMIT $1) \
+            FROM tasks t WHERE $5::uuid IS NULL OR t.partner_id = $5 ORDER BY t.id DESC LIMIT $1) \
          ) merged ORDER BY at DESC LIMIT $1",
     )
     .bind(limit)

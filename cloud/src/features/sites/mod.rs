@@ -11,5 +11,5 @@ mod tokens;
 
 pub use api::routes;
 pub(crate) use cache::report as cache_report;
-pub use model::{RelayBody, Site, SiteDevices, SiteSettings};
+pub use model::{RelayBody, Site, SiteDevices, SiteSettings, SiteStanding};
 pub use rules::SiteState;

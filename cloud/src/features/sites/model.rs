@@ -92,6 +92,23 @@ pub struct SiteDevices {
     pub online: i64,
 }
 
+/// How a site stands, for the overview.
+#[derive(Debug, Clone)]
+pub struct SiteStanding {
+    /// Identity.
+    pub id: Uuid,
+    /// Name.
+    pub name: String,
+    /// How it fares.
+    pub state: SiteState,
+    /// Since when.
+    pub state_since: OffsetDateTime,
+    /// Its devices, counted.
+    pub devices: SiteDevices,
+    /// How far ahead its relay's clock is, while that is connected.
+    pub clock_ahead_ms: Option<i64>,
+}
+
 /// Settings of a site that technicians change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SiteSettings {
@@ -177,6 +194,39 @@ impl SiteRow {
                 inventory_every_s: self.inventory_every_s,
             },
             created_at: self.created_at,
+        }
+    }
+}
+
+/// A row of the overview's query.
+#[derive(Debug, sqlx::FromRow)]
+pub(super) struct StandingRow {
+    id: Uuid,
+    name: String,
+    created_at: OffsetDateTime,
+    devices_total: i64,
+    devices_online: i64,
+    relay_id: Option<Uuid>,
+    relay_online: Option<bool>,
+    state_since: Option<OffsetDateTime>,
+    status: Option<Json<RelayStatus>>,
+    clock_ahead_ms: Option<i64>,
+}
+
+impl StandingRow {
+    pub(super) fn into_standing(self) -> SiteStanding {
+        let online = self.relay_online.unwrap_or_default();
+        let status = self.status.map(|Json(status)| status).unwrap_or_default();
+        SiteStanding {
+            id: self.id,
+            name: self.name,
+            state: rules::state(self.relay_id.is_some(), online, &status),
+            state_since: self.state_since.unwrap_or(self.created_at),
+            devices: SiteDevices {
+                total: self.devices_total,
+                online: if online { self.devices_online } else { 0 },
+            },
+            clock_ahead_ms: self.clock_ahead_ms.filter(|_| online),
         }
     }
 }

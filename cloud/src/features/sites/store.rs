@@ -1,11 +1,15 @@
 //! SQL of sites.
 
-use super::{Site, SiteSettings, model::SiteRow};
+use super::{
+    Site, SiteSettings, SiteStanding,
+    model::{SiteRow, StandingRow},
+};
 use crate::{
     db::{DbError, Place, TenantTx},
     http::{Page, PageQuery, Problem},
     link::sisters,
 };
+use futures::TryStreamExt;
 use sqlx::{Postgres, QueryBuilder};
 use unifyit_protocol::ids::{OrganizationId, PartnerId, RelayId, SiteId};
 use uuid::Uuid;
@@ -18,19 +22,13 @@ const COLUMNS: &str = "SELECT s.id, s.partner_id, s.organization_id, s.name, s.c
     FROM sites s JOIN organizations o ON o.id = s.organization_id \
     JOIN site_configs c ON c.site_id = s.id \
     LEFT JOIN relays r ON r.site_id = s.id AND r.revoked_at IS NULL ";
-/// Counts the devices of each site by the index: for one site or a page of them.
-const COUNTED_EACH: &str = "CROSS JOIN LATERAL (SELECT count(*) AS total, \
-    count(*) FILTER (WHERE d.online) AS online \
-    FROM devices d WHERE d.site_id = s.id AND d.revoked_at IS NULL) n WHERE s.deleted_at IS NULL";
-/// Counts all devices in one go: for every site at once.
-const COUNTED_ALL: &str = "LEFT JOIN (SELECT d.site_id, count(*) AS total, \
-    count(*) FILTER (WHERE d.online) AS online \
-    FROM devices d WHERE d.revoked_at IS NULL GROUP BY d.site_id) n ON n.site_id = s.id \
-    WHERE s.deleted_at IS NULL";
-
-fn select(counted: &str) -> QueryBuilder<Postgres> {
+/// Counts the devices of each site from the sums that are kept of them.
+const COUNTED_EACH: &str = "CROSS JOIN LATERAL (SELECT sum(t.n)::int8 AS total, \
+    (sum(t.n) FILTER (WHERE t.online))::int8 AS online \
+    FROM device_tallies t WHERE t.site_id = s.id AND NOT t.revoked) n WHERE s.deleted_at IS NULL";
+fn select() -> QueryBuilder<Postgres> {
     let mut query = QueryBuilder::new(COLUMNS);
-    query.push(counted);
+    query.push(COUNTED_EACH);
     query
 }
 
@@ -43,7 +41,7 @@ pub async fn list(
     organization: Option<OrganizationId>,
     page: &PageQuery,
 ) -> Result<Page<Site>, Problem> {
-    let mut query = select(COUNTED_EACH);
+    let mut query = select();
     if let Some(organization) = organization {
         query.push(" AND s.organization_id = ").push_bind(organization.0);
     }
@@ -55,7 +53,7 @@ pub async fn list(
 /// # Errors
 /// 400 for a bad cursor, or the database's.
 pub async fn with_relay(tx: &mut TenantTx, page: &PageQuery) -> Result<Page<Site>, Problem> {
-    let mut query = select(COUNTED_EACH);
+    let mut query = select();
     query.push(" AND r.id IS NOT NULL");
     page_of(tx, query, page).await
 }
@@ -74,15 +72,34 @@ async fn page_of(
     Ok(Page::cut(sites, page.limit(), |s: &Site| (s.name.clone(), s.id)))
 }
 
-/// Every site that the scope sees, for counting. Bounded by what one partner has.
+/// Tells how each site that the scope sees stands, one after the other: however
+/// many there are, none is left out and they are never all in memory.
 ///
 /// # Errors
 /// [`DbError`].
-pub async fn all(tx: &mut TenantTx) -> Result<Vec<Site>, DbError> {
-    let mut query = select(COUNTED_ALL);
-    query.push(" ORDER BY s.name, s.id LIMIT 10000");
-    let rows: Vec<SiteRow> = query.build_query_as().fetch_all(&mut **tx).await?;
-    Ok(rows.into_iter().map(SiteRow::into_site).collect())
+pub async fn each_standing(
+    tx: &mut TenantTx,
+    mut each: impl FnMut(SiteStanding),
+) -> Result<(), DbError> {
+    // Row security decides what is seen; the partner's id lets it use an index.
+    let partner = tx.scope().and_then(|scope| scope.place().partner);
+    let mut rows = sqlx::query_as(
+        "SELECT s.id, s.name, s.created_at, coalesce(n.total, 0)::int8 AS devices_total, \
+             coalesce(n.online, 0)::int8 AS devices_online, r.id AS relay_id, r.online AS relay_online, \
+             r.state_since, r.clock_ahead_ms, CASE WHEN r.online THEN r.status END AS status \
+         FROM sites s LEFT JOIN relays r ON r.site_id = s.id AND r.revoked_at IS NULL \
+         LEFT JOIN (SELECT t.site_id, sum(t.n) AS total, sum(t.n) FILTER (WHERE t.online) AS online \
+             FROM device_tallies t WHERE NOT t.revoked AND ($1::uuid IS NULL OR t.partner_id = $1) \
+             GROUP BY t.site_id) n ON n.site_id = s.id \
+         WHERE s.deleted_at IS NULL AND ($1::uuid IS NULL OR s.partner_id = $1)",
+    )
+    .bind(partner)
+    .fetch(&mut **tx);
+    while let Some(row) = rows.try_next().await? {
+        let row: StandingRow = row;
+        each(row.into_standing());
+    }
+    Ok(())
 }
 
 /// A site with its place.
@@ -90,7 +107,7 @@ pub async fn all(tx: &mut TenantTx) -> Result<Vec<Site>, DbError> {
 /// # Errors
 /// [`DbError`].
 pub async fn get(tx: &mut TenantTx, id: SiteId) -> Result<Option<(Site, Place)>, DbError> {
-    let mut query = select(COUNTED_EACH);
+    let mut query = select();
     query.push(" AND s.id = ").push_bind(id.0);
     let row: Option<SiteRow> = query.build_query_as().fetch_optional(&mut **tx).await?;
     Ok(row.map(|row| {

@@ -20,15 +20,16 @@ pub(super) async fn get_overview(
     Query(part): Query<PartQuery>,
 ) -> Result<Json<Overview>, Problem> {
     let mut tx = ctx.begin_within(Can::View, &part).await?;
-    let sites = sites::store::all(&mut tx).await?;
-    let full = devices::store::fullest_disks(&mut tx, rules::DISK_WARN, rules::MOST).await?;
+    let mut all = rules::Standing::default();
+    sites::store::each_standing(&mut tx, |site| all.add(site)).await?;
+    let full = devices::store::fullest_disks(&mut tx, rules::MOST).await?;
     let wrong = devices::store::wrong_clocks(&mut tx, rules::MOST).await?;
     let recent = store::recent(&mut tx, RECENT).await?;
     let tasks_running = tasks::running(&mut tx).await?;
     Ok(Json(Overview {
-        devices: rules::devices(&sites),
-        sites: rules::counts(&sites),
-        attention: rules::attention(&sites, full, wrong),
+        devices: all.devices.clone(),
+        sites: all.sites.clone(),
+        attention: all.attention(full, wrong),
         recent,
         tasks_running,
     }))
