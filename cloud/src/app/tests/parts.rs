@@ -148,6 +148,53 @@ async fn what_joins_a_timeline_is_told_as_it_stands_there() {
 }
 
 #[tokio::test]
+async fn a_timeline_in_pages_has_each_item_once_at_its_own_time() {
+    let app = TestApp::new().await;
+    let place = app.place("Acme").await;
+    let (key, _) = app.key("admin", Scope::Partner(place.partner)).await;
+    let mut owner = app.test.owner().await;
+    // Written in this order; some of one moment, some told long after they happened.
+    for (n, minutes) in [30, 5, 5, 20, 5, 40, 1].into_iter().enumerate() {
+        let actor = if minutes == 5 { "x" } else { "relay" };
+        sqlx::query(sqlx::AssertSqlSafe(format!(
+            "INSERT INTO audit_log (id, partner_id, organization_id, site_id, device_id, at, actor, action, target, \
+                 chain_id, seq, prev_hash, hash) \
+             VALUES ('{}', '{}', '{}', '{}', '{}', date_trunc('hour', now()) - interval '{minutes} minutes', '{actor}', \
+                 'n{n}', 'x', gen_random_uuid(), 0, '', '')",
+            uuid::Uuid::now_v7(), place.partner, place.organization, place.site, place.device
+        )))
+        .execute(&mut owner)
+        .await
+        .unwrap();
+    }
+    sqlx::query(
+        "INSERT INTO presence_log (partner_id, organization_id, site_id, device_id, online, at) \
+         SELECT partner_id, organization_id, site_id, device_id, true, at FROM audit_log WHERE action = 'n1'",
+    )
+    .execute(&mut owner)
+    .await
+    .unwrap();
+    let walk = async |limit: usize| {
+        let (mut items, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let path = format!("/devices/{}/timeline?limit={limit}&cursor={cursor}", place.device);
+            let page = app.by_key(&key, "GET", &path, None).await.body;
+            items.extend(page["items"].as_array().unwrap().clone());
+            match page["next_cursor"].as_str() {
+                Some(next) if items.len() < 20 => cursor = next.to_owned(),
+                _ => return items,
+            }
+        }
+    };
+    let all = walk(100).await;
+    let titles: Vec<&str> = all.iter().map(|i| i["title"].as_str().unwrap()).collect();
+    assert_eq!(titles, ["n6", "Connected", "n4", "n2", "n1", "n3", "n0", "n5"]);
+    for limit in [1, 2, 3] {
+        assert_eq!(walk(limit).await, all, "in pages of {limit}");
+    }
+}
+
+#[tokio::test]
 async fn computers_that_come_or_join_together_are_one_item() {
     let app = TestApp::new().await;
     let acme = app.place("Acme").await;

@@ -151,10 +151,16 @@ impl TasksIngest {
                      site_id, stream, data) \
                  SELECT t.task_id, t.device_id, p.at, t.partner_id, t.organization_id, t.site_id, p.stream, p.data \
                  FROM pieces p JOIN task_targets t ON t.command_id = p.command AND t.device_id = p.device \
-                 ON CONFLICT DO NOTHING) \
-             UPDATE task_targets t SET output_len = greatest(t.output_len, l.length) \
-             FROM (SELECT command, device, max(at + length(data)) AS length FROM pieces GROUP BY 1, 2) l \
-             WHERE t.command_id = l.command AND t.device_id = l.device AND t.output_len < l.length \
+                     AND t.output_stored <= $6 \
+                 ON CONFLICT DO NOTHING RETURNING task_id, device_id, octet_length(data) AS bytes) \
+             UPDATE task_targets t SET output_len = greatest(t.output_len, l.length), \
+                 output_stored = t.output_stored + l.bytes \
+             FROM (SELECT g.task_id, g.device_id, max(p.at + length(p.data)) AS length, \
+                     coalesce((SELECT sum(k.bytes) FROM kept k \
+                         WHERE k.task_id = g.task_id AND k.device_id = g.device_id), 0) AS bytes \
+                 FROM pieces p JOIN task_targets g ON g.command_id = p.command AND g.device_id = p.device \
+                 GROUP BY 1, 2) l \
+             WHERE t.task_id = l.task_id AND t.device_id = l.device_id AND (t.output_len < l.length OR l.bytes > 0) \
              RETURNING t.task_id, t.device_id, t.status, t.exit_code, t.reason, t.output_len",
         )
         .bind(pieces.iter().map(|(_, c)| c.command.0).collect::<Vec<_>>())
@@ -162,6 +168,8 @@ impl TasksIngest {
         .bind(pieces.iter().map(|(_, c)| offset(c)).collect::<Vec<_>>())
         .bind(pieces.iter().map(|(_, c)| stream(c.stream)).collect::<Vec<_>>())
         .bind(pieces.into_iter().map(|(_, c)| c.data).collect::<Vec<_>>())
+        // Honest pieces follow each other; a device may tell each byte twice.
+        .bind(2 * i64::from(MAX_OUTPUT))
         .fetch_all(&mut **tx)
         .await?;
         for row in &grown {

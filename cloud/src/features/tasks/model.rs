@@ -203,6 +203,9 @@ pub struct TaskBody {
     pub counts: BTreeMap<String, i64>,
     /// Devices in all.
     pub total: i64,
+    /// Since when its output is no longer kept, when it was kept long enough.
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    pub output_removed_at: Option<OffsetDateTime>,
 }
 
 /// A task with its first hundred devices.

@@ -13,7 +13,7 @@ pub(super) use create::{
 pub(crate) use create::{keep_command, signing_key};
 pub(super) use end::{cancel, cancel_at, close_if_done, done_but_open, expire, lose, put_out};
 pub(crate) use read::running;
-pub(super) use read::{get, groups, list, of_device, output, target, targets};
+pub(super) use read::{SHOWN_BYTES, get, groups, list, of_device, output, target, targets};
 
 use crate::{
     db::{DbError, TenantTx},

@@ -214,3 +214,30 @@ async fn targets_that_nobody_answers_for_expire() {
     let task = app.by_key(&key, "GET", &path, None).await.body;
     assert_eq!((&task["status"], &task["counts"]["expired"]), (&json!("done"), &json!(1)));
 }
+
+#[tokio::test]
+async fn pieces_of_output_that_overlap_are_read_once() {
+    let app = TestApp::new().await;
+    let place = app.place("alpha").await;
+    let key = technician(&app, &place).await;
+    let input = json!({ "targets": { "all": true }, "action": script("true") });
+    let id = app.by_key(&key, "POST", "/tasks", Some(&input)).await.body["id"].clone();
+    let id = id.as_str().unwrap();
+    // Each byte told by many pieces, then a hole.
+    run(
+        &app,
+        "INSERT INTO task_output SELECT task_id, device_id, n, partner_id, organization_id, site_id, 1, \
+             substring(convert_to(repeat('0123456789', 20), 'UTF8') FROM n + 1 FOR 100) \
+         FROM task_targets, unnest('{0,1,2,30,99,100,150,400}'::int[]) n",
+    )
+    .await;
+    run(&app, "UPDATE task_targets SET status = 'succeeded', output_len = 500").await;
+    let whole = "0123456789".repeat(20);
+    let targets = app.by_key(&key, "GET", &format!("/tasks/{id}/targets"), None).await.body;
+    assert_eq!(targets["items"][0]["output"], whole);
+    let output = format!("/tasks/{id}/targets/{}/output", place.device);
+    assert_eq!(app.by_key(&key, "GET", &output, None).await.body, whole);
+    let of_device = format!("/devices/{}/tasks", place.device);
+    let tasks = app.by_key(&key, "GET", &of_device, None).await.body;
+    assert_eq!(tasks["items"][0]["target"]["output_len"], 500, "{tasks}");
+}

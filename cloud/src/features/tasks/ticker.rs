@@ -17,6 +17,11 @@ use unifyit_protocol::ids::TaskId;
 
 /// Shortest time between two tellings of a task.
 const TICK: Duration = Duration::from_millis(200);
+/// A task that takes long to count is told less often: counting it takes at most
+/// one part in so many of the time.
+const SHARE: u32 = 20;
+/// Longest time between two tellings of a task that changes.
+const SLOWEST: Duration = Duration::from_secs(10);
 /// When a task is looked at once more.
 const ONCE_MORE: Duration = Duration::from_millis(1500);
 /// Marks waiting; what does not fit is found by the periodic job.
@@ -46,6 +51,13 @@ pub struct TaskTicker {
 struct Due {
     at: Instant,
     last: bool,
+    /// Not told again before.
+    rest: Instant,
+}
+
+/// How long a task rests after it took so long to count.
+fn rest(took: Duration) -> Duration {
+    took.saturating_mul(SHARE).clamp(TICK, SLOWEST)
 }
 
 impl TaskTicker {
@@ -63,8 +75,8 @@ impl TaskTicker {
                 () = stop.cancelled() => return,
                 Some(task) = self.marks.recv() => {
                     let now = Instant::now();
-                    let due = self.due.entry(task).or_insert(Due { at: now, last: false });
-                    *due = Due { at: due.at.min(now), last: false };
+                    let due = self.due.entry(task).or_insert(Due { at: now, last: false, rest: now });
+                    *due = Due { at: due.at.min(now).max(due.rest), last: false, ..*due };
                 }
                 _ = ticks.tick() => self.look().await,
             }
@@ -76,6 +88,7 @@ impl TaskTicker {
         let tasks: Vec<TaskId> =
             self.due.iter().filter(|(_, due)| due.at <= now).map(|(task, _)| *task).collect();
         for task in tasks {
+            let begun = Instant::now();
             if let Err(error) = tell(&self.db, task).await {
                 tracing::warn!(%task, %error, "A task's progress could not be told.");
                 continue;
@@ -83,7 +96,9 @@ impl TaskTicker {
             if self.due.get(&task).is_some_and(|due| due.last) {
                 self.due.remove(&task);
             } else {
-                self.due.insert(task, Due { at: now + ONCE_MORE, last: true });
+                let ended = Instant::now();
+                let rest = ended + rest(ended - begun);
+                self.due.insert(task, Due { at: rest.max(now + ONCE_MORE), last: true, rest });
             }
         }
     }
@@ -95,4 +110,16 @@ pub(super) async fn tell(db: &Db, task: TaskId) -> Result<(), DbError> {
     let ended = store::close_if_done(&mut tx, task).await?;
     store::emit(&mut tx, task, ended).await?;
     tx.commit().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_that_takes_long_to_count_is_counted_less_often() {
+        assert_eq!(rest(Duration::from_millis(1)), TICK);
+        assert_eq!(rest(Duration::from_millis(60)), Duration::from_millis(1200));
+        assert_eq!(rest(Duration::from_secs(20)), SLOWEST);
+    }
 }

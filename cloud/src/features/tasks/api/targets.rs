@@ -37,6 +37,8 @@ pub(super) async fn list_task_targets(
         return Err(Problem::invalid(format!("`status` is one of {}.", STATES.join(", "))));
     }
     let page = PageQuery { limit: query.limit, cursor: query.cursor.clone() };
+    // Its beginnings of output in bytes and as text.
+    let _turn = ctx.state.turns.wait(ctx.actor.id, store::SHOWN_BYTES * 2).await?;
     let (mut tx, ..) = super::find(&ctx, id).await?;
     Ok(Json(store::targets(&mut tx, TaskId(id), status, &page).await?))
 }

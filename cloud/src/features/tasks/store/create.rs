@@ -197,6 +197,7 @@ pub(in super::super) async fn insert_task(
         expires_at,
         counts: counted([("pending".to_owned(), total)].into()),
         total,
+        output_removed_at: None,
     })
 }
 

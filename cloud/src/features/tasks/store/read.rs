@@ -18,6 +18,8 @@ use uuid::Uuid;
 const SHOWN: i64 = 64 * 1024;
 /// Bytes of output in one answer, shared by its targets.
 const SHOWN_IN_ALL: i64 = 4 * 1024 * 1024;
+/// The same as a size in memory.
+pub(in super::super) const SHOWN_BYTES: usize = 4 * 1024 * 1024;
 /// Bytes of output by which results are grouped and shown in groups.
 const SAMPLE: i64 = 4096;
 
@@ -33,11 +35,12 @@ struct TaskRow {
     expires_at: OffsetDateTime,
     cancelled_at: Option<OffsetDateTime>,
     finished_at: Option<OffsetDateTime>,
+    output_removed_at: Option<OffsetDateTime>,
     total: i32,
 }
 
 const TASKS: &str = "SELECT id, partner_id, organization_id, site_id, name, action, created_by, \
-    created_at, expires_at, cancelled_at, finished_at, total FROM tasks";
+    created_at, expires_at, cancelled_at, finished_at, output_removed_at, total FROM tasks";
 
 /// How a task stands when so many of its devices are in each state.
 pub(in super::super) fn counted(mut counts: BTreeMap<String, i64>) -> BTreeMap<String, i64> {
@@ -82,6 +85,7 @@ async fn with_counts(tx: &mut TenantTx, rows: Vec<TaskRow>) -> Result<Vec<TaskBo
                 expires_at: row.expires_at,
                 counts,
                 total: if whole { row.total.into() } else { visible },
+                output_removed_at: row.output_removed_at,
             }
         })
         .collect())
@@ -144,7 +148,7 @@ pub(in super::super) async fn get(
 }
 
 const TARGETS: &str = "SELECT t.device_id, CASE WHEN d.name = '' THEN d.hostname ELSE d.name END AS device_name, \
-    t.status, t.exit_code, t.reason, t.output_len, t.output_cut, t.started_at, t.finished_at, d.name_key \
+    t.status, t.exit_code, t.reason, t.output_len, t.output_cut, t.started_at, t.finished_at, d.name_key, t.task_id \
     FROM task_targets t JOIN devices d ON d.id = t.device_id WHERE t.task_id = ";
 
 /// Devices of a task by name, with their output.
@@ -221,9 +225,25 @@ pub(in super::super) async fn target(
     task: TaskId,
     device: DeviceId,
 ) -> Result<Option<TargetBody>, DbError> {
+    Ok(targets_of(tx, device, &[task.0]).await?.remove(&task.0))
+}
+
+/// One device's state in each of some tasks, without its output.
+async fn targets_of(
+    tx: &mut TenantTx,
+    device: DeviceId,
+    tasks: &[Uuid],
+) -> Result<HashMap<Uuid, TargetBody>, DbError> {
+    #[derive(sqlx::FromRow)]
+    struct Row {
+        task_id: Uuid,
+        #[sqlx(flatten)]
+        body: TargetBody,
+    }
     let mut query = QueryBuilder::<Postgres>::new(TARGETS);
-    query.push_bind(task.0).push(" AND t.device_id = ").push_bind(device.0);
-    Ok(query.build_query_as().fetch_optional(&mut **tx).await?)
+    query.push("ANY(").push_bind(tasks.to_vec()).push(") AND t.device_id = ").push_bind(device.0);
+    let rows: Vec<Row> = query.build_query_as().fetch_all(&mut **tx).await?;
+    Ok(rows.into_iter().map(|row| (row.task_id, row.body)).collect())
 }
 
 /// The first bytes that devices wrote. Pieces are joined at their offsets; what
@@ -234,9 +254,17 @@ async fn beginnings(
     devices: &[Uuid],
     most: i64,
 ) -> Result<HashMap<Uuid, Vec<u8>>, DbError> {
+    // Of each piece only what lies before the end and was not told by pieces before
+    // it: however they overlap, no more than the answer is read.
     let rows: Vec<(Uuid, i64, Vec<u8>)> = sqlx::query_as(
-        "SELECT device_id, byte_offset, substring(data FOR ($3 - byte_offset)::int) FROM task_output \
-         WHERE task_id = $1 AND device_id = ANY($2) AND byte_offset < $3 ORDER BY device_id, byte_offset",
+        "SELECT device_id, fresh, substring(data FROM (fresh - byte_offset + 1)::int \
+             FOR (least(ends, $3) - fresh)::int) FROM ( \
+             SELECT o.device_id, o.byte_offset, o.data, o.byte_offset + octet_length(o.data) AS ends, \
+                 greatest(o.byte_offset, coalesce(max(o.byte_offset + octet_length(o.data)) OVER ( \
+                     PARTITION BY o.device_id ORDER BY o.byte_offset \
+                     ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)) AS fresh \
+             FROM task_output o WHERE o.task_id = $1 AND o.device_id = ANY($2) AND o.byte_offset < $3) p \
+         WHERE fresh < least(ends, $3) ORDER BY device_id, fresh",
     )
     .bind(task.0)
     .bind(devices)
@@ -278,14 +306,23 @@ pub(in super::super) async fn groups(
     task: TaskId,
 ) -> Result<Vec<GroupBody>, DbError> {
     type Row = (String, Option<i32>, Vec<u8>, i64, Vec<Uuid>);
+    // Grouped by digests; the text itself is read once a group.
     let rows: Vec<Row> = sqlx::query_as(
-        "SELECT status, exit_code, sample, count(*), (array_agg(device_id ORDER BY device_id))[1:20] FROM ( \
-             SELECT t.device_id, t.status, t.exit_code, t.output_len, coalesce(( \
-                 SELECT substring(string_agg(o.data, ''::bytea ORDER BY o.byte_offset) FOR $2::int) \
+        "WITH results AS ( \
+             SELECT t.device_id, t.status, t.exit_code, t.output_len, ( \
+                 SELECT sha256(substring(string_agg(substring(o.data FOR ($2 - o.byte_offset)::int), ''::bytea \
+                     ORDER BY o.byte_offset) FOR $2::int)) \
                  FROM task_output o WHERE o.task_id = t.task_id AND o.device_id = t.device_id \
-                     AND o.byte_offset < $2), ''::bytea) AS sample \
-             FROM task_targets t WHERE t.task_id = $1) results \
-         GROUP BY status, exit_code, sample, output_len ORDER BY count(*) DESC, status LIMIT 200",
+                     AND o.byte_offset < $2) AS digest \
+             FROM task_targets t WHERE t.task_id = $1), \
+         grouped AS ( \
+             SELECT status, exit_code, count(*) AS n, (array_agg(device_id ORDER BY device_id))[1:20] AS devices \
+             FROM results GROUP BY status, exit_code, digest, output_len ORDER BY count(*) DESC, status LIMIT 200) \
+         SELECT g.status, g.exit_code, coalesce(( \
+             SELECT substring(string_agg(substring(o.data FOR ($2 - o.byte_offset)::int), ''::bytea \
+                 ORDER BY o.byte_offset) FOR $2::int) \
+             FROM task_output o WHERE o.task_id = $1 AND o.device_id = g.devices[1] AND o.byte_offset < $2), \
+             ''::bytea), g.n, g.devices FROM grouped g ORDER BY g.n DESC, g.status",
     )
     .bind(task.0)
     .bind(SAMPLE)
@@ -318,11 +355,11 @@ pub(in super::super) async fn of_device(
     query.push(" ORDER BY id DESC LIMIT ").push_bind(page.limit() + 1);
     let rows: Vec<TaskRow> = query.build_query_as().fetch_all(&mut **tx).await?;
     let tasks = with_counts(tx, rows).await?;
-    let mut items = Vec::with_capacity(tasks.len());
-    for task in tasks {
-        if let Some(target) = target(tx, TaskId(task.id), device).await? {
-            items.push((task, target));
-        }
-    }
+    let ids: Vec<Uuid> = tasks.iter().map(|task| task.id).collect();
+    let mut targets = targets_of(tx, device, &ids).await?;
+    let items = tasks
+        .into_iter()
+        .filter_map(|task| targets.remove(&task.id).map(|target| (task, target)))
+        .collect();
     Ok(Page::cut(items, page.limit(), |(task, _)| task.id))
 }
