@@ -1,9 +1,9 @@
-/** API keys, the audit log, users and the overview. */
+/** API keys, the audit log, users, retention and the overview. */
 import { keepPreviousData, queryOptions, useInfiniteQuery, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { call, get } from "./http";
 import { keys, type ScopeFilter } from "./keys";
 import { first, next } from "./paging";
-import type { ApiKey, AuditItem, NewApiKey, Overview, Page, UserItem } from "./types";
+import type { ApiKey, AuditItem, NewApiKey, Overview, Page, Retention, UserItem } from "./types";
 
 /** How things stand in a scope. Events keep it current; the slow refetch is for what no event tells, such as tasks that expired. */
 export const overviewQuery = (scope: ScopeFilter) =>
@@ -37,5 +37,16 @@ export const useAudit = (scope: ScopeFilter, q: string, actor: string) =>
     getNextPageParam: next,
     placeholderData: keepPreviousData,
   });
+
+export const useRetention = (partner: string) =>
+  useQuery({ queryKey: keys.retention(partner), queryFn: ({ signal }) => get<Retention>(`/partners/${partner}/retention`, undefined, signal) });
+
+export function useSetRetention(partner: string) {
+  const client = useQueryClient();
+  return useMutation({
+    mutationFn: (body: Retention) => call<Retention>("PUT", `/partners/${partner}/retention`, { body }),
+    onSuccess: (kept) => client.setQueryData(keys.retention(partner), kept),
+  });
+}
 
 export const useUsers = () => useQuery({ queryKey: keys.users, queryFn: ({ signal }) => get<Page<UserItem>>("/users", { limit: 500 }, signal) });

@@ -45,4 +45,5 @@ export const keys = {
   apiKeys: ["api-keys"] as const,
   audit: (scope: ScopeFilter, q: string, actor: string) => ["audit", scope, q, actor] as const,
   users: ["users"] as const,
+  retention: (partner: string) => ["retention", partner] as const,
 };

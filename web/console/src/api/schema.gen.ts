@@ -478,6 +478,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/partners/{id}/retention": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Tell how long a partner's data are kept */
+        get: operations["get_retention"];
+        /**
+         * Set how long a partner's data are kept
+         * @description What is older is deleted within a day, and does not come back.
+         */
+        put: operations["set_retention"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/relays": {
         parameters: {
             query?: never;
@@ -1329,6 +1350,12 @@ export interface components {
             from: string;
             /** @description Data that existed and was dropped. */
             gaps: components["schemas"]["GapBody"][];
+            /**
+             * Format: int64
+             * @description How many measured things the answer has no room for: ask for a longer step,
+             *     a shorter range, or some by name.
+             */
+            left_out: number;
             /** @description One entry a measured thing; each column has a value a step. */
             series: components["schemas"]["SeriesBody"][];
             /**
@@ -1859,6 +1886,11 @@ export interface components {
                 id: string;
                 /** @description What it was called; may be empty. */
                 name: string;
+                /**
+                 * Format: date-time
+                 * @description Since when its output is no longer kept, when it was kept long enough.
+                 */
+                output_removed_at: string | null;
                 /** @description How it stands. */
                 status: components["schemas"]["TaskStatus"];
                 /**
@@ -2115,6 +2147,40 @@ export interface components {
             name: string;
             /** @description What the name stands for: `https://host` with or without a path. */
             url: string;
+        };
+        /** @description Days for which a partner's data are kept. */
+        Retention: {
+            /**
+             * Format: int32
+             * @description The audit log, 180 to 3660.
+             */
+            audit_days: number;
+            /**
+             * Format: int32
+             * @description Measurements at all, 2 to 3660; not shorter than quarters.
+             */
+            metrics_hour_days: number;
+            /**
+             * Format: int32
+             * @description Measurements as minutes, 2 to 400.
+             */
+            metrics_minute_days: number;
+            /**
+             * Format: int32
+             * @description Measurements as quarters of an hour, then as hours, 2 to 3660; not shorter
+             *     than minutes.
+             */
+            metrics_quarter_days: number;
+            /**
+             * Format: int32
+             * @description What scripts wrote, 1 to 3660; not longer than tasks.
+             */
+            output_days: number;
+            /**
+             * Format: int32
+             * @description Finished tasks with their results, 7 to 3660.
+             */
+            tasks_days: number;
         };
         /**
          * @description A role at a scope.
@@ -2490,6 +2556,11 @@ export interface components {
             id: string;
             /** @description What it was called; may be empty. */
             name: string;
+            /**
+             * Format: date-time
+             * @description Since when its output is no longer kept, when it was kept long enough.
+             */
+            output_removed_at: string | null;
             /** @description How it stands. */
             status: components["schemas"]["TaskStatus"];
             /**
@@ -2756,6 +2827,7 @@ export type SchemaReference = components['schemas']['Reference'];
 export type SchemaRelayBody = components['schemas']['RelayBody'];
 export type SchemaRelayItem = components['schemas']['RelayItem'];
 export type SchemaRemap = components['schemas']['Remap'];
+export type SchemaRetention = components['schemas']['Retention'];
 export type SchemaRole = components['schemas']['Role'];
 export type SchemaSampleEvent = components['schemas']['SampleEvent'];
 export type SchemaSampleValue = components['schemas']['SampleValue'];
@@ -3327,7 +3399,10 @@ export interface operations {
                 from?: string;
                 /** @description End; now when absent. */
                 to?: string;
-                /** @description Seconds a step, in whole minutes; about 500 steps when absent. */
+                /**
+                 * @description Seconds a step, in whole minutes, at most a year; about 500 steps when
+                 *     absent. Longer where only quarters or hours are kept.
+                 */
                 step?: number;
             };
             header?: never;
@@ -3875,6 +3950,68 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Page_Organization"];
+                };
+            };
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_retention: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Retention"];
+                };
+            };
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    set_retention: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Retention"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Retention"];
                 };
             };
             "4XX": {

@@ -21,6 +21,8 @@ export type ApiKey = Schemas["ApiKeyItem"];
 /** A fresh API key, with the key itself: told once. */
 export type NewApiKey = Schemas["NewApiKey"];
 
+/** Days for which a partner's data are kept. */
+export type Retention = Schemas["Retention"];
 export type Partner = Schemas["Partner"];
 export type Organization = Schemas["Organization"];
 export type SiteState = Schemas["SiteState"];

@@ -147,9 +147,16 @@ const users = createRoute({
   component: lazyRouteComponent(() => import("@/features/admin/UsersPage"), "UsersPage"),
 });
 
+const retention = createRoute({
+  getParentRoute: () => shell,
+  path: "/admin/retention",
+  beforeLoad: needs("manage_organizations"),
+  component: lazyRouteComponent(() => import("@/features/admin/RetentionPage"), "RetentionPage"),
+});
+
 const tree = root.addChildren([
   signIn,
-  shell.addChildren([overview, devices, device, tasks, newTask, task, terminal, sites, setup, site, audit, apiKeys, users]),
+  shell.addChildren([overview, devices, device, tasks, newTask, task, terminal, sites, setup, site, audit, apiKeys, users, retention]),
 ]);
 
 /** Puts the remembered scope into the first address when it names none. */

@@ -1,4 +1,4 @@
-/** Audit, API keys, users. */
+/** Audit, API keys, retention, users. */
 export const admin = {
   audit: {
     title: "Audit",
@@ -29,6 +29,25 @@ export const admin = {
     revokeTitle: (name: string) => `Revoke ${name}?`,
     revokeDetail: "Programs that use it are refused from then on.",
     revoked: "Key revoked",
+  },
+  retention: {
+    title: "Retention",
+    intro: "How long things are kept. What is older is deleted within a day and does not come back.",
+    partner: "Partner",
+    days: "Days",
+    fields: {
+      tasks_days: { label: "Tasks and their results", hint: "7 to 3660 days after they finished" },
+      output_days: { label: "What scripts wrote", hint: "Not longer than tasks" },
+      audit_days: { label: "Audit log", hint: "180 to 3660; what is left stays provable" },
+      metrics_minute_days: { label: "Charts by the minute", hint: "2 to 400" },
+      metrics_quarter_days: { label: "Charts by the quarter of an hour", hint: "After that by the hour" },
+      metrics_hour_days: { label: "Charts at all", hint: "Up to 3660" },
+    },
+    shorter: "Keep less?",
+    shorterDetail: "What is older than the shorter time is deleted within a day, for all organizations of the partner.",
+    saved: "Retention saved",
+    above: "Set for the whole partner",
+    aboveDetail: "Administrators of the partner say how long data are kept.",
   },
   users: {
     title: "Users",

@@ -9,6 +9,7 @@ export const metrics = {
   noneInRangeDetail: "A device that has just joined sends its first values within a minute. Otherwise choose a longer range, or an earlier one.",
   noData: "no data",
   moreLines: (number: number) => `${number} quieter ${number === 1 ? "one" : "ones"} not drawn`,
+  leftOut: (number: number) => `${number} more measured things have no room in this range. Choose a shorter one to see them.`,
   chartLabel: (title: string, latest: string) => `Chart of ${title}. Latest: ${latest}`,
   reasons: {
     quota: "dropped: the relay's disk quota was reached",

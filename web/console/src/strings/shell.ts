@@ -10,6 +10,7 @@ export const shell = {
     audit: "Audit",
     apiKeys: "API keys",
     users: "Users",
+    retention: "Retention",
     administration: "Administration",
     automation: "Automation",
     collapse: "Collapse navigation",

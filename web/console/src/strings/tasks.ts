@@ -97,6 +97,7 @@ export const tasks = {
     lost: "Output was lost on its way.",
     coming: "Its output is on its way.",
     cut: (size: string) => `${size} of output beyond the limit were cut.`,
+    removed: (size: string) => `It wrote ${size}, which were kept for as long as output is kept.`,
     lines: (n: number) => plural(n, "line"),
   },
   details: "Details",

@@ -2,14 +2,14 @@
 import { Drawer, IconButton, Tip } from "@unifyit/ui";
 import { Link } from "@tanstack/react-router";
 import clsx from "clsx";
-import { KeyRound, LayoutDashboard, ListChecks, Monitor, PanelLeftClose, PanelLeftOpen, ScrollText, Server, SquareTerminal, Users, type LucideIcon } from "lucide-react";
+import { Archive, KeyRound, LayoutDashboard, ListChecks, Monitor, PanelLeftClose, PanelLeftOpen, ScrollText, Server, SquareTerminal, Users, type LucideIcon } from "lucide-react";
 import { memo } from "react";
 import { useUser } from "@/api/session";
 import type { Capability } from "@/api/types";
 import { t } from "@/strings";
 import mark from "@/assets/mark.svg";
 
-type Target = "/" | "/devices" | "/sites" | "/tasks" | "/terminal" | "/audit" | "/admin/api-keys" | "/admin/users";
+type Target = "/" | "/devices" | "/sites" | "/tasks" | "/terminal" | "/audit" | "/admin/api-keys" | "/admin/users" | "/admin/retention";
 
 export interface NavItem {
   to: Target;
@@ -37,6 +37,7 @@ export const navItems: readonly NavItem[] = [
 export const adminItems: readonly NavItem[] = [
   { to: "/admin/api-keys", label: t.nav.apiKeys, icon: KeyRound, needs: "manage_api_keys" },
   { to: "/admin/users", label: t.nav.users, icon: Users, needs: "manage_users" },
+  { to: "/admin/retention", label: t.nav.retention, icon: Archive, needs: "manage_organizations" },
 ];
 
 function Item({ item, collapsed }: { item: NavItem; collapsed: boolean }) {

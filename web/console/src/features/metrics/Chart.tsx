@@ -14,6 +14,8 @@ const HEIGHT = 168;
 /** Lines of fewer points than this show each of them. */
 const SPARSE = 40;
 const MOST_LINES = 6;
+/** The least width of a gap, so that one of a moment is seen too. */
+const GAP_PIXELS = 3;
 const PALETTE = 6;
 /** Round steps of binary units. */
 const BINARY_STEPS = Array.from({ length: 50 }, (_, power) => 2 ** power);
@@ -66,8 +68,9 @@ function drawGaps(plot: uPlot, gaps: ChartData["gaps"]): void {
   ctx.fillStyle = hatch(ctx);
   for (const gap of gaps) {
     const left = Math.max(bbox.left, plot.valToPos(gap.from, "x", true));
-    const right = Math.min(bbox.left + bbox.width, plot.valToPos(gap.to, "x", true));
-    if (right > left) ctx.fillRect(left, bbox.top, right - left, bbox.height);
+    const end = bbox.left + bbox.width;
+    const right = Math.min(end, Math.max(plot.valToPos(gap.to, "x", true), left + GAP_PIXELS * uPlot.pxRatio));
+    if (left < end && right > left) ctx.fillRect(left, bbox.top, right - left, bbox.height);
   }
   ctx.restore();
 }

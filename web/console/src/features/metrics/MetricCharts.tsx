@@ -83,10 +83,15 @@ function Charts({ specs, query, live, from, to, onZoom }: ChartsProps) {
     return specs.map((spec) => ({ spec, data: chartData(data, spec.names, live) })).filter((each) => each.data.lines.some((line) => line.avg.some((value) => value !== null)));
   }, [data, live, specs]);
   if (shown?.length === 0) {
-    return <Panel><EmptyState icon={LineChart} title={t.metrics.noneInRange}>{t.metrics.noneInRangeDetail}</EmptyState></Panel>;
+    // A range that holds nothing but gaps says why.
+    const reasons = [...new Set(data?.gaps.map((gap) => t.metrics.reasons[gap.reason] ?? gap.reason))];
+    const detail = reasons.length > 0 ? reasons.slice(0, 3).join(" ") : t.metrics.noneInRangeDetail;
+    return <Panel><EmptyState icon={LineChart} title={t.metrics.noneInRange}>{detail}</EmptyState></Panel>;
   }
   const skeleton = <Skeleton className="h-48 !rounded-lg" />;
   return (
+    <>
+    {data && data.left_out > 0 && <p className="text-xs text-faint">{t.metrics.leftOut(data.left_out)}</p>}
     <div className="grid gap-3 xl:grid-cols-2" aria-busy={query.isPlaceholderData || undefined}>
       {!shown && specs.slice(0, 4).map((spec) => <div key={spec.id}>{skeleton}</div>)}
       {shown?.map(({ spec, data: chart }) => (
@@ -97,5 +102,6 @@ function Charts({ specs, query, live, from, to, onZoom }: ChartsProps) {
         </div>
       ))}
     </div>
+    </>
   );
 }

@@ -6,9 +6,9 @@ import { chartData, latest, stepFor, window, foremost, type Line } from "./serie
 const minute = 60_000;
 const iso = (ms: number) => new Date(ms).toISOString();
 const metrics = (times: number[], values: (number | null)[]): Metrics => ({
-  from: iso(0), to: iso(10 * minute), step_s: 60, times,
+  from: iso(0), to: iso(10 * minute), step_s: 60, times, left_out: 0,
   series: [{ name: "cpu.busy", label: "", unit: "percent", avg: values, min: values, max: values }],
-  gaps: [{ from: iso(5 * minute), to: iso(6 * minute), reason: "quota" }, { from: iso(9), to: iso(9), reason: "empty" }],
+  gaps: [{ from: iso(5 * minute), to: iso(6 * minute), reason: "quota" }, { from: iso(9), to: iso(9), reason: "moment" }],
 });
 
 describe("chartData", () => {
@@ -20,8 +20,8 @@ describe("chartData", () => {
   it("keeps a little jitter from looking like a gap", () => {
     expect(chartData(metrics([0, minute * 1.5], [1, 2]), ["cpu.busy"]).lines[0]?.avg).toEqual([1, 2]);
   });
-  it("shows dropped data with its reason and skips empty stretches", () => {
-    expect(chartData(metrics([0], [1]), ["cpu.busy"]).gaps).toEqual([{ from: 300, to: 360, reason: "quota" }]);
+  it("shows dropped data with its reason, also of a single moment", () => {
+    expect(chartData(metrics([0], [1]), ["cpu.busy"]).gaps).toEqual([{ from: 300, to: 360, reason: "quota" }, { from: 0.009, to: 0.009, reason: "moment" }]);
   });
   it("appends live samples that are newer than what was stored", () => {
     let live = addSample(undefined, { device_id: "d", at: iso(minute / 2), values: [{ name: "cpu.busy", label: "", unit: "percent", value: 50 }] });

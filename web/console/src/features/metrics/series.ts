@@ -111,7 +111,7 @@ function gapBands(gaps: readonly MetricGap[]): ChartData["gaps"] {
   return gaps.flatMap((gap) => {
     const from = toMs(gap.from);
     const to = toMs(gap.to);
-    return from === null || to === null || to <= from ? [] : [{ from: from / 1000, to: to / 1000, reason: gap.reason }];
+    return from === null || to === null || to < from ? [] : [{ from: from / 1000, to: to / 1000, reason: gap.reason }];
   });
 }
 

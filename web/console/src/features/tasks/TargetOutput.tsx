@@ -5,7 +5,7 @@ import { X } from "lucide-react";
 import { useEffect, useMemo, useRef } from "react";
 import { asText } from "@/api/events/output";
 import { useOutput, useTaskTargets } from "@/api/tasks";
-import type { TaskDetail } from "@/api/types";
+import type { TaskDetail, TaskTarget } from "@/api/types";
 import { Moment } from "@/components/age";
 import { Failure } from "@/components/failure";
 import { OutputView } from "@/components/OutputView";
@@ -55,7 +55,7 @@ export function TargetOutput({ task, deviceId, onClose }: { task: TaskDetail; de
             className="h-96"
             text={text}
             label={t.tasks.output.title(name)}
-            empty={target?.output_lost ? t.tasks.output.lost : final ? (target && target.output_len > 0 ? t.tasks.output.coming : t.tasks.noOutput) : t.tasks.waitingOutput}
+            empty={emptyWords(task, target, final)}
             live={!final}
             onDownload={() => output.data && save(`${name.replace(/[^\w.-]+/g, "_").slice(0, 60)}-output.txt`, output.data.bytes, "application/octet-stream")}
             note={target && target.output_cut > 0 ? t.tasks.output.cut(bytes(target.output_cut)) : undefined}
@@ -64,4 +64,12 @@ export function TargetOutput({ task, deviceId, onClose }: { task: TaskDetail; de
       </Panel>
     </div>
   );
+}
+
+/** Why there is nothing to see. */
+function emptyWords(task: TaskDetail, target: TaskTarget | undefined, final: boolean): string {
+  if (target?.output_lost) return t.tasks.output.lost;
+  if (!final) return t.tasks.waitingOutput;
+  if (!target || target.output_len === 0) return t.tasks.noOutput;
+  return task.output_removed_at ? t.tasks.output.removed(bytes(target.output_len)) : t.tasks.output.coming;
 }

@@ -1,0 +1,85 @@
+/** How long a partner's data are kept: the partner's own administrators set it, the platform's for each partner. */
+import { Button, EmptyState, Field, Input, PageHeader, Panel, Select, Skeleton, toast } from "@unifyit/ui";
+import { Archive } from "lucide-react";
+import { useState, type ReactElement } from "react";
+import { useRetention, useSetRetention } from "@/api/admin";
+import { useUser } from "@/api/session";
+import { usePartners } from "@/api/tenants";
+import type { Retention } from "@/api/types";
+import { Confirm } from "@/components/confirm";
+import { Failure, sentence } from "@/components/failure";
+import { useTitle } from "@/lib/title";
+import { t } from "@/strings";
+
+const words = t.retention;
+const fields = ["tasks_days", "output_days", "audit_days", "metrics_minute_days", "metrics_quarter_days", "metrics_hour_days"] as const satisfies readonly (keyof Retention)[];
+
+export function RetentionPage(): ReactElement {
+  useTitle(words.title);
+  const { scope } = useUser();
+  const partners = usePartners(scope.kind === "platform");
+  const [chosen, setChosen] = useState<string | null>(null);
+  const partner = scope.kind === "partner" ? scope.id : (chosen ?? partners.data?.[0]?.id ?? null);
+  return (
+    <>
+      <PageHeader title={words.title}>{words.intro}</PageHeader>
+      <div className="mx-4 mb-6 flex max-w-3xl flex-col gap-4 md:mx-6">
+        {scope.kind === "platform" && partners.data && partners.data.length > 1 && (
+          <Field label={words.partner}>
+            {(control) => (
+              <Select {...control} className="w-full" value={partner ?? ""} onChange={(event) => setChosen(event.target.value)}>
+                {partners.data.map((each) => <option key={each.id} value={each.id}>{each.name}</option>)}
+              </Select>
+            )}
+          </Field>
+        )}
+        {partners.isError ? (
+          <Panel><Failure error={partners.error} onRetry={() => void partners.refetch()} /></Panel>
+        ) : scope.kind === "platform" || scope.kind === "partner" ? (
+          partner && <OfPartner key={partner} partner={partner} />
+        ) : (
+          <Panel><EmptyState icon={Archive} title={words.above}>{words.aboveDetail}</EmptyState></Panel>
+        )}
+      </div>
+    </>
+  );
+}
+
+function OfPartner({ partner }: { partner: string }) {
+  const query = useRetention(partner);
+  if (query.isError && !query.data) return <Panel><Failure error={query.error} onRetry={() => void query.refetch()} /></Panel>;
+  if (!query.data) return <Panel><Skeleton className="h-64" /></Panel>;
+  return <Form key={query.dataUpdatedAt} partner={partner} kept={query.data} />;
+}
+
+function Form({ partner, kept }: { partner: string; kept: Retention }) {
+  const save = useSetRetention(partner);
+  const [days, setDays] = useState<Record<string, string>>(() => Object.fromEntries(fields.map((field) => [field, String(kept[field])])));
+  const [asking, setAsking] = useState(false);
+  const wanted = Object.fromEntries(fields.map((field) => [field, Number(days[field])])) as unknown as Retention;
+  const whole = fields.every((field) => /^\d{1,4}$/.test(days[field] ?? ""));
+  const changed = fields.some((field) => wanted[field] !== kept[field]);
+  const shorter = fields.some((field) => wanted[field] < kept[field]);
+  const store = () => save.mutate(wanted, { onSuccess: () => toast.success(words.saved), onSettled: () => setAsking(false) });
+  return (
+    <Panel title={words.days}>
+      <form
+        className="grid gap-3 sm:grid-cols-2"
+        onSubmit={(event) => {
+          event.preventDefault();
+          if (shorter) setAsking(true);
+          else store();
+        }}
+      >
+        {fields.map((field) => (
+          <Field key={field} label={words.fields[field].label} hint={words.fields[field].hint}>
+            {(control) => <Input {...control} inputMode="numeric" maxLength={4} value={days[field] ?? ""} onChange={(event) => setDays({ ...days, [field]: event.target.value.replace(/\D/g, "") })} />}
+          </Field>
+        ))}
+        {save.isError && <p role="alert" className="text-13 text-bad sm:col-span-2">{sentence(save.error)}</p>}
+        <div className="flex justify-end sm:col-span-2"><Button type="submit" busy={save.isPending} disabled={!changed || !whole}>{t.save}</Button></div>
+      </form>
+      <Confirm open={asking} onOpenChange={setAsking} title={words.shorter} action={t.save} danger busy={save.isPending} onConfirm={store}>{words.shorterDetail}</Confirm>
+    </Panel>
+  );
+}
