@@ -54,7 +54,7 @@ pub(super) async fn recent(tx: &mut TenantTx, limit: i64) -> Result<Vec<Timeline
            UNION ALL \
            (SELECT t.created_at, 'task', coalesce(nullif(t.name, ''), 'Script'), \
               t.total || CASE t.total WHEN 1 THEN ' device' ELSE ' devices' END, t.created_by, 'task', t.id, nullif(t.name, '') \
-            FROM tasks t WHERE $5::uuid IS NULL OR t.partner_id = $5 ORDER BY t.id DESC LIMIT $1) \
+            FROM tasks t WHERE $5::uuid IS NULL OR t.partner_id = $5 OR t.partner_id IS NULL ORDER BY t.id DESC LIMIT $1) \
          ) merged ORDER BY at DESC LIMIT $1",
     )
     .bind(limit)
