@@ -1,7 +1,7 @@
 /** Charts. */
 export const metrics = {
   range: "Range",
-  ranges: { "15m": "15 min", "1h": "1 h", "6h": "6 h", "24h": "24 h", "7d": "7 d", "30d": "30 d" },
+  ranges: { "15m": "15 min", "1h": "1 h", "6h": "6 h", "24h": "24 h", "7d": "7 d", "30d": "30 d", "1y": "1 y" },
   custom: (from: string, to: string) => `${from} – ${to}`,
   back: "Back to live",
   zoomHint: "Drag across a chart to zoom.",

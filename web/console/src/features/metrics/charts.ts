@@ -30,7 +30,7 @@ export const charts: readonly ChartSpec[] = [
 export const keyCharts = charts.slice(0, 4);
 
 /** Ranges by their name in the address, milliseconds. */
-export const ranges = { "15m": 15 * 60_000, "1h": 3_600_000, "6h": 6 * 3_600_000, "24h": 24 * 3_600_000, "7d": 7 * 24 * 3_600_000, "30d": 30 * 24 * 3_600_000 } as const;
+export const ranges = { "15m": 15 * 60_000, "1h": 3_600_000, "6h": 6 * 3_600_000, "24h": 24 * 3_600_000, "7d": 7 * 24 * 3_600_000, "30d": 30 * 24 * 3_600_000, "1y": 365 * 24 * 3_600_000 } as const;
 export type Range = keyof typeof ranges;
 
 export function parseRange(text: string | undefined): Range {
