@@ -2,7 +2,7 @@
 
 use crate::{
     audit::AuditEntry,
-    db::TenantTx,
+    db::{Scope, TenantTx},
     events::TimelineItem,
     features::devices::store::DeviceRef,
     http::{Page, PageQuery, Problem},
@@ -30,6 +30,14 @@ pub(super) async fn audit(
     let mut query = QueryBuilder::<Postgres>::new(
         "SELECT id, at, actor, action, target, detail, request_id, device_id FROM audit_log WHERE true",
     );
+    // Row security decides what is seen; plain comparisons let it use an index.
+    let place = tx.scope().map(Scope::place).unwrap_or_default();
+    if let Some(partner) = place.partner {
+        query.push(" AND partner_id = ").push_bind(partner);
+    }
+    if let Some(organization) = place.organization {
+        query.push(" AND organization_id = ").push_bind(organization);
+    }
     if let Some(device) = filter.device {
         query.push(" AND device_id = ").push_bind(device.0);
     }

@@ -54,11 +54,7 @@ impl Standing {
     }
 
     /// Sites, full disks and wrong clocks that need somebody, worst and oldest first.
-    pub(super) fn attention(
-        self,
-        full: Vec<DeviceItem>,
-        wrong: Vec<DeviceItem>,
-    ) -> Vec<Attention> {
+    pub(super) fn attention(self, full: Vec<DeviceItem>, wrong: Vec<DeviceItem>) -> Vec<Attention> {
         let mut points = self.points;
         points.extend(of_relay_clocks(&self.wrong, self.offsets));
         points.extend(full.into_iter().map(of_disk));
