@@ -19,6 +19,9 @@ use uuid::Uuid;
 const MOST: i64 = 2000;
 const DAY: u64 = 1440;
 
+/// Days of a setting.
+type Days = fn(&retention::Retention) -> i32;
+
 /// Makes coarser what is due.
 ///
 /// # Errors
@@ -32,7 +35,7 @@ pub(super) async fn age_at(db: &Db, now: u64) -> Result<(), DbError> {
     let mut tx = db.tenant(&Scope::Platform).await?;
     let policies = retention::store::policies(&mut tx).await?;
     tx.commit().await?;
-    let steps: [(Period, Period, fn(&retention::Retention) -> i32); 2] = [
+    let steps: [(Period, Period, Days); 2] = [
         (Period::DAY, Period::QUARTERS, |kept| kept.metrics_minute_days),
         (Period::QUARTERS, Period::HOURS, |kept| kept.metrics_quarter_days),
     ];
@@ -62,7 +65,7 @@ async fn due(
     db: &Db,
     (from, to): (Period, Period),
     policies: &Policies,
-    days: fn(&retention::Retention) -> i32,
+    days: Days,
     now: u64,
 ) -> Result<Vec<Due>, DbError> {
     let before = |days: i32| minute(now.saturating_sub(u64::from(days.unsigned_abs()) * DAY));

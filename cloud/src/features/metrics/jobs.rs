@@ -60,6 +60,8 @@ pub(super) async fn compact_at(db: &Db, now: u64) -> Result<(), DbError> {
     Ok(())
 }
 
+/// Place in the order of arrival, table, rollups, first and last minute.
+type Loose = (i64, i64, Vec<u8>, (i64, i64));
 /// Rollups by table, then day, then minute; later ones replace.
 type Days = BTreeMap<(i64, u64), BTreeMap<u64, Rollup>>;
 
@@ -81,7 +83,7 @@ async fn pack(db: &Db, device: Uuid, before: u64) -> Result<(), DbError> {
         site: first.try_get("site_id")?,
     };
     let blocks = Blocks { device, place };
-    let mut arrived: Vec<(i64, i64, Vec<u8>, (i64, i64))> = loose
+    let mut arrived: Vec<Loose> = loose
         .iter()
         .map(|row| {
             Ok((

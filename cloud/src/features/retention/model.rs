@@ -75,7 +75,8 @@ impl Retention {
     /// What changes against another, for the audit log.
     #[must_use]
     pub fn told_against(&self, before: &Self) -> String {
-        let fields: [(&str, fn(&Self) -> i32); 6] = [
+        type Days = fn(&Retention) -> i32;
+        let fields: [(&str, Days); 6] = [
             ("tasks", |r| r.tasks_days),
             ("output", |r| r.output_days),
             ("audit log", |r| r.audit_days),
