@@ -143,7 +143,6 @@ async fn a_record_that_cannot_be_applied_is_skipped_and_leaves_a_gap() {
     let ack = lane.push_raw(Lane::Urgent, bodies).await;
     assert_eq!(ack.through, 6);
     assert_eq!(world.scalar::<String>(NOTES).await, "a,b");
-    // One gap that grew, from when the lane last moved.
     assert_eq!(world.scalar::<i64>("SELECT sum(records)::int8 FROM gaps").await, 3);
     assert_eq!(world.scalar::<i64>("SELECT count(*) FROM gaps").await, 1);
 }
