@@ -343,11 +343,9 @@ fn packages(order: &Order) -> SectionRead {
 fn read_services(limit: Duration) -> Result<BTreeMap<String, Entry>, String> {
     let found = match platform::service_manager() {
         ServiceManager::Systemd(source) => {
-            platform::read_source(&source, limit, |from| services::systemd(from))?
+            platform::read_source(&source, limit, services::systemd)?
         }
-        ServiceManager::OpenRc(source) => {
-            platform::read_source(&source, limit, |from| services::openrc(from))?
-        }
+        ServiceManager::OpenRc(source) => platform::read_source(&source, limit, services::openrc)?,
         ServiceManager::None(sentence) => services::none(sentence),
     };
     debug_assert!(found.len() <= MAX_ENTRIES, "the readers keep the bound");

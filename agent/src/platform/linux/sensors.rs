@@ -30,7 +30,7 @@ impl Sensors {
     /// Names and thousandths of a degree.
     pub(super) fn read(&mut self, folder: &Path, watch: &Watch) -> Vec<(String, i64)> {
         let Some(chips) = watch.ask(HWMON, || chips(folder)) else { return Vec::new() };
-        if chips != self.chips || self.readings % LOOK_EVERY == 0 {
+        if chips != self.chips || self.readings.is_multiple_of(LOOK_EVERY) {
             let mut found = find(folder, &chips, watch);
             self.left_out = found.len().saturating_sub(MAX_SENSORS);
             found.truncate(MAX_SENSORS);

@@ -33,7 +33,7 @@ impl Group {
         match fs::create_dir(&path) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                 tracing::debug!(%error, "control groups cannot be used");
-                return None;
+                None
             }
             _ => Self::at(path),
         }
