@@ -227,6 +227,10 @@ fn features_do_not_reach_into_each_others_sql() {
     );
 }
 
+/// Where unsafe code may stand, each with its reason beside it. A process is made in
+/// its control group by a call that no library offers.
+const UNSAFE: [&str; 1] = ["agent/src/platform/linux/keep/fork.rs"];
+
 #[test]
 fn no_crate_is_unsafe_and_all_share_the_lints() {
     let workspace: toml::Table =
@@ -243,10 +247,10 @@ fn no_crate_is_unsafe_and_all_share_the_lints() {
             offences.push(format!("{krate}/Cargo.toml: [lints] workspace = true is missing"));
         }
         for (path, text) in sources(krate) {
-            if path.starts_with("tests/tidy/") {
+            if path.starts_with("tests/tidy/") || UNSAFE.contains(&path.as_str()) {
                 continue;
             }
-            if code(&text).any(|(_, line)| line.contains("(unsafe_code")) {
+            if code(&text).any(|(_, line)| line.contains("unsafe_code")) {
                 offences.push(format!("{path}: allows unsafe code"));
             }
         }

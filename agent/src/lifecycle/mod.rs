@@ -57,7 +57,6 @@ pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 /// # Errors
 /// A sentence for whoever reads the journal.
 pub fn run(settings: &Settings) -> anyhow::Result<()> {
-    platform::spare_memory();
     runtime()?.block_on(serve(settings))
 }
 
@@ -145,8 +144,6 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
         )),
         tokio::spawn(tasks::settle(spool.clone(), settings.state.clone())),
     ];
-    // Opening the database and the identity took more than what follows.
-    platform::return_memory();
     platform::notify("READY=1");
     let signal = platform::terminate_signal().await?;
     tracing::info!(signal, "the agent is being stopped");

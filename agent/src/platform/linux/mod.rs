@@ -8,7 +8,6 @@ mod helper;
 mod keep;
 mod machine;
 mod managers;
-mod memory;
 mod network;
 mod notify;
 mod probe;
@@ -26,7 +25,6 @@ pub use helper::{HelperOrder, become_program};
 pub use keep::{Kept, end_left, end_tree, keep};
 pub use machine::{account, agent_account, hostname, is_administrator, machine_secret};
 pub use managers::PackageManagers;
-pub use memory::{return_memory, spare_memory};
 pub use notify::{notify, watchdog_interval};
 pub use probe::Probe;
 pub use process::{
