@@ -29,6 +29,9 @@ const STEP_MS: i64 = 1000;
 const SLOW_MS: u64 = 10_000;
 /// How often the machine's clock is looked at for steps.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long after its start a relay waits for the cloud's word before it lets
+/// commands expire by its machine's clock.
+const PATIENCE_MS: u64 = 60_000;
 /// A device's clock that moved by less than this since it was told is not told again.
 const TOLD_AGAIN_MS: u64 = 30_000;
 
@@ -65,6 +68,8 @@ pub struct SiteClock {
 
 struct Inner {
     machine: Box<dyn Machine>,
+    /// Uptime at the start of this run.
+    began_ms: u64,
     /// Site's time minus uptime, once the cloud told it.
     cloud: Mutex<Option<i64>>,
     /// Site's time minus uptime as it was last told to agents.
@@ -103,6 +108,7 @@ impl SiteClock {
     pub fn new(machine: Box<dyn Machine>) -> Self {
         let offset = signed(machine.own_ms()).saturating_sub(signed(machine.uptime_ms()));
         let inner = Inner {
+            began_ms: machine.uptime_ms(),
             machine,
             cloud: Mutex::new(None),
             steps: watch::Sender::new(offset),
@@ -173,6 +179,14 @@ impl SiteClock {
     #[must_use]
     pub fn ahead_ms(&self) -> Option<i64> {
         self.cloud().map(|_| signed(self.own_ms()).saturating_sub(signed(self.now_ms())))
+    }
+
+    /// Whether the site's time may end something for good: it is the cloud's, or the
+    /// cloud has had its time to be heard.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        let run = self.uptime_ms().saturating_sub(self.inner.began_ms);
+        self.cloud().is_some() || run >= PATIENCE_MS
     }
 
     /// Tells when the site's time was set.
@@ -293,6 +307,17 @@ pub(crate) mod tests {
                 assert_eq!(clock.now_ms(), T + 5000);
             }
         }
+    }
+
+    #[test]
+    fn nothing_ends_for_good_before_the_cloud_could_be_heard() {
+        let (set, alone) = clock(T + 48 * HOUR);
+        assert!(!alone.is_settled());
+        set.uptime.store(PATIENCE_MS, Ordering::Relaxed);
+        assert!(alone.is_settled());
+        let (_, heard) = clock(T + 48 * HOUR);
+        heard.learn(T, 0);
+        assert!(heard.is_settled());
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod tests;
 
 use crate::{
     broker::BrokerHandle,
+    clock::SiteClock,
     store::{StoreError, StoreHandle, inbox, txn::NewCommand},
     telemetry::Telemetry,
 };
@@ -101,6 +102,7 @@ impl FanoutMetrics {
 /// The courier.
 pub(crate) struct Fanout {
     store: StoreHandle,
+    clock: SiteClock,
     broker: BrokerHandle,
     plan: Plan,
     metrics: FanoutMetrics,
@@ -112,7 +114,7 @@ impl Fanout {
     /// # Errors
     /// [`StoreError`] when the file fails.
     pub(crate) async fn load(
-        store: StoreHandle,
+        (store, clock): (StoreHandle, SiteClock),
         broker: BrokerHandle,
         telemetry: &Telemetry,
     ) -> Result<Self, StoreError> {
@@ -120,7 +122,7 @@ impl Fanout {
         for loaded in store.read(inbox::load).await? {
             plan.load(loaded);
         }
-        Ok(Self { store, broker, plan, metrics: FanoutMetrics::register(telemetry) })
+        Ok(Self { store, clock, broker, plan, metrics: FanoutMetrics::register(telemetry) })
     }
 
     /// Runs until cancelled.
@@ -165,7 +167,9 @@ impl Fanout {
 
     async fn tick(&mut self) {
         let now_ms = self.store.now_ms();
-        for (command, devices) in self.plan.expired(now_ms) {
+        let settled = self.clock.is_settled();
+        let expired = if settled { self.plan.expired(now_ms) } else { Vec::new() };
+        for (command, devices) in expired {
             self.metrics.count("expired", devices.len());
             let outcome = self.store.submit(move |txn| {
                 txn.expire(command, &devices)?;

@@ -141,13 +141,13 @@ pub async fn run_with(
     let raw_min = u64::from(limits.raw_hours).max(1) * 60;
     let quotas = Quotas::of_total(limits.quota_bytes, limits.keep_free_bytes, raw_min);
     let helpers = TaskTracker::new();
-    helpers.spawn(clock.watch(cancel.clone()));
+    helpers.spawn(clock.clone().watch(cancel.clone()));
     helpers.spawn(rollup::run(store.clone(), cancel.clone()));
     helpers.spawn(keep_space(store.clone(), quotas, cancel.clone()));
     let states = state.subscribe();
     let reporter = status::Reporter::new(store.clone(), broker.clone(), quotas, cache, &telemetry);
     helpers.spawn(reporter.run(states, cancel.clone()));
-    let fanout = fanout::Fanout::load(store.clone(), broker, &telemetry).await;
+    let fanout = fanout::Fanout::load((store.clone(), clock.clone()), broker, &telemetry).await;
     let fanout = fanout.context("reading the commands that wait")?;
     helpers.spawn(fanout.run(fanout_inbox, cancel.clone()));
     let uplink = {

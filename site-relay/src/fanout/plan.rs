@@ -148,7 +148,9 @@ impl Plan {
                 let command = self.commands.get(id).filter(|c| now_ms < c.expires_ms);
                 let Some(delivery) = command.and_then(|c| c.open.get(device)) else { continue };
                 let wait = |times: u32| (REPEAT_MS << times.clamp(1, 5) >> 1).min(REPEAT_MAX_MS);
-                if delivery.sent.is_none_or(|(at, times)| at + wait(times) <= now_ms) {
+                // What went out later than now went out before the time was set back.
+                let late = |(at, times): (u64, u32)| at + wait(times) <= now_ms || at > now_ms;
+                if delivery.sent.is_none_or(late) {
                     due.push((*device, *id));
                 }
             }

@@ -68,6 +68,14 @@ fn a_silent_device_gets_its_command_again_until_it_answers() {
 }
 
 #[test]
+fn a_clock_that_is_set_back_keeps_no_command_from_going_out_again() {
+    let device = DeviceId::generate();
+    let (mut plan, command) = planned(&[device], 1_000_000_000);
+    plan.sent(device, command, 86_400_000);
+    assert_eq!(plan.silent(1_000), [(device, command)]);
+}
+
+#[test]
 fn a_device_that_returns_gets_what_it_has_not_answered() {
     let (away, done) = (DeviceId::generate(), DeviceId::generate());
     let (mut plan, command) = planned(&[away, done], 1_000_000);
