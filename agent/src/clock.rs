@@ -16,8 +16,8 @@
 //! What a relay that lies about the time can do, and what not: it can hold a
 //! command back and make the agent take it for unexpired later on. It cannot make
 //! it run twice (the ledger), nor before it was issued, nor after the agent has
-//! seen any command that was issued after its expiry ([`crate::guard`] judges with
-//! the time that the authority signed). Making a command seem expired gains
+//! seen, in the same run, a newer command that was signed after its expiry
+//! ([`later_issue`]). Making a command seem expired gains
 //! nothing: a courier could as well drop it.
 
 use rustix::time::{ClockId, clock_gettime};
@@ -137,7 +137,26 @@ impl Clock {
     }
 }
 
+/// The newest command of the authority in this run, by its count, and when it was
+/// signed. The count decides: a cloud whose clock was ahead and is right again signs
+/// newer commands at earlier times.
+#[derive(Debug, Default)]
+pub struct Newest(Mutex<(u64, u64)>);
+
+impl Newest {
+    /// Notes a command; when a newer one was signed, if there is one, else 0.
+    pub fn later_issue(&self, counter: u64, issued_ms: u64) -> u64 {
+        let mut newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if counter < newest.0 {
+            return newest.1;
+        }
+        *newest = (counter, issued_ms);
+        0
+    }
+}
+
 static CLOCK: Clock = Clock::new();
+static NEWEST: Newest = Newest(Mutex::new((0, 0)));
 static COMPARE: Notify = Notify::const_new();
 static MOVED: Notify = Notify::const_new();
 /// Reports of epochs before this one were dated by an earlier run.
@@ -223,6 +242,11 @@ pub async fn compare_wanted() {
     COMPARE.notified().await;
 }
 
+/// Notes a genuine command of the authority; see [`Newest`].
+pub fn later_issue(counter: u64, issued_ms: u64) -> u64 {
+    NEWEST.later_issue(counter, issued_ms)
+}
+
 /// A number below `bound`, different at each call: for jitter, not for secrets.
 #[must_use]
 pub fn jitter(bound: u64) -> u64 {
@@ -292,6 +316,17 @@ mod tests {
         assert!(clock.learn(T, 2000, 2010), "an hour back");
         assert_eq!(clock.now(2005, 0), T);
         assert!(!clock.learn(T + HOUR, 3000, 3000 + SLOW_MS + 1), "an answer that took long");
+    }
+
+    #[test]
+    fn what_was_held_back_is_judged_by_what_was_signed_since() {
+        let newest = Newest::default();
+        assert_eq!(newest.later_issue(5, T), 0);
+        assert_eq!(newest.later_issue(6, T + HOUR), 0);
+        assert_eq!(newest.later_issue(5, T), T + HOUR, "an hour has passed since, at least");
+        assert_eq!(newest.later_issue(6, T + HOUR), 0, "a repeat of the newest");
+        assert_eq!(newest.later_issue(7, T + 60_000), 0, "the cloud's clock was set right");
+        assert_eq!(newest.later_issue(6, T + HOUR), T + 60_000);
     }
 
     #[test]

@@ -118,6 +118,10 @@ pub fn unfinished(store: &Store) -> Result<Vec<CommandId>, StoreError> {
 }
 
 impl Memory for Store {
+    fn later_issue(&self, counter: u64, issued_ms: u64) -> u64 {
+        crate::clock::later_issue(counter, issued_ms)
+    }
+
     fn seen(&self, id: CommandId) -> Result<Option<Seen>, StoreError> {
         self.read(|tables| Ok(find(tables, id)?.map(|entry| Seen { outcome: entry.outcome })))
     }

@@ -32,6 +32,15 @@ pub struct Seen {
 
 /// The durable memory of commands.
 pub trait Memory {
+    /// When the newest command of the authority was signed, if it is newer than the
+    /// one with `counter`, which was signed at `issued_ms` and is noted; else 0. A
+    /// courier that held a command back and lies about the time cannot take this
+    /// back.
+    fn later_issue(&self, counter: u64, issued_ms: u64) -> u64 {
+        let _ = (counter, issued_ms);
+        0
+    }
+
     /// What is known of a command.
     ///
     /// # Errors
@@ -148,6 +157,10 @@ impl Guard {
             Ok(command) => Box::new(command),
             Err(error) => return refused(Reason::Unsigned(error.to_string())),
         };
+        // Only the authority's own count says what is newer.
+        let own = signed.signatures.iter().any(|by| by.key == self.authority);
+        let (counter, issued_ms) = if own { (command.counter, command.issued()) } else { (0, 0) };
+        let now_ms = now_ms.max(memory.later_issue(counter, issued_ms));
         if let Some(reason) = self.unfit(&command, now_ms) {
             return refused(reason);
         }
