@@ -320,15 +320,17 @@ impl Fetch<'_> {
             sealed.discard();
             return Ok(Phase::Kept(Arc::clone(shared), entry));
         }
-        // Nobody need wait for the disk, except for what clients act upon: an
-        // index must be known here before anybody asks for what it names.
-        if !facts::speaks_of_others(&self.resource.path) {
+        // Nobody need wait for the disk, except for what clients act upon: an index
+        // must be known here before anybody asks for what it names, and nobody gets
+        // the body before this one once somebody has this one.
+        let changed = before.as_ref().is_none_or(|before| before.content != digests.blake3);
+        let replaces = changed && before.is_some();
+        if !facts::speaks_of_others(&self.resource.path) && !replaces {
             self.tx.send_replace(Phase::Whole(Arc::clone(shared), Arc::clone(&entry)));
         }
         let cost_ms = u32::try_from(started.elapsed().as_millis()).unwrap_or(u32::MAX);
         let (cache, resource, kept) =
             (Arc::clone(self.cache), self.resource.clone(), Arc::clone(&entry));
-        let changed = before.is_none_or(|before| before.content != digests.blake3);
         // The body is whole and right, and open: clients get it even when the
         // disk does not keep it.
         let _told = on_disk(move || {

@@ -1,6 +1,11 @@
 //! Small bodies in memory: for a moment, and within a bound of bytes.
 
-use super::{Cache, content::Body, index::Entry, policy::Resource};
+use super::{
+    Cache,
+    content::Body,
+    index::{Entry, IndexError},
+    policy::Resource,
+};
 use bytes::Bytes;
 use std::sync::{Arc, PoisonError};
 
@@ -84,13 +89,29 @@ impl Cache {
         if body.size() > BODY {
             return None;
         }
-        let named = matches!(self.expected(resource), Ok(Some(_)));
         let until_ms = self.now_ms() + FOR_MS;
         let bytes = Bytes::from(body.read_all().ok()?);
+        let named = matches!(self.expected(resource), Ok(Some(_)));
         let hot = Arc::new(Hot { entry: entry.clone(), bytes, named, until_ms });
-        let mut held = self.hot.lock().unwrap_or_else(PoisonError::into_inner);
-        held.put(resource.clone(), Arc::clone(&hot));
+        self.hot
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .put(resource.clone(), Arc::clone(&hot));
+        // Whoever keeps another body, or learns of another hash, writes that down
+        // first and drops copies then: one of the two sees the other.
+        if !self.is_still(resource, entry).unwrap_or(false) {
+            self.cool_one(resource);
+        }
         Some(hot)
+    }
+
+    /// Whether a content is still what its name stands for.
+    fn is_still(&self, resource: &Resource, entry: &Entry) -> Result<bool, IndexError> {
+        if let Some(expected) = self.expected(resource)? {
+            let known = self.index.content(&entry.content)?;
+            return Ok(known.is_some_and(|known| known.sha256 == expected.sha256));
+        }
+        Ok(self.index.entry(resource)?.is_some_and(|now| now.content == entry.content))
     }
 
     /// Drops one copy: another body was kept under its name.
