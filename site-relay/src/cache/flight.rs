@@ -188,7 +188,7 @@ impl Fetch<'_> {
         let _room =
             self.cache.make_room(head.size.unwrap_or(0)).await.map_err(UpstreamError::Disk)?;
         let name = self.cache.next_partial.fetch_add(1, Ordering::Relaxed);
-        let mut partial = self.cache.contents.begin(name).map_err(disk)?;
+        let mut partial = self.cache.contents.begin(name, self.expected.is_some()).map_err(disk)?;
         let shared =
             Arc::new(Streaming { head: head.clone(), file: partial.reader().map_err(disk)? });
         self.tx.send_replace(Phase::Streaming(Arc::clone(&shared), 0));
@@ -287,7 +287,7 @@ impl Fetch<'_> {
     ) -> Result<Phase, UpstreamError> {
         let sealed = partial.finish();
         if let Some(expected) = self.expected
-            && expected.sha256 != sealed.digests.sha256
+            && Some(expected.sha256) != sealed.sha256
         {
             sealed.discard();
             self.cache.meters.mismatches.inc();
@@ -334,7 +334,7 @@ impl Fetch<'_> {
         // The body is whole and right, and open: clients get it even when the
         // disk does not keep it.
         let _told = on_disk(move || {
-            cache.keep(&resource, sealed, &kept, cost_ms).inspect_err(
+            cache.keep(&resource, &sealed, &kept, cost_ms).inspect_err(
                 |e| tracing::warn!(error = %e, "The package cache could not keep a body."),
             )?;
             if changed {

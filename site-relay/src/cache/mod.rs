@@ -294,16 +294,17 @@ impl Cache {
     fn keep(
         &self,
         resource: &Resource,
-        sealed: content::Sealed,
+        sealed: &content::Sealed,
         entry: &Entry,
         cost_ms: u32,
     ) -> Result<(), CacheError> {
         let folder = || self.config.folder.clone();
-        let digests = self.contents.keep(sealed).map_err(|e| CacheError::Folder(folder(), e))?;
+        let digests = sealed.digests;
+        let sha256 = self.contents.keep(sealed).map_err(|e| CacheError::Folder(folder(), e))?;
         let new = !matches!(self.index.content(&digests.blake3), Ok(Some(_)));
         let content = Content {
             size: digests.size,
-            sha256: digests.sha256,
+            sha256,
             used_ms: self.now_ms(),
             uses: 0,
             cost_ms,

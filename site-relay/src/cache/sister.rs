@@ -119,7 +119,8 @@ impl Fetch<'_> {
         let _room = self.cache.make_room(size).await.map_err(|_| Left::Ours)?;
         let name = self.cache.next_partial.fetch_add(1, Ordering::Relaxed);
         // Removed however this ends, also when the client's patience does.
-        let mut partial = Kept(Some(self.cache.contents.begin(name).map_err(|_| Left::Ours)?));
+        let mut partial =
+            Kept(Some(self.cache.contents.begin(name, true).map_err(|_| Left::Ours)?));
         let mut reading = sisters.read(peer, Name::Sha256(expected.sha256)).await?;
         if reading.size != size {
             return Err(Trouble::Lied.into());
@@ -141,7 +142,7 @@ impl Fetch<'_> {
         let file = partial.reader().map_err(|_| Left::Ours)?;
         let sealed = partial.finish();
         let digests = sealed.digests;
-        if digests.sha256 != expected.sha256 {
+        if sealed.sha256 != Some(expected.sha256) {
             sealed.discard();
             return Err(Trouble::Lied.into());
         }
@@ -159,7 +160,7 @@ impl Fetch<'_> {
         let cost_ms = u32::try_from(started.elapsed().as_millis()).unwrap_or(u32::MAX);
         let (cache, resource, kept) =
             (Arc::clone(self.cache), self.resource.clone(), entry.clone());
-        on_disk(move || cache.keep(&resource, sealed, &kept, cost_ms)).await.map_err(|error| {
+        on_disk(move || cache.keep(&resource, &sealed, &kept, cost_ms)).await.map_err(|error| {
             tracing::warn!(%error, "The package cache could not keep a sister's file.");
             Left::Ours
         })?;

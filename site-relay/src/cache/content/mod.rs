@@ -2,18 +2,22 @@
 //!
 //! A body is written to `partial/`, hashed while it is written, synced, and only
 //! then renamed into `content/`; what a crash leaves in `partial/` is removed at
-//! the next start. Beside each body stands a list of the BLAKE3 hashes of its
-//! blocks, so that a damaged disk block is found *before* its bytes are sent.
+//! the next start. Beside each body stands a list of its blocks' nodes in
+//! the tree that BLAKE3 is, so that a damaged disk block is found *before* its bytes are sent.
 //! Once every block of a file has been read and found right, the file may be
 //! sent by the kernel without looking again, until its inode changes or the
 //! proof grows old.
 
+mod partial;
+
 pub use super::hex::{hex, unhex};
+pub use partial::{Partial, Sealed};
+
 use std::{
     collections::HashMap,
     fs::{self, File},
     io::{self, Read, Write},
-    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
+    os::unix::fs::{FileExt, MetadataExt},
     path::{Path, PathBuf},
     sync::Mutex,
     time::{Duration, Instant},
@@ -57,25 +61,11 @@ impl Identity {
     }
 }
 
-/// A body that is being received.
-pub struct Partial {
-    file: File,
-    path: PathBuf,
-    written: u64,
-    whole: blake3::Hasher,
-    block: blake3::Hasher,
-    block_filled: usize,
-    sums: Vec<Hash>,
-    sha256: aws_lc_rs::digest::Context,
-}
-
 /// What a finished body turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Digests {
     /// BLAKE3, its name in the store.
     pub blake3: Hash,
-    /// SHA-256, by which signed indexes name it.
-    pub sha256: [u8; 32],
     /// Length in bytes.
     pub size: u64,
 }
@@ -87,8 +77,17 @@ pub struct Body {
     hash: Hash,
     size: u64,
     identity: Identity,
-    sums: Vec<Hash>,
+    sums: Sums,
     proven: bool,
+}
+
+/// What the blocks of a body are held against.
+#[derive(Debug)]
+enum Sums {
+    /// Nodes of the tree whose root is the body's name.
+    Nodes(Vec<Hash>),
+    /// Hashes of the blocks by themselves, which earlier relays wrote.
+    Alone(Vec<Hash>),
 }
 
 impl Contents {
@@ -107,53 +106,38 @@ impl Contents {
         Ok(Self { folder: folder.into(), proofs: Mutex::default() })
     }
 
-    /// Starts a body. `name` is unique among the running ones.
+    /// Starts a body. `name` is unique among the running ones; `named` when its
+    /// SHA-256 is to be known at its end.
     ///
     /// # Errors
     /// When the file cannot be made.
-    pub fn begin(&self, name: u64) -> io::Result<Partial> {
-        let path = self.folder.join("partial").join(format!("{name:016x}"));
-        let file = fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)?;
-        Ok(Partial {
-            file,
-            path,
-            written: 0,
-            whole: blake3::Hasher::new(),
-            block: blake3::Hasher::new(),
-            block_filled: 0,
-            sums: Vec::new(),
-            sha256: aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256),
-        })
+    pub fn begin(&self, name: u64, named: bool) -> io::Result<Partial> {
+        Partial::create(self.folder.join("partial").join(format!("{name:016x}")), named)
     }
 
     /// Keeps a finished body: synced before it gets its name, so that a name
-    /// always stands for whole content.
+    /// always stands for whole content. Returns its SHA-256.
     ///
     /// # Errors
     /// When the disk refuses; the partial file is removed.
-    pub fn keep(&self, partial: Sealed) -> io::Result<Digests> {
+    pub fn keep(&self, partial: &Sealed) -> io::Result<[u8; 32]> {
         let body = self.path(&partial.digests.blake3);
-        let sums = sums_path(&body);
         let written = (|| {
+            let sha256 = partial.sha256()?;
             if let Some(parent) = body.parent() {
                 fs::create_dir_all(parent)?;
             }
-            let mut side = File::create(&sums)?;
-            side.write_all(partial.sums.as_flattened())?;
+            let mut side = File::create(nodes_path(&body))?;
+            side.write_all(partial.nodes.as_flattened())?;
             side.sync_all()?;
             partial.file.sync_all()?;
             fs::rename(&partial.path, &body)?;
-            match body.parent() {
-                Some(parent) => File::open(parent)?.sync_all(),
-                None => Ok(()),
+            if let Some(parent) = body.parent() {
+                File::open(parent)?.sync_all()?;
             }
+            Ok(sha256)
         })();
-        written.map(|()| partial.digests).inspect_err(|_| {
+        written.inspect_err(|_| {
             let _gone = fs::remove_file(&partial.path);
         })
     }
@@ -167,18 +151,20 @@ impl Contents {
         let meta = file.metadata().ok()?;
         let size = meta.len();
         let blocks = usize::try_from(size.div_ceil(BLOCK as u64)).ok()?;
-        let mut bytes = Vec::new();
-        File::open(sums_path(&path)).ok()?.read_to_end(&mut bytes).ok()?;
-        let (sums, rest) = bytes.as_chunks::<32>();
-        if sums.len() != blocks || !rest.is_empty() {
-            return None;
-        }
+        let list = |path: &Path| {
+            let mut bytes = Vec::new();
+            File::open(path).ok()?.read_to_end(&mut bytes).ok()?;
+            let (sums, rest) = bytes.as_chunks::<32>();
+            (sums.len() == blocks && rest.is_empty()).then(|| sums.to_vec())
+        };
+        let nodes = list(&nodes_path(&path)).map(Sums::Nodes);
+        let sums = nodes.or_else(|| list(&sums_path(&path)).map(Sums::Alone))?;
         let identity = Identity::of(&meta);
         let proven =
             self.proofs.lock().ok()?.get(hash).is_some_and(|proof| {
                 proof.identity == identity && proof.at.elapsed() < PROOF_LASTS
             });
-        Some(Body { file, hash: *hash, size, identity, sums: sums.to_vec(), proven })
+        Some(Body { file, hash: *hash, size, identity, sums, proven })
     }
 
     /// Remembers that every block of a body was read and found right.
@@ -199,6 +185,7 @@ impl Contents {
     /// open keep reading the old inode.
     pub fn remove(&self, hash: &Hash) {
         let path = self.path(hash);
+        let _absent = fs::remove_file(nodes_path(&path));
         let _absent = fs::remove_file(sums_path(&path));
         let _absent = fs::remove_file(path);
         if let Ok(mut proofs) = self.proofs.lock() {
@@ -244,86 +231,16 @@ impl Contents {
     }
 }
 
-impl Partial {
-    /// Appends bytes as they arrive.
-    ///
-    /// # Errors
-    /// When the disk refuses, for example because it is full.
-    pub fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        // At its place, so that a failed write can be tried again.
-        self.file.write_all_at(bytes, self.written)?;
-        self.written += bytes.len() as u64;
-        self.whole.update(bytes);
-        self.sha256.update(bytes);
-        while !bytes.is_empty() {
-            let (now, later) = bytes.split_at(bytes.len().min(BLOCK - self.block_filled));
-            self.block.update(now);
-            self.block_filled += now.len();
-            if self.block_filled == BLOCK {
-                self.end_block();
-            }
-            bytes = later;
-        }
-        Ok(())
-    }
-
-    /// Bytes received so far.
-    #[must_use]
-    pub fn written(&self) -> u64 {
-        self.written
-    }
-
-    /// A second handle, for those who read while it is written.
-    ///
-    /// # Errors
-    /// When the process has no file handle left.
-    pub fn reader(&self) -> io::Result<File> {
-        self.file.try_clone()
-    }
-
-    /// Ends the body and says what it is.
-    #[must_use]
-    pub fn finish(mut self) -> Sealed {
-        if self.block_filled > 0 {
-            self.end_block();
-        }
-        let mut sha256 = [0; 32];
-        sha256.copy_from_slice(self.sha256.clone().finish().as_ref());
-        let digests =
-            Digests { blake3: *self.whole.finalize().as_bytes(), sha256, size: self.written };
-        Sealed { file: self.file, path: self.path, sums: self.sums, digests }
-    }
-
-    /// Gives the body up.
-    pub fn discard(self) {
-        let _absent = fs::remove_file(&self.path);
-    }
-
-    fn end_block(&mut self) {
-        self.sums.push(*self.block.finalize().as_bytes());
-        self.block.reset();
-        self.block_filled = 0;
-    }
-}
-
-/// A body that is complete and not yet kept.
-#[derive(Debug)]
-pub struct Sealed {
-    file: File,
-    path: PathBuf,
-    sums: Vec<Hash>,
-    /// What it is.
-    pub digests: Digests,
-}
-
-impl Sealed {
-    /// Gives the body up.
-    pub fn discard(self) {
-        let _absent = fs::remove_file(&self.path);
-    }
-}
-
 impl Body {
+    /// One that was just received and has no name on the disk yet.
+    fn received(sealed: &Sealed) -> io::Result<Self> {
+        let file = sealed.file.try_clone()?;
+        let (hash, size) = (sealed.digests.blake3, sealed.digests.size);
+        let identity = Identity::of(&file.metadata()?);
+        let sums = Sums::Nodes(sealed.nodes.clone());
+        Ok(Self { file, hash, size, identity, sums, proven: false })
+    }
+
     /// Length in bytes.
     #[must_use]
     pub fn size(&self) -> u64 {
@@ -360,11 +277,12 @@ impl Body {
             .map_err(|_| damaged())?;
         buffer.resize(length, 0);
         self.file.read_exact_at(buffer, start)?;
-        let sum = usize::try_from(index).ok().and_then(|i| self.sums.get(i));
-        match sum {
-            Some(sum) if blake3::hash(buffer).as_bytes() == sum => Ok(()),
-            _ => Err(damaged()),
-        }
+        let index = usize::try_from(index).map_err(|_| damaged())?;
+        let right = match &self.sums {
+            Sums::Nodes(nodes) => nodes.get(index) == Some(&partial::node(buffer, start)),
+            Sums::Alone(sums) => sums.get(index) == Some(blake3::hash(buffer).as_bytes()),
+        };
+        if right { Ok(()) } else { Err(damaged()) }
     }
 
     /// Reads and checks the whole body.
@@ -382,6 +300,40 @@ impl Body {
     }
 }
 
+fn nodes_path(body: &Path) -> PathBuf {
+    body.with_extension("nodes")
+}
+
 fn sums_path(body: &Path) -> PathBuf {
     body.with_extension("sums")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies_are_held_against_their_blocks_also_those_that_earlier_relays_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let contents = Contents::open(folder.path()).unwrap();
+        let bytes: Vec<u8> = (0..2 * BLOCK + 9).map(|n| (n % 251) as u8).collect();
+        let mut partial = contents.begin(1, false).unwrap();
+        partial.write(&bytes).unwrap();
+        let sealed = partial.finish();
+        let sha256 = contents.keep(&sealed).unwrap();
+        let right = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bytes);
+        assert_eq!(sha256, right.as_ref());
+        let hash = sealed.digests.blake3;
+        assert!(contents.get(&hash).unwrap().read_all().unwrap() == bytes);
+        let path = contents.path(&hash);
+        fs::remove_file(nodes_path(&path)).unwrap();
+        assert!(contents.get(&hash).is_none());
+        let alone: Vec<_> = bytes.chunks(BLOCK).map(|b| *blake3::hash(b).as_bytes()).collect();
+        fs::write(sums_path(&path), alone.as_flattened()).unwrap();
+        assert!(contents.get(&hash).unwrap().read_all().unwrap() == bytes);
+        let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+        file.write_all_at(b"x", BLOCK as u64 + 5).unwrap();
+        assert!(contents.get(&hash).unwrap().read_all().is_err());
+    }
 }
