@@ -123,10 +123,18 @@ async fn a_release_and_its_signature_are_of_one_age_also_while_the_upstream_is_a
     };
     put(1);
     assert_eq!((got("/d/Release").await, got("/d/Release.gpg").await), ('1', '1'));
+    // What is on its way to the disk is still shared.
+    let settle = async || {
+        while run.cache.meters.flights.get() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    settle().await;
     put(2);
     assert_eq!((got("/d/Release.gpg").await, got("/d/Release").await), ('2', '2'));
     // Only one of them is asked for before the upstream goes away; the other comes
     // by itself.
+    settle().await;
     put(3);
     let before = up.gets("/d/Release.gpg");
     assert_eq!(got("/d/Release").await, '3');
