@@ -15,6 +15,98 @@ use std::collections::BTreeMap;
 /// fails opaquely above 1 MiB, so everything stays well under.
 pub const MAX_MESSAGE: usize = 512 * 1024;
 
+/// Values (array, map and their entries, tags, numbers, texts) in one message at
+/// most. A value costs its reader memory and time many times its bytes: four
+/// million one-byte values would take seconds.
+pub const MAX_VALUES: usize = 512 * 1024;
+
+/// What the reading of messages may still cost, in bytes after decompression and
+/// in values. It is spent before the cost arises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    bytes: usize,
+    values: usize,
+    exhausted: bool,
+}
+
+impl Budget {
+    /// A budget of so many bytes and values.
+    #[must_use]
+    pub const fn new(bytes: usize, values: usize) -> Self {
+        Self { bytes, values, exhausted: false }
+    }
+
+    /// Bytes left.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Values left.
+    #[must_use]
+    pub fn values(&self) -> usize {
+        self.values
+    }
+
+    /// Whether something was refused for want of it.
+    #[must_use]
+    pub fn exhausted(&self) -> bool {
+        self.exhausted
+    }
+
+    /// The error for what costs too much.
+    pub(crate) fn exceeded(&mut self) -> ProtocolError {
+        self.exhausted = true;
+        ProtocolError::Invalid("it unfolds to more than is accepted")
+    }
+
+    /// Pays for the reading of these bytes.
+    ///
+    /// # Errors
+    /// [`ProtocolError::Invalid`] when they cost more than is left.
+    pub(crate) fn spend(&mut self, bytes: &[u8]) -> Result<(), ProtocolError> {
+        let Some(values) = values_within(bytes, self.values).filter(|_| bytes.len() <= self.bytes)
+        else {
+            return Err(self.exceeded());
+        };
+        self.bytes -= bytes.len();
+        self.values -= values;
+        Ok(())
+    }
+}
+
+/// Counts the values in CBOR, without reading them; `None` when there are more
+/// than `most`. Bytes that are no CBOR count as far as they make sense: whoever
+/// decodes them stops there too.
+fn values_within(mut bytes: &[u8], most: usize) -> Option<usize> {
+    let mut values = 0usize;
+    while let Some((&head, rest)) = bytes.split_first() {
+        values += 1;
+        if values > most {
+            return None;
+        }
+        let width = match head & 0x1f {
+            24 => 1,
+            25 => 2,
+            26 => 4,
+            27 => 8,
+            _ => 0,
+        };
+        let Some((argument, rest)) = rest.split_at_checked(width) else { break };
+        bytes = rest;
+        // Byte and text strings are stepped over; of all else only the head is.
+        if matches!(head >> 5, 2 | 3) && head & 0x1f != 31 {
+            let length = match width {
+                0 => u64::from(head & 0x1f),
+                _ => argument.iter().fold(0, |n, byte| n << 8 | u64::from(*byte)),
+            };
+            let length = usize::try_from(length).unwrap_or(usize::MAX);
+            bytes = bytes.get(length..).unwrap_or_default();
+        }
+    }
+    Some(values)
+}
+
 /// Encodes a value as CBOR.
 ///
 /// # Errors
@@ -38,9 +130,23 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ProtocolError> {
 /// # Errors
 /// [`ProtocolError::TooLarge`] or [`ProtocolError::Malformed`].
 pub fn decode_within<T: DeserializeOwned>(bytes: &[u8], limit: usize) -> Result<T, ProtocolError> {
+    decode_for(bytes, limit, &mut Budget::new(limit, MAX_VALUES.max(limit / 8)))
+}
+
+/// Decodes CBOR of at most `limit` bytes, paid for from a budget.
+///
+/// # Errors
+/// [`ProtocolError::TooLarge`], [`ProtocolError::Malformed`], or
+/// [`ProtocolError::Invalid`] when it costs more than the budget has.
+pub fn decode_for<T: DeserializeOwned>(
+    bytes: &[u8],
+    limit: usize,
+    budget: &mut Budget,
+) -> Result<T, ProtocolError> {
     if bytes.len() > limit {
         return Err(ProtocolError::TooLarge { actual: bytes.len(), limit });
     }
+    budget.spend(bytes)?;
     let malformed = |e: &dyn std::fmt::Display| ProtocolError::Malformed(e.to_string());
     let mut reader = Deserializer::new(SliceReader::new(bytes));
     let value = T::deserialize(&mut reader).map_err(|e| malformed(&e))?;

@@ -5,7 +5,10 @@
 //! an older relay serve a newer agent. Bodies are byte strings, so that a
 //! skipped message costs nothing and signatures cover exact bytes.
 
-use crate::{ProtocolError, codec};
+use crate::{
+    ProtocolError,
+    codec::{self, Budget, MAX_MESSAGE, MAX_VALUES},
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// Version written by this build.
@@ -17,6 +20,8 @@ const COMPRESS_FROM: usize = 512;
 /// Limit on a body after decompression, in bytes: a small message may not
 /// unfold into a large one.
 const MAX_UNFOLDED: usize = 4 * 1024 * 1024;
+/// Values of a frame without its body: four fields, and room for later ones.
+const FRAME_VALUES: usize = 1024;
 
 /// A framed message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,7 +66,8 @@ impl Envelope {
     /// # Errors
     /// [`ProtocolError`] when too large, malformed or of an unreadable version.
     pub fn unpack(bytes: &[u8]) -> Result<Self, ProtocolError> {
-        let envelope: Self = codec::decode(bytes)?;
+        let mut frame = Budget::new(MAX_MESSAGE, FRAME_VALUES);
+        let envelope: Self = codec::decode_for(bytes, MAX_MESSAGE, &mut frame)?;
         if envelope.v < OLDEST || envelope.v > VERSION {
             return Err(ProtocolError::Version {
                 found: envelope.v,
@@ -77,13 +83,35 @@ impl Envelope {
     /// # Errors
     /// [`ProtocolError`] when the body is damaged or unfolds beyond its bound.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, ProtocolError> {
-        if !self.z {
-            return codec::decode_within(&self.body, MAX_UNFOLDED);
-        }
-        let plain = zstd::bulk::decompress(&self.body, MAX_UNFOLDED)
-            .map_err(|_| ProtocolError::Malformed("the compressed body is damaged".into()))?;
-        codec::decode_within(&plain, MAX_UNFOLDED)
+        self.read_for(&mut one_message())
     }
+
+    /// Reads the body at the expense of a budget that many messages may share.
+    ///
+    /// # Errors
+    /// [`ProtocolError`] when the body is damaged, unfolds beyond its bound or
+    /// costs more than the budget has.
+    pub fn read_for<T: DeserializeOwned>(&self, budget: &mut Budget) -> Result<T, ProtocolError> {
+        if !self.z {
+            return codec::decode_for(&self.body, MAX_UNFOLDED, budget);
+        }
+        let most = MAX_UNFOLDED.min(budget.bytes());
+        let told = zstd::zstd_safe::get_frame_content_size(&self.body).ok().flatten();
+        let too_dear = most < MAX_UNFOLDED && told.is_none_or(|size| size > most as u64);
+        if too_dear && told.is_some() {
+            return Err(budget.exceeded());
+        }
+        let plain = zstd::bulk::decompress(&self.body, most).map_err(|_| match too_dear {
+            true => budget.exceeded(),
+            false => ProtocolError::Malformed("the compressed body is damaged".into()),
+        })?;
+        codec::decode_for(&plain, MAX_UNFOLDED, budget)
+    }
+}
+
+/// The budget of a message that stands alone.
+pub(crate) fn one_message() -> Budget {
+    Budget::new(MAX_UNFOLDED, MAX_VALUES)
 }
 
 fn compressed(plain: &[u8]) -> Option<Vec<u8>> {
@@ -114,9 +142,21 @@ macro_rules! messages {
             /// # Errors
             /// [`ProtocolError`](crate::ProtocolError) when the bytes are not such a message.
             pub fn decode(bytes: &[u8]) -> Result<crate::envelope::Decoded<Self>, crate::ProtocolError> {
+                Self::decode_for(bytes, &mut crate::envelope::one_message())
+            }
+
+            /// Reads a framed message at the expense of a budget that many may share.
+            ///
+            /// # Errors
+            /// [`ProtocolError`](crate::ProtocolError) when the bytes are not such a message,
+            /// or cost more than the budget has.
+            pub fn decode_for(
+                bytes: &[u8],
+                budget: &mut crate::codec::Budget,
+            ) -> Result<crate::envelope::Decoded<Self>, crate::ProtocolError> {
                 let envelope = crate::envelope::Envelope::unpack(bytes)?;
                 Ok(match envelope.kind {
-                    $($kind => crate::envelope::Decoded::Known(Self::$variant(envelope.read()?)),)+
+                    $($kind => crate::envelope::Decoded::Known(Self::$variant(envelope.read_for(budget)?)),)+
                     other => crate::envelope::Decoded::Unknown(other),
                 })
             }

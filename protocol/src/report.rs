@@ -7,6 +7,7 @@
 //! next epoch starts, so the lane as a whole is a prefix of what was reported.
 
 use crate::{
+    codec::{Budget, MAX_VALUES},
     envelope::messages,
     inventory::InventoryReport,
     lane::Lane,
@@ -17,6 +18,12 @@ use serde::{Deserialize, Serialize};
 
 /// Most reports in one batch.
 pub const MAX_BATCH: usize = 256;
+
+/// What the reports of one batch may cost to read, all together: as many pieces
+/// of output of [`MAX_LIVE`](crate::live::MAX_LIVE) bytes as fit, or the longest
+/// inventory.
+pub const BATCH_BUDGET: Budget =
+    Budget::new(MAX_BATCH * crate::live::MAX_LIVE + 1024 * 1024, MAX_VALUES);
 
 /// A run of reports of one lane.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

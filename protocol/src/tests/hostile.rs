@@ -88,7 +88,7 @@ fn array(n: u32) -> Vec<u8> {
 
 #[test]
 fn a_list_longer_than_its_bound_is_refused_before_it_is_kept() {
-    let nulls = 4_000_000;
+    let nulls = 400_000;
     let sample = [
         vec![0xa3, 0x65],
         b"at_ms".to_vec(),
@@ -142,4 +142,49 @@ fn nested_grants(depth: usize) -> Vec<u8> {
     }
     bytes.push(0xf6);
     bytes
+}
+
+#[test]
+fn values_are_paid_for_before_they_are_read() {
+    let bytes = codec::encode(&(vec![1u8; 900], "text", Some(2.5))).unwrap();
+    let mut enough = codec::Budget::new(10_000, 1000);
+    let back: (Vec<u8>, String, Option<f64>) =
+        codec::decode_for(&bytes, 10_000, &mut enough).unwrap();
+    assert_eq!(back.0.len(), 900);
+    assert_eq!((enough.values(), enough.bytes()), (1000 - 904, 10_000 - bytes.len()));
+    let mut poor = codec::Budget::new(10_000, 903);
+    let refused: Result<(Vec<u8>, String, Option<f64>), _> =
+        codec::decode_for(&bytes, 10_000, &mut poor);
+    assert!(refused.is_err() && poor.exhausted());
+}
+
+#[test]
+fn fields_that_nobody_knows_are_paid_for_too() {
+    #[derive(serde::Serialize)]
+    struct Later {
+        at_ms: u64,
+        table: u32,
+        values: Vec<Option<i64>>,
+        later: Vec<u8>,
+    }
+    let later = vec![0; codec::MAX_VALUES + 1];
+    let body = Later { at_ms: 1, table: 2, values: vec![Some(3)], later };
+    let bytes = Envelope::pack(2, &body).unwrap();
+    assert!(bytes.len() < 1000, "{}", bytes.len());
+    assert!(matches!(Report::decode(&bytes), Err(ProtocolError::Invalid(_))));
+}
+
+#[test]
+fn messages_that_share_a_budget_end_when_it_is_spent() {
+    let chunk = crate::outcome::OutputChunk {
+        command: crate::ids::CommandId::generate(),
+        offset: 0,
+        stream: crate::outcome::Stream::Stdout,
+        data: vec![0; 1024 * 1024],
+    };
+    let bytes = Report::Output(chunk).encode().unwrap();
+    let mut budget = codec::Budget::new(3 * 1024 * 1024, 1000);
+    let read = (0..9).filter(|_| Report::decode_for(&bytes, &mut budget).is_ok()).count();
+    assert_eq!(read, 2);
+    assert!(budget.exhausted());
 }
