@@ -5,13 +5,13 @@ mod values;
 
 pub(super) use values::{authority, cached_config, command, grant, relay, rollups, token};
 use values::{
-    cache_report, cancel, chunk, device, device_config, event, gap, holds, id, inventory, known,
-    relay_status, relay_token, site_certificate, site_config, table, terminal,
+    cache_report, cancel, chunk, clock_ask, device, device_clock, device_config, event, gap, holds,
+    id, inventory, known, relay_status, relay_token, site_certificate, site_config, table,
+    terminal,
 };
 
 use crate::{
     blob::{BlobAnswer, BlobRequest},
-    clock::{ClockAnswer, ClockAsk},
     codec,
     enroll::{
         AgentEnrolment, EnrollAgent, EnrollAgentAnswer, EnrollRelay, EnrollRelayAnswer,
@@ -21,9 +21,9 @@ use crate::{
     lan::{Deliver, DownControl, Handed, Hello, Renew, ReportAck, UpControl, Welcome},
     lane::{Ack, Data, Lane, Resume},
     link::{
-        DeliverCommand, DeviceClock, DeviceGap, DeviceInventory, DeviceMetrics, DeviceOutput,
-        DeviceSeries, DownRecord, Enrolled, Ephemeral, Frame, Goodbye, LinkHello, Presence,
-        Progress, Sister, Sisters, SiteAudit, UpRecord, Watch,
+        DeliverCommand, DeviceGap, DeviceInventory, DeviceMetrics, DeviceOutput, DeviceSeries,
+        DownRecord, Enrolled, Ephemeral, Frame, Goodbye, LinkHello, Presence, Progress, Sister,
+        Sisters, SiteAudit, UpRecord, Watch,
     },
     live::{Holds, LiveDown, LiveUp, TunnelClosed, TunnelCredit, TunnelData, TunnelResize},
     report::{Report, ReportBatch, Sequenced},
@@ -34,7 +34,6 @@ use crate::{
     tunnel::{Accepted, TunnelFrame, TunnelOpen},
 };
 use serde::{Serialize, de::DeserializeOwned};
-use serde_bytes::ByteBuf;
 
 type Reads = Box<dyn Fn(&[u8]) -> bool>;
 
@@ -134,17 +133,14 @@ fn lan() -> Vec<Example> {
         heeds_handed: true,
     };
     let welcome = Welcome { positions: vec![ack], config: device_config(), now_ms: 5000 };
-    let mut all = messages!(UpControl:
-        Hello(hello),
-        Clock(ClockAsk { asked_ms: 7000, now_ms: 1_800_000_000_000 }),
-    );
+    let mut all = messages!(UpControl: Hello(hello), Clock(clock_ask()));
     all.extend(messages!(DownControl:
         Welcome(welcome),
         Ack(ack),
         Config(device_config()),
         Renew(Renew { expires_ms: 9000 }),
         Handed(Handed { started: vec![id(9)], sent: vec![id(10)] }),
-        Clock(ClockAnswer { asked_ms: Some(7000), now_ms: 1_800_000_000_000 }),
+        Clock(crate::clock::ClockAnswer { asked_ms: Some(7000), now_ms: 1_800_000_000_000 }),
     ));
     all.push(plain("DeviceConfig with a package cache", cached_config()));
     all.extend(messages!(Deliver: Command(authority().sign(&command(), None).unwrap())));
@@ -210,7 +206,7 @@ fn link() -> Vec<Example> {
         epoch: 6,
         prev: 3,
         skipped,
-        records: vec![ByteBuf::from(vec![1, 2]), ByteBuf::from(vec![3])],
+        records: vec![serde_bytes::ByteBuf::from(vec![1, 2]), serde_bytes::ByteBuf::from(vec![3])],
     };
     let mut all = messages!(Frame:
         Hello(hello),
@@ -224,8 +220,8 @@ fn link() -> Vec<Example> {
         Watch(Watch { devices: vec![device()] }),
         Goodbye(Goodbye { reason: "The relay restarts.".into() }),
         Sisters(Sisters { relays: vec![sister] }),
-        ClockAsk(ClockAsk { asked_ms: 7000, now_ms: 1_800_000_000_000 }),
-        ClockAnswer(ClockAnswer { asked_ms: None, now_ms: 1_800_000_000_000 }),
+        ClockAsk(clock_ask()),
+        ClockAnswer(crate::clock::ClockAnswer { asked_ms: None, now_ms: 1_800_000_000_000 }),
     );
     all.push(plain("Data with a hole", data(2)));
     all.extend(Lane::ALL.map(|lane| plain("Lane", lane)));
@@ -270,7 +266,7 @@ fn up_records() -> Vec<Example> {
         Gap(DeviceGap { device: None, gap: gap() }),
         Audit(audit),
         Cache(cache_report()),
-        Clocks(vec![DeviceClock { device, ahead_ms: -900_000, at_ms: 1_800_000_000_000 }]),
+        Clocks(vec![device_clock()]),
         Holds(Box::new(holds())),
     )
 }

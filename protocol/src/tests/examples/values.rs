@@ -265,3 +265,12 @@ pub(super) fn known() -> SiteKnown {
         tokens: vec![KnownToken { token: id(8), used: 2, revoked: false }],
     }
 }
+
+pub(super) fn clock_ask() -> crate::clock::ClockAsk {
+    crate::clock::ClockAsk { asked_ms: 7000, now_ms: 1_800_000_000_000 }
+}
+
+pub(super) fn device_clock() -> crate::link::DeviceClock {
+    let at_ms = 1_800_000_000_000;
+    crate::link::DeviceClock { device: device(), ahead_ms: -900_000, at_ms }
+}
