@@ -186,6 +186,12 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                  unifyit-agent, or unifyit-agent run.",
                 enrolled.identity.device
             ));
+            if settings.package_cache {
+                say("While it runs, apt, dnf and zypper fetch through the site's package cache. \
+                     Proxies that people set up stay as they are; package_cache = false in \
+                     /etc/unifyit/agent.toml leaves package managers alone.");
+            }
+            say("unifyit-agent uninstall takes back all that the agent changed.");
             Ok(ExitCode::SUCCESS)
         }
         Command::Run => {

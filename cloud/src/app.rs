@@ -5,10 +5,11 @@ use crate::{
     config::Config,
     context::{AppState, Clock},
     db::{Db, DbError, DbOptions, MigrateError},
+    downloads::Downloads,
     events::{self, LocalBus, Watches},
     features,
     http::{
-        Problem, assets, docs, health, layers,
+        Problem, assets, docs, downloads, health, layers,
         limits::Limits,
         metrics::Metrics,
         server::{Server, ServerBounds},
@@ -130,6 +131,7 @@ pub fn router(state: AppState) -> Router {
         .compress_when(DefaultPredicate::new().and(NotForContentType::const_new("font/")));
     api.merge(docs::routes(&document))
         .merge(health::routes())
+        .merge(downloads::routes())
         .fallback(assets::serve)
         .method_not_allowed_fallback(async || {
             Problem::new(
@@ -173,6 +175,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         std::env::var("UNIFYIT_MASTER_KEY").ok().as_deref(),
         &config.master_key_file(),
     )?;
+    let downloads = publish(&config).await?;
     let (watches, metrics) = (Watches::default(), Metrics::new()?);
     let link_metrics = LinkMetrics::new(metrics.registry())?;
     let (records, ticker) = features::records(&db, &watches);
@@ -204,6 +207,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         watches,
         link: gateway.link(),
         trust,
+        downloads,
         passwords: auth::Passwords::new()?,
         limits,
         turns,
@@ -228,6 +232,22 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     db.close().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Lists what agents and relays are installed from.
+async fn publish(config: &Config) -> anyhow::Result<Downloads> {
+    let (from, state) = (config.downloads.clone(), config.state.clone());
+    let downloads = tokio::task::spawn_blocking(move || Downloads::publish(&from, &state))
+        .await?
+        .with_context(|| {
+        format!("the packages in {} cannot be used", config.downloads.display())
+    })?;
+    if downloads.script().is_none() {
+        tracing::warn!(folder = %config.downloads.display(),
+            "no packages to hand out: install lines will only work where the programs are \
+             installed already; build them with `make packages` and see `downloads` in the settings");
+    }
+    Ok(downloads)
 }
 
 /// Waits until the database answers and is this build's. False when asked to

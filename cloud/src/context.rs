@@ -10,6 +10,7 @@ use crate::{
     authz::{Actor, Can},
     config::Config,
     db::{Db, DbError, Scope, TenantTx},
+    downloads::Downloads,
     events::Watches,
     http::{Problem, limits::Limits, metrics::Metrics, turns::Turns},
     link::Link,
@@ -69,6 +70,8 @@ pub struct AppState {
     pub link: Link,
     /// Keys and signatures.
     pub trust: Trust,
+    /// What agents and relays are installed from.
+    pub downloads: Downloads,
     /// Hashing of passwords.
     pub passwords: Passwords,
     /// How often somebody may.

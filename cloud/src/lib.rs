@@ -14,6 +14,7 @@ pub mod config;
 pub mod context;
 pub mod db;
 pub mod doctor;
+pub mod downloads;
 pub mod events;
 pub mod features;
 pub mod http;

@@ -31,6 +31,10 @@ pub struct BlobRequest {
     /// repositories name packages. Who does not know the word finds no such file.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub sha256: bool,
+    /// Whether only a file that anybody may have is wanted: one that computers are
+    /// installed from. A relay asks so for a newcomer, who has proven nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub open: bool,
 }
 
 /// The first frame of the answer; the bytes follow in frames.
@@ -69,7 +73,13 @@ mod tests {
 
     #[test]
     fn an_answer_holds_what_is_left_of_the_file_up_to_what_was_asked() {
-        let ask = |offset, length| BlobRequest { hash: [0; 32], offset, length, sha256: false };
+        let ask = |offset, length| BlobRequest {
+            hash: [0; 32],
+            offset,
+            length,
+            sha256: false,
+            open: false,
+        };
         assert_eq!(ask(0, 10).following(100), 10);
         assert_eq!(ask(95, 10).following(100), 5);
         assert_eq!(ask(95, 0).following(100), 5);

@@ -4,6 +4,7 @@ use crate::{
     config::{Config, Sources},
     doctor,
     enroll::cloud,
+    identity::names,
     run, standalone, telemetry,
 };
 use clap::{Args, Parser, Subcommand};
@@ -106,11 +107,11 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Enroll { token, pin, force } => {
             let request = cloud::Request { token: &token, pin: pin.as_deref(), force };
-            let record = runtime.block_on(cloud::enroll(&loaded?, &request))?;
-            say(&format!(
-                "Enrolled as relay {} of site {}. Start it with: systemctl start unifyit-relay (or unifyit-relay run)",
-                record.enrolment.relay, record.enrolment.site
-            ));
+            let config = loaded?;
+            let record = runtime.block_on(cloud::enroll(&config, &request))?;
+            let (relay, site) = (record.enrolment.relay, record.enrolment.site);
+            say(&format!("Enrolled as relay {relay} of site {site}."));
+            say(&after_enrolment(&config, pin.is_some()));
             Ok(ExitCode::SUCCESS)
         }
         Command::Config => {
@@ -118,6 +119,21 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// What whoever enrols a relay needs next.
+fn after_enrolment(config: &Config, has_pin: bool) -> String {
+    let pages = names::reachable_at(&config.names, config.listen.ui);
+    let pages = pages.iter().map(|at| format!("https://{at}")).collect::<Vec<_>>().join(" or ");
+    let pin = match has_pin {
+        true => "the PIN that was given here",
+        false => "the site's PIN, which is set in the console (the site's page, Settings)",
+    };
+    format!(
+        "Start it with: systemctl enable --now unifyit-relay, or unifyit-relay run.\n\
+         Its local UI is then at {pages}. Staff sign in there with {pin}, also while the \
+         internet is down. The browser asks once about the certificate: it is the site's own."
+    )
 }
 
 /// Prints a line; a closed pipe is no reason to fail.

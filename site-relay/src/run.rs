@@ -38,6 +38,9 @@ pub const RUNTIME_FILE: &str = "runtime.json";
 /// Space for files that devices fetch through the relay.
 const BLOB_BYTES: u64 = 4 << 30;
 
+/// Space for what computers are installed from.
+const INSTALL_BYTES: u64 = 512 << 20;
+
 /// Where a running relay listens.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -162,7 +165,9 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
         enrolment_pin_hash: identity.record.ui_pin_hash.clone(),
         started: Instant::now(),
     });
-    let files = only_devices(blobs::router(blobs.clone()), admission);
+    let installers = blobs.installers(&config.state, INSTALL_BYTES)?;
+    let files = only_devices(blobs::router(blobs.clone()), admission)
+        .merge(blobs::install_router(installers));
     if let (Some((sisters, node, _)), Some((cache, _))) = (sisters, &cache) {
         cache.attach(sisters.clone());
         blobs.attach_sisters(sisters.clone());

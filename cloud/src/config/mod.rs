@@ -16,6 +16,9 @@ pub const DEFAULT_FILE: &str = "/etc/unifyit/cloud.toml";
 /// Where state is kept when no flag names a folder.
 pub const DEFAULT_STATE: &str = "/var/lib/unifyit-cloud";
 
+/// Where packages lie when no setting names a folder.
+pub const DEFAULT_DOWNLOADS: &str = "/usr/share/unifyit/downloads";
+
 /// All settings of the cloud.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -39,6 +42,8 @@ pub struct Config {
     /// Multiaddresses that go into relays' install tokens. Empty: those listened
     /// on, with the host of `public_url` where they say "any".
     pub announce: Vec<String>,
+    /// Folder of the packages that agents and relays are installed from.
+    pub downloads: PathBuf,
     /// File of the master key. Empty: `master.key` in the state folder. Not read
     /// when `UNIFYIT_MASTER_KEY` is set.
     pub master_key_file: PathBuf,
@@ -70,6 +75,7 @@ impl Default for Config {
                 "/ip4/0.0.0.0/udp/4001/quic-v1".into(),
             ],
             announce: Vec::new(),
+            downloads: DEFAULT_DOWNLOADS.into(),
             master_key_file: PathBuf::new(),
             trusted_proxies: Vec::new(),
             session_idle_hours: 12,

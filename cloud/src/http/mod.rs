@@ -3,6 +3,7 @@
 
 pub mod assets;
 pub mod docs;
+pub mod downloads;
 pub mod health;
 mod idempotency;
 mod input;

@@ -1,4 +1,5 @@
-//! `/unifyit/blob/1`: ranges of content-addressed files from `<state>/blobs`.
+//! `/unifyit/blob/1`: ranges of content-addressed files from `<state>/blobs`, or
+//! from `<state>/install` where only what anybody may have is asked for.
 //!
 //! A relay asks for a range of a file by its BLAKE3 hash and gets a header and
 //! then the bytes. The name of a file is its hash in hexadecimal, so there is no
@@ -27,7 +28,7 @@ use unifyit_protocol::{
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Answers one request.
-pub(super) async fn serve(folder: PathBuf, stream: Stream) -> std::io::Result<()> {
+pub(super) async fn serve(state: PathBuf, stream: Stream) -> std::io::Result<()> {
     let (mut frames, mut sink) = framing::split(stream);
     let Ok(Some(request)) = timeout(PATIENCE, frames.next()).await else { return Ok(()) };
     let request: BlobRequest =
@@ -35,6 +36,7 @@ pub(super) async fn serve(folder: PathBuf, stream: Stream) -> std::io::Result<()
     let encode = |answer: BlobAnswer| {
         codec::encode(&answer).map(Bytes::from).map_err(|e| std::io::Error::other(e.to_string()))
     };
+    let folder = state.join(if request.open { crate::downloads::FOLDER } else { "blobs" });
     let Ok(mut file) = File::open(path_of(&folder, &request.hash)).await else {
         return sink.send(encode(BlobAnswer::Missing)?).await;
     };

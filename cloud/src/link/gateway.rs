@@ -341,7 +341,7 @@ impl Gateway {
                 let Ok(permit) = self.serving_blobs.clone().try_acquire_owned() else {
                     return self.turned_away("busy");
                 };
-                let folder = self.state.join("blobs");
+                let state = self.state.clone();
                 let (db, order) = (self.sessions.db.clone(), self.order.clone());
                 self.tasks.spawn(async move {
                     // Asked anew: a relay may have been revoked while it had no lane
@@ -353,7 +353,7 @@ impl Gateway {
                             return tracing::warn!(%peer, %error, "A relay could not be looked up.");
                         }
                     }
-                    if let Err(error) = blobs::serve(folder, stream).await {
+                    if let Err(error) = blobs::serve(state, stream).await {
                         tracing::debug!(%peer, %error, "A blob stream ended early.");
                     }
                     drop(permit);

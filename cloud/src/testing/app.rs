@@ -16,6 +16,7 @@ use crate::{
     config::Config,
     context::{AppState, Clock},
     db::Scope,
+    downloads::Downloads,
     events::Watches,
     features,
     http::{limits::Limits, metrics::Metrics, turns::Turns},
@@ -61,7 +62,8 @@ pub struct Answer {
 
 impl TestApp {
     pub async fn new() -> Self {
-        Self::with(Config::default()).await
+        // Whatever packages this machine has are not the test's.
+        Self::with(Config { downloads: "nowhere".into(), ..Config::default() }).await
     }
 
     pub async fn with(config: Config) -> Self {
@@ -92,6 +94,7 @@ impl TestApp {
             watches,
             link: gateway.link(),
             trust,
+            downloads: Downloads::publish(&config.downloads, folder.path()).unwrap(),
             passwords: Passwords::new().unwrap(),
             limits: Limits::new(&config),
             turns: Turns::new().unwrap(),

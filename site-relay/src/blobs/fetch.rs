@@ -26,21 +26,30 @@ const PROTOCOL: StreamProtocol = StreamProtocol::new(NAME);
 /// A cloud that sends nothing for this long is given up.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Which file.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted {
+    pub(super) hash: Hash,
+    /// Only if anybody may have it.
+    pub(super) open: bool,
+}
+
 /// Completes the partial file, which then is the whole and verified. Returns its
 /// size. What was fetched stays when the cloud goes, and is thrown away when the
 /// whole does not hash to its name.
 pub(super) async fn fetch(
     mut control: Control,
     cloud: PeerId,
-    hash: Hash,
+    Wanted { hash, open }: Wanted,
     partial: &Path,
     fetched: &IntCounter,
 ) -> Result<u64, BlobError> {
+    let wanted = Wanted { hash, open };
     let mut file =
         tokio::fs::File::options().create(true).truncate(false).write(true).open(partial).await?;
     let mut at = file.seek(io::SeekFrom::End(0)).await?;
     loop {
-        let size = range(&mut control, cloud, &hash, (&mut file, &mut at), fetched).await?;
+        let size = range(&mut control, cloud, wanted, (&mut file, &mut at), fetched).await?;
         if at >= size {
             break;
         }
@@ -61,7 +70,7 @@ pub(super) async fn fetch(
 async fn range(
     control: &mut Control,
     cloud: PeerId,
-    hash: &Hash,
+    Wanted { hash, open }: Wanted,
     (file, at): (&mut tokio::fs::File, &mut u64),
     fetched: &IntCounter,
 ) -> Result<u64, BlobError> {
@@ -69,7 +78,8 @@ async fn range(
     let slow = |_| BlobError::Away("it does not answer".into());
     let opened = timeout(PATIENCE, control.open_stream(cloud, PROTOCOL)).await.map_err(slow)?;
     let (mut frames, mut sink) = framing::split(opened.map_err(|e| away(&e))?);
-    let request = BlobRequest { hash: *hash.as_bytes(), offset: *at, length: RANGE, sha256: false };
+    let hash = *hash.as_bytes();
+    let request = BlobRequest { hash, offset: *at, length: RANGE, sha256: false, open };
     let bytes = codec::encode(&request).map_err(|e| away(&e))?;
     SinkExt::<Bytes>::send(&mut sink, bytes.into()).await.map_err(|e| away(&e))?;
     let first = timeout(PATIENCE, frames.next()).await.map_err(slow)?;

@@ -6,6 +6,9 @@
 //! cuts and restarts; only when the whole hashes to its name does it get that
 //! name. Devices that ask meanwhile wait for the same fetch. The folder is
 //! bounded: files that were not asked for longest go first.
+//!
+//! What computers are installed from lies apart, in `install`: anybody on the LAN
+//! may have it, and nothing comes there that the cloud does not give to anybody.
 
 mod fetch;
 mod serve;
@@ -18,6 +21,7 @@ use crate::{
     telemetry::Telemetry,
 };
 use blake3::Hash;
+use fetch::Wanted;
 use libp2p::PeerId;
 use libp2p_stream::Control;
 use prometheus::IntCounter;
@@ -29,7 +33,7 @@ use std::{
     time::SystemTime,
 };
 
-pub use serve::router;
+pub use serve::{install_router, router};
 
 /// Largest file, in bytes.
 const MAX_FILE: u64 = 2 << 30;
@@ -69,7 +73,9 @@ impl std::fmt::Debug for Blobs {
 struct Shared {
     folder: PathBuf,
     quota: u64,
-    cloud: OnceLock<(Control, PeerId)>,
+    cloud: Arc<OnceLock<(Control, PeerId)>>,
+    /// Whether these are the files that anybody may have.
+    open: bool,
     sisters: OnceLock<Sisters>,
     /// One fetch a file at a time; the entry goes with its last holder.
     fetching: Mutex<HashMap<Hash, Arc<tokio::sync::Mutex<()>>>>,
@@ -88,11 +94,31 @@ impl Blobs {
         Ok(Self(Arc::new(Shared {
             folder,
             quota,
-            cloud: OnceLock::new(),
+            cloud: Arc::default(),
+            open: false,
             sisters: OnceLock::new(),
             fetching: Mutex::default(),
             fetched: telemetry.counter("blob_fetched_bytes", "Bytes of files from the cloud."),
             served: telemetry.counter("blob_served_bytes", "Bytes of files asked for by devices."),
+        })))
+    }
+
+    /// The files that anybody may have, by the same way to the cloud.
+    ///
+    /// # Errors
+    /// When their folder cannot be made.
+    pub fn installers(&self, state: &Path, quota: u64) -> io::Result<Self> {
+        let folder = state.join("install");
+        std::fs::create_dir_all(&folder)?;
+        Ok(Self(Arc::new(Shared {
+            folder,
+            quota,
+            cloud: Arc::clone(&self.0.cloud),
+            open: true,
+            sisters: OnceLock::new(),
+            fetching: Mutex::default(),
+            fetched: self.0.fetched.clone(),
+            served: self.0.served.clone(),
         })))
     }
 
@@ -120,7 +146,15 @@ impl Blobs {
             }
             self.make_room(size, &hash);
             let control = sisters.control();
-            match fetch::fetch(control, peer, hash, &partial, sisters.fetched_bytes()).await {
+            match fetch::fetch(
+                control,
+                peer,
+                Wanted { hash, open: false },
+                &partial,
+                sisters.fetched_bytes(),
+            )
+            .await
+            {
                 Ok(_) => {
                     tokio::fs::rename(&partial, path).await?;
                     sisters.gave();
@@ -164,7 +198,8 @@ impl Blobs {
                 .cloned()
                 .ok_or_else(|| BlobError::Away("not connected yet".into()))?;
             let partial = self.partial(&hash);
-            let size = fetch::fetch(control, cloud, hash, &partial, &self.0.fetched);
+            let wanted = Wanted { hash, open: self.0.open };
+            let size = fetch::fetch(control, cloud, wanted, &partial, &self.0.fetched);
             let size = size.await?;
             self.make_room(size, &hash);
             tokio::fs::rename(partial, &path).await?;

@@ -15,9 +15,20 @@ use std::io::SeekFrom;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tokio_util::io::ReaderStream;
 
+/// Newcomers that are answered at the same time.
+const FETCHES: usize = 16;
+
 /// The route. The caller sees to it that only admitted devices reach it.
 pub fn router(blobs: Blobs) -> Router {
     Router::new().route("/blobs/{hash}", get(serve)).with_state(blobs)
+}
+
+/// `GET /install/<hash>` for anybody on the LAN: what newcomers install from. Each
+/// checks what it gets against the hashes of its install line.
+pub fn install_router(installers: Blobs) -> Router {
+    // Strangers may make this relay ask the cloud: a few at a time.
+    let bound = tower::limit::GlobalConcurrencyLimitLayer::new(FETCHES);
+    Router::new().route("/install/{hash}", get(serve)).layer(bound).with_state(installers)
 }
 
 async fn serve(

@@ -95,7 +95,8 @@ impl Sisters {
         let answer = timeout(PATIENCE, self.ask(peer, name, offset, RANGE)).await;
         let (frames, size, following) =
             answer.map_err(|_| Trouble::BrokeOff("no answer".into()))??;
-        let request = BlobRequest { hash: [0; 32], offset, length: RANGE, sha256: false };
+        let request =
+            BlobRequest { hash: [0; 32], offset, length: RANGE, sha256: false, open: false };
         match request.allows(size, following) {
             true => Ok((frames, size, following)),
             false => Err(Trouble::Lied),
@@ -115,7 +116,7 @@ impl Sisters {
         };
         let stream = self.control().open_stream(peer, StreamProtocol::new(PROTOCOL)).await;
         let (mut frames, mut sink) = framing::split(stream.map_err(broke_off)?);
-        let request = codec::encode(&BlobRequest { hash, offset, length, sha256 });
+        let request = codec::encode(&BlobRequest { hash, offset, length, sha256, open: false });
         let request = Bytes::from(request.map_err(broke_off)?);
         SinkExt::<Bytes>::send(&mut sink, request).await.map_err(broke_off)?;
         let first = frames.next().await.ok_or_else(|| broke_off("it closed the stream"))?;

@@ -72,6 +72,7 @@ async fn main() -> ExitCode {
         ports: port_base.map_or_else(Ports::default, Ports::from_base),
         agents: 1,
         wan,
+        hand_out: true,
     };
     match run(spec, devices, listed).await {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,13 +1,18 @@
 //! The cloud as a process: its configuration, its one-time steps, its life.
 
 use super::{ports::Ports, postgres::Postgres, program::Program};
-use crate::process::Outcome;
+use crate::process::{Outcome, binary};
 use anyhow::Result;
 use std::{
     fs,
     ops::{Deref, DerefMut},
-    path::Path,
+    path::{Path, PathBuf},
 };
+
+/// Where a cloud of this harness looks for packages.
+fn downloads(folder: &Path) -> PathBuf {
+    folder.join("downloads")
+}
 
 /// A cloud on this machine.
 #[derive(Debug)]
@@ -49,6 +54,7 @@ impl Cloud {
         set("listen", format!("127.0.0.1:{http}").into());
         set("public_url", format!("http://127.0.0.1:{http}").into());
         set("libp2p_listen", at(libp2p).into());
+        set("downloads", std::path::absolute(downloads(folder))?.display().to_string().into());
         set("announce", at(front.unwrap_or(libp2p)).into());
         super::write_private(&folder.join("cloud.toml"), &toml::to_string(&config)?)?;
         let program = Program::new("unifyit-cloud", "cloud.toml", folder, logs, "cloud");
@@ -59,6 +65,22 @@ impl Cloud {
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Has install lines fetch the programs of this build, for computers like this
+    /// one.
+    ///
+    /// # Errors
+    /// When they are not built or the folder cannot be written.
+    pub fn hand_out(&self) -> Result<()> {
+        let folder = downloads(self.folder());
+        fs::create_dir_all(&folder)?;
+        for program in ["unifyit-agent", "unifyit-relay"] {
+            let link = folder.join(format!("{program}-{}", std::env::consts::ARCH));
+            drop(fs::remove_file(&link));
+            std::os::unix::fs::symlink(std::path::absolute(binary(program)?)?, link)?;
+        }
+        Ok(())
     }
 
     /// Brings the schema up to date.

@@ -46,6 +46,9 @@ pub struct StackSpec {
     /// Port of a line between relays and cloud that can be cut; the same at every
     /// start, because relays remember it. Without it they meet directly.
     pub wan: Option<u16>,
+    /// Whether install lines fetch the programs of this build. What each start
+    /// costs is a hash of them all.
+    pub hand_out: bool,
 }
 
 /// What must be known at the next start.
@@ -106,7 +109,7 @@ impl Stack {
         let keep = std::env::var_os("UNIFYIT_KEEP").is_some();
         let temporary = if keep { drop_guard(temporary) } else { Some(temporary) };
         let mut stack =
-            Self::start(&StackSpec { folder, ports: Ports::free()?, agents, wan: None }).await?;
+            Self::start(&StackSpec { folder, ports: Ports::free()?, agents, wan: None, hand_out: false }).await?;
         stack.temporary = temporary;
         Ok(stack)
     }
@@ -129,6 +132,9 @@ impl Stack {
         };
         let mut cloud =
             Cloud::configure(&folder.join("cloud"), &logs, saved.ports, spec.wan, &postgres)?;
+        if spec.hand_out {
+            cloud.hand_out()?;
+        }
         cloud.migrate()?;
         if saved.organization.is_none() {
             let outcome = cloud.bootstrap(&saved.email, &saved.password, "Example IT Services")?;

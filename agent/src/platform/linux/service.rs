@@ -1,4 +1,5 @@
-//! The agent as a service of systemd.
+//! The agent as a service: of systemd, or of a script in `/etc/init.d` where
+//! OpenRC or System V's init runs.
 
 use std::{
     fs, io,
@@ -6,44 +7,77 @@ use std::{
     process::Command,
 };
 
-const UNIT: &str = "unifyit-agent.service";
+const NAME: &str = "unifyit-agent";
+/// Units that the installer wrote, and that a package did: the latter are the
+/// package manager's to remove.
+const UNITS: [(&str, bool); 3] = [
+    ("etc/systemd/system/unifyit-agent.service", true),
+    ("usr/lib/systemd/system/unifyit-agent.service", false),
+    ("lib/systemd/system/unifyit-agent.service", false),
+];
+const SCRIPT: &str = "etc/init.d/unifyit-agent";
 
-/// Stops the service, keeps it from starting again and removes its unit. Below
-/// another root than `/` nothing runs, so only the file goes. Returns what was
-/// removed.
+/// Stops the service, keeps it from starting again and removes what the installer
+/// wrote for it. Below another root than `/` nothing runs, so only files go.
+/// Returns what was removed.
 ///
 /// # Errors
 /// A sentence's middle: what the service manager said.
 pub fn remove_service(root: &Path) -> Result<Vec<PathBuf>, String> {
-    let unit = root.join("etc/systemd/system").join(UNIT);
-    if !unit.exists() {
-        return Ok(Vec::new());
-    }
-    let managed = root == Path::new("/") && Path::new("/run/systemd/system").is_dir();
+    let here = root == Path::new("/");
+    let mut removed = Vec::new();
+    let present: Vec<(PathBuf, bool)> = UNITS
+        .iter()
+        .map(|(unit, ours)| (root.join(unit), *ours))
+        .filter(|(unit, _)| unit.exists())
+        .collect();
+    let managed = here && Path::new("/run/systemd/system").is_dir() && !present.is_empty();
     if managed {
-        systemctl(&["disable", "--now", UNIT])?;
+        run("systemctl", &["disable", "--now", NAME])?;
     }
-    match fs::remove_file(&unit) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => {
-            return Err(format!("{} cannot be removed: {e}", unit.display()));
+    for (unit, _) in present.iter().filter(|(_, ours)| *ours) {
+        remove(unit, &mut removed)?;
+    }
+    if managed {
+        run("systemctl", &["daemon-reload"])?;
+    }
+    let script = root.join(SCRIPT);
+    if script.exists() {
+        if here && !managed {
+            let path = script.display().to_string();
+            run(&path, &["stop"])?;
+            // Whichever of them keeps the list of what starts; the others are not here.
+            for (program, args) in [
+                ("rc-update", &["del", NAME][..]),
+                ("update-rc.d", &["-f", NAME, "remove"]),
+                ("chkconfig", &["--del", NAME]),
+            ] {
+                drop(Command::new(program).args(args).output());
+            }
         }
-        _ => {}
+        remove(&script, &mut removed)?;
     }
-    if managed {
-        systemctl(&["daemon-reload"])?;
-    }
-    Ok(vec![unit])
+    Ok(removed)
 }
 
-fn systemctl(args: &[&str]) -> Result<(), String> {
-    let output = Command::new("systemctl")
+fn remove(path: &Path, removed: &mut Vec<PathBuf>) -> Result<(), String> {
+    match fs::remove_file(path) {
+        Ok(()) => removed.push(path.to_owned()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(e) => return Err(format!("{} cannot be removed: {e}", path.display())),
+    }
+    Ok(())
+}
+
+fn run(program: &str, args: &[&str]) -> Result<(), String> {
+    let output = Command::new(program)
         .args(args)
         .output()
-        .map_err(|e| format!("systemctl cannot be started: {e}"))?;
+        .map_err(|e| format!("{program} cannot be started: {e}"))?;
     if output.status.success() {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr);
     let said: String = said.chars().filter(|c| !c.is_control()).take(300).collect();
-    Err(format!("systemctl {} said: {said}", args.join(" ")))
+    Err(format!("{program} {} said: {said}", args.join(" ")))
 }

@@ -268,6 +268,8 @@ pub(super) struct NewInstallToken {
     pub token: String,
     /// The one line to run on the machine.
     pub command: String,
+    /// Whether the line brings the program along; otherwise it must be there.
+    pub fetches: bool,
     /// Not valid from then on.
     #[serde(with = "time::serde::rfc3339")]
     pub expires_at: OffsetDateTime,

@@ -304,11 +304,11 @@ fn blobs() -> Vec<Example> {
     vec![
         plain(
             "BlobRequest",
-            BlobRequest { hash: [7; 32], offset: 16, length: 4096, sha256: false },
+            BlobRequest { hash: [7; 32], offset: 16, length: 4096, sha256: false, open: false },
         ),
         plain(
             "BlobRequest by SHA-256",
-            BlobRequest { hash: [7; 32], offset: 0, length: 0, sha256: true },
+            BlobRequest { hash: [7; 32], offset: 0, length: 0, sha256: true, open: false },
         ),
         plain("BlobAnswer::Found", BlobAnswer::Found { size: 9000, following: 4096 }),
         plain("BlobAnswer::Missing", BlobAnswer::Missing),

@@ -9,6 +9,7 @@ use crate::{
     audit::AuditTarget,
     authz::Can,
     context::Ctx,
+    downloads,
     features::tenants,
     http::{Body, Idempotency, Path, Problem},
 };
@@ -86,14 +87,13 @@ pub(super) async fn create_install_token(
     if input.kind == Kind::Relay && uses != 1 {
         return Err(Problem::invalid("A relay's token brings in one relay: uses must be 1."));
     }
-    let kind = match input.kind {
-        Kind::Relay => TokenKind::Relay {
-            cloud_addresses: rules::dialable(
-                ctx.state.link.announced(),
-                &ctx.state.config.public_url,
-            ),
-            cloud_peer: ctx.state.link.peer_id(),
-        },
+    let public_url = &ctx.state.config.public_url;
+    let (kind, doors) = match input.kind {
+        Kind::Relay => {
+            let cloud_addresses = rules::dialable(ctx.state.link.announced(), public_url);
+            let cloud_peer = ctx.state.link.peer_id();
+            (TokenKind::Relay { cloud_addresses, cloud_peer }, vec![public_url.clone()])
+        }
         Kind::Agent => agent_kind(tokens::relay_door(&mut tx, site_id).await?)?,
     };
     let organization = OrganizationId(site.organization_id);
@@ -126,9 +126,8 @@ pub(super) async fn create_install_token(
     let body = NewInstallToken {
         id: token_id.0,
         kind: word.to_owned(),
-        command: format!(
-            "sudo unifyit-{word} enroll --token {text} && sudo systemctl enable --now unifyit-{word}"
-        ),
+        command: command(&ctx, word, &doors, &text),
+        fetches: ctx.state.downloads.script().is_some(),
         token: text,
         expires_at,
         uses,
@@ -139,7 +138,22 @@ pub(super) async fn create_install_token(
     Ok((StatusCode::CREATED, Json(body)).into_response())
 }
 
-fn agent_kind(door: Option<RelayDoor>) -> Result<TokenKind, Problem> {
+/// The line that brings a computer in. Where this cloud has no packages, the
+/// program must be there already.
+fn command(ctx: &Ctx, word: &str, doors: &[String], token: &str) -> String {
+    let Some(script) = ctx.state.downloads.script() else {
+        return format!(
+            "sudo unifyit-{word} enroll --token {token} && sudo systemctl enable --now unifyit-{word}"
+        );
+    };
+    let bases: Vec<String> =
+        doors.iter().map(|door| format!("{door}/{}", downloads::FOLDER)).collect();
+    downloads::line(script, word, &bases, token)
+}
+
+/// The relay through which agents come in, and where they fetch the program: from
+/// it, since they need not reach anything else.
+fn agent_kind(door: Option<RelayDoor>) -> Result<(TokenKind, Vec<String>), Problem> {
     let door = door.ok_or_else(|| {
         Problem::conflict(
             "The site has no relay yet, and agents enrol at their site's relay. Install the relay first.",
@@ -147,7 +161,8 @@ fn agent_kind(door: Option<RelayDoor>) -> Result<TokenKind, Problem> {
     })?;
     match <[u8; 32]>::try_from(door.ca_fingerprint.as_slice()) {
         Ok(ca_fingerprint) if !door.lan_https.is_empty() => {
-            Ok(TokenKind::Agent { relay_https: door.lan_https, ca_fingerprint })
+            let doors = door.lan_https.iter().map(|at| format!("https://{at}")).collect();
+            Ok((TokenKind::Agent { relay_https: door.lan_https, ca_fingerprint }, doors))
         }
         _ => Err(Problem::conflict(
             "The site's relay has not told its address yet. Wait until it has connected, then try again.",
