@@ -46,8 +46,10 @@ web: deps-run ## Build console and local UI, when their sources changed
 	@deploy/dev/build-web
 
 .PHONY: build
+# With the examples, other crates get the features that the tests ask for too, so
+# that they are not built once more for those.
 build: web
-	cargo build --locked --workspace --bins
+	cargo build --locked --workspace --bins --examples
 
 .PHONY: run
 run: build ## Cloud, relay and a real agent on this machine, state under .dev/
@@ -125,6 +127,20 @@ soak: deps-bench build ## The fault tests at full length (about an hour)
 bench: deps-bench release ## Print the figures beside their goals
 	cargo build --locked --release --examples -p unifyit-protocol
 	@UNIFYIT_BIN_DIR=$(CARGO_TARGET_DIR)/agent exec $(CARGO_TARGET_DIR)/release/unifyit-bench
+
+.PHONY: packages
+packages: web ## Build .deb, .rpm and static programs into dist/
+	@deploy/dev/install-deps package
+	deploy/packages/build dist
+
+.PHONY: test-install
+test-install: build ## Paste the install lines on clean systems, and undo them (as root)
+	@deploy/dev/install-deps package
+	tests/install/run $(PACKAGES)
+
+.PHONY: fresh
+fresh: ## make test in a fresh clone with empty caches, as on a new machine
+	@tests/fresh
 
 .PHONY: fuzz
 fuzz: ## Fuzz every decoder for a minute each (needs cargo-fuzz: cargo install cargo-fuzz)
