@@ -146,19 +146,41 @@ pub(super) fn client(
     rules: Shared,
     stall: Duration,
 ) -> Result<Client, CacheError> {
-    let mut http = reqwest::Client::builder()
-        .user_agent(concat!("unifyit-relay/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(CONNECT)
-        .read_timeout(stall)
-        // Followed here, hop by hop: each is looked at.
-        .redirect(reqwest::redirect::Policy::none())
-        .dns_resolver(Arc::new(Checked::new(Arc::clone(&rules), config)))
-        .tls_certs_merge(config.authorities()?)
-        .pool_max_idle_per_host(8);
-    if let Some(proxy) = config.proxy()? {
-        http = http.proxy(proxy);
-    }
-    Ok(Client { http: http.build()?, stall, rules })
+    let make = |roots: Option<Vec<reqwest::Certificate>>| -> Result<reqwest::Client, CacheError> {
+        let own = config.authorities()?;
+        let mut http = reqwest::Client::builder()
+            .user_agent(concat!("unifyit-relay/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(CONNECT)
+            .read_timeout(stall)
+            // Followed here, hop by hop: each is looked at.
+            .redirect(reqwest::redirect::Policy::none())
+            .dns_resolver(Arc::new(Checked::new(Arc::clone(&rules), config)))
+            .pool_max_idle_per_host(8);
+        http = match roots {
+            None => http.tls_certs_merge(own),
+            Some(roots) => http.tls_certs_only(roots.into_iter().chain(own)),
+        };
+        if let Some(proxy) = config.proxy()? {
+            http = http.proxy(proxy);
+        }
+        Ok(http.build()?)
+    };
+    let http = match make(None) {
+        Ok(http) => http,
+        // A minimal system has none, and a site is not left without its relay for that.
+        Err(error) => {
+            tracing::warn!(%error, "This system names no authorities for HTTPS (no \
+                ca-certificates?); Mozilla's list that this program carries is used.");
+            make(Some(mozillas()?))?
+        }
+    };
+    Ok(Client { http, stall, rules })
+}
+
+/// Mozilla's list of authorities, as of this build.
+fn mozillas() -> Result<Vec<reqwest::Certificate>, CacheError> {
+    let list = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter();
+    Ok(list.map(|der| reqwest::Certificate::from_der(der)).collect::<Result<_, _>>()?)
 }
 
 /// What a request to the upstream adds.
