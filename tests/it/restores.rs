@@ -10,7 +10,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, fs, path::Path, process::Command, time::Duration};
 use unifyit_tests::{
-    api::{Api, bash},
+    api::Api,
     stack::{Stack, agent::Agent},
     wait::{self, secs},
 };
@@ -114,7 +114,7 @@ async fn a_relay_restored_from_an_older_copy_is_told_what_it_forgot() -> Result<
     stack.api.delete(&format!("/devices/{goes}")).await?;
     let logs = stack.folder().join("logs");
     let mut newcomer = Agent::configure(&stack.folder().join("newcomer"), &logs)?;
-    let comes = join(&stack, &mut newcomer, &[stays.clone()]).await?;
+    let comes = join(&stack, &mut newcomer, std::slice::from_ref(&stays)).await?;
     let slow = format!("sleep 3; {}", note(&stack, 2));
     let open = stack.api.run_script(&stays, &slow).await?;
     wait::until("the slow script to run", secs(20), || async {

@@ -108,8 +108,14 @@ impl Stack {
         let folder = temporary.path().to_owned();
         let keep = std::env::var_os("UNIFYIT_KEEP").is_some();
         let temporary = if keep { drop_guard(temporary) } else { Some(temporary) };
-        let mut stack =
-            Self::start(&StackSpec { folder, ports: Ports::free()?, agents, wan: None, hand_out: false }).await?;
+        let mut stack = Self::start(&StackSpec {
+            folder,
+            ports: Ports::free()?,
+            agents,
+            wan: None,
+            hand_out: false,
+        })
+        .await?;
         stack.temporary = temporary;
         Ok(stack)
     }
