@@ -1385,6 +1385,8 @@ export interface components {
              * @description Not valid from then on.
              */
             expires_at: string;
+            /** @description Whether the line brings the program along; otherwise it must be there. */
+            fetches: boolean;
             /**
              * Format: uuid
              * @description Identity.
