@@ -13,7 +13,7 @@ export CARGO_TARGET_DIR ?= $(HOME)/.cache/unifyit/target
 BIN := $(CARGO_TARGET_DIR)/debug
 STATE ?= .dev
 DEVICES ?= 200
-# First of seven consecutive ports, instead of 8080, 4001, 8883, 8443, 9443, 9464, 3142.
+# First of eight consecutive ports, instead of 8080, 4001, 8883, 8443, 9443, 9464, 3142, 9465.
 PORTS ?=
 PREFIX ?= /usr/local
 

@@ -74,6 +74,11 @@ fn start_jobs(lifecycle: &Lifecycle, state: &AppState) -> anyhow::Result<()> {
         let db = db.clone();
         async move { features::tasks::jobs::sweep(&db).await }
     });
+    let at = state.clone();
+    jobs::every(lifecycle, "tasks' rights", Duration::from_secs(4), move || {
+        let at = at.clone();
+        async move { features::tasks::jobs::end_with_rights(&at).await }
+    });
     let db = state.db.clone();
     jobs::every(lifecycle, "tallies", Duration::from_secs(60), move || {
         let db = db.clone();
@@ -93,8 +98,13 @@ fn start_jobs(lifecycle: &Lifecycle, state: &AppState) -> anyhow::Result<()> {
 /// The API document.
 #[must_use]
 pub fn openapi() -> OpenApi {
-    let (_, mut document) = described().nest(API, public().merge(protected())).split_for_parts();
+    let (_, document) = described().nest(API, public().merge(protected())).split_for_parts();
+    finished(document)
+}
+
+fn finished(mut document: OpenApi) -> OpenApi {
     docs::tighten(&mut document);
+    docs::complete(&mut document, &["/auth/login"]);
     document
 }
 
@@ -123,8 +133,8 @@ fn described() -> OpenApiRouter<AppState> {
 pub fn router(state: AppState) -> Router {
     let guarded = protected().layer(middleware::from_fn_with_state(state.clone(), auth::require));
     let api = public().merge(guarded).layer(middleware::from_fn(layers::no_store));
-    let (api, mut document) = described().nest(API, api).split_for_parts();
-    docs::tighten(&mut document);
+    let (api, document) = described().nest(API, api).split_for_parts();
+    let document = finished(document);
     let compressed = CompressionLayer::new()
         .gzip(true)
         .br(true)
@@ -199,6 +209,10 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         format!("cannot listen on {}; free the port or change `listen`", config.listen)
     })?;
     let http = listener.local_addr()?;
+    let monitoring = TcpListener::bind(config.admin_listen).await.with_context(|| {
+        format!("cannot listen on {}; free the port or change `admin_listen`", config.admin_listen)
+    })?;
+    let admin = monitoring.local_addr()?;
 
     let (limits, turns) = (Limits::new(&config), Turns::new()?);
     turns.register(metrics.registry())?;
@@ -208,6 +222,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         link: gateway.link(),
         trust,
         downloads,
+        rights: auth::Rights::new(config.session_idle_hours, metrics.rights().clone()),
         passwords: auth::Passwords::new()?,
         limits,
         turns,
@@ -216,15 +231,26 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         config: Arc::new(Config { public_url: config.public_url(http), ..config }),
         clock: Clock::system(),
     };
-    let runtime = Runtime { http, libp2p: gateway.addresses(), peer_id: gateway.link().peer_id() };
+    let (libp2p, peer_id) = (gateway.addresses(), gateway.link().peer_id());
+    let runtime = Runtime { http, admin, libp2p, peer_id };
     runtime.write(&state.config.state).context("runtime.json cannot be written")?;
-    tracing::info!(%http, libp2p = ?runtime.libp2p, peer = %runtime.peer_id,
+    tracing::info!(%http, %admin, libp2p = ?runtime.libp2p, peer = %runtime.peer_id,
         console = %state.config.public_url, "the cloud serves");
 
     lifecycle.spawn(gateway.run(lifecycle.stop()));
     lifecycle.spawn(ticker.run(lifecycle.stop()));
     start_jobs(&lifecycle, &state)?;
-    let server = Server::new(ServerBounds::default(), state.metrics.registry())?;
+    lifecycle.spawn(state.rights.clone().run(db.clone(), lifecycle.stop()));
+    let registry = state.metrics.registry();
+    let bounds = ServerBounds {
+        each_address: state.config.connections_per_address,
+        proxies: state.config.trusted_proxies.clone(),
+        ..ServerBounds::default()
+    };
+    let server = Server::new(bounds, "unifyit_http", registry)?;
+    let few = ServerBounds { connections: 64, each_address: 64, ..ServerBounds::default() };
+    let watched = Server::new(few, "unifyit_admin_http", registry)?;
+    lifecycle.spawn(watched.run(monitoring, health::admin(state.clone()), lifecycle.stop()));
     lifecycle.spawn(server.run(listener, router(state), lifecycle.stop()));
     lifecycle.ready();
     lifecycle.stop().cancelled().await;
@@ -258,7 +284,7 @@ async fn await_database(db: &Db, lifecycle: &Lifecycle) -> anyhow::Result<bool> 
         let Some(checked) = stop.run_until_cancelled(db.check()).await else { return Ok(false) };
         match checked {
             Ok(()) => return Ok(true),
-            Err(MigrateError::Db(error @ DbError::Unavailable(_))) => {
+            Err(MigrateError::Db(error @ DbError::Unavailable { .. })) => {
                 tracing::warn!(%error, "waiting for the database; see `unifyit-cloud doctor`");
             }
             Err(error) => return Err(error.into()),

@@ -79,6 +79,8 @@ fn notify(states: &[sd_notify::NotifyState<'_>]) {
 pub struct Runtime {
     /// Address of the HTTP server.
     pub http: SocketAddr,
+    /// Address of metrics and readiness.
+    pub admin: SocketAddr,
     /// Multiaddresses listened on.
     pub libp2p: Vec<String>,
     /// The cloud's peer id.

@@ -4,9 +4,13 @@
 
 mod acting;
 mod document;
+mod keys;
 mod lists;
+mod monitoring;
 mod package_cache;
 mod parts;
+mod rights;
 mod scale;
 mod sign_in;
 mod unauthorized;
+mod viewers;

@@ -4,9 +4,10 @@
 //! lists are comma-separated there. Unknown settings in the file are refused, so
 //! that a misspelt one is noticed.
 
+use crate::http::Networks;
 use serde::{Deserialize, Serialize};
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     path::{Path, PathBuf},
 };
 use thiserror::Error;
@@ -34,6 +35,8 @@ pub struct Config {
     pub database_connections: u32,
     /// Address of the HTTP server.
     pub listen: SocketAddr,
+    /// Address of `/metrics` and `/readyz`, which ask for no sign-in.
+    pub admin_listen: SocketAddr,
     /// URL at which browsers reach the console. Decides the cookie's `Secure`,
     /// HSTS and which origin may open WebSockets. Empty: `http://<listen>`.
     pub public_url: String,
@@ -47,13 +50,18 @@ pub struct Config {
     /// File of the master key. Empty: `master.key` in the state folder. Not read
     /// when `UNIFYIT_MASTER_KEY` is set.
     pub master_key_file: PathBuf,
-    /// Proxies whose `X-Forwarded-For` is believed.
-    pub trusted_proxies: Vec<IpAddr>,
+    /// Proxies whose `X-Forwarded-For` is believed: addresses, or prefixes like
+    /// `10.0.0.0/8`. This machine's own addresses unless set.
+    pub trusted_proxies: Networks,
+    /// HTTP connections that one address may hold (an IPv6 /64 is one).
+    pub connections_per_address: usize,
     /// Hours after which an unused session ends.
     pub session_idle_hours: u32,
     /// Hours after which every session ends.
     pub session_hours: u32,
-    /// Sign-in attempts a minute, for one address and for one account.
+    /// Sign-in attempts a minute of one address. An account allows five times as
+    /// many over all addresses that never signed in to it, and all accounts
+    /// together thirty times as many.
     pub logins_per_minute: u32,
     /// API requests a second for one actor, with a burst of ten times as many.
     pub requests_per_second: u32,
@@ -69,6 +77,7 @@ impl Default for Config {
             migrate_url: String::new(),
             database_connections: 20,
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            admin_listen: SocketAddr::from(([127, 0, 0, 1], 9465)),
             public_url: String::new(),
             libp2p_listen: vec![
                 "/ip4/0.0.0.0/tcp/4001".into(),
@@ -77,7 +86,8 @@ impl Default for Config {
             announce: Vec::new(),
             downloads: DEFAULT_DOWNLOADS.into(),
             master_key_file: PathBuf::new(),
-            trusted_proxies: Vec::new(),
+            trusted_proxies: Networks::loopback(),
+            connections_per_address: 512,
             session_idle_hours: 12,
             session_hours: 24 * 7,
             logins_per_minute: 10,

@@ -5,10 +5,16 @@ use thiserror::Error;
 /// A statement or a connection failed.
 #[derive(Debug, Error)]
 pub enum DbError {
-    /// The database cannot be reached or has no connection free. It mends itself
-    /// or is mended; the request may be repeated.
-    #[error("the database cannot be reached: {0}")]
-    Unavailable(#[source] sqlx::Error),
+    /// The database cannot be reached, has no connection free or no room. It
+    /// mends itself or is mended; the request may be repeated.
+    #[error("the database cannot do its work ({cause:?}): {source}")]
+    Unavailable {
+        /// What keeps it from it.
+        cause: Cause,
+        /// What it said.
+        #[source]
+        source: sqlx::Error,
+    },
     /// Two transactions were in each other's way; the request may be repeated.
     #[error("the transaction was in the way of another: {0}")]
     Conflict(#[source] sqlx::Error),
@@ -26,6 +32,40 @@ pub enum DbError {
     Query(#[source] sqlx::Error),
 }
 
+/// What keeps the database from its work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// It does not answer, or has no connection free.
+    Away,
+    /// Its disk is full.
+    DiskFull,
+    /// It lacks memory or another resource.
+    Exhausted,
+    /// It may not write: a standby, or set to read only.
+    ReadOnly,
+    /// Its disk or its files are faulty.
+    Faulty,
+    /// It answers and refuses.
+    Refused,
+}
+
+impl Cause {
+    /// For whoever asks; what the database said stands in the log.
+    #[must_use]
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Self::Away => "The database cannot be reached.",
+            Self::DiskFull => "The database's disk is full.",
+            Self::Exhausted => "The database has run out of memory or another resource.",
+            Self::ReadOnly => {
+                "The database accepts no writes: it is a standby or set to read only."
+            }
+            Self::Faulty => "The database cannot read or write its files.",
+            Self::Refused => "The database refuses to work; the log says why.",
+        }
+    }
+}
+
 impl DbError {
     /// Whether the named constraint was broken.
     #[must_use]
@@ -37,11 +77,20 @@ impl DbError {
 impl From<sqlx::Error> for DbError {
     fn from(error: sqlx::Error) -> Self {
         use sqlx::Error::{Database, Io, PoolClosed, PoolTimedOut, Protocol, Tls, WorkerCrashed};
+        let unavailable = |cause, source| Self::Unavailable { cause, source };
         match &error {
             Io(_) | PoolTimedOut | PoolClosed | Tls(_) | Protocol(_) | WorkerCrashed => {
-                Self::Unavailable(error)
+                unavailable(Cause::Away, error)
             }
             Database(said) => match said.code().as_deref() {
+                Some("53100") => unavailable(Cause::DiskFull, error),
+                Some("25006") => unavailable(Cause::ReadOnly, error),
+                Some(code) if code.starts_with("58") || code.starts_with("XX") => {
+                    unavailable(Cause::Faulty, error)
+                }
+                Some(code) if code.starts_with("53") && code != "53300" => {
+                    unavailable(Cause::Exhausted, error)
+                }
                 // Serialization failure, deadlock.
                 Some("40001" | "40P01") => Self::Conflict(error),
                 // Connection trouble, too many connections, shutdown, start-up,
@@ -53,7 +102,7 @@ impl From<sqlx::Error> for DbError {
                         || code == "53300"
                         || code == "3D000" =>
                 {
-                    Self::Unavailable(error)
+                    unavailable(Cause::Away, error)
                 }
                 Some(code) if code.starts_with("23") => Self::Constraint {
                     constraint: said.constraint().unwrap_or_default().to_owned(),

@@ -19,7 +19,7 @@ mod migrate;
 mod scope;
 mod tx;
 
-pub use error::DbError;
+pub use error::{Cause, DbError};
 #[cfg(test)]
 pub(crate) use migrate::schema_digest;
 pub use migrate::{MigrateError, check_role, missing, run as migrate};
@@ -123,6 +123,20 @@ impl Db {
         self.fresh(|| question().fetch_optional(&self.pool)).await
     }
 
+    /// Like [`Db::lookup`], for a question with many answers.
+    ///
+    /// # Errors
+    /// [`DbError::Unavailable`] when no connection can be had in time.
+    pub async fn lookup_all<'q, Row>(
+        &self,
+        question: impl Fn() -> QueryAs<'q, Postgres, Row, PgArguments>,
+    ) -> Result<Vec<Row>, DbError>
+    where
+        Row: for<'r> FromRow<'r, PgRow> + Send + Unpin,
+    {
+        self.fresh(|| question().fetch_all(&self.pool)).await
+    }
+
     async fn open(&self, scope: Option<&Scope>) -> Result<TenantTx, DbError> {
         let [kind, partner, organization, site] = scope.map(Scope::settings).unwrap_or_default();
         // One simple-protocol message. Every value is one of four words or a
@@ -145,7 +159,11 @@ impl Db {
         let mut left = self.pool.size();
         loop {
             match attempt().await.map_err(DbError::from) {
-                Err(DbError::Unavailable(_)) if left > 0 && Instant::now() < until => left -= 1,
+                Err(DbError::Unavailable { cause: Cause::Away, .. })
+                    if left > 0 && Instant::now() < until =>
+                {
+                    left -= 1
+                }
                 done => return done,
             }
         }
@@ -171,6 +189,33 @@ impl Db {
     pub async fn ping(&self) -> Result<f64, DbError> {
         let clock = "SELECT extract(epoch FROM clock_timestamp())::float8";
         self.fresh(|| sqlx::query_scalar(clock).fetch_one(&self.pool)).await
+    }
+
+    /// Whether the database can do its work, writing included: one that is up,
+    /// reads, and has a full disk is of no use. Room is tried with a sort that
+    /// does not fit into its memory, so nothing stays behind.
+    ///
+    /// # Errors
+    /// [`DbError::Unavailable`] with the cause.
+    pub async fn can_write(&self) -> Result<(), DbError> {
+        let mut tx = self.open(None).await?;
+        let read_only: bool = sqlx::query_scalar(
+            "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean",
+        )
+        .fetch_one(&mut *tx)
+        .await?;
+        if read_only {
+            let source = sqlx::Error::Protocol("the database accepts no writes".into());
+            return Err(DbError::Unavailable { cause: Cause::ReadOnly, source });
+        }
+        sqlx::raw_sql(
+            "SET LOCAL work_mem = '64kB'; \
+             SELECT count(*) FROM (SELECT repeat(md5(n::text), 8) AS filler \
+                 FROM generate_series(1, 2000) n ORDER BY 1 OFFSET 0) spilled",
+        )
+        .execute(&mut *tx)
+        .await?;
+        Ok(())
     }
 
     /// Checks that the schema is this build's and that row security holds for

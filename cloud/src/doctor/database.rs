@@ -62,7 +62,7 @@ fn schema(checked: Result<(), MigrateError>) -> Finding {
     const CHECK: &str = "schema";
     match checked {
         Ok(()) => Finding::well(CHECK, "it is up to date, and row security binds the role"),
-        Err(MigrateError::Db(error @ (DbError::Query(_) | DbError::Unavailable(_)))) => {
+        Err(MigrateError::Db(error @ (DbError::Query(_) | DbError::Unavailable { .. }))) => {
             Finding::ill(
                 CHECK,
                 format!("it cannot be checked ({error})"),

@@ -51,7 +51,8 @@ pub(super) fn room(free: u64, shown: &str) -> Finding {
 
 pub(super) fn master_key(config: &Config) -> Finding {
     const CHECK: &str = "master key";
-    const NO_KEY: &str = "Write the 64 hexadecimal digits of this installation's own key; another opens no organization.";
+    const NO_KEY: &str =
+        "Write this installation's own key, 32 bytes in base64; another opens no organization.";
     if let Ok(text) = std::env::var("UNIFYIT_MASTER_KEY") {
         return match MasterKey::from_text(text.trim()) {
             Ok(_) => Finding::well(CHECK, "it comes from UNIFYIT_MASTER_KEY"),

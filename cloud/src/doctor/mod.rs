@@ -22,6 +22,7 @@ pub async fn examine(config: &Config) -> Report {
     findings.extend(database::examine(config).await);
     let running = network::alive(config.listen).await;
     findings.push(network::http_port(config.listen, running));
+    findings.push(network::admin_port(config.admin_listen).await);
     let relays = config.libp2p_listen.iter();
     findings.extend(relays.map(|address| network::libp2p_port(address, running)));
     findings.push(network::public_url(config).await);

@@ -21,25 +21,33 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Free while the cloud does not run, and answered by it when it does.
 pub(super) fn http_port(address: SocketAddr, running: bool) -> Finding {
-    const CHECK: &str = "port HTTP";
+    port("port HTTP", "listen", address, running)
+}
+
+/// The same for the listener of figures and readiness.
+pub(super) async fn admin_port(address: SocketAddr) -> Finding {
+    port("port metrics", "admin_listen", address, alive(address).await)
+}
+
+fn port(check: &'static str, setting: &str, address: SocketAddr, running: bool) -> Finding {
     let bound = TcpListener::bind(address).map(drop);
     match bound {
-        Ok(()) => Finding::well(CHECK, format!("{address} is free; the cloud is not running")),
+        Ok(()) => Finding::well(check, format!("{address} is free; the cloud is not running")),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => match running {
-            true => Finding::well(CHECK, format!("the cloud answers at {address}")),
+            true => Finding::well(check, format!("the cloud answers at {address}")),
             false => Finding::ill(
-                CHECK,
+                check,
                 format!("{address} is taken, and what holds it is no healthy cloud"),
                 format!(
-                    "Find it with `ss -ltnp 'sport = :{}'` and stop it, or change `listen`. If it is the cloud, see its log (journalctl -u unifyit-cloud).",
+                    "Find it with `ss -ltnp 'sport = :{}'` and stop it, or change `{setting}`. If it is the cloud, see its log (journalctl -u unifyit-cloud).",
                     address.port()
                 ),
             ),
         },
         Err(error) => Finding::ill(
-            CHECK,
+            check,
             format!("cannot listen on {address} ({error})"),
-            "Change `listen` to an address of this machine and a port from 1024 on.",
+            format!("Change `{setting}` to an address of this machine and a port from 1024 on."),
         ),
     }
 }

@@ -15,6 +15,7 @@ use unifyit_protocol::doctor::{Finding, Health};
 fn config(state: &Path) -> Config {
     let mut config = Config { state: state.into(), ..Config::default() };
     config.listen = "127.0.0.1:0".parse().unwrap();
+    config.admin_listen = "127.0.0.1:0".parse().unwrap();
     config.libp2p_listen = vec!["/ip4/127.0.0.1/tcp/0".into()];
     // Nobody listens on the discard port.
     config.database_url = "postgres://nobody@127.0.0.1:9/none".into();

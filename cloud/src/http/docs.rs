@@ -9,7 +9,13 @@ use axum::{
     routing::get,
 };
 use std::{collections::BTreeSet, sync::Arc};
-use utoipa::openapi::{OpenApi, RefOr, Schema, schema::ArrayItems};
+use utoipa::openapi::{
+    OpenApi, RefOr, Schema,
+    schema::ArrayItems,
+    security::{
+        ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
+    },
+};
 
 const PAGE: &str = include_str!("reference/index.html");
 const SCRIPT: &str = include_str!("reference/reference.js");
@@ -35,6 +41,46 @@ pub fn routes(api: &OpenApi) -> Router<AppState> {
 #[must_use]
 pub fn text(api: &OpenApi) -> String {
     api.to_pretty_json().unwrap_or_default()
+}
+
+/// Says how to prove who asks, and in what form refusals come.
+pub fn complete(api: &mut OpenApi, open: &[&str]) {
+    let key = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some("An API key: `Authorization: Bearer uak_…`."));
+    let session = ApiKeyValue::with_description(
+        "unifyit_session",
+        "A browser's session; `__Host-unifyit_session` behind HTTPS. Requests that change \
+         something also send the session's `csrf_token` as `X-CSRF-Token`.",
+    );
+    let components = api.components.get_or_insert_default();
+    let schemes = [
+        ("api_key", SecurityScheme::Http(key.build())),
+        ("session", SecurityScheme::ApiKey(ApiKey::Cookie(session))),
+    ];
+    components
+        .security_schemes
+        .extend(schemes.map(|(name, scheme)| (name.to_owned(), RefOr::T(scheme))));
+    let none: [&str; 0] = [];
+    api.security =
+        Some(["api_key", "session"].map(|name| SecurityRequirement::new(name, none)).to_vec());
+    for (path, item) in &mut api.paths.paths {
+        let operations =
+            [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch];
+        for operation in operations.into_iter().flatten() {
+            if open.iter().any(|end| path.ends_with(end)) {
+                operation.security = Some(Vec::new());
+            }
+            for (status, response) in &mut operation.responses.responses {
+                let RefOr::T(response) = response else { continue };
+                if status.starts_with(['4', '5'])
+                    && let Some(problem) = response.content.shift_remove("application/json")
+                {
+                    response.content.insert("application/problem+json".to_owned(), problem);
+                }
+            }
+        }
+    }
 }
 
 /// Marks every field of what is only ever answered as always there. Answers

@@ -1,18 +1,48 @@
 //! Extractors whose refusals are problems that say what is wrong.
 
-use super::Problem;
+use super::{Problem, strict::Strict};
+use crate::{authz::Can, context::Ctx};
 use axum::{
     extract::{
-        FromRequest, FromRequestParts,
+        FromRequest, FromRequestParts, Request,
         rejection::{JsonRejection, PathRejection, QueryRejection},
     },
     http::StatusCode,
 };
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 
-/// A JSON body.
-#[derive(Debug, Clone, FromRequest)]
-#[from_request(via(axum::Json), rejection(Problem))]
+/// A JSON body. Objects are read by their fields' names only.
+///
+/// Who may change nothing at all is told that, and not how to write what they
+/// may not send.
+#[derive(Debug, Clone)]
 pub struct Body<T>(pub T);
+
+/// Reads a value strictly.
+struct Read<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Read<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        T::deserialize(Strict(deserializer)).map(Self)
+    }
+}
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let looks = request.extensions().get::<Ctx>().is_some_and(|ctx| {
+            Can::ALL.into_iter().all(|what| what == Can::View || !ctx.actor.may(what))
+        });
+        let own = request.uri().path().ends_with("/auth/password");
+        let read = axum::Json::<Read<T>>::from_request(request, state).await;
+        match read {
+            Ok(axum::Json(Read(body))) => Ok(Self(body)),
+            Err(_) if looks && !own => Err(Problem::forbidden()),
+            Err(rejection) => Err(rejection.into()),
+        }
+    }
+}
 
 /// Parameters after the question mark.
 #[derive(Debug, Clone, FromRequestParts)]

@@ -16,6 +16,7 @@ struct Inner {
     requests: IntCounterVec,
     seconds: HistogramVec,
     sockets: IntGauge,
+    rights: IntGauge,
     connections: IntGauge,
     idle: IntGauge,
 }
@@ -37,14 +38,26 @@ impl Metrics {
             &["route"],
         )?;
         let sockets = IntGauge::new("unifyit_event_sockets", "Open event sockets.")?;
+        let rights = IntGauge::new(
+            "unifyit_rights_held",
+            "Terminals and sockets whose right is asked for again and again.",
+        )?;
         let connections = IntGauge::new("unifyit_db_connections", "Open database connections.")?;
         let idle = IntGauge::new("unifyit_db_connections_idle", "Idle database connections.")?;
         registry.register(Box::new(requests.clone()))?;
         registry.register(Box::new(seconds.clone()))?;
-        for gauge in [&sockets, &connections, &idle] {
+        for gauge in [&sockets, &rights, &connections, &idle] {
             registry.register(Box::new(gauge.clone()))?;
         }
-        Ok(Self(Arc::new(Inner { registry, requests, seconds, sockets, connections, idle })))
+        Ok(Self(Arc::new(Inner {
+            registry,
+            requests,
+            seconds,
+            sockets,
+            rights,
+            connections,
+            idle,
+        })))
     }
 
     /// Where other parts register their own figures.
@@ -57,6 +70,12 @@ impl Metrics {
     #[must_use]
     pub fn sockets(&self) -> &IntGauge {
         &self.0.sockets
+    }
+
+    /// Terminals and sockets that hold a right.
+    #[must_use]
+    pub fn rights(&self) -> &IntGauge {
+        &self.0.rights
     }
 
     /// Counts an answered request.

@@ -5,7 +5,10 @@
 
 use super::Problem;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{DeserializeOwned, Error as _},
+};
 use utoipa::{IntoParams, ToSchema};
 
 /// Most items of one page.
@@ -41,9 +44,25 @@ impl<T> Page<T> {
 #[into_params(parameter_in = Query)]
 pub struct PageQuery {
     /// Most items, 1 to 500; 100 when absent.
+    #[serde(default, deserialize_with = "limit")]
+    #[param(minimum = 1, maximum = 500)]
     pub limit: Option<u32>,
     /// `next_cursor` of the page before.
     pub cursor: Option<String>,
+}
+
+/// Reads a `limit`.
+///
+/// # Errors
+/// When it is none, or outside its bounds.
+pub fn limit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    let limit = Option::<u32>::deserialize(deserializer)?;
+    match limit {
+        Some(n) if !(1..=MAX_LIMIT).contains(&n) => {
+            Err(D::Error::custom(format!("limit must be 1 to {MAX_LIMIT}")))
+        }
+        within => Ok(within),
+    }
 }
 
 impl PageQuery {

@@ -1,14 +1,19 @@
 //! Errors as clients see them: RFC 9457, a sentence that says what to do, and a
 //! request id to quote. What went wrong inside goes to the log, never out.
 
-use crate::{auth::PasswordError, db::DbError, link::downlink::AppendError, trust::TrustError};
+use crate::{
+    auth::PasswordError,
+    db::{Cause, DbError},
+    link::downlink::AppendError,
+    trust::TrustError,
+};
 use axum::{
     Json,
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 use utoipa::ToSchema;
 
 /// A refused or failed request.
@@ -26,6 +31,9 @@ pub struct Problem {
     /// To quote when asking for help; the log has it too.
     #[serde(default)]
     pub request_id: String,
+    /// Seconds after which a repeat may succeed, for the answer's head.
+    #[serde(skip)]
+    retry_after: Option<u64>,
 }
 
 impl Problem {
@@ -42,7 +50,15 @@ impl Problem {
             status: status.as_u16(),
             detail: detail.into(),
             request_id: String::new(),
+            retry_after: None,
         }
+    }
+
+    /// Says when a repeat may succeed, in whole seconds.
+    #[must_use]
+    pub fn after(mut self, rest: Duration) -> Self {
+        self.retry_after = Some(rest.as_secs() + 1);
+        self
     }
 
     /// The input is not acceptable, and why.
@@ -130,14 +146,14 @@ impl Problem {
         )
     }
 
-    /// The database is away or busy.
+    /// The database cannot do its work, and why.
     #[must_use]
-    pub fn unavailable() -> Self {
+    pub fn unavailable(cause: Cause) -> Self {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "urn:unifyit:unavailable",
             "Temporarily unavailable",
-            "The database cannot be reached. Nothing was changed; try again in a moment.",
+            format!("{} Nothing was changed; try again in a moment.", cause.sentence()),
         )
     }
 
@@ -151,9 +167,9 @@ impl Problem {
 impl From<DbError> for Problem {
     fn from(error: DbError) -> Self {
         match &error {
-            DbError::Unavailable(_) => {
+            DbError::Unavailable { cause, .. } => {
                 tracing::warn!(%error, "a request failed because the database is unavailable");
-                Self::unavailable()
+                Self::unavailable(*cause)
             }
             DbError::Conflict(_) => {
                 tracing::info!(%error, "two transactions were in each other's way");
@@ -209,7 +225,7 @@ impl From<TrustError> for Problem {
 impl From<PasswordError> for Problem {
     fn from(error: PasswordError) -> Self {
         match error {
-            PasswordError::Length => Self::invalid(error.to_string()),
+            PasswordError::Length | PasswordError::Weak(_) => Self::invalid(error.to_string()),
             PasswordError::Failed(error) => {
                 tracing::error!(%error, "a password could not be hashed");
                 Self::internal()
@@ -239,7 +255,7 @@ impl IntoResponse for Problem {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if matches!(self.status, 429 | 503) {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+            headers.insert(header::RETRY_AFTER, self.retry_after.unwrap_or(2).into());
         }
         // Kept for the layer that knows the request id and writes it in.
         response.extensions_mut().insert(self);

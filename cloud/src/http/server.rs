@@ -2,48 +2,62 @@
 //!
 //! A connection holds its place from the accept to the last byte, also when it
 //! has become a WebSocket. When all places are taken, newcomers wait in the
-//! system's queue; that is counted and logged. A head that does not arrive
-//! whole in its time ends its connection, so that silent ones free their place.
+//! system's queue; an address that has its share is closed at once. Both are
+//! counted and logged. A head that does not arrive whole in its time, and an
+//! answer that is not read, end their connection.
 
-use axum::{Router, body::Body, extract::ConnectInfo};
-use http::Request;
+mod held;
+mod places;
+
+use super::{Networks, Problem};
+use axum::{
+    Router,
+    body::Body,
+    extract::ConnectInfo,
+    response::{IntoResponse, Response},
+};
+use held::Held;
+use http::{Request, Version, header};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use places::Addresses;
 use prometheus::{IntCounter, IntGauge, Registry};
-use std::{
-    io::{self, IoSlice},
-    net::SocketAddr,
-    pin::{Pin, pin},
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::Instant,
-};
+use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use tokio::{net::TcpListener, sync::Semaphore, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
-/// The bound is logged at most this often.
+/// A bound is logged at most this often.
 const SAID_EVERY: Duration = Duration::from_secs(60);
 /// Rest after an accept that failed: out of file descriptors, most likely.
 const REST: Duration = Duration::from_millis(500);
+/// Longest head of a request, in bytes. Each connection buffers as much.
+const MAX_HEAD: usize = 64 * 1024;
 
 /// What a server allows.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct ServerBounds {
     /// Open connections at a time, WebSockets included.
     pub connections: usize,
+    /// Of these, how many one address may hold (an IPv6 /64 is one).
+    pub each_address: usize,
+    /// Addresses before which others stand; they may hold most places.
+    pub proxies: Networks,
     /// Time for a request's head to arrive, also on a connection that was kept.
     pub head: Duration,
+    /// How long a client may leave an answer unread.
+    pub unread: Duration,
 }
 
 impl Default for ServerBounds {
     fn default() -> Self {
-        Self { connections: 4096, head: Duration::from_secs(20) }
+        Self {
+            connections: 4096,
+            each_address: 512,
+            proxies: Networks::default(),
+            head: Duration::from_secs(20),
+            unread: Duration::from_secs(30),
+        }
     }
 }
 
@@ -53,52 +67,80 @@ pub struct Server {
     bounds: ServerBounds,
     open: IntGauge,
     full: IntCounter,
+    refused: IntCounter,
+    stalled: IntCounter,
 }
 
 impl Server {
-    /// A server whose figures stand in a registry.
+    /// A server whose figures begin with `name`, in a registry.
     ///
     /// # Errors
     /// [`prometheus::Error`] when the registry has such figures already.
-    pub fn new(bounds: ServerBounds, registry: &Registry) -> Result<Self, prometheus::Error> {
-        let open = IntGauge::new("unifyit_http_connections", "Open HTTP connections.")?;
-        let full = IntCounter::new(
-            "unifyit_http_connections_full_total",
+    pub fn new(
+        bounds: ServerBounds,
+        name: &str,
+        registry: &Registry,
+    ) -> Result<Self, prometheus::Error> {
+        let counter = |what: &str, help: &str| {
+            let counter = IntCounter::new(format!("{name}_{what}"), help)?;
+            registry.register(Box::new(counter.clone())).map(|()| counter)
+        };
+        let open = IntGauge::new(format!("{name}_connections"), "Open HTTP connections.")?;
+        registry.register(Box::new(open.clone()))?;
+        let full = counter(
+            "connections_full_total",
             "Times that a connection had to wait because all places were taken.",
         )?;
-        registry.register(Box::new(open.clone()))?;
-        registry.register(Box::new(full.clone()))?;
-        Ok(Self { bounds, open, full })
+        let refused = counter(
+            "connections_refused_total",
+            "Connections closed at once because their address held its share of places.",
+        )?;
+        let stalled = counter(
+            "connections_stalled_total",
+            "Connections broken off because the client did not read its answer.",
+        )?;
+        Ok(Self { bounds, open, full, refused, stalled })
     }
 
     /// Serves until cancelled, then finishes the requests under way.
     pub async fn run(self, listener: TcpListener, router: Router, stop: CancellationToken) {
-        let places = Arc::new(Semaphore::new(self.bounds.connections));
+        let bounds = &self.bounds;
+        let all = Arc::new(Semaphore::new(bounds.connections));
+        let each = Addresses::new(bounds.connections, bounds.each_address, bounds.proxies.clone());
         let under_way = TaskTracker::new();
-        let mut said: Option<Instant> = None;
+        let (mut all_taken, mut share_taken) = (Seldom::default(), Seldom::default());
         loop {
-            let place = match places.clone().try_acquire_owned() {
-                Ok(place) => place,
+            let permit = match all.clone().try_acquire_owned() {
+                Ok(permit) => permit,
                 Err(_) => {
                     self.full.inc();
-                    if said.is_none_or(|at| at.elapsed() > SAID_EVERY) {
-                        said = Some(Instant::now());
+                    if all_taken.due() {
                         tracing::warn!(
-                            connections = self.bounds.connections,
+                            connections = bounds.connections,
                             "All HTTP connections are taken; newcomers wait."
                         );
                     }
-                    let waited = stop.run_until_cancelled(places.clone().acquire_owned()).await;
-                    let Some(Ok(place)) = waited else { break };
-                    place
+                    let waited = stop.run_until_cancelled(all.clone().acquire_owned()).await;
+                    let Some(Ok(permit)) = waited else { break };
+                    permit
                 }
             };
             let Some(accepted) = stop.run_until_cancelled(listener.accept()).await else { break };
             match accepted {
                 Ok((tcp, peer)) => {
-                    let tcp = Held::new(tcp, place, self.open.clone());
-                    let serving = serve(tcp, peer, router.clone(), self.bounds.head, stop.clone());
-                    under_way.spawn(serving);
+                    let Some(place) = each.take(peer.ip(), permit) else {
+                        self.refused.inc();
+                        if share_taken.due() {
+                            tracing::warn!(
+                                address = %peer.ip(),
+                                "An address holds its share of HTTP connections; it gets no more."
+                            );
+                        }
+                        continue;
+                    };
+                    let (open, stalled) = (self.open.clone(), self.stalled.clone());
+                    let tcp = Held::new(tcp, place, bounds.unread, open, stalled);
+                    under_way.spawn(serve(tcp, peer, router.clone(), bounds.head, stop.clone()));
                 }
                 // The client's own doing, before we came to it.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -113,6 +155,20 @@ impl Server {
     }
 }
 
+/// Says something at most once in a while.
+#[derive(Default)]
+struct Seldom(Option<Instant>);
+
+impl Seldom {
+    fn due(&mut self) -> bool {
+        let due = self.0.is_none_or(|at| at.elapsed() > SAID_EVERY);
+        if due {
+            self.0 = Some(Instant::now());
+        }
+        due
+    }
+}
+
 async fn serve(
     tcp: Held,
     peer: SocketAddr,
@@ -120,14 +176,11 @@ async fn serve(
     head: Duration,
     stop: CancellationToken,
 ) {
-    let service = service_fn(move |request: Request<Incoming>| {
-        let mut request = request.map(Body::new);
-        request.extensions_mut().insert(ConnectInfo(peer));
-        router.clone().oneshot(request)
-    });
+    let service = service_fn(move |request| answer(router.clone(), peer, request));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(head)
+        .max_buf_size(MAX_HEAD)
         .serve_connection(TokioIo::new(tcp), service)
         .with_upgrades();
     let mut connection = pin!(connection);
@@ -143,68 +196,20 @@ async fn serve(
     }
 }
 
-/// A connection with its place, which it gives back when it is closed.
-struct Held {
-    tcp: TcpStream,
-    open: IntGauge,
-    _place: OwnedSemaphorePermit,
-}
-
-impl Held {
-    fn new(tcp: TcpStream, place: OwnedSemaphorePermit, open: IntGauge) -> Self {
-        // Keystrokes must not wait for a full packet.
-        if let Err(error) = tcp.set_nodelay(true) {
-            tracing::debug!(%error, "a connection keeps its delay");
-        }
-        open.inc();
-        Self { tcp, open, _place: place }
+async fn answer(
+    router: Router,
+    peer: SocketAddr,
+    request: Request<Incoming>,
+) -> Result<Response, Infallible> {
+    // RFC 9112, 3.2: whom a request is for must be said once.
+    let hosts = request.headers().get_all(header::HOST).iter().count();
+    if hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11) {
+        let said = "Send one `Host` header with each request.";
+        return Ok(Problem::malformed(said).into_response());
     }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.open.dec();
-    }
-}
-
-impl AsyncRead for Held {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for Held {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.tcp.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_shutdown(cx)
-    }
+    let mut request = request.map(Body::new);
+    request.extensions_mut().insert(ConnectInfo(peer));
+    router.oneshot(request).await
 }
 
 #[cfg(test)]

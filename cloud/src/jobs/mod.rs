@@ -42,11 +42,6 @@ pub fn start(lifecycle: &Lifecycle, state: &AppState, old: &Old) {
             Ok(())
         }
     });
-    let limits = state.limits.clone();
-    every(lifecycle, "limits", Duration::from_secs(60), move || {
-        limits.sweep();
-        std::future::ready(Ok(()))
-    });
 }
 
 /// Deletes what the spine itself has no more use for.

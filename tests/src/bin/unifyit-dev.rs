@@ -34,7 +34,7 @@ enum Command {
         /// Simulated devices beside the real agent.
         #[arg(long, default_value_t = 0)]
         devices: usize,
-        /// First of seven consecutive ports, instead of the usual ones.
+        /// First of eight consecutive ports, instead of the usual ones.
         #[arg(long)]
         port_base: Option<u16>,
         /// Port of a line between relays and cloud that can be cut: SIGUSR1 to

@@ -19,6 +19,7 @@ fn downloads(folder: &Path) -> PathBuf {
 pub struct Cloud {
     program: Program,
     port: u16,
+    admin: u16,
 }
 
 impl Cloud {
@@ -35,7 +36,7 @@ impl Cloud {
         pg: &Postgres,
     ) -> Result<Self> {
         fs::create_dir_all(folder)?;
-        let Ports { http, libp2p, .. } = ports;
+        let Ports { http, libp2p, cloud_admin: admin, .. } = ports;
         let at = |port: u16| {
             let quic = format!("/ip4/127.0.0.1/udp/{port}/quic-v1");
             vec![quic, format!("/ip4/127.0.0.1/tcp/{port}")]
@@ -44,6 +45,8 @@ impl Cloud {
             // Tests and load generators are one very busy client.
             logins_per_minute = 10000
             requests_per_second = 10000
+            // Each address is its own here, so that floods come from one of many.
+            trusted_proxies = []
         };
         let mut config = config;
         let mut set = |key: &str, value: toml::Value| {
@@ -52,13 +55,14 @@ impl Cloud {
         set("database_url", pg.app_url().into());
         set("migrate_url", pg.owner_url().into());
         set("listen", format!("127.0.0.1:{http}").into());
+        set("admin_listen", format!("127.0.0.1:{admin}").into());
         set("public_url", format!("http://127.0.0.1:{http}").into());
         set("libp2p_listen", at(libp2p).into());
         set("downloads", std::path::absolute(downloads(folder))?.display().to_string().into());
         set("announce", at(front.unwrap_or(libp2p)).into());
         super::write_private(&folder.join("cloud.toml"), &toml::to_string(&config)?)?;
         let program = Program::new("unifyit-cloud", "cloud.toml", folder, logs, "cloud");
-        Ok(Self { program, port: http })
+        Ok(Self { program, port: http, admin })
     }
 
     /// Where it answers.
@@ -81,6 +85,12 @@ impl Cloud {
             std::os::unix::fs::symlink(std::path::absolute(binary(program)?)?, link)?;
         }
         Ok(())
+    }
+
+    /// Where its figures and readiness are.
+    #[must_use]
+    pub fn admin_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.admin)
     }
 
     /// Brings the schema up to date.
@@ -122,7 +132,7 @@ impl Cloud {
     /// # Errors
     /// When it ends or is not ready in time.
     pub async fn ready(&mut self) -> Result<()> {
-        let url = format!("{}/readyz", self.url());
+        let url = format!("{}/readyz", self.admin_url());
         self.program.wait_http(&url).await
     }
 }

@@ -25,6 +25,14 @@ pub struct Ports {
     pub admin: u16,
     /// Relay: package cache.
     pub cache: u16,
+    /// Cloud: metrics and readiness.
+    #[serde(default = "usual_cloud_admin")]
+    pub cloud_admin: u16,
+}
+
+/// Of a stack whose file does not name it.
+fn usual_cloud_admin() -> u16 {
+    9465
 }
 
 impl Default for Ports {
@@ -37,6 +45,7 @@ impl Default for Ports {
             ui: 9443,
             admin: 9464,
             cache: 3142,
+            cloud_admin: usual_cloud_admin(),
         }
     }
 }
@@ -53,10 +62,11 @@ impl Ports {
             ui: base + 4,
             admin: base + 5,
             cache: base + 6,
+            cloud_admin: base + 7,
         }
     }
 
-    /// Seven ports that are free.
+    /// Eight ports that are free.
     ///
     /// # Errors
     /// When no free stretch is found.
@@ -67,7 +77,7 @@ impl Ports {
                 return Ok(ports);
             }
         }
-        bail!("no seven free ports in a row were found between 10000 and 32000")
+        bail!("no eight free ports in a row were found between 10000 and 32000")
     }
 
     /// Says which port is taken, and what to do.
@@ -87,7 +97,7 @@ impl Ports {
         Ok(())
     }
 
-    fn named(&self) -> [(&'static str, u16); 7] {
+    fn named(&self) -> [(&'static str, u16); 8] {
         [
             ("console", self.http),
             ("cloud, for relays", self.libp2p),
@@ -96,6 +106,7 @@ impl Ports {
             ("relay, local UI", self.ui),
             ("relay, metrics", self.admin),
             ("relay, package cache", self.cache),
+            ("cloud, metrics", self.cloud_admin),
         ]
     }
 }

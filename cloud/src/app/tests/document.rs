@@ -35,3 +35,26 @@ fn answers_name_every_field_and_requests_may_leave_out_what_has_a_default() {
     assert!(!required("TaskInput", "name"));
     assert!(!required("ScriptInput", "env"));
 }
+
+#[test]
+fn the_document_says_how_refusals_come_and_who_may_ask() {
+    let document: Value = serde_json::from_str(KEPT).unwrap();
+    assert!(document["components"]["securitySchemes"]["api_key"].is_object());
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            let Some(responses) = operation["responses"].as_object() else { continue };
+            for (status, response) in responses.iter().filter(|(status, _)| status.starts_with('4'))
+            {
+                let form = &response["content"]["application/problem+json"];
+                assert!(form.is_object(), "{method} {path} {status}: {response}");
+            }
+            let open = operation["security"].as_array().is_some_and(Vec::is_empty);
+            assert_eq!(open, path.ends_with("/auth/login"), "{method} {path}");
+            for parameter in operation["parameters"].as_array().into_iter().flatten() {
+                if parameter["name"] == "limit" {
+                    assert_eq!(parameter["schema"]["maximum"], 500, "{method} {path}");
+                }
+            }
+        }
+    }
+}

@@ -250,3 +250,33 @@ async fn a_viewer_looks_and_changes_nothing() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_viewer_is_told_that_they_may_not_before_how_to_write_it() {
+    let app = TestApp::new().await;
+    let place = app.place("Acme").await;
+    let (viewer, id) = app.key("viewer", Scope::Partner(place.partner)).await;
+    for Probe { method, path, body, viewer: answer } in probes(&place) {
+        if body.is_none() || answer == May || path == "/auth/password" {
+            continue;
+        }
+        let path = filled(path, &place, id);
+        for wrong in [json!([]), json!({"name": 7, "hosts": 7, "pin": 7}), json!({"name": ""})] {
+            let said = app.by_key(&viewer, method, &path, Some(&wrong)).await;
+            let hidden = [StatusCode::FORBIDDEN, StatusCode::NOT_FOUND].contains(&said.status);
+            assert!(hidden, "{method} {path} {wrong}: {} {}", said.status, said.body);
+        }
+    }
+    let (admin, _) = app.key("admin", Scope::Partner(place.partner)).await;
+    for (method, path, array) in [
+        ("POST", "/organizations".to_owned(), json!(["n"])),
+        ("PATCH", format!("/devices/{}", place.device), json!([null, null])),
+        ("PUT", format!("/sites/{}/config", place.site), json!([10, 900])),
+    ] {
+        let said = app.by_key(&admin, method, &path, Some(&array)).await;
+        assert_eq!(said.status, StatusCode::UNPROCESSABLE_ENTITY, "{path}: an array is no object");
+    }
+    let said = app.by_key(&admin, "GET", "/devices?limit=501", None).await;
+    assert_eq!(said.status, StatusCode::BAD_REQUEST);
+    assert!(said.body["detail"].as_str().unwrap().contains("1 to 500"), "{}", said.body);
+}

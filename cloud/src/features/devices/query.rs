@@ -30,6 +30,8 @@ pub(super) const FEW: i64 = if cfg!(test) { 4 } else { 2000 };
 #[serde(default)]
 pub struct DeviceQuery {
     /// Most items, 1 to 500; 100 when absent.
+    #[serde(deserialize_with = "crate::http::limit")]
+    #[param(minimum = 1, maximum = 500)]
     pub limit: Option<u32>,
     /// `next_cursor` of the page before, under the same filter and order.
     pub cursor: Option<String>,

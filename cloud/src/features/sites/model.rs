@@ -113,8 +113,10 @@ pub struct SiteStanding {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SiteSettings {
     /// Seconds between samples, 1 to 3600.
+    #[schema(minimum = 1, maximum = 3600)]
     pub collect_every_s: i32,
     /// Seconds between looks for inventory changes, 60 to 86400.
+    #[schema(minimum = 60, maximum = 86_400)]
     pub inventory_every_s: i32,
 }
 

@@ -20,17 +20,22 @@ struct Running {
     stop: CancellationToken,
     open: IntGauge,
     full: IntCounter,
+    refused: IntCounter,
+    stalled: IntCounter,
     served: tokio::task::JoinHandle<()>,
 }
 
 async fn running(bounds: ServerBounds) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (at, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
-    let router = Router::new().route("/ping", get(async || "pong"));
-    let server = Server::new(bounds, &Registry::new()).unwrap();
+    let router = Router::new()
+        .route("/ping", get(async || "pong"))
+        .route("/huge", get(async || vec![0u8; 4 * 1024 * 1024]));
+    let server = Server::new(bounds, "test", &Registry::new()).unwrap();
     let (open, full) = (server.open.clone(), server.full.clone());
+    let (refused, stalled) = (server.refused.clone(), server.stalled.clone());
     let served = tokio::spawn(server.run(listener, router, stop.clone()));
-    Running { at, stop, open, full, served }
+    Running { at, stop, open, full, refused, stalled, served }
 }
 
 async fn until(what: &str, holds: impl Fn() -> bool) {
@@ -75,7 +80,8 @@ async fn a_head_that_does_not_arrive_ends_its_connection() {
 
 #[tokio::test]
 async fn a_connection_beyond_the_bound_waits_for_a_place_and_is_counted() {
-    let bounds = ServerBounds { connections: 1, head: Duration::from_secs(60) };
+    let bounds =
+        ServerBounds { connections: 1, head: Duration::from_secs(60), ..ServerBounds::default() };
     let server = running(bounds).await;
     let mut first = TcpStream::connect(server.at).await.unwrap();
     first.write_all(REQUEST).await.unwrap();
@@ -97,4 +103,73 @@ async fn stopping_closes_idle_connections() {
     server.stop.cancel();
     assert_eq!(read(&mut idle, "never").await, "");
     tokio::time::timeout(Duration::from_secs(20), server.served).await.expect("it ends").unwrap();
+}
+
+#[tokio::test]
+async fn whoever_does_not_read_answers_is_broken_off_and_holds_little_memory() {
+    let bounds = ServerBounds { unread: Duration::from_millis(200), ..ServerBounds::default() };
+    let server = running(bounds).await;
+    let mut deaf = TcpStream::connect(server.at).await.unwrap();
+    for _ in 0..20 {
+        deaf.write_all(b"GET /huge HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    }
+    until("it is broken off", || server.stalled.get() == 1 && server.open.get() == 0).await;
+}
+
+#[tokio::test]
+async fn a_slow_reader_is_served_to_the_end() {
+    let bounds = ServerBounds { unread: Duration::from_secs(5), ..ServerBounds::default() };
+    let server = running(bounds).await;
+    let mut slow = TcpStream::connect(server.at).await.unwrap();
+    slow.write_all(b"GET /huge HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+    let (mut all, mut piece) = (0, vec![0; 64 * 1024]);
+    loop {
+        match slow.read(&mut piece).await.unwrap() {
+            0 => break,
+            n => all += n,
+        }
+        tokio::task::yield_now().await;
+    }
+    assert!(all > 4 * 1024 * 1024, "{all} bytes came");
+    assert_eq!(server.stalled.get(), 0);
+}
+
+#[tokio::test]
+async fn one_address_gets_its_share_and_leaves_the_rest_to_others() {
+    let bounds = ServerBounds { connections: 8, each_address: 3, ..ServerBounds::default() };
+    let server = running(bounds).await;
+    let mut held = Vec::new();
+    for _ in 0..5 {
+        held.push(TcpStream::connect(server.at).await.unwrap());
+    }
+    until("two were refused", || server.refused.get() == 2).await;
+    let from = |address: [u8; 4]| {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind((address, 0).into()).unwrap();
+        socket.connect(server.at)
+    };
+    let mut other = from([127, 0, 0, 2]).await.unwrap();
+    other.write_all(REQUEST).await.unwrap();
+    assert!(read(&mut other, "pong").await.contains("200 OK"));
+    drop(held);
+    until("the places are free", || server.open.get() == 1).await;
+    let mut again = from([127, 0, 0, 1]).await.unwrap();
+    again.write_all(REQUEST).await.unwrap();
+    assert!(read(&mut again, "pong").await.contains("200 OK"));
+}
+
+#[tokio::test]
+async fn a_request_names_its_host_once() {
+    let server = running(ServerBounds::default()).await;
+    for (head, good) in [
+        ("GET /ping HTTP/1.1\r\n\r\n", false),
+        ("GET /ping HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", false),
+        ("GET /ping HTTP/1.0\r\n\r\n", true),
+    ] {
+        let mut tcp = TcpStream::connect(server.at).await.unwrap();
+        tcp.write_all(head.as_bytes()).await.unwrap();
+        let answer = read(&mut tcp, "\r\n\r\n").await;
+        assert_eq!(answer.contains("200 OK"), good, "{head:?}: {answer}");
+        assert_eq!(answer.contains("400 Bad Request"), !good, "{head:?}: {answer}");
+    }
 }

@@ -14,7 +14,11 @@ export interface paths {
         /** List API keys */
         get: operations["list_api_keys"];
         put?: never;
-        /** Make an API key */
+        /**
+         * Make an API key
+         * @description It ends with the person whose it is: when they are disabled, when they may
+         *     less than the key, or when its organization is deleted.
+         */
         post: operations["create_api_key"];
         delete?: never;
         options?: never;
@@ -32,7 +36,10 @@ export interface paths {
         get?: never;
         put?: never;
         post?: never;
-        /** Revoke an API key */
+        /**
+         * Revoke an API key, with all that it made
+         * @description One's own keys, and those of no higher role than one's own.
+         */
         delete: operations["revoke_api_key"];
         options?: never;
         head?: never;
@@ -823,6 +830,11 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** @description What is done, as it is kept and told: without any value of the environment. */
+        ActionBody: components["schemas"]["ScriptBody"] & {
+            /** @enum {string} */
+            kind: "script";
+        };
         /** @description What to do. */
         ActionInput: components["schemas"]["ScriptInput"] & {
             /** @enum {string} */
@@ -883,7 +895,10 @@ export interface components {
          * @enum {string}
          */
         AheadStateBody: "waiting" | "ready" | "refused" | "failed";
-        /** @description A key to be. It gets its maker's role and scope. */
+        /**
+         * @description A key to be. Role and scope are its maker's unless narrower ones are named. A
+         *     key that a key makes lasts no longer than that one.
+         */
         ApiKeyInput: {
             /**
              * Format: int64
@@ -892,6 +907,22 @@ export interface components {
             expires_in_s?: number | null;
             /** @description What it is for. */
             name: string;
+            /**
+             * Format: uuid
+             * @description Only for this organization.
+             */
+            organization_id?: string | null;
+            /**
+             * Format: uuid
+             * @description Only for this partner.
+             */
+            partner_id?: string | null;
+            role?: components["schemas"]["Role"] | null;
+            /**
+             * Format: uuid
+             * @description Only for this site.
+             */
+            site_id?: string | null;
         };
         /** @description An API key; the key itself is shown once, when it is made. */
         ApiKeyItem: {
@@ -900,6 +931,8 @@ export interface components {
              * @description When it was made.
              */
             created_at: string;
+            /** @description Whose it is: the person who made it, also by another key. */
+            created_by: string;
             /**
              * Format: date-time
              * @description Not valid from then on.
@@ -919,6 +952,11 @@ export interface components {
             last_used_at: string | null;
             /** @description What it is for. */
             name: string;
+            /**
+             * Format: uuid
+             * @description The key that made it, when one did.
+             */
+            parent_id: string | null;
             /**
              * Format: date-time
              * @description When it was revoked.
@@ -1031,7 +1069,10 @@ export interface components {
         ChangePassword: {
             /** @description The present one. */
             current: string;
-            /** @description The one to be: 10 to 1024 characters. */
+            /**
+             * @description The one to be: 10 to 1024 characters, not easy to guess, another than the
+             *     present one.
+             */
             new: string;
         };
         /** @description What to change. */
@@ -1520,6 +1561,8 @@ export interface components {
                  * @description When it was made.
                  */
                 created_at: string;
+                /** @description Whose it is: the person who made it, also by another key. */
+                created_by: string;
                 /**
                  * Format: date-time
                  * @description Not valid from then on.
@@ -1539,6 +1582,11 @@ export interface components {
                 last_used_at: string | null;
                 /** @description What it is for. */
                 name: string;
+                /**
+                 * Format: uuid
+                 * @description The key that made it, when one did.
+                 */
+                parent_id: string | null;
                 /**
                  * Format: date-time
                  * @description When it was revoked.
@@ -1866,7 +1914,7 @@ export interface components {
             /** @description The items. */
             items: {
                 /** @description What is done. */
-                action: components["schemas"]["ActionInput"];
+                action: components["schemas"]["ActionBody"];
                 /** @description Devices by state; every state is named. */
                 counts: components["schemas"]["TaskCounts"];
                 /**
@@ -2268,13 +2316,38 @@ export interface components {
          * @enum {string}
          */
         ScopeKind: "platform" | "partner" | "organization" | "site";
+        /** @description A script as it is told. */
+        ScriptBody: {
+            /** @description Arguments after the script, for who may run scripts. */
+            args: string[] | null;
+            /** @description The script, for who may run scripts. */
+            body: string | null;
+            /** @description Names of environment variables, for who may run scripts. */
+            env_names: string[] | null;
+            /** @description Working folder. */
+            folder: string | null;
+            /** @description Which program reads it. */
+            interpreter: components["schemas"]["InterpreterInput"];
+            /**
+             * Format: int32
+             * @description Bytes of output kept.
+             */
+            output_limit: number | null;
+            /**
+             * Format: int32
+             * @description Seconds until it is killed.
+             */
+            timeout_s: number | null;
+            /** @description Run as this user. */
+            user: string | null;
+        };
         /** @description A script and how to run it. */
         ScriptInput: {
             /** @description Arguments after the script. */
             args?: string[];
             /** @description The script, at most 128 KiB. */
             body: string;
-            /** @description Environment variables. */
+            /** @description Environment variables. Their values are told to nobody again. */
             env?: {
                 [key: string]: string;
             };
@@ -2536,7 +2609,7 @@ export interface components {
         /** @description A task. */
         TaskBody: {
             /** @description What is done. */
-            action: components["schemas"]["ActionInput"];
+            action: components["schemas"]["ActionBody"];
             /** @description Devices by state; every state is named. */
             counts: components["schemas"]["TaskCounts"];
             /**
@@ -2765,6 +2838,7 @@ export interface components {
     headers: never;
     pathItems: never;
 }
+export type SchemaActionBody = components['schemas']['ActionBody'];
 export type SchemaActionInput = components['schemas']['ActionInput'];
 export type SchemaAheadInput = components['schemas']['AheadInput'];
 export type SchemaAheadItem = components['schemas']['AheadItem'];
@@ -2838,6 +2912,7 @@ export type SchemaSavedDay = components['schemas']['SavedDay'];
 export type SchemaSavedRepository = components['schemas']['SavedRepository'];
 export type SchemaScopeBody = components['schemas']['ScopeBody'];
 export type SchemaScopeKind = components['schemas']['ScopeKind'];
+export type SchemaScriptBody = components['schemas']['ScriptBody'];
 export type SchemaScriptInput = components['schemas']['ScriptInput'];
 export type SchemaSectionBody = components['schemas']['SectionBody'];
 export type SchemaSeriesBody = components['schemas']['SeriesBody'];
@@ -2895,7 +2970,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -2926,7 +3001,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -2953,7 +3028,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -2995,7 +3070,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -3026,7 +3101,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -3051,7 +3126,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -3080,7 +3155,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -3107,7 +3182,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -3153,7 +3228,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -3199,7 +3274,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -3228,7 +3303,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -3255,7 +3330,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -3288,7 +3363,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -3322,7 +3397,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -3356,7 +3431,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -3387,7 +3462,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -3428,7 +3503,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -3464,7 +3539,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -3498,7 +3573,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -3531,7 +3606,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -3565,7 +3640,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -3613,7 +3688,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -3645,7 +3720,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -3676,7 +3751,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -3705,7 +3780,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -3732,7 +3807,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -3765,7 +3840,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -3799,7 +3874,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -3833,7 +3908,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -3865,7 +3940,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -3896,7 +3971,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -3925,7 +4000,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -3959,7 +4034,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -4059,7 +4134,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -4086,7 +4161,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -4120,7 +4195,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -4151,7 +4226,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -4180,7 +4255,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -4207,7 +4282,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -4240,7 +4315,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -4273,7 +4348,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -4321,7 +4396,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -4355,7 +4430,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -4389,7 +4464,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -4422,7 +4497,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -4451,7 +4526,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -4484,7 +4559,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -4516,7 +4591,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -4547,7 +4622,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -4589,7 +4664,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -4620,7 +4695,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -4649,7 +4724,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -4678,7 +4753,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -4707,7 +4782,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -4743,7 +4818,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -4773,7 +4848,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -4805,7 +4880,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };

@@ -22,9 +22,11 @@ const MAX_TAG: usize = 64;
 pub(super) struct ChangeDevice {
     /// Name; empty gives the host name back.
     #[serde(default)]
+    #[schema(max_length = 200)]
     name: Option<String>,
     /// All its tags.
     #[serde(default)]
+    #[schema(max_items = 32)]
     tags: Option<Vec<String>>,
 }
 

@@ -21,6 +21,8 @@ pub(super) struct Filter {
     #[serde(default)]
     q: String,
     /// Most items, 1 to 500; 100 when absent.
+    #[serde(default, deserialize_with = "crate::http::limit")]
+    #[param(minimum = 1, maximum = 500)]
     limit: Option<u32>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,

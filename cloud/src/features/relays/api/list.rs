@@ -22,6 +22,8 @@ pub(super) struct Filter {
     /// Only of this site.
     site_id: Option<Uuid>,
     /// Most items, 1 to 500; 100 when absent.
+    #[serde(default, deserialize_with = "crate::http::limit")]
+    #[param(minimum = 1, maximum = 500)]
     limit: Option<u32>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,

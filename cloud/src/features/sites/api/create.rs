@@ -28,6 +28,7 @@ pub(super) struct NewSite {
     /// Its organization.
     organization_id: Uuid,
     /// Name.
+    #[schema(min_length = 1, max_length = 200)]
     name: String,
 }
 
@@ -39,6 +40,7 @@ pub(super) async fn create_site(
     key: Idempotency,
     Body(input): Body<NewSite>,
 ) -> Result<Response, Problem> {
+    ctx.require(Can::ManageSites)?;
     let name = tenants::checked_name(&input.name)?;
     let organization = OrganizationId(input.organization_id);
     let mut tx = ctx.begin(Can::ManageSites).await?;

@@ -54,9 +54,11 @@ pub(super) struct TokenInput {
     kind: Kind,
     /// Seconds until it expires, 60 to 2592000; a day when absent.
     #[serde(default)]
+    #[schema(minimum = 60, maximum = 2_592_000)]
     expires_in_s: Option<u32>,
     /// How many may join with it, 1 to 10000; 1 when absent. A relay's: 1.
     #[serde(default)]
+    #[schema(minimum = 1, maximum = 10_000)]
     uses: Option<u32>,
 }
 

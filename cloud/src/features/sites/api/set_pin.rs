@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 #[derive(Deserialize, ToSchema)]
 pub(super) struct UiPin {
     /// 6 to 12 digits.
+    #[schema(pattern = "^[0-9]{6,12}$")]
     pin: String,
 }
 

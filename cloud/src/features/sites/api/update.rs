@@ -21,6 +21,7 @@ use uuid::Uuid;
 #[derive(Debug, Deserialize, ToSchema)]
 pub(super) struct ChangeSite {
     /// Name.
+    #[schema(min_length = 1, max_length = 200)]
     name: String,
 }
 

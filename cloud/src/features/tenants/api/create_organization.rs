@@ -25,6 +25,7 @@ use uuid::Uuid;
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(super) struct NewOrganization {
     /// Name.
+    #[schema(min_length = 1, max_length = 200)]
     name: String,
     /// Its partner; the actor's own when absent.
     #[serde(default)]
@@ -39,6 +40,7 @@ pub(super) async fn create_organization(
     key: Idempotency,
     Body(input): Body<NewOrganization>,
 ) -> Result<Response, Problem> {
+    ctx.require(Can::ManageOrganizations)?;
     let name = checked_name(&input.name)?;
     let mut tx = ctx.begin(Can::ManageOrganizations).await?;
     if let Some(replay) = key.claim(&ctx, &mut tx, &input).await? {

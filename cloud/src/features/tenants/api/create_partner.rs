@@ -24,6 +24,7 @@ use utoipa::ToSchema;
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(super) struct NewPartner {
     /// Name.
+    #[schema(min_length = 1, max_length = 200)]
     name: String,
 }
 
@@ -35,6 +36,7 @@ pub(super) async fn create_partner(
     key: Idempotency,
     Body(input): Body<NewPartner>,
 ) -> Result<Response, Problem> {
+    ctx.require(Can::ManagePartners)?;
     let name = checked_name(&input.name)?;
     let mut tx = ctx.begin(Can::ManagePartners).await?;
     if let Some(replay) = key.claim(&ctx, &mut tx, &input).await? {
