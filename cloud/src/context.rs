@@ -6,7 +6,7 @@
 
 use crate::{
     audit::{self, AuditActor, AuditTarget},
-    auth::Passwords,
+    auth::{Passwords, Rights},
     authz::{Actor, Can},
     config::Config,
     db::{Db, DbError, Scope, TenantTx},
@@ -72,6 +72,8 @@ pub struct AppState {
     pub trust: Trust,
     /// What agents and relays are installed from.
     pub downloads: Downloads,
+    /// Rights of what lives longer than a request.
+    pub rights: Rights,
     /// Hashing of passwords.
     pub passwords: Passwords,
     /// How often somebody may.

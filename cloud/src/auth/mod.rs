@@ -4,32 +4,36 @@
 //! request into an [`Actor`] through the schema's lookup functions (which see
 //! only hashes), checks what a browser's cookie alone must not be able to do
 //! (CSRF, sockets from other origins), counts the request, and leaves a
-//! [`Ctx`] for the handler.
+//! [`Ctx`] for the handler. What lives longer than its request holds a
+//! [`Right`], which ends when the session or key does.
 
+mod cookies;
 mod password;
+mod rights;
 mod secret;
 
+pub use cookies::{browser_cookie, knows_browser, session_cookie};
 pub use password::{PasswordError, Passwords};
+pub use rights::{Right, Rights, Use};
 pub use secret::{ApiKeySecret, SessionSecret};
 
 use crate::{
     authz::{Actor, ActorKind, Role},
     context::{AppState, Ctx},
     db::{DbError, Scope},
-    http::{Problem, RequestId, same_origin},
+    http::{Problem, RequestId, client_address, same_origin},
 };
 use axum::{
-    extract::{Request, State},
+    extract::{ConnectInfo, Request, State},
     http::{HeaderMap, Method, header},
     middleware::Next,
     response::Response,
 };
 use axum_extra::extract::CookieJar;
+use std::net::{IpAddr, SocketAddr};
 use subtle::ConstantTimeEq;
 use uuid::Uuid;
 
-/// Name of the session cookie.
-pub const COOKIE: &str = "unifyit_session";
 /// Header that proves that a page of ours sent an unsafe request.
 pub const CSRF_HEADER: &str = "x-csrf-token";
 
@@ -69,6 +73,7 @@ impl Account {
             id: self.user_id,
             kind: ActorKind::User { session },
             name: self.email.clone(),
+            person_name: self.email.clone(),
             role: Role::parse(&self.role),
             scope: self.scope(),
         }
@@ -93,27 +98,6 @@ pub async fn account_by_email(state: &AppState, email: &str) -> Result<Option<Ac
     state.db.lookup(question).await
 }
 
-/// Whether the session or key of a long-lived connection still holds.
-///
-/// # Errors
-/// [`DbError`] when that cannot be told.
-pub async fn still_valid(ctx: &Ctx) -> Result<bool, DbError> {
-    let mut tx = ctx.state.db.tenant(&ctx.actor.scope).await?;
-    let question = match ctx.actor.kind {
-        ActorKind::User { session } => sqlx::query_scalar(
-            "SELECT EXISTS (SELECT FROM sessions s JOIN users u ON u.id = s.user_id \
-             WHERE s.id = $1 AND s.expires_at > now() AND u.disabled_at IS NULL)",
-        )
-        .bind(session),
-        ActorKind::ApiKey => sqlx::query_scalar(
-            "SELECT EXISTS (SELECT FROM api_keys WHERE id = $1 AND revoked_at IS NULL \
-             AND (expires_at IS NULL OR expires_at > now()))",
-        )
-        .bind(ctx.actor.id),
-    };
-    Ok(question.fetch_one(&mut *tx).await?)
-}
-
 /// Lets only authenticated requests through.
 ///
 /// # Errors
@@ -126,15 +110,17 @@ pub async fn require(
 ) -> Result<Response, Problem> {
     let request_id =
         request.extensions().get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(p)| *p);
     let headers = request.headers();
+    let address = client_address(&state.config, peer, headers);
     let socket = headers.contains_key(header::UPGRADE);
     let actor = if let Some(key) = bearer(headers) {
         if headers.contains_key(header::ORIGIN) && socket && !same_origin(&state.config, headers) {
             return Err(foreign_origin());
         }
-        by_api_key(&state, key).await?
+        by_api_key(&state, address, key).await?
     } else {
-        let session = by_cookie(&state, headers).await?;
+        let session = by_cookie(&state, address, headers).await?;
         if socket && !same_origin(&state.config, headers) {
             return Err(foreign_origin());
         }
@@ -155,7 +141,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
 }
 
-async fn by_api_key(state: &AppState, key: &str) -> Result<Actor, Problem> {
+async fn by_api_key(state: &AppState, address: IpAddr, key: &str) -> Result<Actor, Problem> {
     #[derive(sqlx::FromRow)]
     struct Row {
         id: Uuid,
@@ -164,15 +150,21 @@ async fn by_api_key(state: &AppState, key: &str) -> Result<Actor, Problem> {
         partner_id: Option<Uuid>,
         organization_id: Option<Uuid>,
         site_id: Option<Uuid>,
+        owner_id: Uuid,
+        maker: String,
     }
     let secret = ApiKeySecret::parse(key).ok_or_else(Problem::unauthorized)?;
-    let question = || sqlx::query_as("SELECT * FROM auth_by_api_key($1)").bind(secret.hash());
+    let hash = secret.hash();
+    state.limits.credential(address, &hash)?;
+    let question = || sqlx::query_as("SELECT * FROM auth_by_api_key($1)").bind(hash.clone());
     let row: Option<Row> = state.db.lookup(question).await?;
+    state.limits.judged(address, &hash, row.is_some());
     let row = row.ok_or_else(Problem::unauthorized)?;
     Ok(Actor {
         id: row.id,
-        kind: ActorKind::ApiKey,
+        kind: ActorKind::ApiKey { owner: row.owner_id },
         name: row.name,
+        person_name: row.maker,
         role: Role::parse(&row.role),
         scope: Scope::from_columns(row.partner_id, row.organization_id, row.site_id),
     })
@@ -180,6 +172,7 @@ async fn by_api_key(state: &AppState, key: &str) -> Result<Actor, Problem> {
 
 async fn by_cookie(
     state: &AppState,
+    address: IpAddr,
     headers: &HeaderMap,
 ) -> Result<(Actor, CookieSession), Problem> {
     #[derive(sqlx::FromRow)]
@@ -189,16 +182,20 @@ async fn by_cookie(
         account: Account,
     }
     let jar = CookieJar::from_headers(headers);
-    let secret = jar.get(COOKIE).and_then(|c| SessionSecret::parse(c.value()));
+    let name = session_cookie(&state.config);
+    let secret = jar.get(name).and_then(|c| SessionSecret::parse(c.value()));
     let secret = secret.ok_or_else(Problem::unauthorized)?;
+    let hash = secret.hash();
+    state.limits.credential(address, &hash)?;
     let question = || {
         sqlx::query_as(
             "SELECT session_id, (actor).* FROM auth_by_session($1, make_interval(hours => $2))",
         )
-        .bind(secret.hash())
+        .bind(hash.clone())
         .bind(i32::try_from(state.config.session_idle_hours).unwrap_or(i32::MAX))
     };
     let row: Option<Row> = state.db.lookup(question).await?;
+    state.limits.judged(address, &hash, row.is_some());
     let Row { session_id, account } = row.ok_or_else(Problem::unauthorized)?;
     Ok((account.actor(session_id), CookieSession { secret, account }))
 }

@@ -32,6 +32,17 @@ impl Role {
         }
     }
 
+    /// Whether it allows all that another does.
+    #[must_use]
+    pub fn covers(self, other: Self) -> bool {
+        let rank = |role| match role {
+            Self::Viewer => 0,
+            Self::Technician => 1,
+            Self::Admin => 2,
+        };
+        rank(self) >= rank(other)
+    }
+
     /// The schema's word.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -121,6 +132,8 @@ pub struct Actor {
     pub kind: ActorKind,
     /// E-mail address of a user, name of a key.
     pub name: String,
+    /// E-mail address of the person who acts, or whose key does.
+    pub person_name: String,
     /// Its role.
     pub role: Role,
     /// What it sees.
@@ -136,10 +149,22 @@ pub enum ActorKind {
         session: Uuid,
     },
     /// An API key.
-    ApiKey,
+    ApiKey {
+        /// The person whose it is.
+        owner: Uuid,
+    },
 }
 
 impl Actor {
+    /// The person who acts, or whose key does.
+    #[must_use]
+    pub fn person(&self) -> Uuid {
+        match self.kind {
+            ActorKind::User { .. } => self.id,
+            ActorKind::ApiKey { owner } => owner,
+        }
+    }
+
     /// Whether it may.
     #[must_use]
     pub fn may(&self, what: Can) -> bool {
@@ -151,7 +176,7 @@ impl Actor {
     pub fn audit(&self, request_id: &str) -> AuditActor {
         let name = match self.kind {
             ActorKind::User { .. } => self.name.clone(),
-            ActorKind::ApiKey => format!("key:{}", self.name),
+            ActorKind::ApiKey { .. } => format!("key:{} ({})", self.name, self.person_name),
         };
         AuditActor { name, id: Some(self.id), request_id: request_id.to_owned() }
     }

@@ -17,7 +17,7 @@ pub use bus::{Bus, LocalBus, Replay, Subscription};
 pub use timeline::{Reference, TimelineItem, TimelineKind};
 pub use watch::{MAX_PER_RELAY, WatchGuard, Watched, Watches};
 
-use crate::db::Place;
+use crate::{authz::Can, db::Place};
 use serde::Serialize;
 use serde_json::Value;
 use std::sync::Arc;
@@ -50,6 +50,35 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All there are.
+    const ALL: [Self; 10] = [
+        Self::DeviceChanged,
+        Self::DeviceSample,
+        Self::DeviceEnrolled,
+        Self::RelayChanged,
+        Self::SiteChanged,
+        Self::TaskChanged,
+        Self::TaskTarget,
+        Self::TaskOutput,
+        Self::AuditAdded,
+        Self::TimelineAdded,
+    ];
+
+    /// Reads the word on the wire.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
+    }
+
+    /// What somebody must be allowed, besides seeing the place, to be told.
+    #[must_use]
+    pub fn needs(self) -> Can {
+        match self {
+            Self::AuditAdded => Can::ReadAudit,
+            _ => Can::View,
+        }
+    }
+
     /// The word on the wire.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -86,6 +115,8 @@ pub struct NewEvent {
     pub kind: Kind,
     /// Where it happened: decides who may see it.
     pub place: Place,
+    /// What a listener must be allowed.
+    pub needs: Can,
     /// To whom.
     pub audience: Audience,
     /// Whether it is stored, numbered and can be resumed from.
@@ -98,7 +129,7 @@ impl NewEvent {
     /// An event that is stored and resumable.
     pub fn kept(kind: Kind, place: Place, data: impl Serialize) -> Self {
         let data = serde_json::to_value(data).unwrap_or(Value::Null);
-        Self { kind, place, audience: Audience::All, keep: true, data }
+        Self { kind, place, needs: kind.needs(), audience: Audience::All, keep: true, data }
     }
 
     /// An event for whoever listens at the moment: values that the next minute
@@ -115,7 +146,8 @@ impl NewEvent {
     /// The event as it goes over the bus.
     #[must_use]
     pub fn numbered(self, id: Option<i64>, at: OffsetDateTime) -> Event {
-        Event::new(id, self.kind.as_str(), self.place, self.audience, at, &self.data)
+        let Self { kind, place, needs, audience, .. } = self;
+        Event { needs, audience, ..Event::new(id, kind.as_str(), place, at, &self.data) }
     }
 }
 
@@ -126,6 +158,8 @@ pub struct Event {
     pub id: Option<i64>,
     /// Where it happened.
     pub place: Place,
+    /// What a listener must be allowed.
+    pub needs: Can,
     /// To whom.
     pub audience: Audience,
     /// The JSON text of the socket's message.
@@ -133,13 +167,13 @@ pub struct Event {
 }
 
 impl Event {
-    /// Writes the wire text: `{"id","kind","at","data"}`.
+    /// Writes the wire text, `{"id","kind","at","data"}`, for everyone who sees the
+    /// place.
     #[must_use]
     pub fn new(
         id: Option<i64>,
         kind: &str,
         place: Place,
-        audience: Audience,
         at: OffsetDateTime,
         data: &Value,
     ) -> Self {
@@ -153,7 +187,7 @@ impl Event {
             data: &'a Value,
         }
         let text = serde_json::to_string(&Wire { id, kind, at, data }).unwrap_or_default();
-        Self { id, place, audience, text: text.into() }
+        Self { id, place, needs: Can::View, audience: Audience::All, text: text.into() }
     }
 }
 

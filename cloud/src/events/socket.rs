@@ -7,10 +7,13 @@
 //! a state or carries its own identity, so that hearing it twice does no harm.
 //!
 //! A socket that does not keep up is told to refetch and goes on from there; it
-//! holds no memory but the bus's and one message.
+//! holds no memory but the bus's and one message. It is told only what its actor
+//! may read, and ends with its actor's right. What a browser wants to watch is
+//! looked up once in a while, however often it changes its mind.
 
-use super::{Audience, Event, Replay, WatchGuard};
+use super::{Audience, Event, Kind, Replay, WatchGuard};
 use crate::{
+    auth::{Right, Use},
     authz::Can,
     context::{AppState, Ctx},
     db::{DbError, Place},
@@ -42,8 +45,9 @@ const OVERLAP: time::Duration = time::Duration::seconds(35);
 const SEND: Duration = Duration::from_secs(20);
 /// A ping this often; two unanswered ones end the socket.
 const PING: Duration = Duration::from_secs(25);
-/// Whether the actor may still look is asked again this often.
-const RECHECK: Duration = Duration::from_secs(30);
+/// Between two changes of what is watched: each costs a transaction and may reach
+/// every relay's session.
+const WATCH_EVERY: Duration = Duration::from_millis(250);
 /// Longest message accepted from a browser.
 const MAX_MESSAGE: usize = 16 * 1024;
 const MAX_DEVICES: usize = 64;
@@ -76,12 +80,15 @@ async fn events(
     Ok(upgrade.max_message_size(MAX_MESSAGE).on_upgrade(move |socket| async move {
         let gauge = ctx.state.metrics.sockets().clone();
         gauge.inc();
-        Session { ctx, socket, watch: Wish::default(), guard: None }.run(resume.after).await;
+        let right = ctx.state.rights.hold(&ctx.actor, Use::Shows);
+        let watch = Wish::default();
+        let session = Session { ctx, socket, watch, guard: None, wanted: None, looked: None };
+        session.run(right, resume.after).await;
         gauge.dec();
     }))
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 struct Wish {
     #[serde(default)]
     devices: HashSet<Uuid>,
@@ -99,6 +106,10 @@ struct Session {
     socket: WebSocket,
     watch: Wish,
     guard: Option<WatchGuard>,
+    /// What the browser asked for and has not got yet.
+    wanted: Option<Wish>,
+    /// When its wishes were last looked up.
+    looked: Option<Instant>,
 }
 
 /// Why a socket ends.
@@ -108,10 +119,15 @@ enum End {
 }
 
 impl Session {
-    async fn run(mut self, after: Option<i64>) {
-        if let Err(End::Said(reason)) = self.serve(after).await {
+    async fn run(mut self, mut right: Right, after: Option<i64>) {
+        // Its end comes also while something is being sent or looked up.
+        let end = tokio::select! {
+            ended = self.serve(after) => ended.err(),
+            why = right.ended() => Some(End::Said(why)),
+        };
+        if let Some(End::Said(reason)) = end {
             let frame = CloseFrame { code: close_code::AWAY, reason: reason.into() };
-            let _ = self.socket.send(Message::Close(Some(frame))).await;
+            let _ = self.send(Message::Close(Some(frame))).await;
         }
     }
 
@@ -132,7 +148,6 @@ impl Session {
         let stop = self.ctx.state.stop.clone();
         let mut ping = tokio::time::interval(PING);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut recheck = tokio::time::interval_at(Instant::now() + RECHECK, RECHECK);
         let mut heard = Instant::now();
         loop {
             tokio::select! {
@@ -148,7 +163,7 @@ impl Session {
                 message = self.socket.recv() => {
                     heard = Instant::now();
                     match message {
-                        Some(Ok(Message::Text(text))) => self.wish(text.as_str()).await?,
+                        Some(Ok(Message::Text(text))) => self.hear(text.as_str())?,
                         Some(Ok(Message::Close(_)) | Err(_)) | None => return Err(End::Gone),
                         Some(Ok(_)) => {}
                     }
@@ -159,7 +174,7 @@ impl Session {
                     }
                     self.send(Message::Ping(Vec::new().into())).await?;
                 }
-                _ = recheck.tick() => self.recheck().await?,
+                () = due(self.wanted.is_some(), self.looked) => self.wish().await?,
             }
         }
     }
@@ -170,7 +185,8 @@ impl Session {
             Audience::Device(DeviceId(id)) => self.watch.devices.contains(&id),
             Audience::Task(TaskId(id)) => self.watch.tasks.contains(&id),
         };
-        if wanted && self.ctx.actor.scope.sees(&event.place) {
+        let actor = &self.ctx.actor;
+        if wanted && actor.may(event.needs) && actor.scope.sees(&event.place) {
             self.send(Message::Text(event.text.to_string().into())).await?;
         }
         Ok(())
@@ -185,7 +201,7 @@ impl Session {
 
     async fn reset(&mut self) -> Result<(), End> {
         let at = self.ctx.now();
-        let reset = Event::new(None, "reset", Place::default(), Audience::All, at, &Value::Null);
+        let reset = Event::new(None, "reset", Place::default(), at, &Value::Null);
         self.send(Message::Text(reset.text.to_string().into())).await
     }
 
@@ -236,21 +252,33 @@ impl Session {
         if i64::try_from(rows.len()).unwrap_or(i64::MAX) > MAX_REPLAY {
             return Ok(None);
         }
+        // A kind that this build does not know is nobody's to read.
         let event = |row: Row| {
             let Row { id, place, kind, payload, at } = row;
-            Arc::new(Event::new(Some(id), &kind, place, Audience::All, at, &payload))
+            let needs = Kind::parse(&kind)?.needs();
+            let event = Event::new(Some(id), &kind, place, at, &payload);
+            Some(Arc::new(Event { needs, ..event }))
         };
-        Ok(Some(rows.into_iter().map(event).collect()))
+        Ok(Some(rows.into_iter().filter_map(event).collect()))
     }
 
-    /// Takes over what the browser wants to watch; what it may not see is left out.
-    async fn wish(&mut self, text: &str) -> Result<(), End> {
+    /// Notes what the browser wants to watch.
+    fn hear(&mut self, text: &str) -> Result<(), End> {
         let Ok(FromBrowser { watch }) = serde_json::from_str(text) else {
             return Err(End::Said("The message was not understood."));
         };
         if watch.devices.len() > MAX_DEVICES || watch.tasks.len() > MAX_TASKS {
             return Err(End::Said("At most 64 devices and 8 tasks can be watched."));
         }
+        let same = self.wanted.is_none() && watch == self.watch;
+        self.wanted = (!same).then_some(watch);
+        Ok(())
+    }
+
+    /// Takes over what the browser wants to watch; what it may not see is left out.
+    async fn wish(&mut self) -> Result<(), End> {
+        let Some(watch) = self.wanted.take() else { return Ok(()) };
+        self.looked = Some(Instant::now());
         match self.visible(&watch).await {
             Ok((devices, tasks)) => {
                 self.watch = Wish {
@@ -288,14 +316,41 @@ impl Session {
         let devices = devices.into_iter().map(|(r, d)| (RelayId(r), DeviceId(d))).collect();
         Ok((devices, tasks.into_iter().map(TaskId).collect()))
     }
+}
 
-    /// Ends the socket of somebody who signed out or whose key was revoked.
-    async fn recheck(&mut self) -> Result<(), End> {
-        match crate::auth::still_valid(&self.ctx).await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(End::Said("You are signed out.")),
-            // The database being away says nothing about the session.
-            Err(_) => Ok(()),
+/// Waits until a wish may be looked up; for ever without one.
+async fn due(wanted: bool, looked: Option<Instant>) {
+    match look_at(wanted, looked) {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// When a wish may be looked up: the first at once, others once in a while.
+fn look_at(wanted: bool, looked: Option<Instant>) -> Option<Instant> {
+    wanted.then(|| looked.map_or_else(Instant::now, |at| at + WATCH_EVERY))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_browser_that_changes_its_mind_all_the_time_is_looked_up_once_in_a_while() {
+        let began = Instant::now();
+        assert_eq!(look_at(false, Some(began)), None);
+        let (mut looked, mut looks) = (None, 0);
+        while began.elapsed() < Duration::from_secs(1) {
+            tokio::select! {
+                biased;
+                () = due(true, looked) => {
+                    looks += 1;
+                    looked = Some(Instant::now());
+                }
+                // A message every millisecond.
+                () = tokio::time::sleep(Duration::from_millis(1)) => {}
+            }
         }
+        assert!((4..=5).contains(&looks), "{looks} looks in a second");
     }
 }

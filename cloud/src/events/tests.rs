@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-use super::{Audience, Bus, Event, LocalBus, Replay, Watches};
+use super::{Bus, Event, LocalBus, Replay, Watches};
 use crate::db::Place;
 use std::sync::Arc;
 use time::OffsetDateTime;
@@ -10,7 +10,7 @@ use unifyit_protocol::ids::{DeviceId, RelayId};
 
 fn event(id: Option<i64>) -> Arc<Event> {
     let at = OffsetDateTime::UNIX_EPOCH;
-    Arc::new(Event::new(id, "x", Place::default(), Audience::All, at, &serde_json::Value::Null))
+    Arc::new(Event::new(id, "x", Place::default(), at, &serde_json::Value::Null))
 }
 
 #[test]

@@ -70,6 +70,10 @@ impl TimelineItem {
     /// The event that tells of it.
     #[must_use]
     pub fn added(&self, place: Place) -> NewEvent {
-        NewEvent::passing(Kind::TimelineAdded, place, self)
+        let event = NewEvent::passing(Kind::TimelineAdded, place, self);
+        match self.kind.as_str() {
+            "audit" => NewEvent { needs: Kind::AuditAdded.needs(), ..event },
+            _ => event,
+        }
     }
 }

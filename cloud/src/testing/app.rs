@@ -12,7 +12,7 @@
 use super::TestDb;
 use crate::{
     app,
-    auth::{ApiKeySecret, Passwords},
+    auth::{ApiKeySecret, Passwords, Rights},
     config::Config,
     context::{AppState, Clock},
     db::Scope,
@@ -95,6 +95,7 @@ impl TestApp {
             link: gateway.link(),
             trust,
             downloads: Downloads::publish(&config.downloads, folder.path()).unwrap(),
+            rights: Rights::new(config.session_idle_hours, metrics.rights().clone()),
             passwords: Passwords::new().unwrap(),
             limits: Limits::new(&config),
             turns: Turns::new().unwrap(),
@@ -172,14 +173,24 @@ impl TestApp {
         tx.commit().await.unwrap();
     }
 
-    /// Makes an API key with a role at a scope; returns it with its id.
+    /// Makes an API key with a role at a scope, of a person who has both; returns
+    /// it with its id.
     pub async fn key(&self, role: &str, scope: Scope) -> (String, Uuid) {
+        let email = format!("{}@keys.example", Uuid::new_v4().simple());
+        let owner = self.person(&email, "none", role, scope).await;
+        let (key, id) = self.key_of(owner, role, scope).await;
+        (key, id)
+    }
+
+    /// Makes an API key of a person.
+    pub async fn key_of(&self, owner: Uuid, role: &str, scope: Scope) -> (String, Uuid) {
         let (secret, id, place) =
             (ApiKeySecret::generate().unwrap(), Uuid::now_v7(), scope.place());
         let mut tx = self.test.db.tenant(&scope).await.unwrap();
         sqlx::query(
             "INSERT INTO api_keys (id, key_hash, name, hint, role, scope, partner_id, organization_id, \
-                 site_id, created_by) VALUES ($1, $2, 'test', 'uak_', $3, $4, $5, $6, $7, $1)",
+                 site_id, created_by, owner_id, maker) VALUES ($1, $2, 'test', 'uak_', $3, $4, $5, $6, $7, $8, $8, \
+                 (SELECT email FROM users WHERE id = $8))",
         )
         .bind(id)
         .bind(secret.hash())
@@ -188,6 +199,7 @@ impl TestApp {
         .bind(place.partner)
         .bind(place.organization)
         .bind(place.site)
+        .bind(owner)
         .execute(&mut *tx)
         .await
         .unwrap();
@@ -197,7 +209,12 @@ impl TestApp {
 
     /// Makes a user who signs in with `password`.
     pub async fn user(&self, email: &str, password: &str, role: &str, scope: Scope) -> Uuid {
-        let hash = self.state.passwords.hash(password.to_owned().into()).await.unwrap();
+        let hash = self.state.passwords.hash(password.to_owned().into(), &[]).await.unwrap();
+        self.person(email, &hash, role, scope).await
+    }
+
+    /// Makes a user with a hash of a password.
+    async fn person(&self, email: &str, hash: &str, role: &str, scope: Scope) -> Uuid {
         let (id, place) = (Uuid::now_v7(), scope.place());
         let mut tx = self.test.db.tenant(&scope).await.unwrap();
         sqlx::query(

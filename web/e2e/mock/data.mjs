@@ -45,7 +45,7 @@ export function makeWorld(count, now = Date.now()) {
       address: `10.${index % 5}.${(index >> 8) & 255}.${index & 255}`, tags: index % 3 ? [] : [pick(["prod", "kiosk", "lab"], index)], cpu_pct: noise(index + 1) ** 3 * 100, memory_pct: 20 + noise(index + 2) * 75, disk_pct: 10 + noise(index + 3) * 88, metrics_at: iso(seen), clock_ahead_ms: 0,
     };
   });
-  return { organizations, sites, devices, tasks: [], keys: [{ id: randomUUID(), name: "Backup job", hint: "uak_Ab3dE6", role: "admin", scope: "platform", revoked_at: null, created_at: iso(now - 5e9), last_used_at: iso(now - 7e6), expires_at: null }], tokens: new Map(), users: [{ id: "u1", email: "ada@example.com", name: "Ada Byron", role: "admin", scope_kind: "platform", scope_id: null, scope_name: "", created_at: iso(now - 9e9), last_login_at: iso(now - 60_000), disabled: false }] };
+  return { organizations, sites, devices, tasks: [], keys: [{ id: randomUUID(), name: "Backup job", hint: "uak_Ab3dE6", role: "admin", scope: "platform", created_by: "ada@example.com", parent_id: null, revoked_at: null, created_at: iso(now - 5e9), last_used_at: iso(now - 7e6), expires_at: null }], tokens: new Map(), users: [{ id: "u1", email: "ada@example.com", name: "Ada Byron", role: "admin", scope_kind: "platform", scope_id: null, scope_name: "", created_at: iso(now - 9e9), last_login_at: iso(now - 60_000), disabled: false }] };
 }
 
 const specs = [

@@ -149,7 +149,7 @@ export function startMock({ port = 0, devices = 300, empty = false } = {}) {
     ["GET", /^\/tasks\/([^/]+)\/targets\/([^/]+)\/output$/, ([id, device]) => Buffer.from(one(world.tasks, id, "task").targets.find((target) => target.device_id === device)?.output ?? "")],
     ["POST", /^\/tasks\/([^/]+)\/cancel$/, ([id]) => { const task = one(world.tasks, id, "task"); for (const target of task.targets) change(task, target, { status: "cancelled", finished_at: iso(Date.now()) }); task.status = "cancelled"; emit("task.changed", brief(task)); return null; }],
     ["GET", /^\/api-keys$/, (_, query) => paged(world.keys, query)],
-    ["POST", /^\/api-keys$/, (_, __, body) => { const made = { id: randomUUID(), name: body.name, hint: "uak_Xy9zQ1", role: "admin", scope: "platform", revoked_at: null, created_at: iso(Date.now()), last_used_at: null, expires_at: body.expires_in_s ? iso(Date.now() + body.expires_in_s * 1000) : null }; world.keys.push(made); return { ...made, key: `uak_${randomUUID()}` }; }],
+    ["POST", /^\/api-keys$/, (_, __, body) => { const made = { id: randomUUID(), name: body.name, hint: "uak_Xy9zQ1", role: "admin", scope: "platform", created_by: "ada@example.com", parent_id: null, revoked_at: null, created_at: iso(Date.now()), last_used_at: null, expires_at: body.expires_in_s ? iso(Date.now() + body.expires_in_s * 1000) : null }; world.keys.push(made); return { ...made, key: `uak_${randomUUID()}` }; }],
     ["DELETE", /^\/api-keys\/([^/]+)$/, ([id]) => ((world.keys = world.keys.filter((key) => key.id !== id)), null)],
     ["GET", /^\/audit$/, (_, query) => paged(empty ? [] : audit.filter((item) => JSON.stringify(item).includes(query.get("q") ?? "")), query)],
     ["GET", /^\/users$/, (_, query) => paged(world.users, query)],

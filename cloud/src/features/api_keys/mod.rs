@@ -1,4 +1,5 @@
-//! API keys: for programs, with a role and scope no wider than their maker's.
+//! API keys: for programs, with a role and scope no wider than their maker's. They
+//! belong to a person and end with what that person may.
 
 mod api;
 mod model;

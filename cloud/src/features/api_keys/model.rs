@@ -20,6 +20,11 @@ pub(super) struct ApiKeyItem {
     /// Kind of scope.
     #[schema(value_type = crate::db::ScopeKind)]
     pub scope: String,
+    /// Whose it is: the person who made it, also by another key.
+    #[sqlx(rename = "maker")]
+    pub created_by: String,
+    /// The key that made it, when one did.
+    pub parent_id: Option<Uuid>,
     /// When it was made.
     #[serde(with = "time::serde::rfc3339")]
     pub created_at: OffsetDateTime,

@@ -5,8 +5,19 @@
 //! and never wait: a frame is passed on as it comes. Each direction is bounded
 //! by the other side's credit, so that a flood in the terminal stops at its
 //! source.
+//!
+//! A terminal ends with the right of whoever opened it, when nothing was typed
+//! for [`IDLE`], and after [`LONGEST`]. However it ends, the device is told and
+//! ends the shell.
 
 mod api;
 mod pipe;
+
+use std::time::Duration;
+
+/// A terminal into which nothing is typed for so long ends.
+const IDLE: Duration = Duration::from_secs(30 * 60);
+/// A terminal ends after so long, however it is used.
+const LONGEST: Duration = Duration::from_secs(12 * 3600);
 
 pub use api::routes;

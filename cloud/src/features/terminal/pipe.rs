@@ -1,6 +1,8 @@
 //! The pipe between a browser's socket and a tunnel.
 
+use super::{IDLE, LONGEST};
 use crate::{
+    auth::Right,
     features::relays::line,
     link::{Tunnel, TunnelFrames, TunnelSink},
 };
@@ -12,10 +14,10 @@ use futures::{
 };
 use serde::Deserialize;
 use serde_json::json;
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 use tokio::{
-    sync::mpsc,
-    time::{Instant, MissedTickBehavior, interval, timeout},
+    sync::{mpsc, watch},
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use unifyit_protocol::{
@@ -73,6 +75,7 @@ pub(super) async fn run(
     viewer: &mut Viewer,
     tunnel: Tunnel,
     id: TunnelId,
+    mut right: Right,
     stop: CancellationToken,
 ) -> String {
     let Some(from) = viewer.from.take() else { return GONE.into() };
@@ -81,11 +84,13 @@ pub(super) async fn run(
     let (to_relay, queue) = mpsc::channel::<TunnelFrame>(32);
     let (credit, more) = mpsc::channel::<u32>(32);
     let writer = tokio::spawn(write(sink, queue));
-    let reader = tokio::spawn(keystrokes(from, to_relay.clone(), more, id));
+    let (typed, mut typing) = watch::channel(());
+    let reader = tokio::spawn(keystrokes(from, to_relay.clone(), more, typed, id));
     let reader_stop = reader.abort_handle();
     let reason = tokio::select! {
         reason = screen(viewer, frames, &to_relay, &credit, id) => reason,
         done = reader => done.unwrap_or_else(|_| GONE.into()),
+        reason = over(&mut right, &mut typing) => reason,
         () = stop.cancelled() => "The cloud is being restarted. Connect again in a moment.".into(),
     };
     reader_stop.abort();
@@ -94,6 +99,33 @@ pub(super) async fn run(
     drop(to_relay);
     let _ = timeout(Duration::from_secs(2), writer).await;
     reason
+}
+
+/// Waits until the terminal may no longer be open; returns why.
+async fn over(right: &mut Right, typing: &mut watch::Receiver<()>) -> String {
+    let mut longest = pin!(sleep(LONGEST));
+    loop {
+        tokio::select! {
+            why = right.ended() => return why.into(),
+            () = longest.as_mut() => {
+                return format!(
+                    "A terminal stays open for {} hours at most. Open another.",
+                    LONGEST.as_secs() / 3600
+                );
+            }
+            typed = timeout(IDLE, typing.changed()) => match typed {
+                Ok(Ok(())) => right.used(),
+                // The reader has ended and says why itself.
+                Ok(Err(_)) => std::future::pending().await,
+                Err(_) => {
+                    return format!(
+                        "Nothing was typed for {} minutes. Open it again to go on.",
+                        IDLE.as_secs() / 60
+                    );
+                }
+            },
+        }
+    }
 }
 
 async fn write(mut sink: TunnelSink, mut queue: mpsc::Receiver<TunnelFrame>) {
@@ -168,6 +200,7 @@ async fn keystrokes(
     mut from: SplitStream<WebSocket>,
     to_relay: mpsc::Sender<TunnelFrame>,
     mut credit: mpsc::Receiver<u32>,
+    typed: watch::Sender<()>,
     id: TunnelId,
 ) -> String {
     let mut seq = 0;
@@ -186,6 +219,7 @@ async fn keystrokes(
         heard = Instant::now();
         let frame = match message {
             Message::Binary(bytes) => {
+                typed.send_replace(());
                 for piece in bytes.chunks(MAX_LIVE) {
                     let length = u32::try_from(piece.len()).unwrap_or(u32::MAX);
                     while let Ok(more) = credit.try_recv() {

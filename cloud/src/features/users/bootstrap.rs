@@ -66,7 +66,7 @@ pub async fn run(
         return Err(BootstrapError::Email(email.to_owned()));
     }
     refuse_second(&mut db.tenant(&Scope::Platform).await?).await?;
-    let hash = Passwords::new()?.hash(password).await?;
+    let hash = Passwords::new()?.hash(password, &[email]).await?;
     let mut tx = db.tenant(&Scope::Platform).await?;
     sqlx::query("SELECT pg_advisory_xact_lock(7161, 1)").execute(&mut *tx).await?;
     refuse_second(&mut tx).await?;

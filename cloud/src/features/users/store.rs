@@ -9,6 +9,9 @@ use crate::{
 };
 use uuid::Uuid;
 
+/// Sessions of one person at a time.
+const MAX_SESSIONS: i64 = 50;
+
 /// Starts a session.
 pub(super) async fn create_session(
     tx: &mut TenantTx,
@@ -33,6 +36,15 @@ pub(super) async fn create_session(
     .bind(i32::try_from(config.session_hours).unwrap_or(i32::MAX))
     .bind(address)
     .bind(user_agent)
+    .execute(&mut **tx)
+    .await?;
+    // What was used longest ago makes room.
+    sqlx::query(
+        "DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE user_id = $1 \
+         ORDER BY last_used_at DESC, id DESC OFFSET $2)",
+    )
+    .bind(account.user_id)
+    .bind(MAX_SESSIONS)
     .execute(&mut **tx)
     .await?;
     sqlx::query("UPDATE users SET last_login_at = now() WHERE id = $1")

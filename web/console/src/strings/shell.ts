@@ -45,7 +45,7 @@ export const shell = {
     password: "Change password",
     current: "Current password",
     next: "New password",
-    nextHint: "At least 10 characters.",
+    nextHint: "At least 10 characters, not easy to guess.",
     changed: "Password changed",
   },
   palette: {

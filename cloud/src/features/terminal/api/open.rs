@@ -3,9 +3,10 @@
 use super::super::pipe::{self, Viewer};
 use crate::{
     audit::{self, AuditTarget},
+    auth::Use,
     authz::Can,
     context::Ctx,
-    features::{devices, tasks},
+    features::{devices, relays::line, tasks},
     http::{Path, Problem, Query},
     link::downlink,
 };
@@ -101,12 +102,14 @@ async fn serve(
 ) {
     let began = Instant::now();
     let stop = ctx.state.stop.clone();
+    let right = ctx.state.rights.hold(&ctx.actor, Use::Acts);
     let reason = match ctx.state.link.open_tunnel(relay, open).await {
-        Ok(through) => pipe::run(&mut viewer, through, tunnel, stop).await,
+        Ok(through) => pipe::run(&mut viewer, through, tunnel, right, stop).await,
         Err(error) => error.to_string(),
     };
     viewer.close(&reason).await;
-    let detail = format!("after {} s: {reason}", began.elapsed().as_secs());
+    // The database refuses a NUL, and a relay may write anything.
+    let detail = format!("after {} s: {}", began.elapsed().as_secs(), line(&reason, 512));
     let written = async {
         let mut tx = ctx.state.db.tenant(&ctx.actor.scope).await?;
         audit::record(&mut tx, &ctx.audit_actor(), "terminal.close", &target, &detail).await?;

@@ -1,12 +1,13 @@
 //! `POST /auth/login`
 //!
 //! Limited by address and by account before anything costs. An unknown address
-//! takes as long as a wrong password and gets the same answer.
+//! takes as long as a wrong password and gets the same answer: a refusal waits
+//! for nothing that only one of them has, so its audit row is written behind it.
 
 use super::super::{SessionBody, store};
 use crate::{
     audit::{self, AuditActor, AuditTarget},
-    auth::{self, SessionSecret},
+    auth::{self, Account, SessionSecret},
     context::AppState,
     http::{Body, Problem, RequestId, client_address},
 };
@@ -18,9 +19,13 @@ use axum::{
 };
 use axum_extra::extract::cookie::{Cookie, CookieJar, SameSite};
 use serde::Deserialize;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use tokio::sync::Semaphore;
 use utoipa::ToSchema;
 use zeroize::Zeroizing;
+
+/// Refusals whose audit rows are being written. Beyond that they are only logged.
+static WRITING: Semaphore = Semaphore::const_new(32);
 
 /// Who wants in.
 #[derive(Deserialize, ToSchema)]
@@ -45,24 +50,24 @@ pub(super) async fn login(
     let password = Zeroizing::new(input.password);
     let peer = peer.map(|Extension(ConnectInfo(peer))| peer);
     let address = client_address(&state.config, peer, &headers);
-    state.limits.login(address, &input.email)?;
+    state.limits.address(address)?;
     let account = auth::account_by_email(&state, &input.email).await?;
+    let browser = account
+        .as_ref()
+        .and_then(|a| auth::knows_browser(&state.config, &state.trust, &jar, a.user_id));
+    state.limits.login(&input.email, browser)?;
     let known = account.as_ref().map(|a| a.password_hash.clone());
     let right = state.passwords.verify(password, known).await?;
-    let Some(account) = account else { return Err(refused()) };
-    let actor = AuditActor {
-        name: account.email.clone(),
-        id: Some(account.user_id),
-        request_id: request.0,
+    let account = match account {
+        Some(account) if right => account,
+        Some(account) => {
+            note_refusal(&state, account, request.0, address);
+            return Err(refused());
+        }
+        None => return Err(refused()),
     };
-    let target = AuditTarget::at(account.scope().place(), format!("user {}", account.email));
+    let (actor, target) = (actor(&account, request.0), target(&account));
     let mut tx = state.db.tenant(&account.scope()).await?;
-    if !right {
-        let detail = format!("Wrong password, from {address}");
-        audit::record(&mut tx, &actor, "user.login_failed", &target, &detail).await?;
-        tx.commit().await?;
-        return Err(refused());
-    }
     let secret = SessionSecret::generate().ok_or_else(Problem::internal)?;
     let agent = headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let agent: String = agent.chars().take(200).collect();
@@ -70,13 +75,49 @@ pub(super) async fn login(
         .await?;
     audit::record(&mut tx, &actor, "user.login", &target, &format!("From {address}")).await?;
     tx.commit().await?;
-    let cookie = Cookie::build((auth::COOKIE, secret.text()))
+    let mut jar = jar;
+    if browser.is_none()
+        && let Some(proof) = auth::browser_cookie(&state.config, &state.trust, account.user_id)
+    {
+        jar = jar.add(proof);
+    }
+    let cookie = Cookie::build((auth::session_cookie(&state.config), secret.text()))
         .path("/")
         .http_only(true)
         .same_site(SameSite::Lax)
         .secure(state.config.is_https())
         .max_age(time::Duration::hours(i64::from(state.config.session_hours)));
     Ok((jar.add(cookie), Json(SessionBody::new(&account, &secret))).into_response())
+}
+
+fn actor(account: &Account, request_id: String) -> AuditActor {
+    AuditActor { name: account.email.clone(), id: Some(account.user_id), request_id }
+}
+
+fn target(account: &Account) -> AuditTarget {
+    AuditTarget::at(account.scope().place(), format!("user {}", account.email))
+}
+
+/// Writes that somebody gave a wrong password, without making the answer wait.
+fn note_refusal(state: &AppState, account: Account, request_id: String, address: IpAddr) {
+    let Ok(place) = WRITING.try_acquire() else {
+        tracing::warn!(%address, "A refused sign-in is not in the audit log: too many at a time.");
+        return;
+    };
+    let db = state.db.clone();
+    tokio::spawn(async move {
+        let written = async {
+            let (actor, target) = (actor(&account, request_id), target(&account));
+            let detail = format!("Wrong password, from {address}");
+            let mut tx = db.tenant(&account.scope()).await?;
+            audit::record(&mut tx, &actor, "user.login_failed", &target, &detail).await?;
+            tx.commit().await
+        };
+        if let Err(error) = written.await {
+            tracing::warn!(%error, "a refused sign-in is not in the audit log");
+        }
+        drop(place);
+    });
 }
 
 fn refused() -> Problem {

@@ -2,7 +2,7 @@
 
 use super::super::store;
 use crate::{
-    auth::COOKIE,
+    auth::session_cookie,
     authz::{ActorKind, Can},
     context::Ctx,
     http::Problem,
@@ -21,7 +21,9 @@ pub(super) async fn logout(ctx: Ctx, jar: CookieJar) -> Result<Response, Problem
         let mut tx = ctx.begin(Can::View).await?;
         store::end_session(&mut tx, session).await?;
         tx.commit().await?;
+        ctx.state.rights.look();
     }
-    let gone = Cookie::build((COOKIE, "")).path("/");
+    let config = &ctx.state.config;
+    let gone = Cookie::build((session_cookie(config), "")).path("/").secure(config.is_https());
     Ok((StatusCode::NO_CONTENT, jar.remove(gone)).into_response())
 }

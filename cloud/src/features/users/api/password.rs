@@ -18,7 +18,9 @@ use zeroize::Zeroizing;
 pub(super) struct ChangePassword {
     /// The present one.
     current: String,
-    /// The one to be: 10 to 1024 characters.
+    /// The one to be: 10 to 1024 characters, not easy to guess, another than the
+    /// present one.
+    #[schema(min_length = 10, max_length = 1024)]
     new: String,
 }
 
@@ -34,16 +36,21 @@ pub(super) async fn change_password(
     let (Some(Extension(own)), ActorKind::User { session }) = (session, ctx.actor.kind) else {
         return Err(Problem::forbidden());
     };
-    ctx.state.limits.account(&own.account.email)?;
+    ctx.state.limits.own_password(own.account.user_id)?;
     let known = Some(own.account.password_hash.clone());
-    if !ctx.state.passwords.verify(current, known).await? {
+    if !ctx.state.passwords.verify(current.clone(), known).await? {
         return Err(Problem::invalid("The current password is wrong."));
     }
-    let hash = ctx.state.passwords.hash(new).await?;
+    if new == current {
+        return Err(Problem::invalid("The new password is the present one. Choose another."));
+    }
+    let about = [own.account.email.as_str(), own.account.name.as_str()];
+    let hash = ctx.state.passwords.hash(new, &about).await?;
     let mut tx = ctx.begin(Can::View).await?;
     store::set_password(&mut tx, ctx.actor.id, &hash, session).await?;
     let target = AuditTarget::at(ctx.actor.scope.place(), format!("user {}", ctx.actor.name));
     ctx.audit(&mut tx, "user.password", &target, "Other sessions were ended").await?;
     tx.commit().await?;
+    ctx.state.rights.look();
     Ok(StatusCode::NO_CONTENT)
 }

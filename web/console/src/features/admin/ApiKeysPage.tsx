@@ -42,12 +42,13 @@ function Keys({ items }: { items: readonly ApiKey[] | undefined }) {
   const c = words.columns;
   return (
     <>
-      <Table label={words.title} head={<><Th>{c.name}</Th><Th>{c.key}</Th><Th>{c.created}</Th><Th>{c.used}</Th><Th>{c.expires}</Th><Th><span className="sr-only">{words.revoke}</span></Th></>}>
-        {!items && [0, 1, 2].map((row) => <Tr key={row}><Td colSpan={6}><Skeleton className="h-4" /></Td></Tr>)}
+      <Table label={words.title} head={<><Th>{c.name}</Th><Th>{c.key}</Th><Th>{c.by}</Th><Th>{c.created}</Th><Th>{c.used}</Th><Th>{c.expires}</Th><Th><span className="sr-only">{words.revoke}</span></Th></>}>
+        {!items && [0, 1, 2].map((row) => <Tr key={row}><Td colSpan={7}><Skeleton className="h-4" /></Td></Tr>)}
         {items?.map((key) => (
           <Tr key={key.id}>
             <Td><DeviceText className="font-medium">{key.name}</DeviceText></Td>
             <Td><code className="font-mono text-xs text-faint">{key.hint}…</code></Td>
+            <Td className="text-muted"><DeviceText>{key.created_by}</DeviceText></Td>
             <Td className="text-muted"><Age at={key.created_at} none="–" /></Td>
             <Td className="text-muted"><Age at={key.last_used_at} /></Td>
             <Td className="text-muted"><Age at={key.expires_at} none={words.never} /></Td>
