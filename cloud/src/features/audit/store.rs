@@ -69,11 +69,13 @@ struct TimelineRow {
     key: String,
 }
 
-/// What happened to a device, latest first. Items of one moment stand in the order
-/// of their keys, so that a page may end between them.
+/// What happened to a device, latest first; what stands in the audit log for who
+/// may read it. Items of one moment stand in the order of their keys, so that a
+/// page may end between them.
 pub(super) async fn timeline(
     tx: &mut TenantTx,
     device: &DeviceRef,
+    audit: bool,
     page: &PageQuery,
 ) -> Result<Page<TimelineItem>, Problem> {
     let after = page.after::<After>()?;
@@ -83,7 +85,7 @@ pub(super) async fn timeline(
         "SELECT * FROM ( \
            (SELECT a.at, 'audit' AS kind, a.action AS title, concat_ws(': ', nullif(a.target, ''), nullif(a.detail, '')) AS detail, a.actor, \
               'device' AS ref_kind, a.device_id AS ref_id, nullif(a.target, '') AS ref_name, ('a' || a.id) COLLATE \"C\" AS key \
-            FROM audit_log a WHERE a.device_id = $1 AND ($2::timestamptz IS NULL OR (a.at <= $2 AND (a.at < $2 OR ('a' || a.id) COLLATE \"C\" < $5))) \
+            FROM audit_log a WHERE $8 AND a.device_id = $1 AND ($2::timestamptz IS NULL OR (a.at <= $2 AND (a.at < $2 OR ('a' || a.id) COLLATE \"C\" < $5))) \
             AND a.action NOT LIKE 'task.%' ORDER BY a.at DESC, ('a' || a.id) COLLATE \"C\" DESC LIMIT $3) \
            UNION ALL \
            (SELECT p.at, 'connection', CASE WHEN p.online THEN 'Connected' ELSE 'Disconnected' END, \
@@ -114,6 +116,7 @@ pub(super) async fn timeline(
     .bind(after.as_ref().map(|after| after.1.as_str()))
     .bind(device.site().0)
     .bind(device.enrolled_at)
+    .bind(audit)
     .fetch_all(&mut **tx)
     .await?;
     let Page { items, next_cursor } =

@@ -16,8 +16,13 @@ const TOGETHER: &str = "10 minutes";
 /// Names told of the computers of one item.
 const NAMES: i32 = 3;
 
-/// The latest `limit` items, latest first.
-pub(super) async fn recent(tx: &mut TenantTx, limit: i64) -> Result<Vec<TimelineItem>, DbError> {
+/// The latest `limit` items, latest first; those of the audit log for who may
+/// read it.
+pub(super) async fn recent(
+    tx: &mut TenantTx,
+    audit: bool,
+    limit: i64,
+) -> Result<Vec<TimelineItem>, DbError> {
     // Row security decides what is seen; the partner's id lets it use an index.
     let partner = tx.scope().and_then(|scope| scope.place().partner);
     // Each source gives its own latest rows by an index; then they are merged.
@@ -26,7 +31,7 @@ pub(super) async fn recent(tx: &mut TenantTx, limit: i64) -> Result<Vec<Timeline
            (SELECT 'audit' AS kind, at, action AS title, actor, site_id, device_id, target AS name, \
               concat_ws(': ', nullif(target, ''), nullif(detail, '')) AS detail, \
               CASE WHEN action <> 'device.enroll' THEN id::text END AS alone \
-            FROM audit_log WHERE action NOT LIKE 'task.%' AND ($5::uuid IS NULL OR partner_id = $5) \
+            FROM audit_log WHERE $7 AND action NOT LIKE 'task.%' AND ($5::uuid IS NULL OR partner_id = $5) \
             ORDER BY id DESC LIMIT $2) \
            UNION ALL \
            (SELECT 'connection', at, CASE WHEN online THEN 'Connected' ELSE 'Disconnected' END, '', site_id, device_id, '', \
@@ -63,6 +68,7 @@ pub(super) async fn recent(tx: &mut TenantTx, limit: i64) -> Result<Vec<Timeline
     .bind(TOGETHER)
     .bind(partner)
     .bind(AGE)
+    .bind(audit)
     .fetch_all(&mut **tx)
     .await?)
 }

@@ -1,8 +1,8 @@
 //! From a request to signed commands in the relays' downlinks.
 
-use super::{model::ActionInput, store, store::Target};
+use super::{action::ActionInput, store, store::Target};
 use crate::{
-    context::Ctx,
+    context::AppState,
     db::TenantTx,
     http::Problem,
     link::downlink::{self, AppendError},
@@ -64,13 +64,13 @@ pub(super) struct SignedShare {
 
 /// Signs one command a share with the organizations' authorities.
 pub(super) async fn sign(
-    ctx: &Ctx,
+    state: &AppState,
     tx: &mut TenantTx,
     shares: Vec<Share>,
     action: impl Fn(&Share) -> Action,
     expires_ms: u64,
 ) -> Result<Vec<SignedShare>, Problem> {
-    let now_ms = ctx.state.clock.now_ms();
+    let now_ms = state.clock.now_ms();
     // A device whose clock is behind must not find the expiry too far away.
     let expires_ms = expires_ms.min(now_ms + MAX_VALIDITY_MS - CLOCK_SLACK_MS);
     let mut wanted: BTreeMap<OrganizationId, i64> = BTreeMap::new();
@@ -94,7 +94,7 @@ pub(super) async fn sign(
             counter: key.next_counter(),
             issued_ms: now_ms,
         };
-        let command = ctx.state.trust.sign_command(&key.sealed, &command)?;
+        let command = state.trust.sign_command(&key.sealed, &command)?;
         let bytes = codec::encode(&command).map_err(|_| Problem::internal())?;
         let record = DownRecord::Command(DeliverCommand {
             command: share.command,

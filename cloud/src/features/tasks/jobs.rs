@@ -1,7 +1,11 @@
 //! What must happen to tasks even if no relay ever says another word.
 
-use super::{store, ticker};
-use crate::db::{Db, DbError, Scope};
+use super::{stop, store, ticker};
+use crate::{
+    audit::AuditActor,
+    context::AppState,
+    db::{Db, DbError, Scope},
+};
 use unifyit_protocol::ids::TaskId;
 
 /// Marks targets whose relay did not answer in time as expired, ends those that
@@ -24,6 +28,27 @@ pub async fn sweep(db: &Db) -> Result<(), DbError> {
     changed.dedup();
     for task in changed {
         ticker::tell(db, task).await?;
+    }
+    Ok(())
+}
+
+/// Stops what was asked for by somebody whose right to ask has ended. Idempotent.
+///
+/// # Errors
+/// [`DbError`]; what was stopped before stays so.
+pub async fn end_with_rights(state: &AppState) -> Result<(), DbError> {
+    let mut tx = state.db.tenant(&Scope::Platform).await?;
+    let open = store::without_right(&mut tx).await?;
+    drop(tx);
+    for (id, place, name) in open {
+        let mut tx = state.db.tenant(&Scope::Platform).await?;
+        let why = Some("The right of who asked for it has ended;");
+        match stop::stop(state, &mut tx, (id, place, &name), &AuditActor::system(), why).await {
+            Ok(()) => tx.commit().await?,
+            Err(problem) => {
+                tracing::warn!(task = %id, detail = %problem.detail, "a task could not be stopped");
+            }
+        }
     }
     Ok(())
 }

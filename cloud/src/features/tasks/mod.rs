@@ -11,6 +11,7 @@
 //! A target's state only ever moves forward: `pending → sent → running →` a
 //! final one, whatever order records come in.
 
+mod action;
 mod api;
 mod dispatch;
 mod ingest;
@@ -19,15 +20,16 @@ mod live;
 mod model;
 mod progress;
 mod rules;
+mod stop;
 mod store;
 mod ticker;
 
+pub use action::{ActionBody, ActionInput, InterpreterInput, ScriptBody, ScriptInput, Sight};
 pub use api::routes;
 pub use ingest::TasksIngest;
 pub use model::{
-    ActionInput, DeviceTask, GroupBody, Groups, InterpreterInput, OutputEvent, ScriptInput,
-    TargetBody, TargetEvent, TargetStatus, TargetsInput, TaskBody, TaskCounts, TaskDetail,
-    TaskStatus,
+    DeviceTask, GroupBody, Groups, OutputEvent, TargetBody, TargetEvent, TargetStatus,
+    TargetsInput, TaskBody, TaskCounts, TaskDetail, TaskStatus,
 };
 pub(crate) use store::{keep_command, running, send_again, signing_key};
 pub use ticker::TaskTicker;

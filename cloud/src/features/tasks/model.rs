@@ -1,12 +1,10 @@
 //! What tasks look like from outside.
 
+use super::action::ActionBody;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use time::OffsetDateTime;
-use unifyit_protocol::{
-    command::{Action, Interpreter, Script},
-    ids::{DeviceId, TaskId},
-};
+use unifyit_protocol::ids::{DeviceId, TaskId};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -28,78 +26,6 @@ pub struct TargetsInput {
     /// Every device that you see.
     #[serde(default)]
     pub all: bool,
-}
-
-/// What to do.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum ActionInput {
-    /// Run a script.
-    Script(ScriptInput),
-}
-
-/// A script and how to run it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct ScriptInput {
-    /// Which program reads it.
-    pub interpreter: InterpreterInput,
-    /// The script, at most 128 KiB.
-    pub body: String,
-    /// Arguments after the script.
-    #[serde(default)]
-    pub args: Vec<String>,
-    /// Environment variables.
-    #[serde(default)]
-    pub env: BTreeMap<String, String>,
-    /// Seconds until it is killed; an hour when absent, a day at most.
-    #[serde(default)]
-    pub timeout_s: Option<u32>,
-    /// Bytes of output kept; 1 MiB when absent, 16 MiB at most.
-    #[serde(default)]
-    pub output_limit: Option<u32>,
-    /// Run as this user instead of the agent's own.
-    #[serde(default)]
-    pub user: Option<String>,
-    /// Working folder instead of a private temporary one.
-    #[serde(default)]
-    pub folder: Option<String>,
-}
-
-/// Programs that can read a script.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum InterpreterInput {
-    /// GNU Bash.
-    Bash,
-    /// POSIX shell.
-    Sh,
-    /// Python 3.
-    Python,
-    /// PowerShell 7.
-    Pwsh,
-}
-
-impl ActionInput {
-    /// The action as it is signed.
-    #[must_use]
-    pub fn signed_form(&self) -> Action {
-        let Self::Script(script) = self;
-        Action::Script(Script {
-            interpreter: match script.interpreter {
-                InterpreterInput::Bash => Interpreter::Bash,
-                InterpreterInput::Sh => Interpreter::Sh,
-                InterpreterInput::Python => Interpreter::Python,
-                InterpreterInput::Pwsh => Interpreter::Pwsh,
-            },
-            body: script.body.clone(),
-            args: script.args.clone(),
-            env: script.env.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
-            timeout_s: script.timeout_s.unwrap_or_default(),
-            output_limit: script.output_limit.unwrap_or_default(),
-            user: script.user.clone().filter(|u| !u.is_empty()),
-            folder: script.folder.clone().filter(|f| !f.is_empty()),
-        })
-    }
 }
 
 /// How a task fares on a device.
@@ -188,8 +114,7 @@ pub struct TaskBody {
     #[schema(value_type = TaskStatus)]
     pub status: String,
     /// What is done.
-    #[schema(value_type = ActionInput)]
-    pub action: serde_json::Value,
+    pub action: ActionBody,
     /// When it was asked for.
     #[serde(with = "time::serde::rfc3339")]
     pub created_at: OffsetDateTime,
@@ -206,6 +131,19 @@ pub struct TaskBody {
     /// Since when its output is no longer kept, when it was kept long enough.
     #[serde(default, with = "time::serde::rfc3339::option")]
     pub output_removed_at: Option<OffsetDateTime>,
+}
+
+impl TaskBody {
+    /// As events tell of it: how it stands. What it does never changes, and is read
+    /// by who may.
+    #[must_use]
+    pub fn standing(&self) -> serde_json::Value {
+        let mut told = serde_json::to_value(self).unwrap_or_default();
+        if let Some(fields) = told.as_object_mut() {
+            fields.remove("action");
+        }
+        told
+    }
 }
 
 /// A task with its first hundred devices.

@@ -1,6 +1,9 @@
 //! What a task may be, and which state follows which.
 
-use super::model::{ActionInput, ScriptInput, TargetsInput};
+use super::{
+    action::{ActionInput, ScriptInput},
+    model::TargetsInput,
+};
 use unifyit_protocol::{command::MAX_SCRIPT, outcome::Status};
 
 /// Longest time limit of a script, in seconds.

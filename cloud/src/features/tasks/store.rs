@@ -11,10 +11,13 @@ pub(super) use create::{
     partners, partners_of, place_of, relays, relays_of, resolve, site_place, site_sizes,
 };
 pub(crate) use create::{keep_command, signing_key};
-pub(super) use end::{cancel, cancel_at, close_if_done, done_but_open, expire, lose, put_out};
+pub(super) use end::{
+    cancel, cancel_at, close_if_done, done_but_open, expire, lose, put_out, without_right,
+};
 pub(crate) use read::running;
 pub(super) use read::{SHOWN_BYTES, get, groups, list, of_device, output, target, targets};
 
+use super::action::Sight;
 use crate::{
     db::{DbError, TenantTx},
     events::{Kind, NewEvent},
@@ -40,14 +43,14 @@ pub(super) const ASSUMED: [&str; 4] = [NO_ANSWER, NO_END, OUT_BEFORE, OUT_DURING
 
 /// Tells browsers how a task stands.
 pub(super) async fn emit(tx: &mut TenantTx, task: TaskId, keep: bool) -> Result<(), DbError> {
-    if let Some((body, place)) = get(tx, task).await? {
+    if let Some((body, place)) = get(tx, task, Sight::Outline).await? {
         // Whoever sees only a part of it tells nobody of the whole; the ticker does.
         if tx.scope().is_some_and(|scope| !scope.sees(&place)) {
             return Ok(());
         }
         tx.emit(match keep {
-            true => NewEvent::kept(Kind::TaskChanged, place, &body),
-            false => NewEvent::passing(Kind::TaskChanged, place, &body),
+            true => NewEvent::kept(Kind::TaskChanged, place, body.standing()),
+            false => NewEvent::passing(Kind::TaskChanged, place, body.standing()),
         });
     }
     Ok(())

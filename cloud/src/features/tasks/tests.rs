@@ -241,3 +241,33 @@ async fn pieces_of_output_that_overlap_are_read_once() {
     let tasks = app.by_key(&key, "GET", &of_device, None).await.body;
     assert_eq!(tasks["items"][0]["target"]["output_len"], 500, "{tasks}");
 }
+
+#[tokio::test]
+async fn what_waits_ends_with_the_right_of_who_asked_for_it() {
+    let app = TestApp::new().await;
+    let place = app.place("alpha").await;
+    for end in [
+        "UPDATE users SET disabled_at = now()",
+        "UPDATE memberships SET role = 'viewer'",
+        "UPDATE api_keys SET revoked_at = now()",
+        "UPDATE organizations SET deleted_at = now()",
+    ] {
+        let key = technician(&app, &place).await;
+        let input = json!({ "targets": { "all": true }, "action": script("sleep 600") });
+        let made = app.by_key(&key, "POST", "/tasks", Some(&input)).await;
+        assert_eq!(made.status.as_u16(), 202, "{}", made.body);
+        let before = queued(&app, &place).await.len();
+        jobs::end_with_rights(&app.state).await.unwrap();
+        assert_eq!(queued(&app, &place).await.len(), before, "nothing has ended before {end}");
+        run(&app, end).await;
+        jobs::end_with_rights(&app.state).await.unwrap();
+        jobs::end_with_rights(&app.state).await.unwrap();
+        let commands = queued(&app, &place).await;
+        assert_eq!(commands.len(), before + 1, "{end} stops it once");
+        let stop = commands[before].signed.peek().unwrap();
+        assert!(
+            matches!(stop.action, Action::Cancel { command } if command == commands[before - 1].command)
+        );
+        run(&app, "UPDATE organizations SET deleted_at = NULL").await;
+    }
+}

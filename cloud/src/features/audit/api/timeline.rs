@@ -24,5 +24,6 @@ pub(super) async fn device_timeline(
     let mut tx = ctx.begin(Can::View).await?;
     let device =
         devices::store::find(&mut tx, DeviceId(id)).await?.ok_or_else(Problem::not_found)?;
-    Ok(Json(store::timeline(&mut tx, &device, &page).await?))
+    let audit = ctx.actor.may(Can::ReadAudit);
+    Ok(Json(store::timeline(&mut tx, &device, audit, &page).await?))
 }

@@ -24,7 +24,7 @@ pub(super) async fn get_overview(
     sites::store::each_standing(&mut tx, |site| all.add(site)).await?;
     let full = devices::store::fullest_disks(&mut tx, rules::MOST).await?;
     let wrong = devices::store::wrong_clocks(&mut tx, rules::MOST).await?;
-    let recent = store::recent(&mut tx, RECENT).await?;
+    let recent = store::recent(&mut tx, ctx.actor.may(Can::ReadAudit), RECENT).await?;
     let tasks_running = tasks::running(&mut tx).await?;
     Ok(Json(Overview {
         devices: all.devices.clone(),

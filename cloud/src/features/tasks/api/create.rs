@@ -1,8 +1,9 @@
 //! `POST /tasks`
 
 use super::super::{
+    action::{ActionBody, ActionInput},
     dispatch,
-    model::{ActionInput, TargetsInput},
+    model::TargetsInput,
     rules, store,
     store::{NewCommand, NewTask},
 };
@@ -31,6 +32,7 @@ use uuid::Uuid;
 pub(super) struct TaskInput {
     /// What to call it.
     #[serde(default)]
+    #[schema(max_length = 200)]
     name: Option<String>,
     /// Whom it is for.
     targets: TargetsInput,
@@ -39,6 +41,7 @@ pub(super) struct TaskInput {
     /// Seconds for which devices that are offline are waited for; a day when
     /// absent, 31 days at most.
     #[serde(default)]
+    #[schema(minimum = 10, maximum = 2_678_400)]
     expires_in_s: Option<u64>,
 }
 
@@ -81,7 +84,7 @@ pub(super) async fn create_task(
     let seconds = input.expires_in_s.unwrap_or(rules::DEFAULT_EXPIRY_S);
     let expires_at = ctx.now() + Duration::seconds(i64::try_from(seconds).unwrap_or(i64::MAX));
     let expires_ms = ctx.state.clock.now_ms() + seconds * 1000;
-    let action = serde_json::to_value(&input.action).map_err(|_| Problem::internal())?;
+    let action = ActionBody::from(&input.action);
     let actor = ctx.audit_actor();
     let task = NewTask {
         id,
@@ -109,7 +112,8 @@ pub(super) async fn create_task(
     };
     let shares = dispatch::shares(&targets, whole);
     let signed_form = input.action.signed_form();
-    let signed = dispatch::sign(&ctx, &mut tx, shares, |_| signed_form.clone(), expires_ms).await?;
+    let signed =
+        dispatch::sign(&ctx.state, &mut tx, shares, |_| signed_form.clone(), expires_ms).await?;
     let mut commands = Vec::with_capacity(signed.len());
     let mut command_of = HashMap::with_capacity(targets.len());
     for share in &signed {
@@ -152,7 +156,7 @@ pub(super) async fn create_task(
         };
         tx.emit(item.added(place));
     }
-    tx.emit(NewEvent::kept(Kind::TaskChanged, task.place, &body));
+    tx.emit(NewEvent::kept(Kind::TaskChanged, task.place, body.standing()));
     let made = TaskMade { id: id.0 };
     key.answer(&ctx, &mut tx, StatusCode::ACCEPTED, &made).await?;
     tx.commit().await?;

@@ -1,6 +1,6 @@
 //! `GET /tasks`
 
-use super::super::{TaskBody, model::TaskState, store};
+use super::super::{TaskBody, action::Sight, model::TaskState, store};
 use crate::{
     authz::Can,
     context::{Ctx, PartQuery},
@@ -28,6 +28,8 @@ pub(super) struct Filter {
     /// Only of this site.
     site_id: Option<Uuid>,
     /// Most items, 1 to 500; 100 when absent.
+    #[serde(default, deserialize_with = "crate::http::limit")]
+    #[param(minimum = 1, maximum = 500)]
     limit: Option<u32>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,
@@ -47,5 +49,5 @@ pub(super) async fn list_tasks(
         site_id: filter.site_id,
     };
     let mut tx = ctx.begin_within(Can::View, &part).await?;
-    Ok(Json(store::list(&mut tx, &filter.q, filter.status, &page).await?))
+    Ok(Json(store::list(&mut tx, &filter.q, filter.status, Sight::of(&ctx.actor), &page).await?))
 }

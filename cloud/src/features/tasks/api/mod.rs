@@ -9,7 +9,7 @@ mod of_device;
 mod output;
 mod targets;
 
-use super::store;
+use super::{action::Sight, store};
 use crate::{
     authz::Can,
     context::{AppState, Ctx},
@@ -36,7 +36,9 @@ pub fn routes() -> OpenApiRouter<AppState> {
 /// actor acts on it.
 async fn find(ctx: &Ctx, id: Uuid) -> Result<(TenantTx, super::TaskBody, Place), Problem> {
     let mut tx = ctx.begin(Can::View).await?;
-    let (task, place) = store::get(&mut tx, TaskId(id)).await?.ok_or_else(Problem::not_found)?;
+    let (task, place) = store::get(&mut tx, TaskId(id), Sight::of(&ctx.actor))
+        .await?
+        .ok_or_else(Problem::not_found)?;
     // Of a task that reaches beyond the scope, what is done here is done in the scope.
     let place = match tx.scope() {
         Some(scope) if !scope.sees(&place) => scope.place(),

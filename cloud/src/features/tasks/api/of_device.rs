@@ -1,6 +1,6 @@
 //! `GET /devices/{id}/tasks`
 
-use super::super::{model::DeviceTask, store};
+use super::super::{action::Sight, model::DeviceTask, store};
 use crate::{
     authz::Can,
     context::Ctx,
@@ -23,7 +23,8 @@ pub(super) async fn list_device_tasks(
     let mut tx = ctx.begin(Can::View).await?;
     let device = DeviceId(id);
     devices::store::find(&mut tx, device).await?.ok_or_else(Problem::not_found)?;
-    let Page { items, next_cursor } = store::of_device(&mut tx, device, &page).await?;
+    let Page { items, next_cursor } =
+        store::of_device(&mut tx, device, Sight::of(&ctx.actor), &page).await?;
     let items = items.into_iter().map(|(task, target)| DeviceTask { task, target }).collect();
     Ok(Json(Page { items, next_cursor }))
 }

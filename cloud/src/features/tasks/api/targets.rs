@@ -18,6 +18,8 @@ pub(super) struct TargetsQuery {
     /// Only those in this state.
     status: Option<String>,
     /// Most items, 1 to 500; 100 when absent.
+    #[serde(default, deserialize_with = "crate::http::limit")]
+    #[param(minimum = 1, maximum = 500)]
     limit: Option<u32>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,

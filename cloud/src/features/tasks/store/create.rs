@@ -1,7 +1,10 @@
 //! Writing a task: who is meant, and what is signed for them.
 
 use super::{
-    super::model::{TargetsInput, TaskBody},
+    super::{
+        action::ActionBody,
+        model::{TargetsInput, TaskBody},
+    },
     read::counted,
 };
 use crate::{
@@ -156,7 +159,7 @@ pub(in super::super) struct NewTask<'a> {
     pub(in super::super) id: TaskId,
     pub(in super::super) place: Place,
     pub(in super::super) name: &'a str,
-    pub(in super::super) action: &'a serde_json::Value,
+    pub(in super::super) action: &'a ActionBody,
     pub(in super::super) created_by: &'a str,
     pub(in super::super) created_by_id: Uuid,
     pub(in super::super) expires_at: OffsetDateTime,
@@ -179,7 +182,7 @@ pub(in super::super) async fn insert_task(
     .bind(task.place.organization)
     .bind(task.place.site)
     .bind(task.name)
-    .bind(task.action)
+    .bind(sqlx::types::Json(task.action))
     .bind(task.created_by)
     .bind(task.created_by_id)
     .bind(task.expires_at)

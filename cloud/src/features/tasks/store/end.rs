@@ -1,7 +1,7 @@
 //! The end of tasks: cancelled, expired, done.
 
 use super::{NO_ANSWER, NO_END, OUT_BEFORE, OUT_DURING};
-use crate::db::{DbError, TenantTx};
+use crate::db::{DbError, Place, TenantTx};
 use unifyit_protocol::ids::{SiteId, TaskId};
 use uuid::Uuid;
 
@@ -31,6 +31,36 @@ pub(in super::super) async fn cancel(
     .bind(task.0)
     .fetch_all(&mut **tx)
     .await?)
+}
+
+/// Open tasks whose asker's right to run them has ended, with their places and
+/// names: the person is disabled or may only look, the key was revoked, or the
+/// organization was deleted. Signing out ends none: work is asked for so that it
+/// goes on alone.
+pub(in super::super) async fn without_right(
+    tx: &mut TenantTx,
+) -> Result<Vec<(TaskId, Place, String)>, DbError> {
+    #[derive(sqlx::FromRow)]
+    struct Row {
+        id: Uuid,
+        #[sqlx(flatten)]
+        place: Place,
+        name: String,
+    }
+    let rows: Vec<Row> = sqlx::query_as(
+        "SELECT t.id, t.partner_id, t.organization_id, t.site_id, t.name FROM tasks t \
+             LEFT JOIN api_keys k ON k.id = t.created_by_id \
+             LEFT JOIN users u ON u.id = coalesce(k.owner_id, t.created_by_id) \
+             LEFT JOIN memberships m ON m.user_id = u.id \
+             LEFT JOIN organizations o ON o.id = t.organization_id \
+         WHERE t.finished_at IS NULL AND t.cancelled_at IS NULL \
+             AND (k.revoked_at IS NOT NULL OR u.disabled_at IS NOT NULL OR m.role = 'viewer' \
+                 OR o.deleted_at IS NOT NULL) \
+         ORDER BY t.id LIMIT 50",
+    )
+    .fetch_all(&mut **tx)
+    .await?;
+    Ok(rows.into_iter().map(|row| (TaskId(row.id), row.place, row.name)).collect())
 }
 
 /// Marks the open targets at sites without a relay: nobody else will.

@@ -1,6 +1,7 @@
 //! Reading tasks: how they stand, on which devices, with which output.
 
 use super::super::{
+    action::{ActionBody, Sight},
     model::{GroupBody, TargetBody, TaskBody, TaskState},
     rules::{MAX_OUTPUT, STATES},
 };
@@ -50,7 +51,11 @@ pub(in super::super) fn counted(mut counts: BTreeMap<String, i64>) -> BTreeMap<S
     counts
 }
 
-async fn with_counts(tx: &mut TenantTx, rows: Vec<TaskRow>) -> Result<Vec<TaskBody>, DbError> {
+async fn with_counts(
+    tx: &mut TenantTx,
+    rows: Vec<TaskRow>,
+    sight: Sight,
+) -> Result<Vec<TaskBody>, DbError> {
     let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
     let counts: Vec<(Uuid, String, i64)> = sqlx::query_as(
         "SELECT task_id, status, count(*) FROM task_targets WHERE task_id = ANY($1) GROUP BY 1, 2",
@@ -79,7 +84,7 @@ async fn with_counts(tx: &mut TenantTx, rows: Vec<TaskRow>) -> Result<Vec<TaskBo
                 id: row.id,
                 name: row.name,
                 status: status.to_owned(),
-                action: row.action,
+                action: ActionBody::kept(row.action).seen(sight),
                 created_at: row.created_at,
                 created_by: row.created_by,
                 expires_at: row.expires_at,
@@ -109,6 +114,7 @@ pub(in super::super) async fn list(
     tx: &mut TenantTx,
     q: &str,
     state: Option<TaskState>,
+    sight: Sight,
     page: &PageQuery,
 ) -> Result<Page<TaskBody>, Problem> {
     let mut query = QueryBuilder::<Postgres>::new(TASKS);
@@ -131,7 +137,7 @@ pub(in super::super) async fn list(
     }
     query.push(" ORDER BY id DESC LIMIT ").push_bind(page.limit() + 1);
     let rows: Vec<TaskRow> = query.build_query_as().fetch_all(&mut **tx).await?;
-    let items = with_counts(tx, rows).await?;
+    let items = with_counts(tx, rows, sight).await?;
     Ok(Page::cut(items, page.limit(), |task| task.id))
 }
 
@@ -139,12 +145,13 @@ pub(in super::super) async fn list(
 pub(in super::super) async fn get(
     tx: &mut TenantTx,
     task: TaskId,
+    sight: Sight,
 ) -> Result<Option<(TaskBody, Place)>, DbError> {
     let mut query = QueryBuilder::<Postgres>::new(TASKS);
     query.push(" WHERE id = ").push_bind(task.0);
     let rows: Vec<TaskRow> = query.build_query_as().fetch_all(&mut **tx).await?;
     let Some(place) = rows.first().map(|row| row.place) else { return Ok(None) };
-    Ok(with_counts(tx, rows).await?.pop().map(|task| (task, place)))
+    Ok(with_counts(tx, rows, sight).await?.pop().map(|task| (task, place)))
 }
 
 const TARGETS: &str = "SELECT t.device_id, CASE WHEN d.name = '' THEN d.hostname ELSE d.name END AS device_name, \
@@ -344,6 +351,7 @@ pub(in super::super) async fn groups(
 pub(in super::super) async fn of_device(
     tx: &mut TenantTx,
     device: DeviceId,
+    sight: Sight,
     page: &PageQuery,
 ) -> Result<Page<(TaskBody, TargetBody)>, Problem> {
     let mut query = QueryBuilder::<Postgres>::new(TASKS);
@@ -354,7 +362,7 @@ pub(in super::super) async fn of_device(
     }
     query.push(" ORDER BY id DESC LIMIT ").push_bind(page.limit() + 1);
     let rows: Vec<TaskRow> = query.build_query_as().fetch_all(&mut **tx).await?;
-    let tasks = with_counts(tx, rows).await?;
+    let tasks = with_counts(tx, rows, sight).await?;
     let ids: Vec<Uuid> = tasks.iter().map(|task| task.id).collect();
     let mut targets = targets_of(tx, device, &ids).await?;
     let items = tasks

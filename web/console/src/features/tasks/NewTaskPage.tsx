@@ -66,7 +66,7 @@ function FromEarlier({ id }: { id: string }) {
   const { action: old } = data;
   return (
     <NewTaskForm
-      initial={{ ...blank(), name: data.name ?? "", interpreter: old.interpreter, body: old.body, args: (old.args ?? []).join("\n"), user: old.user ?? "", timeout: old.timeout_s || 3600 }}
+      initial={{ ...blank(), name: data.name ?? "", interpreter: old.interpreter, body: old.body ?? "", args: (old.args ?? []).join("\n"), user: old.user ?? "", timeout: old.timeout_s || 3600 }}
     />
   );
 }

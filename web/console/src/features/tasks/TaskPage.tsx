@@ -58,9 +58,11 @@ function Body({ task }: { task: TaskDetail }) {
           </Panel>
         )}
         {chosen && <TargetOutput key={chosen} task={task} deviceId={chosen} {...(!single && { onClose: () => set({ device: undefined }) })} />}
-        <Panel title={t.tasks.showScript}>
-          <pre className="max-h-80 overflow-auto font-mono text-xs leading-5 whitespace-pre-wrap" tabIndex={0} aria-label={t.tasks.showScript}>{task.action.body}</pre>
-        </Panel>
+        {task.action.body !== null && (
+          <Panel title={t.tasks.showScript}>
+            <pre className="max-h-80 overflow-auto font-mono text-xs leading-5 whitespace-pre-wrap" tabIndex={0} aria-label={t.tasks.showScript}>{task.action.body}</pre>
+          </Panel>
+        )}
       </div>
     </div>
   );
