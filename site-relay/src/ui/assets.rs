@@ -2,7 +2,7 @@
 //! change and are cached for a year; the page itself is asked for each time.
 
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, StatusCode, Uri, header};
+use http::{HeaderMap, Method, StatusCode, Uri, header};
 use rust_embed::RustEmbed;
 
 #[derive(RustEmbed)]
@@ -10,10 +10,14 @@ use rust_embed::RustEmbed;
 struct Pages;
 
 /// Serves a file, or the page for every other path: its routes are its own.
-pub(super) async fn serve(uri: Uri, headers: HeaderMap) -> Response {
+pub(super) async fn serve(method: Method, uri: Uri, headers: HeaderMap) -> Response {
     let path = uri.path().trim_start_matches('/');
     if path.starts_with("api/") {
         return super::sessions::problem(StatusCode::NOT_FOUND, "There is no such thing here.");
+    }
+    if !matches!(method, Method::GET | Method::HEAD) {
+        let allow = [(header::ALLOW, "GET, HEAD")];
+        return (StatusCode::METHOD_NOT_ALLOWED, allow).into_response();
     }
     let name = if path.is_empty() { "index.html" } else { path };
     // The packed forms are no files of their own.
@@ -77,5 +81,24 @@ fn media_type(name: &str) -> &'static str {
         "png" => "image/png",
         "json" | "webmanifest" => "application/json",
         _ => "application/octet-stream",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn pages_are_got_and_nothing_else() {
+        for (method, allowed) in [
+            (Method::GET, true),
+            (Method::HEAD, true),
+            (Method::TRACE, false),
+            (Method::OPTIONS, false),
+        ] {
+            let answer = serve(method.clone(), Uri::from_static("/"), HeaderMap::new()).await;
+            let refused = answer.status() == StatusCode::METHOD_NOT_ALLOWED;
+            assert_eq!(refused, !allowed, "{method}: {}", answer.status());
+        }
     }
 }
