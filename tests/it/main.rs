@@ -20,6 +20,7 @@ mod clocks;
 mod enrolment;
 mod faults;
 mod fleet;
+mod floods;
 mod ledger;
 mod mosquitto;
 mod mqtt;

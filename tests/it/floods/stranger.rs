@@ -1,0 +1,97 @@
+//! Somebody without an account, from one address.
+
+use super::{Others, memory, print};
+use anyhow::{Context, Result};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpSocket, TcpStream},
+    time::timeout,
+};
+use unifyit_tests::{api::Api, stack::Stack};
+
+/// Where the stranger comes from.
+const STRANGER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+
+async fn connect(to: SocketAddr) -> Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind((STRANGER, 0).into())?;
+    Ok(socket.connect(to).await?)
+}
+
+/// Asks many things over one connection, reading what is answered; whether the
+/// connection lasts is the cloud's affair.
+async fn ask(to: SocketAddr, requests: impl Iterator<Item = String>) -> Result<()> {
+    let mut tcp = connect(to).await?;
+    let mut answer = vec![0; 64 * 1024];
+    for request in requests {
+        if tcp.write_all(request.as_bytes()).await.is_err() {
+            break;
+        }
+        let Ok(Ok(1..)) = timeout(Duration::from_secs(5), tcp.read(&mut answer)).await else {
+            break;
+        };
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_strangers_flood_costs_nobody_anything() -> Result<()> {
+    let mut stack = Stack::for_test(1).await?;
+    let to: SocketAddr = stack.cloud.url().trim_start_matches("http://").parse()?;
+    let others = Others::at_work(&stack).await?;
+    for _ in 0..20 {
+        let wrong = Api::new(&stack.cloud.url())?.login(&stack.saved.email, "a wrong one").await;
+        assert!(wrong.is_err());
+    }
+    let before = memory(&mut stack);
+    println!("after twenty sign-ins the cloud holds {before} kB");
+
+    // Words and keys that are made up.
+    let mut asking = tokio::task::JoinSet::new();
+    for worker in 0..8 {
+        asking.spawn(ask(
+            to,
+            (0..250).map(move |n| {
+                format!("M{worker}x{n}{} /x{n} HTTP/1.1\r\nHost: x\r\n\r\n", "Y".repeat(2000))
+            }),
+        ));
+        asking.spawn(ask(to, (0..250).map(move |n| {
+            format!(
+                "GET /api/v1/sites HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer uak_{worker:0>21}{n:0>22}\r\n\r\n"
+            )
+        })));
+    }
+    while let Some(done) = asking.join_next().await {
+        // Refused connections are what is wanted.
+        let _ = done?;
+    }
+    // Connections that say little, or ask much and read nothing.
+    let mut held = Vec::new();
+    for n in 0..700 {
+        let Ok(mut tcp) = connect(to).await else { break };
+        let said = match n % 7 {
+            0 => "GET /api/v1/openapi.json HTTP/1.1\r\nHost: x\r\n\r\n".repeat(40),
+            _ => "G".to_owned(),
+        };
+        let _ = tcp.write_all(said.as_bytes()).await;
+        held.push(tcp);
+    }
+    let figures = reqwest::Client::builder().no_proxy().build()?;
+    let page =
+        figures.get(format!("{}/metrics", stack.cloud.admin_url())).send().await?.text().await?;
+    assert!(!page.contains("YYYY"), "a made-up word became a figure");
+    let refused = page
+        .lines()
+        .find_map(|line| line.strip_prefix("unifyit_http_connections_refused_total "))
+        .context("the figure of refused connections")?;
+    assert!(refused.parse::<u64>()? > 0, "one address took as many places as it liked");
+    let after = memory(&mut stack);
+    let waited = others.went_on(&stack).await?;
+    drop(held);
+    print("stranger", before, after, &waited);
+    Ok(())
+}
