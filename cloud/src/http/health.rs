@@ -60,10 +60,13 @@ pub fn admin(state: AppState) -> Router {
         .layer(middleware::from_fn_with_state(state, super::layers::frame))
 }
 
+/// When the database was last asked, and what kept it from its work.
+type Known = (Instant, Option<Cause>);
+
 #[derive(Clone)]
 struct Admin {
     state: AppState,
-    known: Arc<Mutex<Option<(Instant, Option<Cause>)>>>,
+    known: Arc<Mutex<Option<Known>>>,
     pages: Arc<Semaphore>,
 }
 
