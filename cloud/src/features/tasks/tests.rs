@@ -271,3 +271,19 @@ async fn what_waits_ends_with_the_right_of_who_asked_for_it() {
         run(&app, "UPDATE organizations SET deleted_at = NULL").await;
     }
 }
+
+#[tokio::test]
+async fn actions_and_targets_are_objects() {
+    let app = TestApp::new().await;
+    let place = app.place("alpha").await;
+    let key = technician(&app, &place).await;
+    for (targets, action) in [
+        (json!({ "all": true }), json!(["script", { "interpreter": "sh", "body": "true" }])),
+        (json!({ "all": true }), json!(["script", "sh", "true"])),
+        (json!([[], [], [], null, true]), script("true")),
+    ] {
+        let input = json!({ "targets": targets, "action": action });
+        let answer = app.by_key(&key, "POST", "/tasks", Some(&input)).await;
+        assert_eq!(answer.status.as_u16(), 422, "{input}: {}", answer.body);
+    }
+}
