@@ -226,3 +226,13 @@ async fn a_user_whose_look_up_or_folder_fails_is_told_so() {
     // Its folder is not its own, and it has no terminal of the agent's.
     assert_eq!(bench.text(id), "drwx--x--x\n1\n");
 }
+
+#[tokio::test]
+async fn a_shell_hears_of_its_childrens_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::start(dir.path(), 8).await;
+    let body = "grep SigBlk /proc/self/status; sleep 0.1 & wait; echo over";
+    let id = bench.run(Script { timeout_s: 10, ..sh(body) }).await;
+    assert_eq!(bench.outcome(id).await.status, Status::Succeeded);
+    assert_eq!(bench.text(id), "SigBlk:\t0000000000000000\nover\n");
+}

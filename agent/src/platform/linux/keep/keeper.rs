@@ -338,6 +338,9 @@ fn become_program(start: &mut Start, mut report: PipeWriter) -> ! {
 
 fn prepare(start: &Start) -> Result<(), String> {
     let failed = |e: Errno| format!("The command's process could not be prepared: {e}.");
+    // What the keeper holds back for itself, a program would hold back for good: a
+    // shell that waits for its children would never hear of their end.
+    SigSet::empty().thread_set_mask().map_err(failed)?;
     // A session of its own: no terminal of the agent's, no signal meant for it.
     nix::unistd::setsid().map_err(failed)?;
     if let Some(terminal) = &start.terminal {
