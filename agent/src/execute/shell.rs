@@ -31,9 +31,23 @@ fn login_name(shell: &Path) -> OsString {
     name
 }
 
+/// What a login needs of the disk.
+pub(super) struct Login {
+    shell: PathBuf,
+    /// The user's home, if it is there.
+    home: Option<PathBuf>,
+}
+
+/// Looks at a user's shell and home. Hangs with a home whose server is away: not
+/// for the agent's one thread.
+pub(super) fn login_of(account: &Account) -> Login {
+    let home = account.home.is_dir().then(|| account.home.clone());
+    Login { shell: shell_of(account), home }
+}
+
 /// The shell as a login shell on its own terminal, below a keeper.
-pub(super) fn kept_shell(account: &Account, terminal: PathBuf, user: Option<String>) -> KeepOrder {
-    let path = shell_of(account);
+pub(super) fn kept_shell(login: Login, terminal: PathBuf, user: Option<String>) -> KeepOrder {
+    let path = login.shell;
     let name = login_name(&path).to_string_lossy().into_owned();
     KeepOrder {
         program: Program::Shell { path, name },
@@ -41,7 +55,7 @@ pub(super) fn kept_shell(account: &Account, terminal: PathBuf, user: Option<Stri
         env: TERMINAL_ENV.map(|(k, v)| (k.into(), v.into())).to_vec(),
         user,
         // Where there is no home, as for a login.
-        folder: (!account.home.is_dir()).then(|| "/".into()),
+        folder: login.home.is_none().then(|| "/".into()),
         terminal: Some(terminal),
     }
 }
@@ -50,21 +64,21 @@ pub(super) fn kept_shell(account: &Account, terminal: PathBuf, user: Option<Stri
 pub(super) fn login_shell(
     context: &Context,
     account: &Account,
+    login: &Login,
     terminal: &Path,
     switch: bool,
 ) -> Command {
-    let shell = shell_of(account);
-    let name = login_name(&shell);
+    let name = login_name(&login.shell);
     let mut command = platform::helper_command(&context.helper);
     command.arg("--terminal").arg(terminal);
     if switch {
         command.arg("--user").arg(&account.name);
     }
-    if account.home.is_dir() {
-        command.arg("--folder").arg(&account.home);
+    if let Some(home) = &login.home {
+        command.arg("--folder").arg(home);
     }
     let mut name_flag = OsString::from("--name=");
     name_flag.push(name);
-    command.arg(name_flag).arg("--").arg(shell);
+    command.arg(name_flag).arg("--").arg(&login.shell);
     command
 }

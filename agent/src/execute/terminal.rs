@@ -7,7 +7,7 @@
 
 use super::{
     Context,
-    shell::{TERMINAL_ENV, kept_shell, login_shell},
+    shell::{TERMINAL_ENV, kept_shell, login_of, login_shell},
 };
 use crate::{
     apart::within,
@@ -213,7 +213,9 @@ impl Shell {
         order: &Terminal,
         end_all: bool,
     ) -> Result<Self, String> {
-        let own = platform::agent_account();
+        let own = within(LOOK_UP, platform::agent_account)
+            .await
+            .map_err(|e| format!("The agent's own user could not be looked up: {e}."))?;
         let account = match order.user.clone() {
             Some(name) => {
                 let asked = name.clone();
@@ -231,13 +233,18 @@ impl Shell {
                 account.name
             ));
         }
+        let asked = account.clone();
+        let login = within(LOOK_UP, move || login_of(&asked)).await.map_err(|e| {
+            let (home, name) = (account.home.display(), &account.name);
+            format!("The home {home} of {name} could not be looked at: {e}.")
+        })?;
         let failed = |e: std::io::Error| format!("The terminal could not be opened: {e}.");
         let owner = switch.then_some(&account);
         let (pty, path, stdio) =
             platform::open_pty(order.cols, order.rows, owner).map_err(failed)?;
         if end_all {
             let mut kept = Kept::start(&context.helper, &command.to_string()).map_err(failed)?;
-            let shell = kept_shell(&account, path, order.user.clone());
+            let shell = kept_shell(login, path, order.user.clone());
             kept.order(&shell).await.map_err(failed)?;
             // The keeper has opened the other side when these close.
             let word = tokio::time::timeout(GRACE, kept.started()).await;
@@ -247,7 +254,7 @@ impl Shell {
                 _ => Ok(Self { pty, process: Process::Kept(kept) }),
             };
         }
-        let mut shell = login_shell(context, &account, &path, switch);
+        let mut shell = login_shell(context, &account, &login, &path, switch);
         shell.env_clear().envs(platform::environment(&account, &command.to_string()));
         shell.envs(TERMINAL_ENV);
         let [stdin, stdout, stderr]: [Stdio; 3] = stdio;
