@@ -12,7 +12,7 @@ use http::{HeaderMap, header};
 use std::{
     net::{IpAddr, Ipv6Addr},
     num::NonZeroU32,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -70,7 +70,8 @@ impl Default for Guesses {
 }
 
 impl Guesses {
-    /// Whether somebody may try; else how long to wait.
+    /// Whether somebody may try; else how long to wait. A stranger's try is spent
+    /// here already: while one PIN is checked, others come in.
     pub(super) fn may_try(&self, who: Person) -> Result<(), Duration> {
         if let Err(until) = self.each.check_key(&who) {
             return Err(until.wait_time_from(governor::clock::DefaultClock::default().now()));
@@ -79,27 +80,29 @@ impl Guesses {
         if matches!(who, Person::Known(_)) {
             return Ok(());
         }
-        let left = self.strangers_left(Instant::now(), 0.0);
-        if left < 1.0 {
-            let hours = (1.0 - left) / STRANGERS_AN_HOUR;
+        let mut left = self.strangers_left(Instant::now());
+        if left.0 < 1.0 {
+            let hours = (1.0 - left.0) / STRANGERS_AN_HOUR;
             return Err(Duration::from_secs_f64(hours * 3600.0));
         }
+        left.0 -= 1.0;
         Ok(())
     }
 
-    /// Somebody tried a wrong PIN.
-    pub(super) fn wrong(&self, who: Person) {
+    /// Somebody tried the right PIN, which costs strangers nothing.
+    pub(super) fn right(&self, who: Person) {
         if matches!(who, Person::Stranger(_)) {
-            self.strangers_left(Instant::now(), 1.0);
+            let mut left = self.strangers_left(Instant::now());
+            left.0 = (left.0 + 1.0).min(STRANGERS_AN_HOUR);
         }
     }
 
-    fn strangers_left(&self, now: Instant, spent: f64) -> f64 {
+    fn strangers_left(&self, now: Instant) -> MutexGuard<'_, (f64, Instant)> {
         let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
         let hours = now.saturating_duration_since(strangers.1).as_secs_f64() / 3600.0;
-        let left = (strangers.0 + hours * STRANGERS_AN_HOUR).min(STRANGERS_AN_HOUR) - spent;
-        *strangers = (left.max(0.0), now);
-        left
+        let left = (strangers.0 + hours * STRANGERS_AN_HOUR).min(STRANGERS_AN_HOUR);
+        *strangers = (left, now);
+        strangers
     }
 }
 
@@ -154,15 +157,15 @@ mod tests {
         let mut taken = 0;
         for n in 0..=255u8 {
             let who = stranger(&format!("10.0.0.{n}"));
-            if guesses.may_try(who).is_ok() {
-                guesses.wrong(who);
-                taken += 1;
-            }
+            // None of them is found wrong before the last has come.
+            taken += u32::from(guesses.may_try(who).is_ok());
         }
         assert!((100..=102).contains(&taken), "{taken}");
         let wait = guesses.may_try(stranger("10.0.1.1")).unwrap_err();
         assert!(wait > Duration::ZERO && wait <= Duration::from_secs(40), "{wait:?}");
         assert_eq!(guesses.may_try(known("hash")), Ok(()));
+        guesses.right(stranger("10.0.0.1"));
+        assert_eq!(guesses.may_try(stranger("10.0.1.2")), Ok(()), "a right one costs nothing");
     }
 
     #[test]

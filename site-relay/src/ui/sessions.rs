@@ -107,9 +107,9 @@ impl Sessions {
         .await
         .unwrap_or(false);
         if !right {
-            self.guesses.wrong(who);
             return Err(SignInError::Wrong);
         }
+        self.guesses.right(who);
         let secret: [u8; 32] = rand::random();
         let text = crate::cache::content::hex(&secret);
         let (now, pin) = (Instant::now(), blake3::hash(hash.as_bytes()));
