@@ -9,6 +9,7 @@
 //! whoever needs it.
 
 use crate::{
+    execute::ledger::Birth,
     link::spool::{LaneBook, Quotas, SpoolState},
     platform,
 };
@@ -22,6 +23,7 @@ use std::{
 };
 use thiserror::Error;
 use tokio::sync::{Notify, mpsc, oneshot};
+use unifyit_protocol::lan::Handed;
 
 /// Small settings by name.
 pub const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
@@ -129,6 +131,9 @@ struct Shared {
     database: RwLock<Option<Database>>,
     spool: Arc<Mutex<SpoolState>>,
     spool_changed: Arc<Notify>,
+    /// Told whenever the relay acknowledged something.
+    acked: Notify,
+    birth: Birth,
 }
 
 /// Handle on the database.
@@ -171,7 +176,8 @@ impl Store {
         txn.open_table(META)?;
         txn.open_table(SPOOL)?;
         txn.open_table(LEDGER)?;
-        let book = LaneBook::start(&txn, quotas, now_ms)?;
+        let birth = Birth::load(&txn, LaneBook::is_absent(&txn)?)?;
+        let (book, trails) = LaneBook::start(&txn, quotas, now_ms)?;
         txn.commit()?;
         if let Err(error) = platform::make_private(&path) {
             tracing::warn!(%error, "the database could not be made private");
@@ -179,8 +185,10 @@ impl Store {
         let shared = Arc::new(Shared {
             path,
             database: RwLock::new(Some(database)),
-            spool: Arc::new(Mutex::new(SpoolState::new(&book))),
+            spool: Arc::new(Mutex::new(SpoolState::new(&book, trails))),
             spool_changed: Arc::new(Notify::new()),
+            acked: Notify::new(),
+            birth,
         });
         let (jobs, inbox) = mpsc::channel(MAX_WAITING);
         let writer = Writer { shared: Arc::clone(&shared), book };
@@ -235,6 +243,22 @@ impl Store {
         self.shared.spool.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The relay names commands that it handed over before; see
+    /// [`crate::guard::Memory::was_handed`].
+    pub fn handed(&self, named: Handed) {
+        self.shared.birth.handed(named);
+    }
+
+    /// Since when the ledger is whole.
+    pub(crate) fn birth(&self) -> &Birth {
+        &self.shared.birth
+    }
+
+    /// Told whenever the relay acknowledged something.
+    pub(crate) fn acked(&self) -> &Notify {
+        &self.shared.acked
+    }
+
     /// Told whenever the spool has something to send.
     pub(crate) fn spool_changed(&self) -> &Notify {
         &self.shared.spool_changed
@@ -284,11 +308,18 @@ impl Writer {
         for job in group.iter_mut() {
             job.run(&mut txn)?;
         }
-        book.trim(&tables, acked)?;
+        let gone = book.trim(&tables, acked)?;
         book.save(&tables)?;
+        if let Some(trails) = self.lock_spool().trails_to_save() {
+            trails.save(&tables)?;
+        }
+        let born_ms = self.shared.birth.save(&tables)?;
         tables.commit()?;
         self.book = book;
-        self.lock_spool().committed(&self.book);
+        self.shared.birth.saved(born_ms);
+        let mut spool = self.lock_spool();
+        spool.committed(&self.book);
+        spool.forgotten(gone);
         Ok(())
     }
 

@@ -187,6 +187,7 @@ async fn follow(parts: &DownlinkParts, effects: Effects) {
     parts.unknown.inc_by(effects.unknown);
     for device in effects.revoked {
         parts.broker.disconnect(device, "the device was revoked");
+        parts.fanout.revoked(device).await;
     }
     if effects.config
         && let Ok(bytes) = DownControl::Config(parts.store.device_config()).encode()

@@ -4,7 +4,9 @@
 //! The courier's plan lives in memory and is read from the inbox at start. A
 //! device gets what is pending for it when it is ready (connected, subscribed,
 //! introduced) and again when it stays silent; its guard recognises repeats and
-//! answers with what it knows (G3). Every change that matters is a job of the
+//! answers with what it knows (G3). A device that says which commands run on it,
+//! and leaves out one that it said had started, is asked about that one: its ledger
+//! answers, or it says that nobody knows. Every change that matters is a job of the
 //! store; progress travels to the cloud from there, many devices in one record.
 
 mod plan;
@@ -18,13 +20,14 @@ use crate::{
     store::{StoreError, StoreHandle, inbox, txn::NewCommand},
     telemetry::Telemetry,
 };
-use plan::Plan;
+use plan::{Had, Plan};
 use prometheus::{IntCounterVec, IntGauge};
 use std::{collections::HashMap, time::Duration};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use unifyit_protocol::{
     ids::{CommandId, DeviceId},
+    lan::{DownControl, Handed},
     outcome::Status,
     topics::Down,
 };
@@ -38,8 +41,19 @@ const TICK: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 enum Message {
     New(Vec<NewCommand>),
-    Ready(DeviceId),
+    Ready(DeviceId, Introduction),
+    Holds(DeviceId, Vec<CommandId>),
+    Revoked(DeviceId),
     Answered(Vec<(DeviceId, CommandId, Status)>),
+}
+
+/// What a device said of its commands when it introduced itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Introduction {
+    /// Those that run on it.
+    pub(crate) running: Vec<CommandId>,
+    /// Whether it heeds [`Handed`].
+    pub(crate) heeds_handed: bool,
 }
 
 /// Reaches the fan-out. Cheap to clone.
@@ -65,8 +79,18 @@ impl FanoutHandle {
 
     /// A device can be served. Lost at a full queue: the next look at silent
     /// devices makes up for it.
-    pub(crate) fn ready(&self, device: DeviceId) {
-        drop(self.0.try_send(Message::Ready(device)));
+    pub(crate) fn ready(&self, device: DeviceId, said: Introduction) {
+        drop(self.0.try_send(Message::Ready(device, said)));
+    }
+
+    /// A device keeps commands for later. Lost at a full queue: it says so again.
+    pub(crate) fn holds(&self, device: DeviceId, commands: Vec<CommandId>) {
+        drop(self.0.try_send(Message::Holds(device, commands)));
+    }
+
+    /// A device is out, durably.
+    pub(crate) async fn revoked(&self, device: DeviceId) {
+        drop(self.0.send(Message::Revoked(device)).await);
     }
 
     /// Devices reported, durably. Lost at a full queue: the device is asked again
@@ -122,7 +146,14 @@ impl Fanout {
         for loaded in store.read(inbox::load).await? {
             plan.load(loaded);
         }
-        Ok(Self { store, clock, broker, plan, metrics: FanoutMetrics::register(telemetry) })
+        let mut fanout =
+            Self { store, clock, broker, plan, metrics: FanoutMetrics::register(telemetry) };
+        for device in fanout.plan.devices() {
+            if fanout.store.device(device).is_none_or(|known| known.revoked) {
+                fanout.end(device).await;
+            }
+        }
+        Ok(fanout)
     }
 
     /// Runs until cancelled.
@@ -153,10 +184,13 @@ impl Fanout {
                     self.deliver(devices.into_iter().map(|d| (d, id)).collect(), now_ms).await;
                 }
             }
-            Message::Ready(device) => {
+            Message::Ready(device, said) => {
+                self.plan.introduced(device, &said, now_ms);
                 let open = self.plan.open_for(device);
                 self.deliver(open, now_ms).await;
             }
+            Message::Holds(device, commands) => self.plan.holds(device, &commands),
+            Message::Revoked(device) => self.end(device).await,
             Message::Answered(reports) => {
                 self.metrics.count("answered", reports.len());
                 let finished = self.plan.answered(&reports);
@@ -190,8 +224,9 @@ impl Fanout {
     /// command for all of them.
     async fn deliver(&mut self, wanted: Vec<(DeviceId, CommandId)>, now_ms: u64) {
         let mut sent: HashMap<CommandId, Vec<DeviceId>> = HashMap::new();
+        self.say_handed(&wanted);
         for (device, command) in wanted {
-            let Some(payload) = self.plan.payload(command, now_ms) else { continue };
+            let Some(payload) = self.plan.payload(device, command, now_ms) else { continue };
             if self.broker.send(device, Down::Command, payload).is_ok()
                 && self.plan.sent(device, command, now_ms)
             {
@@ -205,6 +240,40 @@ impl Fanout {
                 tracing::warn!(%error, "that a command was sent could not be stored");
             }
         }
+    }
+
+    /// Tells devices which of the commands they had before: goes ahead of them in
+    /// the same queue.
+    fn say_handed(&self, wanted: &[(DeviceId, CommandId)]) {
+        let mut named: HashMap<DeviceId, Handed> = HashMap::new();
+        for (device, command) in wanted {
+            match self.plan.had(*device, *command) {
+                Some(Had::Started) => named.entry(*device).or_default().started.push(*command),
+                Some(Had::Sent) => named.entry(*device).or_default().sent.push(*command),
+                None => {}
+            }
+        }
+        for (device, handed) in named {
+            match DownControl::Handed(handed).encode() {
+                // A device that is gone does not get the commands either.
+                Ok(bytes) => drop(self.broker.send(device, Down::Control, bytes.into())),
+                Err(error) => tracing::error!(%error, "what was handed over cannot be encoded"),
+            }
+        }
+    }
+
+    /// A device is out: nothing is handed to it any more, and it says nothing any
+    /// more.
+    async fn end(&mut self, device: DeviceId) {
+        let (commands, finished) = self.plan.revoked(device);
+        if commands.is_empty() {
+            return;
+        }
+        let ended = self.store.submit(move |txn| txn.end_revoked(device, &commands)).await;
+        if let Err(error) = ended {
+            tracing::warn!(%device, %error, "that a device is out could not be noted");
+        }
+        self.finish(finished).await;
     }
 
     async fn finish(&mut self, finished: Vec<CommandId>) {

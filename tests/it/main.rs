@@ -27,6 +27,7 @@ mod mqtt;
 mod outage;
 mod renewal;
 mod restores;
+mod restores_agent;
 mod revocation;
 mod scripts;
 mod sisters;

@@ -104,7 +104,8 @@ fn database(state: &Path) -> Finding {
             format!("cannot be opened: {e}"),
             format!(
                 "Stop the agent, move {} away and start it again. Reports that had not reached \
-                 the relay are lost; the enrolment is kept.",
+                 the relay are lost; commands given before then are not run any more and end as \
+                 indeterminate where they were open; the enrolment is kept.",
                 path.display()
             ),
         ),

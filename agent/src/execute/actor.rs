@@ -2,38 +2,32 @@
 
 use super::{
     Context, Terminals,
+    carry::{FULL, carry, conclude_in, event},
+    later::{Bearer, Later},
     ledger::{self, Entry},
-    script,
 };
 use crate::{
     clock::now_ms,
     guard::{Guard, Refusal, Seen, Verdict},
     link::spool,
-    store::{StoreError, Txn},
+    store::StoreError,
 };
-use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
-    time::Duration,
-};
+use std::{collections::HashMap, time::Duration};
 use tokio::{sync::mpsc, task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
 use unifyit_protocol::{
     command::{Action, Command, MAX_VALIDITY_MS},
-    ids::CommandId,
+    ids::{CommandId, TunnelId},
     lane::Lane,
-    live::TunnelClosed,
+    live::{Holds, TunnelClosed},
     outcome::{CommandEvent, Status},
     report::Report,
     signing::Signed,
 };
 
-const MAX_WAITING: usize = 256;
-const MAX_HELD: usize = 256;
 /// Refusals reported at once, and one more each second: forged commands must not
 /// push genuine outcomes out of the spool.
 const MAX_REFUSALS: u32 = 60;
-/// Pauses between attempts to make an outcome durable.
-const RETRY: Duration = Duration::from_secs(2);
 /// Longest wait before held commands are looked at again: clocks jump.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
@@ -54,8 +48,7 @@ pub struct Executor {
     max_scripts: usize,
     orders: mpsc::Sender<Order>,
     active: HashMap<CommandId, CancellationToken>,
-    waiting: VecDeque<Box<Command>>,
-    held: BTreeMap<(u64, CommandId), Box<Command>>,
+    later: Later,
     refusals: (u32, u64),
     tasks: JoinSet<()>,
 }
@@ -77,8 +70,7 @@ impl Executor {
             max_scripts,
             orders,
             active: HashMap::new(),
-            waiting: VecDeque::new(),
-            held: BTreeMap::new(),
+            later: Later::default(),
             refusals: (MAX_REFUSALS, 0),
             tasks: JoinSet::new(),
         }
@@ -89,19 +81,21 @@ impl Executor {
     pub async fn run(mut self, mut inbox: mpsc::Receiver<Order>) {
         let stop = self.context.stop.clone();
         loop {
-            let due = self.held.keys().next().map(|(at, _)| at.saturating_sub(now_ms()));
+            let due = self.later.next_due().map(|at| at.saturating_sub(now_ms()));
+            let held = due.is_some();
             let due = due.map_or(LOOK_AGAIN, Duration::from_millis).min(LOOK_AGAIN);
             tokio::select! {
                 () = stop.cancelled() => break,
                 order = inbox.recv() => match order {
                     Some(Order::Deliver(signed)) => {
-                        self.deliver(&signed).await;
-                        self.terminals.settle(&signed);
+                        let tunnel = tunnel_of(&signed);
+                        self.judge(signed, false).await;
+                        self.terminals.settle(tunnel);
                     }
                     Some(Order::Ended(id)) => self.ended(id).await,
                     None => break,
                 },
-                () = sleep(due), if !self.held.is_empty() => self.release().await,
+                () = sleep(due), if held => self.release().await,
                 Some(_) = self.tasks.join_next(), if !self.tasks.is_empty() => {}
             }
         }
@@ -110,9 +104,14 @@ impl Executor {
         while self.tasks.join_next().await.is_some() {}
     }
 
-    async fn deliver(&mut self, signed: &Signed<Command>) {
+    /// Judges a command at this moment and does what follows; `waited` says that it
+    /// did not come just now.
+    async fn judge(&mut self, signed: Bearer, waited: bool) {
         let now = now_ms();
-        let verdict = match self.guard.judge(signed, now, &self.context.store) {
+        if !waited && self.is_here(&signed) {
+            return;
+        }
+        let verdict = match self.guard.judge(&signed, now, &self.context.store, waited) {
             Ok(verdict) => verdict,
             Err(error) => {
                 tracing::error!(%error, "a command cannot be judged; it waits at the relay");
@@ -120,15 +119,43 @@ impl Executor {
             }
         };
         match verdict {
-            Verdict::Pass(command) => self.pass(command, now).await,
-            Verdict::Hold(command, from) => self.hold(command, from).await,
-            Verdict::Known(id, seen) => self.answer(id, seen, now).await,
+            Verdict::Pass(command) => self.pass(command, signed, now, waited).await,
+            Verdict::Hold(command, from) => self.hold(&command, signed, from).await,
+            Verdict::Known(id, seen) => {
+                // It may have got here twice before its time came.
+                self.later.forget(id);
+                self.answer(id, seen, now).await;
+            }
             Verdict::Expired(command) => {
-                let reason = "It arrived after its expiry.".into();
-                self.report(event(command.id, Status::Expired, now, Some(reason))).await;
+                let reason = "It arrived after its expiry.";
+                let waits = "Its expiry passed while it waited for its turn.";
+                let reason = if waited { waits } else { reason };
+                self.conclude(&command, Status::Expired, reason).await;
+            }
+            Verdict::Forgotten(command, why) => {
+                tracing::warn!(command = %command.id, %why, "a command was not run");
+                self.conclude(&command, Status::Indeterminate, &why.to_string()).await;
+            }
+            Verdict::NotYet(command) => {
+                tracing::info!(command = %command.id, "a command came before the relay's greeting");
+                if let Action::Terminal(terminal) = &command.action {
+                    let reason = "The agent is just starting. Try again in a moment.".into();
+                    self.context.live.offer(TunnelClosed { tunnel: terminal.tunnel, reason });
+                }
             }
             Verdict::Refused(refusal) => self.refuse(refusal, now).await,
         }
+    }
+
+    /// Whether a delivery repeats a command that is kept for later, or is just being
+    /// made durable: whatever others remember of it, it is not lost.
+    fn is_here(&self, signed: &Signed<Command>) -> bool {
+        let Ok(claim) = signed.peek() else { return false };
+        if self.later.contains(claim.id) {
+            self.say_held(claim.id);
+            return true;
+        }
+        self.active.contains_key(&claim.id) && !self.is_known(claim.id)
     }
 
     /// A repeated delivery is answered with what is known and never runs again.
@@ -164,39 +191,48 @@ impl Executor {
         !matches!(self.context.store.seen(id), Ok(None))
     }
 
-    async fn hold(&mut self, command: Box<Command>, from: u64) {
-        if self.held.len() >= MAX_HELD && !self.held.contains_key(&(from, command.id)) {
-            let reason = "This computer already holds 256 commands for later.";
-            self.conclude(&command, Status::Refused, reason).await;
+    async fn hold(&mut self, command: &Command, signed: Bearer, from: u64) {
+        if let Action::Terminal(_) = &command.action {
+            // Nobody would look at it by then.
+            let reason = "The terminal's time has not come by this computer's clock, so that \
+                clock is behind. Set it, or run unifyit-agent doctor there.";
+            self.conclude(command, Status::Refused, reason).await;
             return;
         }
-        self.held.insert((from, command.id), command);
+        match self.later.hold(from, command.id, signed) {
+            Ok(()) => self.say_held(command.id),
+            Err(reason) => self.conclude(command, Status::Refused, reason).await,
+        }
+    }
+
+    /// The relay need not deliver it again.
+    fn say_held(&self, id: CommandId) {
+        self.context.live.offer(Holds { commands: vec![id] });
     }
 
     async fn release(&mut self) {
-        let now = now_ms();
-        while let Some(entry) = self.held.first_entry()
-            && entry.key().0 <= now
-        {
-            let command = entry.remove();
-            self.pass(command, now).await;
+        while let Some(signed) = self.later.due(now_ms()) {
+            self.judge(signed, true).await;
         }
     }
 
-    async fn pass(&mut self, command: Box<Command>, now: u64) {
+    async fn pass(&mut self, command: Box<Command>, signed: Bearer, now: u64, waited: bool) {
         let id = command.id;
-        if self.active.contains_key(&id) || self.waiting.iter().any(|c| c.id == id) {
+        if self.active.contains_key(&id) {
             return;
         }
+        if self.later.contains(id) {
+            // What was held may pass by now; what waits keeps its place.
+            return self.say_held(id);
+        }
         match &command.action {
-            Action::Script(_) if self.active.len() < self.max_scripts => self.start(command, now),
-            Action::Script(_) if self.waiting.len() < MAX_WAITING => {
-                self.waiting.push_back(command);
+            Action::Script(_) if self.active.len() < self.max_scripts => {
+                self.start(command, now, waited);
             }
-            Action::Script(_) => {
-                let reason = "This computer already has 256 commands waiting. Try again later.";
-                self.conclude(&command, Status::Refused, reason).await;
-            }
+            Action::Script(_) => match self.later.wait(id, signed) {
+                Ok(()) => self.say_held(id),
+                Err(reason) => self.conclude(&command, Status::Refused, reason).await,
+            },
             Action::Cancel { command: target } => self.cancel(&command, *target, now).await,
             Action::Terminal(terminal) => {
                 let entry = Entry {
@@ -219,13 +255,13 @@ impl Executor {
         }
     }
 
-    fn start(&mut self, command: Box<Command>, now: u64) {
+    fn start(&mut self, command: Box<Command>, now: u64, waited: bool) {
         let token = CancellationToken::new();
         self.active.insert(command.id, token.clone());
         let (context, orders) = (self.context.clone(), self.orders.clone());
         self.tasks.spawn(async move {
             let id = command.id;
-            execute(&context, &command, now, &token).await;
+            carry(&context, &command, now, &token, waited).await;
             context.running.remove(id);
             // The actor may be waiting for this very task at the end.
             tokio::select! {
@@ -238,15 +274,9 @@ impl Executor {
     async fn ended(&mut self, id: CommandId) {
         self.active.remove(&id);
         while self.active.len() < self.max_scripts
-            && let Some(next) = self.waiting.pop_front()
+            && let Some(next) = self.later.next()
         {
-            let now = now_ms();
-            if now >= next.expires_ms {
-                let reason = "Its expiry passed while it waited for other scripts.";
-                self.conclude(&next, Status::Expired, reason).await;
-            } else {
-                self.start(next, now);
-            }
+            self.judge(next, true).await;
         }
     }
 
@@ -258,10 +288,15 @@ impl Executor {
         } else if self.is_known(target) {
             "The command had already ended."
         } else {
-            self.waiting.retain(|c| c.id != target);
-            self.held.retain(|(_, id), _| *id != target);
-            let reason = "It was cancelled before it started.".to_owned();
-            let outcome = event(target, Status::Cancelled, now, Some(reason));
+            self.later.forget(target);
+            let (status, reason) = if ledger::may_have_run(&self.context.store, target) {
+                let why = "It was cancelled. Whether it had run before is not known: the agent's \
+                    memory of commands was replaced or set back.";
+                (Status::Indeterminate, why)
+            } else {
+                (Status::Cancelled, "It was cancelled before it started.")
+            };
+            let outcome = event(target, status, now, Some(reason.into()));
             // A delivery that comes later finds it in the ledger and does not run.
             let expires_ms = now.saturating_add(MAX_VALIDITY_MS);
             stopped = Some((expires_ms, outcome));
@@ -278,9 +313,14 @@ impl Executor {
         log_failure(written.await);
     }
 
-    /// Ends a genuine command that is not executed, for good.
+    /// Ends a genuine command that is not executed, for good: what was said of it
+    /// stays true whatever clocks do.
     async fn conclude(&self, command: &Command, status: Status, reason: &str) {
         let now = now_ms();
+        if let Action::Terminal(terminal) = &command.action {
+            let closed = TunnelClosed { tunnel: terminal.tunnel, reason: reason.to_owned() };
+            self.context.live.offer(closed);
+        }
         let (outcome, expires_ms) =
             (event(command.id, status, now, Some(reason.into())), command.expires_ms);
         let write = self.context.store.write(move |txn| conclude_in(txn, expires_ms, outcome, now));
@@ -296,80 +336,12 @@ impl Executor {
     }
 }
 
-const FULL: &str = "This computer remembers as many unexpired commands as it can (65,536). Wait \
-    until older ones expire.";
-
-fn event(id: CommandId, status: Status, at_ms: u64, reason: Option<String>) -> CommandEvent {
-    CommandEvent {
-        command: id,
-        status,
-        at_ms,
-        exit_code: None,
-        reason,
-        output_len: 0,
-        output_cut: 0,
-    }
-}
-
-fn conclude_in(
-    txn: &mut Txn<'_>,
-    expires_ms: u64,
-    outcome: CommandEvent,
-    now: u64,
-) -> Result<(), StoreError> {
-    let entry = Entry { expires_ms, accepted_ms: now, outcome: Some(outcome.clone()) };
-    ledger::write(txn, outcome.command, &entry, now)?;
-    spool::append(txn, Lane::Urgent, now, &Report::Command(outcome))
+fn tunnel_of(signed: &Signed<Command>) -> Option<TunnelId> {
+    signed.peek().ok().and_then(|command| super::terminal::tunnel_of(&command))
 }
 
 fn log_failure(result: Result<(), StoreError>) {
     if let Err(error) = result {
         tracing::error!(%error, "an event of a command cannot be stored");
-    }
-}
-
-/// Intent, execution, outcome.
-async fn execute(context: &Context, command: &Command, now: u64, cancel: &CancellationToken) {
-    let id = command.id;
-    let Action::Script(script) = &command.action else { return };
-    // It starts while the intent goes to disk, and does nothing without an order.
-    let kept = script::keeper(context, id);
-    let entry = Entry { expires_ms: command.expires_ms, accepted_ms: now, outcome: None };
-    let intent = context.store.write(move |txn| {
-        let accepted = ledger::write(txn, id, &entry, now)?;
-        let first = if accepted {
-            event(id, Status::Running, now, None)
-        } else {
-            event(id, Status::Refused, now, Some(FULL.into()))
-        };
-        spool::append(txn, Lane::Urgent, now, &Report::Command(first))?;
-        Ok(accepted)
-    });
-    match intent.await {
-        Ok(true) => {}
-        Ok(false) => return,
-        Err(error) => {
-            // Without a durable intent nothing runs (G3); the relay delivers again.
-            tracing::error!(command = %id, %error, "a command cannot be made durable");
-            return;
-        }
-    }
-    context.running.add(id);
-    let outcome = script::run(context, id, script, cancel, kept).await;
-    tracing::info!(command = %id, status = ?outcome.status, "a command ended");
-    loop {
-        let event = outcome.clone();
-        let written = context.store.write(move |txn| {
-            ledger::conclude(txn, &event)?;
-            let at_ms = event.at_ms;
-            spool::append(txn, Lane::Urgent, at_ms, &Report::Command(event))
-        });
-        match written.await {
-            Ok(()) | Err(StoreError::Closed) => return,
-            Err(error) => {
-                tracing::error!(command = %id, %error, "an outcome cannot be made durable yet");
-                sleep(RETRY).await;
-            }
-        }
     }
 }

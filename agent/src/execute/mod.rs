@@ -5,10 +5,15 @@
 //! then the process, then outcome and final report in one commit. After a crash
 //! in between, [`recover`] reports `Indeterminate` and ends what was left behind.
 //!
-//! Bounds: scripts at once, commands waiting, commands held for later, refusals
-//! reported a minute.
+//! A command that waits, for a place or for its time, is judged again when its turn
+//! comes, and starts only when the relay knows of it ([`carry`]).
+//!
+//! Bounds: scripts at once, commands waiting and held for later, in number and in
+//! bytes, refusals reported a minute.
 
 mod actor;
+mod carry;
+mod later;
 pub mod ledger;
 mod output;
 mod recover;

@@ -7,10 +7,10 @@ use crate::{
     clock::now_ms,
     platform::{self, Ending, KeepOrder, KeepWord, Kept, Program},
 };
-use std::{io, time::Duration};
+use std::{borrow::Cow, io, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use unifyit_protocol::{
@@ -29,6 +29,8 @@ const DRAIN: Duration = Duration::from_secs(1);
 /// How long ending what a script left may take; its keeper gives up earlier.
 const LEFT_LIMIT: Duration = Duration::from_secs(8);
 const UNKNOWN: &str = "looking for it did not come to an end";
+/// How long word of an end that came before the time limit may take.
+const LATE: Duration = Duration::from_millis(500);
 const READ_BYTES: usize = 16 * 1024;
 
 /// Why the agent ended a script.
@@ -129,6 +131,21 @@ fn interpreter(
     }
 }
 
+/// The script as its interpreter reads it. Windows' line ends and byte order mark are
+/// taken off where all lines have them: shells take them for part of the commands.
+fn text(script: &Script) -> Cow<'_, str> {
+    if script.interpreter == Interpreter::Pwsh {
+        return Cow::Borrowed(&script.body);
+    }
+    let body = script.body.strip_prefix('\u{feff}').unwrap_or(&script.body);
+    let all = body.matches('\n').count();
+    if all > 0 && all == body.matches("\r\n").count() {
+        Cow::Owned(body.replace("\r\n", "\n"))
+    } else {
+        Cow::Borrowed(body)
+    }
+}
+
 fn order(context: &Context, script: &Script) -> KeepOrder {
     let (names, before, suffix) = interpreter(script.interpreter);
     let owned = |words: &[&str]| words.iter().map(|&w| w.to_owned()).collect();
@@ -136,7 +153,7 @@ fn order(context: &Context, script: &Script) -> KeepOrder {
         interpreters: owned(names),
         before: owned(before),
         suffix: suffix.into(),
-        body: script.body.clone(),
+        body: text(script).into_owned(),
         work: context.work.clone(),
     };
     KeepOrder {
@@ -224,6 +241,19 @@ async fn attend(
             }
             () = until(give_up_at) => (end.left, over) = (UNKNOWN.into(), true),
             () = until(leave_at) => break,
+        }
+        let late = if ask == Some(Cause::TimedOut) {
+            // An agent that was frozen finds the script's end and its limit at once.
+            timeout(LATE, kept.word()).await.ok()
+        } else {
+            None
+        };
+        match late {
+            Some(KeepWord::Ended(ending)) => (end.ending, over, ask) = (Some(ending), true, None),
+            Some(KeepWord::Failed(sentence)) => return Err(sentence),
+            Some(KeepWord::Left(names)) => (end.left, over, ask) = (names, true, None),
+            Some(KeepWord::Lost) => (end.lost, over, ask) = (true, true, None),
+            Some(KeepWord::Started) | None => {}
         }
         if ask.is_some() {
             end.cause = ask;

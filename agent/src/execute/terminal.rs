@@ -134,9 +134,14 @@ impl Terminals {
         }
     }
 
+    /// Forgets the inbox of a command that could not be taken.
+    pub fn give_up(&self, signed: &Signed<command::Command>) {
+        self.settle(signed.peek().ok().and_then(|c| tunnel_of(&c)));
+    }
+
     /// Forgets an inbox whose terminal was not opened.
-    pub fn settle(&self, signed: &Signed<command::Command>) {
-        let Some(tunnel) = signed.peek().ok().and_then(|c| tunnel_of(&c)) else { return };
+    pub fn settle(&self, tunnel: Option<TunnelId>) {
+        let Some(tunnel) = tunnel else { return };
         let mut open = lock(&self.open);
         if open.get(&tunnel).is_some_and(|s| s.parked.is_some()) {
             open.remove(&tunnel);
@@ -186,7 +191,8 @@ impl Terminals {
     }
 }
 
-fn tunnel_of(command: &command::Command) -> Option<TunnelId> {
+/// The tunnel of a command for a terminal.
+pub(super) fn tunnel_of(command: &command::Command) -> Option<TunnelId> {
     match &command.action {
         Action::Terminal(terminal) => Some(terminal.tunnel),
         _ => None,

@@ -5,6 +5,11 @@
 //! come and is not over, and it was never seen before. The decision is pure: the
 //! clock and the memory of commands seen are arguments. Relay and broker are
 //! couriers and are trusted with nothing here.
+//!
+//! A memory can be lost: its file is moved away, or the computer is set back to
+//! an earlier state. So it has a birth, and what was signed before that and is
+//! unknown to it is *forgotten*: it may have run, and is not run. A verdict holds
+//! for the moment in which it was given; whoever lets a command wait asks again.
 
 #[cfg(test)]
 mod tests;
@@ -53,6 +58,14 @@ pub trait Memory {
     /// # Errors
     /// When the memory cannot be read.
     fn floor_ms(&self) -> Result<u64, StoreError>;
+
+    /// Since when the memory is whole, Unix milliseconds: 0 when it always was,
+    /// `None` while that is not known yet.
+    fn born_ms(&self) -> Option<u64>;
+
+    /// Whether this device is said to have been handed the command before, in a
+    /// time that the memory should know of.
+    fn was_handed(&self, id: CommandId) -> bool;
 }
 
 /// Why a command does not pass; the texts are shown to the technician.
@@ -73,12 +86,30 @@ pub enum Reason {
          computer's clock with unifyit-agent doctor."
     )]
     TooLong,
-    /// So old that it may have been seen and forgotten.
-    #[error("The command is so old that it may have run before.")]
-    Replayed,
     /// Not acceptable in itself.
     #[error("The command is not acceptable: {0}.")]
     Invalid(&'static str),
+}
+
+/// Why nobody knows whether a genuine command ran before; the texts are shown to
+/// the technician.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Forgotten {
+    /// It expires no later than something that was seen and forgotten.
+    #[error("The command is so old that it may have run before. It was not run again.")]
+    Old,
+    /// It was signed before the memory began.
+    #[error(
+        "The agent's memory of commands was replaced or set back after this command was given, \
+         so it may have run before. It was not run again."
+    )]
+    Unremembered,
+    /// The relay knows that it was handed over, and the memory does not.
+    #[error(
+        "The command was handed to this computer before, and the agent's memory of it is lost, \
+         so it may have run. It was not run again."
+    )]
+    Handed,
 }
 
 /// What the guard decided.
@@ -92,6 +123,10 @@ pub enum Verdict {
     Known(CommandId, Seen),
     /// It is genuine and its time is over.
     Expired(Box<Command>),
+    /// It is genuine, and may have run before without being remembered.
+    Forgotten(Box<Command>, Forgotten),
+    /// Nothing can be said yet; it is to be asked again.
+    NotYet(Box<Command>),
     /// It does not pass.
     Refused(Refusal),
 }
@@ -121,7 +156,8 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Judges a delivered command.
+    /// Judges a delivered command; `kept` says that it was delivered before and has
+    /// been kept since, so that it is no wonder when others know of that.
     ///
     /// # Errors
     /// When the memory cannot be read; the command then must not run.
@@ -130,6 +166,7 @@ impl Guard {
         signed: &Signed<Command>,
         now_ms: u64,
         memory: &impl Memory,
+        kept: bool,
     ) -> Result<Verdict, StoreError> {
         let claimed = signed.peek().ok();
         let refused = |reason| {
@@ -169,8 +206,11 @@ impl Guard {
         if let Some(seen) = memory.seen(command.id)? {
             return Ok(Verdict::Known(command.id, seen));
         }
-        if command.expires_ms <= memory.floor_ms()? {
-            return refused(Reason::Replayed);
+        if let Some(why) = forgotten(&command, memory, kept)? {
+            return Ok(Verdict::Forgotten(command, why));
+        }
+        if memory.born_ms().is_none() {
+            return Ok(Verdict::NotYet(command));
         }
         if now_ms >= command.expires_ms {
             return Ok(Verdict::Expired(command));
@@ -214,4 +254,22 @@ impl Guard {
         }
         None
     }
+}
+
+fn forgotten(
+    command: &Command,
+    memory: &impl Memory,
+    kept: bool,
+) -> Result<Option<Forgotten>, StoreError> {
+    // Stopping something twice is no harm, and not stopping it would be.
+    if matches!(command.action, Action::Cancel { .. }) {
+        return Ok(None);
+    }
+    if !kept && memory.was_handed(command.id) {
+        return Ok(Some(Forgotten::Handed));
+    }
+    if memory.born_ms().is_some_and(|born| born > 0 && command.issued() <= born) {
+        return Ok(Some(Forgotten::Unremembered));
+    }
+    Ok((command.expires_ms <= memory.floor_ms()?).then_some(Forgotten::Old))
 }

@@ -21,6 +21,9 @@ const HOUR: u64 = 3_600_000;
 struct Remembered {
     seen: RefCell<BTreeMap<CommandId, Seen>>,
     floor: u64,
+    unborn: bool,
+    born: u64,
+    handed: Option<CommandId>,
 }
 
 impl Memory for Remembered {
@@ -30,6 +33,14 @@ impl Memory for Remembered {
 
     fn floor_ms(&self) -> Result<u64, StoreError> {
         Ok(self.floor)
+    }
+
+    fn born_ms(&self) -> Option<u64> {
+        (!self.unborn).then_some(self.born)
+    }
+
+    fn was_handed(&self, id: CommandId) -> bool {
+        self.handed == Some(id)
     }
 }
 
@@ -91,7 +102,7 @@ impl World {
     }
 
     fn judge(&self, signed: &Signed<Command>, memory: &Remembered) -> Verdict {
-        self.guard.judge(signed, NOW, memory).unwrap()
+        self.guard.judge(signed, NOW, memory, false).unwrap()
     }
 }
 
@@ -158,8 +169,57 @@ fn a_forgotten_command_cannot_return_when_the_clock_goes_back() {
     let world = world();
     let memory = Remembered { floor: NOW + HOUR, ..Remembered::default() };
     let signed = world.authority.sign(&world.command(), None).unwrap();
-    let Verdict::Refused(refusal) = world.judge(&signed, &memory) else { panic!("it passed") };
-    assert_eq!(refusal.reason, Reason::Replayed);
+    let verdict = world.judge(&signed, &memory);
+    assert!(matches!(verdict, Verdict::Forgotten(_, Forgotten::Old)), "{verdict:?}");
+}
+
+#[test]
+fn what_was_signed_before_the_memory_began_is_not_run() {
+    let world = world();
+    let command = world.command();
+    let forgets = |memory: &Remembered, command: &Command| {
+        let verdict = world.judge(&world.authority.sign(command, None).unwrap(), memory);
+        matches!(verdict, Verdict::Forgotten(_, Forgotten::Unremembered))
+    };
+    let memory = Remembered { born: command.issued_ms, ..Remembered::default() };
+    assert!(forgets(&memory, &command));
+    assert!(forgets(&memory, &Command { expires_ms: NOW - 1, ..command.clone() }), "not expired");
+    let later = Command { issued_ms: command.issued_ms + 1, ..command.clone() };
+    assert!(!forgets(&memory, &later));
+    let always = Remembered::default();
+    assert!(!forgets(&always, &command), "a memory that was always there lacks nothing");
+    // A signer of an earlier version tells nothing but its id, which has a date.
+    let undated = Command { issued_ms: 0, id: CommandId::generate(), ..command };
+    let made = undated.issued();
+    assert!(made > 0);
+    assert!(forgets(&Remembered { born: made, ..Remembered::default() }, &undated));
+    assert!(!forgets(&Remembered { born: made - 1, ..Remembered::default() }, &undated));
+}
+
+#[test]
+fn what_was_handed_over_before_and_is_not_remembered_is_not_run() {
+    let (world, command) = (world(), world().command());
+    let command = Command {
+        organization: world.guard.organization,
+        targets: Targets::Site(world.guard.site),
+        ..command
+    };
+    let memory = Remembered { handed: Some(command.id), ..Remembered::default() };
+    let signed = world.authority.sign(&command, None).unwrap();
+    let verdict = world.judge(&signed, &memory);
+    assert!(matches!(verdict, Verdict::Forgotten(_, Forgotten::Handed)), "{verdict:?}");
+    let kept = world.guard.judge(&signed, NOW, &memory, true).unwrap();
+    assert_eq!(kept, Verdict::Pass(Box::new(command.clone())), "it has been here since");
+    let seen = Seen { outcome: None };
+    memory.seen.borrow_mut().insert(command.id, seen.clone());
+    assert_eq!(world.judge(&signed, &memory), Verdict::Known(command.id, seen));
+}
+
+#[test]
+fn nothing_passes_while_the_memory_does_not_know_its_age() {
+    let (world, memory) = (world(), Remembered { unborn: true, ..Remembered::default() });
+    let signed = world.authority.sign(&world.command(), None).unwrap();
+    assert!(matches!(world.judge(&signed, &memory), Verdict::NotYet(_)));
 }
 
 /// One attack of each kind, by number; each differs from the ones before it.

@@ -103,6 +103,7 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
     let router = Arc::new(Router {
         orders,
         terminals,
+        store: store.clone(),
         config: config_sender,
         renew: Notify::new(),
         tell_table: Notify::new(),
@@ -132,7 +133,11 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
             config.clone(),
             Arc::clone(&router),
         )),
-        tokio::spawn(package_cache::follow(settings.clone(), config.clone())),
+        tokio::spawn(package_cache::follow(
+            settings.clone(),
+            config.clone(),
+            Arc::clone(&context.live),
+        )),
         tokio::spawn(tasks::keep_config(store.clone(), config)),
         tokio::spawn(tasks::keep_shift(store.clone())),
         tokio::spawn(tasks::renewal(

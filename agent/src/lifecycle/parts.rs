@@ -5,6 +5,7 @@ use crate::{
     clock,
     execute::{Order, Terminals},
     link::Inbox,
+    store::Store,
 };
 use tokio::sync::{
     Notify,
@@ -12,12 +13,14 @@ use tokio::sync::{
     watch,
 };
 use unifyit_protocol::{
-    clock::sentence, command::Command, config::DeviceConfig, live::LiveDown, signing::Signed,
+    clock::sentence, command::Command, config::DeviceConfig, lan::Handed, live::LiveDown,
+    signing::Signed,
 };
 
 pub(super) struct Router {
     pub(super) orders: mpsc::Sender<Order>,
     pub(super) terminals: Terminals,
+    pub(super) store: Store,
     pub(super) config: watch::Sender<DeviceConfig>,
     pub(super) renew: Notify,
     pub(super) tell_table: Notify,
@@ -32,10 +35,14 @@ impl Inbox for Router {
             self.orders.try_send(order)
         {
             if let Order::Deliver(signed) = order {
-                self.terminals.settle(&signed);
+                self.terminals.give_up(&signed);
             }
             tracing::warn!("too many commands at once; the relay delivers this one again");
         }
+    }
+
+    fn handed(&self, handed: Handed) {
+        self.store.handed(handed);
     }
 
     fn live(&self, message: LiveDown) {

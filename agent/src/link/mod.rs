@@ -10,13 +10,17 @@ mod pump;
 pub mod session;
 pub mod spool;
 
-use unifyit_protocol::{command::Command, config::DeviceConfig, live::LiveDown, signing::Signed};
+use unifyit_protocol::{
+    command::Command, config::DeviceConfig, lan::Handed, live::LiveDown, signing::Signed,
+};
 
 /// Who takes what the relay sends. The calls must not block: they come from the
 /// task that keeps the connection alive.
 pub trait Inbox: Send + Sync + 'static {
     /// A command, not yet judged.
     fn command(&self, signed: Signed<Command>);
+    /// Commands that were handed to this device before, ahead of their repetition.
+    fn handed(&self, handed: Handed);
     /// Keystrokes and the like.
     fn live(&self, message: LiveDown);
     /// Settings that hold from now on.

@@ -1,4 +1,4 @@
-//! The publisher of a connection: what waits goes up, most urgent first.
+//! Publishes reports and live frames, and sends again what nobody acknowledged.
 
 use super::{live::LiveQueue, spool::Spool};
 use rumqttc::{AsyncClient, QoS};
@@ -6,11 +6,11 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::time::sleep;
+use tokio::time::{sleep, sleep_until};
 use unifyit_protocol::{ids::DeviceId, lane::Lane, topics::Up};
 
 /// Pause after the spool could not be read.
-const AGAIN: Duration = Duration::from_secs(5);
+const RETRY: Duration = Duration::from_secs(5);
 
 /// Publishes what waits, most urgent first.
 pub(super) async fn pump_up(
@@ -42,11 +42,20 @@ pub(super) async fn pump_up(
             Ok(None) => tokio::select! {
                 () = spool.changed() => {}
                 () = live.ready() => {}
+                // Only what is under way is waited for: at rest nothing wakes.
+                () = until(spool.stale_at()) => spool.retry_stale(Instant::now()),
             },
             Err(error) => {
                 tracing::error!(%error, "the spool cannot be read");
-                sleep(AGAIN).await;
+                sleep(RETRY).await;
             }
         }
+    }
+}
+
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment.into()).await,
+        None => std::future::pending().await,
     }
 }

@@ -30,7 +30,7 @@ use rumqttc::{
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -168,6 +168,7 @@ impl<I: Inbox> Link<I> {
             inbox: Arc::clone(&self.inbox),
             notes,
             asked_ms: Arc::clone(&self.asked_ms),
+            greeted: AtomicBool::new(false),
         };
         tasks.spawn(poller.run(events));
         let end = self.walk(identity.device, &client, inbox, &mut tasks).await;
@@ -234,16 +235,13 @@ impl<I: Inbox> Link<I> {
                         }
                     }
                 },
-                _ = tick.tick() => {
-                    self.spool.retry_stale(Instant::now());
-                    if pump.is_none() {
-                        waited += 1;
-                        if waited > PATIENCE {
-                            return End::Lost("it does not answer".into());
-                        }
-                        if introduced {
-                            self.hello(device, client);
-                        }
+                _ = tick.tick(), if pump.is_none() => {
+                    waited += 1;
+                    if waited > PATIENCE {
+                        return End::Lost("it does not answer".into());
+                    }
+                    if introduced {
+                        self.hello(device, client);
                     }
                 }
                 () = clock::compare_wanted(), if pump.is_some() => {
@@ -277,7 +275,7 @@ impl<I: Inbox> Link<I> {
             hostname: platform::hostname(),
             now_ms: local_ms(),
             running: self.running.list(),
-            heeds_handed: false,
+            heeds_handed: true,
         });
         let sent = hello.encode().is_ok_and(|bytes| {
             client.try_publish(Up::Hello.topic(device), QoS::AtMostOnce, false, bytes).is_ok()
@@ -306,6 +304,9 @@ struct Poller<I> {
     inbox: Arc<I>,
     notes: mpsc::UnboundedSender<Note>,
     asked_ms: Arc<AtomicU64>,
+    /// Whether the relay greeted: only then it is known whether the memory of
+    /// commands is whole.
+    greeted: AtomicBool,
 }
 
 impl<I: Inbox> Poller<I> {
@@ -348,6 +349,9 @@ impl<I: Inbox> Poller<I> {
                 Ok(Decoded::Unknown(kind)) => tracing::debug!(kind, "an unknown control message"),
                 Err(()) => {}
             },
+            Down::Command if !self.greeted.load(Ordering::Relaxed) => {
+                tracing::debug!("a command came before the greeting; it will come again");
+            }
             Down::Command => match Deliver::decode(bytes).map_err(unreadable) {
                 Ok(Decoded::Known(Deliver::Command(signed))) => self.inbox.command(signed),
                 Ok(Decoded::Unknown(kind)) => tracing::debug!(kind, "an unknown delivery"),
@@ -368,7 +372,9 @@ impl<I: Inbox> Poller<I> {
                 let asked_ms = self.asked_ms.load(Ordering::Relaxed);
                 self.inbox.relay_time(welcome.now_ms, asked_ms);
                 self.inbox.config(welcome.config);
-                return match self.spool.welcome(&welcome.positions) {
+                let continuity = self.spool.welcome(&welcome.positions);
+                self.greeted.store(continuity.is_ok(), Ordering::Relaxed);
+                return match continuity {
                     Ok(Continuity::Holds) => Some(Note::Up),
                     Ok(Continuity::BrokenAbove(epoch)) => Some(Note::Broken(epoch)),
                     Ok(Continuity::Broken) => Some(Note::Broken(0)),
@@ -381,7 +387,7 @@ impl<I: Inbox> Poller<I> {
             DownControl::Ack(ack) => self.spool.acked(&ack, Instant::now()),
             DownControl::Config(config) => self.inbox.config(config),
             DownControl::Renew(_) => self.inbox.renew(),
-            DownControl::Handed(_) => {}
+            DownControl::Handed(handed) => self.inbox.handed(handed),
             DownControl::Clock(ClockAnswer { asked_ms, now_ms }) => {
                 self.inbox.relay_time(now_ms, asked_ms.unwrap_or_else(uptime_ms));
             }

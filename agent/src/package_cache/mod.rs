@@ -14,8 +14,8 @@
 pub mod hosts;
 pub mod repos;
 
-use crate::{config::Settings, platform::PackageManagers};
-use std::{net::ToSocketAddrs, path::Path, time::Duration};
+use crate::{config::Settings, link::live::LiveQueue, platform::PackageManagers};
+use std::{net::ToSocketAddrs, path::Path, sync::Arc, time::Duration};
 use tokio::{
     net::TcpStream,
     sync::watch,
@@ -23,11 +23,11 @@ use tokio::{
 };
 use unifyit_protocol::config::{DeviceConfig, PackageCache};
 
-/// How often it is looked whether the cache still answers, where repositories of dnf
-/// or zypper lean on it.
-const LOOK: Duration = Duration::from_secs(15);
-/// How often elsewhere: apt asks by itself.
-const LOOK_RARELY: Duration = Duration::from_secs(300);
+/// How often it is looked whether the cache still answers. It goes and comes with the
+/// relay, whose connection says so at once.
+const LOOK: Duration = Duration::from_secs(300);
+/// First pause after it did not answer; the pauses grow.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// A cache on the LAN that does not answer within this is away.
 const PATIENCE: Duration = Duration::from_millis(800);
 /// apt waits for this answer, for each host that it asks.
@@ -38,16 +38,25 @@ const GONE: Duration = Duration::from_secs(7 * 24 * 3600);
 const DIRECT: &str = "DIRECT";
 
 /// Keeps the package managers set up as the relay says, until aborted.
-pub async fn follow(settings: Settings, mut config: watch::Receiver<DeviceConfig>) {
+pub async fn follow(
+    settings: Settings,
+    mut config: watch::Receiver<DeviceConfig>,
+    live: Arc<LiveQueue>,
+) {
     let managers = PackageManagers::new(&settings.root);
     let mut seen = Instant::now();
+    let mut pause = LOOK_AGAIN;
     loop {
         let offer = config.borrow_and_update().package_cache.clone();
         let offer = if settings.package_cache { offer } else { PackageCache::default() };
+        let up = live.is_up();
         let reachable = first_reachable(&offer).await;
         if reachable.is_some() {
             seen = Instant::now();
         }
+        let well = reachable.is_some() || offer.is_off();
+        pause = if well { LOOK_AGAIN } else { (pause * 2).min(LOOK) };
+        let wait = if well { LOOK } else { pause };
         let gone = offer.is_off() || seen.elapsed() > GONE;
         let outcome =
             if gone { managers.leave() } else { managers.use_cache(&offer, reachable.as_deref()) };
@@ -60,7 +69,8 @@ pub async fn follow(settings: Settings, mut config: watch::Receiver<DeviceConfig
             Err(error) => tracing::warn!(%error, "package managers could not be set up"),
         }
         tokio::select! {
-            () = sleep(if managers.have_repos() { LOOK } else { LOOK_RARELY }) => {}
+            () = sleep(wait) => {}
+            () = live.link(!up) => pause = LOOK_AGAIN,
             changed = config.changed() => if changed.is_err() { return },
         }
     }

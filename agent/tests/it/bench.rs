@@ -13,7 +13,7 @@ use unifyit_agent::{
     guard::Guard,
     link::{
         live::LiveQueue,
-        spool::{Quotas, Spool},
+        spool::{Continuity, Quotas, Spool},
     },
     store::Store,
 };
@@ -39,6 +39,8 @@ pub(crate) struct Bench {
     spool: Spool,
     pub(crate) events: Vec<CommandEvent>,
     pub(crate) chunks: Vec<OutputChunk>,
+    /// Where the relay stands.
+    pub(crate) positions: Vec<ReportAck>,
 }
 
 pub(crate) fn helper() -> PathBuf {
@@ -61,11 +63,25 @@ pub(crate) fn guard() -> (Guard, Signer25519) {
 impl Bench {
     /// Starts over a state folder, as the daemon does.
     pub(crate) async fn start(state: &Path, max_scripts: usize) -> Self {
-        Self::start_with(state, max_scripts, false).await
+        Self::meet(state, max_scripts, Vec::new()).await
     }
 
     /// As [`Self::start`]; terminals end with all that was detached, if wanted.
     pub(crate) async fn start_with(state: &Path, max_scripts: usize, end_all: bool) -> Self {
+        Self::begin(state, max_scripts, end_all, Vec::new()).await
+    }
+
+    /// As [`Self::start`], for a relay that stands somewhere already.
+    pub(crate) async fn meet(state: &Path, max_scripts: usize, positions: Vec<ReportAck>) -> Self {
+        Self::begin(state, max_scripts, false, positions).await
+    }
+
+    async fn begin(
+        state: &Path,
+        max_scripts: usize,
+        end_all: bool,
+        positions: Vec<ReportAck>,
+    ) -> Self {
         let deadline = Instant::now() + Duration::from_secs(10);
         let store = loop {
             match Store::open(state, Quotas::share(64 << 20), now_ms()) {
@@ -93,9 +109,23 @@ impl Bench {
             Executor::new(guard, context.clone(), terminals.clone(), max_scripts, orders.clone());
         let executor = tokio::spawn(executor.run(inbox));
         let spool = Spool::new(store);
-        spool.welcome(&[]).unwrap();
+        if let Continuity::BrokenAbove(above) = spool.welcome(&positions).unwrap() {
+            spool.start_over(above).await.unwrap();
+            spool.welcome(&positions).unwrap();
+        }
         let (events, chunks) = (Vec::new(), Vec::new());
-        Self { context, terminals, guard, authority, orders, executor, spool, events, chunks }
+        Self {
+            context,
+            terminals,
+            guard,
+            authority,
+            orders,
+            executor,
+            spool,
+            events,
+            chunks,
+            positions,
+        }
     }
 
     pub(crate) fn command(&self, action: Action) -> Command {
@@ -136,6 +166,8 @@ impl Bench {
                 }
             }
             let ack = ReportAck { lane: batch.lane, epoch: batch.epoch, through };
+            self.positions.retain(|p| p.lane != ack.lane);
+            self.positions.push(ack);
             self.spool.acked(&ack, Instant::now());
         }
     }

@@ -13,6 +13,7 @@ mod bench;
 mod cancel;
 mod crash;
 mod daemon;
+mod memory;
 mod package_cache;
 mod relay;
 mod script;

@@ -139,7 +139,7 @@ async fn package_managers_use_the_cache_while_it_answers_and_an_uninstall_leaves
     let (origin, other, cache) =
         (Server::start("origin").await, Server::start("other").await, Server::start("cache").await);
     let (repo, before) = computer(&root, &origin.authority);
-    let relay = Relay::start(state).await;
+    let mut relay = Relay::start(state).await;
     relay.memory.lock().unwrap().package_cache = PackageCache {
         addresses: vec!["127.0.0.1:1".into(), cache.authority.clone()],
         hosts: vec![origin.authority.clone()],
@@ -156,8 +156,10 @@ async fn package_managers_use_the_cache_while_it_answers_and_an_uninstall_leaves
     // What the cache would refuse goes past it.
     assert_eq!(apt_fetches(&root, url(&other)).await, "other");
 
-    // The cache's port is closed: apt finds out by itself, for dnf the agent does.
+    // The relay goes, and its cache with it: apt finds out by itself, for dnf the agent
+    // does.
     cache.task.abort();
+    relay.stop().await;
     until("the port to close", || std::net::TcpStream::connect(&cache.authority).is_err()).await;
     assert_eq!(apt_fetches(&root, url(&origin)).await, "origin");
     until("the repository's line to go", || fs::read_to_string(&repo).unwrap() == before).await;

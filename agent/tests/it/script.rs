@@ -236,3 +236,39 @@ async fn a_shell_hears_of_its_childrens_end() {
     assert_eq!(bench.outcome(id).await.status, Status::Succeeded);
     assert_eq!(bench.text(id), "SigBlk:\t0000000000000000\nover\n");
 }
+
+#[tokio::test]
+async fn a_script_that_was_saved_on_windows_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::start(dir.path(), 8).await;
+    let body = "\u{feff}set -e\r\nif true\r\nthen echo ok\r\nfi\r\n";
+    for interpreter in [Interpreter::Sh, Interpreter::Bash] {
+        let id = bench.run(Script { interpreter, ..sh(body) }).await;
+        let outcome = bench.outcome(id).await;
+        assert_eq!((outcome.status, bench.text(id).as_str()), (Status::Succeeded, "ok\n"));
+    }
+    // One carriage return that its author put there stays.
+    let id = bench.run(sh("printf '%s' 'a\r\nb' | od -An -c\n")).await;
+    bench.outcome(id).await;
+    assert!(bench.text(id).contains("\\r"), "{}", bench.text(id));
+}
+
+/// The runtime of a test stands in for the agent: while it is blocked it neither
+/// hears of the script's end nor of its time limit.
+#[tokio::test]
+async fn a_script_that_ended_in_time_is_not_timed_out_by_an_agent_that_slept() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::start(dir.path(), 8).await;
+    let mut ids = Vec::new();
+    for _ in 0..8 {
+        ids.push(bench.run(Script { timeout_s: 1, ..sh("sleep 0.2") }).await);
+    }
+    for id in &ids {
+        bench.started(*id).await;
+    }
+    tokio::task::yield_now().await;
+    std::thread::sleep(Duration::from_millis(1500));
+    for id in ids {
+        assert_eq!(bench.outcome(id).await.status, Status::Succeeded);
+    }
+}

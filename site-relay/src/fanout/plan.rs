@@ -1,8 +1,9 @@
 //! Who still waits for what: the courier's plan, without I/O.
 
+use super::Introduction;
 use crate::store::{inbox::Loaded, txn::NewCommand};
 use bytes::Bytes;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use unifyit_protocol::{
     ids::{CommandId, DeviceId},
     outcome::Status,
@@ -16,6 +17,8 @@ const REPEAT_MAX_MS: u64 = 60_000;
 /// A device that was handed a command before its expiry may report this much
 /// later before the command counts as expired: it may have started in time.
 const ANSWER_GRACE_MS: u64 = 30_000;
+/// Running commands that a device names at most.
+const MAX_NAMED: usize = 256;
 
 #[derive(Debug)]
 struct Delivery {
@@ -23,6 +26,20 @@ struct Delivery {
     sent: Option<(u64, u32)>,
     /// Whether the device answered.
     answered: bool,
+    /// It said that it had started, and does not list it any more: it is asked what
+    /// became of it, also after the expiry.
+    doubted: bool,
+    /// The device keeps it for later and need not get it again.
+    held: bool,
+}
+
+/// What a device had of a command before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Had {
+    /// It had started.
+    Started,
+    /// It was sent, and may have been lost.
+    Sent,
 }
 
 #[derive(Debug)]
@@ -39,6 +56,8 @@ pub(super) struct Plan {
     commands: HashMap<CommandId, Command>,
     /// Commands of each device that it has not answered, oldest first.
     by_device: HashMap<DeviceId, BTreeSet<CommandId>>,
+    /// Devices that heed being told what they had before.
+    heeding: HashSet<DeviceId>,
 }
 
 impl Plan {
@@ -51,7 +70,8 @@ impl Plan {
             .filter(|(_, status)| !status.is_final())
             .map(|(device, status)| {
                 let sent = (status == Status::Sent).then_some((0, 0));
-                (device, Delivery { sent, answered: status == Status::Running })
+                let answered = status == Status::Running;
+                (device, Delivery { sent, answered, doubted: false, held: false })
             })
             .collect();
         for (device, _) in open.iter().filter(|(_, d)| !d.answered) {
@@ -63,25 +83,126 @@ impl Plan {
 
     /// Takes up a command.
     pub(super) fn add(&mut self, command: NewCommand) {
-        let NewCommand { command, payload, expires_ms, devices } = command;
+        let NewCommand { command, payload, expires_ms, devices, handed } = command;
         for device in &devices {
             self.by_device.entry(*device).or_default().insert(command);
         }
-        let fresh = |device| (device, Delivery { sent: None, answered: false });
+        let fresh = |device| {
+            let had = handed.contains(&device);
+            (device, Delivery { sent: None, answered: had, doubted: had, held: false })
+        };
         let open = devices.into_iter().map(fresh).collect();
         self.commands.insert(command, Command { payload, expires_ms, open });
+    }
+
+    /// A device said what runs on it. What it had started and does not list is in
+    /// doubt: its report may be on the way, so it is asked a little later.
+    pub(super) fn introduced(&mut self, device: DeviceId, said: &Introduction, now_ms: u64) {
+        if said.heeds_handed {
+            self.heeding.insert(device);
+        } else {
+            self.heeding.remove(&device);
+        }
+        // A device names so many at most; then nothing follows from what it leaves out.
+        let complete = said.running.len() < MAX_NAMED;
+        let running: HashSet<CommandId> = said.running.iter().copied().collect();
+        for (id, command) in &mut self.commands {
+            let Some(delivery) = command.open.get_mut(&device) else { continue };
+            delivery.held = false;
+            if !delivery.answered {
+                continue;
+            }
+            let runs = running.contains(id);
+            let commands = self.by_device.entry(device).or_default();
+            if runs {
+                delivery.doubted = false;
+                commands.remove(id);
+            } else if complete && said.heeds_handed {
+                delivery.doubted = true;
+                delivery.sent = Some((now_ms, 1));
+                commands.insert(*id);
+            }
+        }
+        if self.by_device.get(&device).is_some_and(BTreeSet::is_empty) {
+            self.by_device.remove(&device);
+        }
+    }
+
+    /// A device keeps commands for later.
+    pub(super) fn holds(&mut self, device: DeviceId, commands: &[CommandId]) {
+        for id in commands {
+            let command = self.commands.get_mut(id);
+            if let Some(delivery) = command.and_then(|c| c.open.get_mut(&device)) {
+                delivery.held = true;
+            }
+        }
+    }
+
+    /// A device is out. Its commands that were open, and those of them that are done
+    /// on all their devices.
+    pub(super) fn revoked(&mut self, device: DeviceId) -> (Vec<CommandId>, Vec<CommandId>) {
+        let (mut ended, mut finished) = (Vec::new(), Vec::new());
+        for (id, command) in &mut self.commands {
+            if command.open.remove(&device).is_some() {
+                ended.push(*id);
+                if command.open.is_empty() {
+                    finished.push(*id);
+                }
+            }
+        }
+        for id in &finished {
+            self.commands.remove(id);
+        }
+        self.by_device.remove(&device);
+        self.heeding.remove(&device);
+        (ended, finished)
+    }
+
+    /// Devices for which something is open.
+    pub(super) fn devices(&self) -> HashSet<DeviceId> {
+        self.commands.values().flat_map(|command| command.open.keys().copied()).collect()
     }
 
     /// What a device has not answered.
     pub(super) fn open_for(&self, device: DeviceId) -> Vec<(DeviceId, CommandId)> {
         let commands = self.by_device.get(&device).into_iter().flatten();
-        commands.map(|command| (device, *command)).collect()
+        let unanswered = commands.filter(|id| {
+            let command = self.commands.get(id);
+            command.and_then(|c| c.open.get(&device)).is_some_and(|d| !d.answered)
+        });
+        unanswered.map(|command| (device, *command)).collect()
     }
 
-    /// What to hand out, as long as it may be.
-    pub(super) fn payload(&self, command: CommandId, now_ms: u64) -> Option<Bytes> {
-        let command = self.commands.get(&command).filter(|c| now_ms < c.expires_ms)?;
-        Some(command.payload.clone())
+    /// What to hand out, as long as it may be: to start until its expiry, to be
+    /// asked about for ever.
+    pub(super) fn payload(
+        &self,
+        device: DeviceId,
+        command: CommandId,
+        now_ms: u64,
+    ) -> Option<Bytes> {
+        let command = self.commands.get(&command)?;
+        self.may_go(device, command, now_ms).then(|| command.payload.clone())
+    }
+
+    fn may_go(&self, device: DeviceId, command: &Command, now_ms: u64) -> bool {
+        command.open.get(&device).is_some_and(|delivery| {
+            if delivery.doubted {
+                !delivery.held && self.heeding.contains(&device)
+            } else {
+                !delivery.answered && !delivery.held && now_ms < command.expires_ms
+            }
+        })
+    }
+
+    /// What a device had of a command before.
+    pub(super) fn had(&self, device: DeviceId, command: CommandId) -> Option<Had> {
+        let delivery = self.commands.get(&command)?.open.get(&device)?;
+        match (delivery.doubted, delivery.sent) {
+            (true, _) => Some(Had::Started),
+            (false, Some(_)) => Some(Had::Sent),
+            (false, None) => None,
+        }
     }
 
     /// It went out. Whether for the first time.
@@ -104,6 +225,7 @@ impl Plan {
                 command.open.remove(device);
             } else if let Some(delivery) = command.open.get_mut(device) {
                 delivery.answered = true;
+                delivery.doubted = false;
             }
             if command.open.is_empty() {
                 self.commands.remove(id);
@@ -145,8 +267,11 @@ impl Plan {
         let mut due = Vec::new();
         for (device, commands) in &self.by_device {
             for id in commands {
-                let command = self.commands.get(id).filter(|c| now_ms < c.expires_ms);
-                let Some(delivery) = command.and_then(|c| c.open.get(device)) else { continue };
+                let Some(command) = self.commands.get(id) else { continue };
+                let Some(delivery) = command.open.get(device) else { continue };
+                if !self.may_go(*device, command, now_ms) {
+                    continue;
+                }
                 let wait = |times: u32| (REPEAT_MS << times.clamp(1, 5) >> 1).min(REPEAT_MAX_MS);
                 // What went out later than now went out before the time was set back.
                 let late = |(at, times): (u64, u32)| at + wait(times) <= now_ms || at > now_ms;

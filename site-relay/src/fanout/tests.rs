@@ -1,7 +1,10 @@
 //! The courier's plan, and commands through the inbox.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-use super::plan::Plan;
+use super::{
+    Introduction,
+    plan::{Had, Plan},
+};
 use crate::{
     downlink::take_records,
     store::{inbox, tests::Rig, tests::START_MS, txn::NewCommand},
@@ -47,6 +50,7 @@ fn planned(devices: &[DeviceId], expires_ms: u64) -> (Plan, CommandId) {
         payload: vec![1].into(),
         expires_ms,
         devices: devices.to_vec(),
+        handed: Vec::new(),
     });
     (plan, command)
 }
@@ -95,10 +99,129 @@ fn only_devices_that_did_not_start_expire() {
     plan.answered(&[(running, command, Status::Running)]);
     assert!(plan.expired(9_999).is_empty());
     assert_eq!(plan.expired(10_000), [(command, vec![offline])]);
-    assert!(plan.payload(command, 10_000).is_none(), "it is not handed out any more");
+    assert!(plan.payload(offline, command, 10_000).is_none(), "it is not handed out any more");
     assert!(plan.expired(39_999).is_empty(), "it may have started in time and tell so");
     assert_eq!(plan.expired(40_000), [(command, vec![silent])]);
     assert_eq!(plan.answered(&[(running, command, Status::Succeeded)]), [command]);
+}
+
+fn says(running: &[CommandId]) -> Introduction {
+    Introduction { running: running.to_vec(), heeds_handed: true }
+}
+
+#[test]
+fn what_a_device_started_and_does_not_list_any_more_is_asked_about_even_after_its_expiry() {
+    let device = DeviceId::generate();
+    let (mut plan, command) = planned(&[device], 10_000);
+    plan.sent(device, command, 0);
+    plan.answered(&[(device, command, Status::Running)]);
+    plan.introduced(device, &says(&[command]), 20_000);
+    assert!(plan.silent(900_000).is_empty(), "it runs");
+    plan.introduced(device, &says(&[]), 900_000);
+    assert!(plan.open_for(device).is_empty(), "its report may be on the way");
+    assert!(plan.silent(904_999).is_empty());
+    assert_eq!(plan.silent(905_000), [(device, command)]);
+    assert_eq!(plan.had(device, command), Some(Had::Started));
+    assert!(plan.payload(device, command, 905_000).is_some());
+    assert!(plan.expired(990_000).is_empty(), "it started in time");
+    assert_eq!(plan.answered(&[(device, command, Status::Indeterminate)]), [command]);
+}
+
+#[test]
+fn a_device_that_would_run_what_it_forgot_is_not_asked() {
+    let device = DeviceId::generate();
+    let (mut plan, command) = planned(&[device], 10_000);
+    plan.answered(&[(device, command, Status::Running)]);
+    plan.introduced(device, &Introduction::default(), 1_000);
+    assert!(plan.silent(900_000).is_empty());
+    assert!(plan.payload(device, command, 2_000).is_none());
+}
+
+#[test]
+fn what_a_device_keeps_for_later_is_not_sent_again_until_its_next_hello() {
+    let device = DeviceId::generate();
+    let (mut plan, command) = planned(&[device], 1_000_000);
+    plan.sent(device, command, 0);
+    plan.holds(device, &[command]);
+    assert!(plan.silent(900_000).is_empty());
+    plan.introduced(device, &says(&[]), 900_000);
+    assert_eq!(plan.open_for(device), [(device, command)]);
+    assert_eq!(plan.had(device, command), Some(Had::Sent));
+}
+
+#[tokio::test]
+async fn what_was_open_on_a_revoked_device_ends_in_what_is_known() {
+    let rig = Rig::new();
+    let device = rig.enrol().await;
+    let all = [(), (), ()].map(|()| deliver(vec![device], START_MS + 60_000));
+    let ids = all.each_ref().map(|d| d.command);
+    for deliver in all {
+        rig.store.write(move |txn| txn.take_command(deliver)).await.unwrap().unwrap();
+    }
+    rig.store.write(move |txn| txn.mark_sent(ids[1], &[device])).await.unwrap();
+    rig.store.write(move |txn| txn.mark_sent(ids[2], &[device])).await.unwrap();
+    let done = event(ids[2], Status::Succeeded);
+    rig.store.write(move |txn| txn.device_event(device, done)).await.unwrap();
+    rig.store.write(move |txn| txn.end_revoked(device, &ids)).await.unwrap();
+    let told: Vec<_> = statuses(&rig).await.into_iter().map(|(_, status)| status).collect();
+    let (sent, ends) = told.split_at(2);
+    assert_eq!(sent, [Status::Sent, Status::Sent]);
+    assert_eq!(ends, [Status::Succeeded, Status::Refused, Status::Indeterminate]);
+}
+
+#[tokio::test]
+async fn an_outcome_that_comes_after_the_expiry_is_passed_on_and_nothing_takes_it_back() {
+    let rig = Rig::new();
+    let device = rig.enrol().await;
+    let deliver = deliver(vec![device], START_MS + 60_000);
+    let id = deliver.command;
+    rig.store.write(move |txn| txn.take_command(deliver)).await.unwrap().unwrap();
+    rig.store.write(move |txn| txn.mark_sent(id, &[device])).await.unwrap();
+    rig.pass_ms(120_000);
+    rig.store.write(move |txn| txn.expire(id, &[device])).await.unwrap();
+    for status in [Status::Succeeded, Status::Running] {
+        let event = event(id, status);
+        rig.store.write(move |txn| txn.device_event(device, event)).await.unwrap();
+    }
+    let told: Vec<_> = statuses(&rig).await.into_iter().map(|(_, status)| status).collect();
+    assert_eq!(told[..3], [Status::Sent, Status::Expired, Status::Succeeded]);
+    let loaded = rig.store.read(inbox::load).await.unwrap();
+    assert_eq!(loaded[0].statuses, [(device, Status::Succeeded)]);
+}
+
+#[tokio::test]
+async fn a_command_that_was_handed_out_before_this_disks_memory_is_asked_about() {
+    let rig = Rig::new();
+    let (had, fresh) = (rig.enrol().await, rig.enrol().await);
+    let late = DeliverCommand { handed: vec![had], ..deliver(vec![had, fresh], START_MS) };
+    let id = late.command;
+    let new = rig.store.write(move |txn| txn.take_command(late)).await.unwrap().unwrap();
+    assert_eq!((&new.devices, &new.handed), (&vec![had], &vec![had]));
+    assert_eq!(statuses(&rig).await, [(fresh, Status::Expired)]);
+    let mut plan = Plan::default();
+    plan.add(new);
+    assert!(plan.expired(START_MS + 600_000).is_empty());
+    assert!(plan.silent(START_MS).is_empty(), "not before it said whether it heeds");
+    plan.introduced(had, &says(&[]), START_MS);
+    assert_eq!(plan.silent(START_MS + 5_000), [(had, id)]);
+    assert_eq!(plan.had(had, id), Some(Had::Started));
+    // The same after a restart of the relay.
+    let mut plan = Plan::default();
+    plan.load(rig.store.read(inbox::load).await.unwrap().remove(0));
+    plan.introduced(had, &says(&[]), START_MS);
+    assert_eq!(plan.silent(START_MS + 5_000), [(had, id)]);
+}
+
+fn event(command: CommandId, status: Status) -> CommandEvent {
+    CommandEvent {
+        command,
+        status,
+        at_ms: START_MS,
+        exit_code: None,
+        reason: None,
+        output_len: 0,
+        output_cut: 0,
+    }
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ mod tests;
 use crate::{
     broker::{BrokerEvent, BrokerHandle},
     clock::SiteClock,
-    fanout::FanoutHandle,
+    fanout::{FanoutHandle, Introduction},
     live::LiveHub,
     monitor::{At, Monitor},
     shadow::Shadows,
@@ -28,7 +28,7 @@ use apply::Applied;
 use batch::{Batch, Effect};
 use bytes::Bytes;
 use metrics::IngestMetrics;
-use sessions::Sessions;
+use sessions::{Greeting, Sessions};
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -78,7 +78,7 @@ pub(crate) enum Item {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     Batch { device: DeviceId, lane: Lane, applied: Applied },
-    Welcome { device: DeviceId, positions: Vec<ReportAck> },
+    Welcome { device: DeviceId, greeting: Greeting },
     Nothing,
 }
 
@@ -116,7 +116,9 @@ fn apply_one(txn: &mut Txn<'_>, item: Item) -> Result<Answer, StoreError> {
                     Some(ReportAck { lane, epoch, through })
                 })
                 .collect();
-            Ok(Answer::Welcome { device, positions })
+            let Hello { running, heeds_handed, .. } = *hello;
+            let said = Introduction { running, heeds_handed };
+            Ok(Answer::Welcome { device, greeting: Greeting { positions, said } })
         }
         Item::Presence(change) => txn.present(&change).map(|()| Answer::Nothing),
     }
@@ -275,6 +277,9 @@ impl Ingest {
             Up::Live => LiveUp::decode(payload).map(|decoded| {
                 match decoded {
                     Decoded::Known(LiveUp::Output(chunk)) => self.live.output(device, chunk),
+                    Decoded::Known(LiveUp::Holds(holds)) => {
+                        self.fanout.holds(device, holds.commands);
+                    }
                     Decoded::Known(frame) => self.tunnels.device_wrote(device, frame),
                     Decoded::Unknown(_) => drop(self.unknown("live")),
                 }
@@ -356,10 +361,10 @@ impl Ingest {
                     let of = |(command, status)| (device, command, status);
                     answered.extend(applied.answered.into_iter().map(of));
                 }
-                Answer::Welcome { device, positions } => {
+                Answer::Welcome { device, greeting } => {
                     self.monitor.introduced(device, uptime_ms);
-                    if let Some(positions) = sessions.introduced(device, positions) {
-                        self.welcome(device, positions);
+                    if let Some(greeting) = sessions.introduced(device, greeting) {
+                        self.welcome(device, greeting);
                     }
                 }
                 Answer::Nothing => {}
@@ -370,11 +375,11 @@ impl Ingest {
         }
     }
 
-    fn welcome(&self, device: DeviceId, positions: Vec<ReportAck>) {
+    fn welcome(&self, device: DeviceId, Greeting { positions, said }: Greeting) {
         let config = self.store.device_config();
         let now_ms = self.clock.now_ms();
         self.control(device, DownControl::Welcome(Welcome { positions, config, now_ms }));
-        self.fanout.ready(device);
+        self.fanout.ready(device, said);
     }
 
     /// Answers a device. One that is gone asks again when it is back.

@@ -3,17 +3,27 @@
 //! A device is welcomed once it has both introduced itself and subscribed, in
 //! whichever order that came, because before that it cannot hear the answer.
 
+use crate::fanout::Introduction;
 use std::collections::HashMap;
 use unifyit_protocol::{ids::DeviceId, lan::ReportAck};
 
 /// Unreadable messages in one session before it is ended.
 const MAX_STRIKES: u8 = 8;
 
+/// What a device is told once it hears, and what it said.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Greeting {
+    /// What is durable of its lanes.
+    pub(crate) positions: Vec<ReportAck>,
+    /// What it said of its commands.
+    pub(crate) said: Introduction,
+}
+
 #[derive(Debug, Default)]
 struct Session {
     id: u64,
     subscribed: bool,
-    welcome: Option<Vec<ReportAck>>,
+    welcome: Option<Greeting>,
     strikes: u8,
 }
 
@@ -40,23 +50,19 @@ impl Sessions {
     }
 
     /// The device hears from now on. The welcome that was waiting for it.
-    pub(super) fn subscribed(&mut self, device: DeviceId, id: u64) -> Option<Vec<ReportAck>> {
+    pub(super) fn subscribed(&mut self, device: DeviceId, id: u64) -> Option<Greeting> {
         let session = self.0.get_mut(&device).filter(|s| s.id == id)?;
         session.subscribed = true;
         session.welcome.take()
     }
 
     /// The device introduced itself. The welcome, when it can hear it.
-    pub(super) fn introduced(
-        &mut self,
-        device: DeviceId,
-        positions: Vec<ReportAck>,
-    ) -> Option<Vec<ReportAck>> {
+    pub(super) fn introduced(&mut self, device: DeviceId, greeting: Greeting) -> Option<Greeting> {
         let session = self.0.get_mut(&device)?;
         if session.subscribed {
-            return Some(positions);
+            return Some(greeting);
         }
-        session.welcome = Some(positions);
+        session.welcome = Some(greeting);
         None
     }
 

@@ -60,6 +60,7 @@ pub(crate) fn load(tx: &ReadTransaction) -> Result<Vec<Loaded>, StoreError> {
             payload: record.payload.into(),
             expires_ms: record.expires_ms,
             devices: statuses.iter().map(|(device, _)| *device).collect(),
+            handed: Vec::new(),
         };
         all.push((record.received_ms, Loaded { command, statuses }));
     }
@@ -69,12 +70,13 @@ pub(crate) fn load(tx: &ReadTransaction) -> Result<Vec<Loaded>, StoreError> {
 
 impl Txn<'_> {
     /// Stores a command for its devices. `None` when it is known already or has
-    /// nobody to go to.
+    /// nobody to go to. Devices that had it before, in a time that this disk lost,
+    /// are asked what became of it, also after its expiry.
     pub(crate) fn take_command(
         &mut self,
         deliver: DeliverCommand,
     ) -> Result<Option<NewCommand>, StoreError> {
-        let DeliverCommand { command, devices, expires_ms, signed, handed: _ } = deliver;
+        let DeliverCommand { command, devices, expires_ms, signed, mut handed } = deliver;
         if self.command(command)?.is_some() {
             self.tell_again(command, &devices)?;
             return Ok(None);
@@ -84,7 +86,9 @@ impl Txn<'_> {
         let mut targets = Vec::with_capacity(wanted.len());
         for device in wanted {
             let known = self.device(device)?.is_some_and(|d| !d.revoked);
-            if expires_ms <= self.now_ms {
+            if known && handed.contains(&device) {
+                targets.push(device);
+            } else if expires_ms <= self.now_ms {
                 self.told_by_relay(device, command, Status::Expired, None);
             } else if !known {
                 let reason = "The device is not enrolled at this site.";
@@ -106,10 +110,13 @@ impl Txn<'_> {
         let now_ms = self.now_ms;
         for device in &targets {
             let key = (command.0.as_u128(), tables::device_key(*device));
-            self.deliveries()?.insert(key, (status_byte(Status::Pending), now_ms))?;
+            let had = handed.contains(device);
+            let status = if had { Status::Running } else { Status::Pending };
+            self.deliveries()?.insert(key, (status_byte(status), now_ms))?;
         }
         let payload = record.payload.into();
-        Ok(Some(NewCommand { command, payload, expires_ms, devices: targets }))
+        handed.retain(|device| targets.contains(device));
+        Ok(Some(NewCommand { command, payload, expires_ms, devices: targets, handed }))
     }
 
     /// The cloud sends a command that is known here: it was restored from an older
@@ -160,7 +167,10 @@ impl Txn<'_> {
         device: DeviceId,
         event: CommandEvent,
     ) -> Result<(), StoreError> {
-        self.step(event.command, device, event.status, |_| true)?;
+        // An end that was put in for want of an answer gives way to the device's own
+        // word, and nothing that is told again takes an end back.
+        let ends = event.status.is_final();
+        self.step(event.command, device, event.status, |present| ends || !present.is_final())?;
         self.report_progress(Progress { device, event });
         Ok(())
     }
@@ -179,7 +189,10 @@ impl Txn<'_> {
             let unanswered = |s| matches!(s, Status::Pending | Status::Sent);
             if self.step(command, *device, Status::Expired, unanswered)? {
                 let reason = match sent {
-                    Some(Status::Sent) => "It was sent to the device, which did not answer.",
+                    Some(Status::Sent) => {
+                        "It was sent to the device, which has not answered. Should it have started \
+                         in time, its outcome follows."
+                    }
                     _ => "The device was not online in time.",
                 };
                 self.told_by_relay(*device, command, Status::Expired, Some(reason));
@@ -187,6 +200,32 @@ impl Txn<'_> {
             }
         }
         Ok(expired)
+    }
+
+    /// A device is out and says nothing any more: ends what was open on it.
+    pub(crate) fn end_revoked(
+        &mut self,
+        device: DeviceId,
+        commands: &[CommandId],
+    ) -> Result<(), StoreError> {
+        for command in commands {
+            let key = (command.0.as_u128(), tables::device_key(device));
+            let from = self.deliveries()?.get(key)?.map(|row| status_of(row.value().0));
+            let (status, reason) = match from {
+                Some(Status::Pending) => {
+                    (Status::Refused, "The device was revoked before it was handed the command.")
+                }
+                Some(Status::Sent | Status::Running) => (
+                    Status::Indeterminate,
+                    "The device was revoked before it said what became of the command.",
+                ),
+                _ => continue,
+            };
+            if self.step(*command, device, status, |present| !present.is_final())? {
+                self.told_by_relay(device, *command, status, Some(reason));
+            }
+        }
+        Ok(())
     }
 
     /// Lets go of a command's content when no device has anything left to say.

@@ -113,6 +113,8 @@ pub(crate) struct NewCommand {
     pub(crate) expires_ms: u64,
     /// To whom.
     pub(crate) devices: Vec<DeviceId>,
+    /// Those of them that had it before, in a time of which this disk knows nothing.
+    pub(crate) handed: Vec<DeviceId>,
 }
 
 macro_rules! open_tables {

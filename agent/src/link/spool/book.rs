@@ -4,16 +4,15 @@
 //! bytes of its own, so that no lane can push out another: when one is full its
 //! oldest records give way to a [`Report::Gap`] under the last number dropped,
 //! which is exactly the hole in the numbers that the relay accepts (G6).
+//!
+//! Outcomes and output are kept for a while after the relay has them, bounded in
+//! bytes: a relay that is set back to an older state gets them again.
 
+use super::{forget::Gone, trail::Trails};
 use crate::store::{META, SPOOL, StoreError};
 use redb::{ReadableTable, WriteTransaction};
 use serde::{Deserialize, Serialize};
-use unifyit_protocol::{
-    codec,
-    envelope::Decoded,
-    lane::Lane,
-    report::{Gap, Report},
-};
+use unifyit_protocol::{codec, lane::Lane};
 
 /// A place in a lane: epoch, then sequence number within it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
@@ -72,6 +71,11 @@ pub struct LaneEntry {
     pub last: Position,
     /// Known to be durable at the relay.
     pub acked: Position,
+    /// Bytes of records on disk that are.
+    pub kept: u64,
+    /// Last record that was ever written here. `None` from a version that did not
+    /// note it.
+    pub high: Option<Position>,
 }
 
 /// The writer's account of the spool. Becomes true with the commit.
@@ -81,8 +85,11 @@ pub struct LaneBook {
     pub epoch: u64,
     /// One entry a lane, in the order of [`Lane::ALL`].
     pub lanes: [LaneEntry; 4],
-    quotas: Quotas,
-    dirty: bool,
+    /// Last record of each lane that was written in epochs before the present one.
+    pub before: [Position; 4],
+    pub(super) quotas: Quotas,
+    pub(super) dirty: bool,
+    pub(super) gone: Vec<Gone>,
     /// Whether records of the state lane were dropped: what the relay knows of
     /// the inventory is then incomplete.
     pub state_lost: bool,
@@ -99,6 +106,14 @@ struct Saved {
 const SAVED: &str = "spool";
 
 impl LaneBook {
+    /// Whether there is none: the database was just made.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the disk fails.
+    pub fn is_absent(tables: &WriteTransaction) -> Result<bool, StoreError> {
+        Ok(tables.open_table(META)?.get(SAVED)?.is_none())
+    }
+
     /// Reads the book and starts an epoch: later than any before, and later than
     /// any that a lost database may have used.
     ///
@@ -108,7 +123,7 @@ impl LaneBook {
         tables: &WriteTransaction,
         quotas: Quotas,
         now_ms: u64,
-    ) -> Result<Self, StoreError> {
+    ) -> Result<(Self, Trails), StoreError> {
         let saved: Option<Saved> = tables
             .open_table(META)?
             .get(SAVED)?
@@ -117,12 +132,21 @@ impl LaneBook {
         let (last_epoch, lanes, state_lost) =
             saved.map_or_else(Default::default, |s| (s.epoch, s.lanes, s.state_lost));
         let epoch = now_ms.max(last_epoch.saturating_add(1));
-        let mut book = Self { epoch, lanes, quotas, dirty: true, state_lost };
-        for lane in &mut book.lanes {
-            lane.next = 1;
+        let unnoted = Position { epoch: last_epoch, seq: u64::MAX };
+        let before = lanes.each_ref().map(|lane: &LaneEntry| lane.high.unwrap_or(unnoted));
+        let gone = Vec::new();
+        let mut book = Self { epoch, lanes, before, quotas, dirty: true, gone, state_lost };
+        let mut trails = Trails::load(tables)?;
+        for (lane, entry) in Lane::ALL.into_iter().zip(&mut book.lanes) {
+            entry.next = 1;
+            entry.high.get_or_insert(Position::default());
+            if entry.kept == 0 {
+                // The trail is written down seldom.
+                trails.of(lane).note(entry.acked, now_ms);
+            }
         }
         book.save(tables)?;
-        Ok(book)
+        Ok((book, trails))
     }
 
     /// Notes whether the relay's picture of the inventory is incomplete.
@@ -179,152 +203,11 @@ impl LaneBook {
         entry.records += 1;
         entry.bytes += body.len() as u64;
         entry.last = entry.last.max(at);
+        entry.high = entry.high.max(Some(at));
         self.dirty = true;
         if entry.bytes > self.quotas.0[index(lane)] {
             self.make_room(tables, lane)?;
         }
         Ok(())
     }
-
-    /// Drops the oldest records of a lane until a tenth of its quota is free,
-    /// and leaves a gap in their place.
-    fn make_room(&mut self, tables: &WriteTransaction, lane: Lane) -> Result<(), StoreError> {
-        let goal = self.quotas.0[index(lane)] / 10 * 9;
-        let entry = &mut self.lanes[index(lane)];
-        let mut table = tables.open_table(SPOOL)?;
-        let mut gap: Option<(Position, Gap)> = None;
-        while entry.bytes > goal && entry.records > 1 {
-            let key = {
-                let mut range = table.range(whole(lane))?;
-                let Some(first) = range.next() else { break };
-                let (key, value) = first?;
-                let (_, epoch, seq) = key.value();
-                let (at_ms, body) = value.value();
-                entry.bytes = entry.bytes.saturating_sub(body.len() as u64);
-                let (count, from_ms, to_ms) = match Report::decode(body) {
-                    Ok(Decoded::Known(Report::Gap(old))) => (old.count, old.from_ms, old.to_ms),
-                    _ => (1, at_ms, at_ms),
-                };
-                let at = Position { epoch, seq };
-                gap = Some(match gap.take() {
-                    None => (at, new_gap(lane, count, from_ms, to_ms)),
-                    Some((_, mut gap)) => {
-                        gap.count += count;
-                        gap.to_ms = gap.to_ms.max(to_ms);
-                        (at, gap)
-                    }
-                });
-                key.value()
-            };
-            table.remove(key)?;
-            entry.records = entry.records.saturating_sub(1);
-        }
-        if let Some((at, gap)) = gap {
-            tracing::warn!(
-                ?lane,
-                dropped = gap.count,
-                "the spool is full; the oldest reports were dropped"
-            );
-            let (when, body) = (gap.to_ms, Report::Gap(gap).encode()?);
-            table.insert((key_of(lane), at.epoch, at.seq), (when, body.as_slice()))?;
-            entry.records += 1;
-            entry.bytes += body.len() as u64;
-            self.state_lost |= lane == Lane::State;
-        }
-        Ok(())
-    }
-
-    /// Removes what the relay holds durably.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the disk fails.
-    pub fn trim(
-        &mut self,
-        tables: &WriteTransaction,
-        acked: [Position; 4],
-    ) -> Result<(), StoreError> {
-        for lane in Lane::ALL {
-            let through = acked[index(lane)];
-            let entry = &mut self.lanes[index(lane)];
-            if through <= entry.acked {
-                continue;
-            }
-            entry.acked = through;
-            self.dirty = true;
-            if entry.records == 0 {
-                continue;
-            }
-            let range = (key_of(lane), 0, 0)..=(key_of(lane), through.epoch, through.seq);
-            let mut table = tables.open_table(SPOOL)?;
-            for removed in table.extract_from_if(range, |_, _| true)? {
-                entry.bytes = entry.bytes.saturating_sub(removed?.1.value().1.len() as u64);
-                entry.records = entry.records.saturating_sub(1);
-            }
-        }
-        Ok(())
-    }
-
-    /// Starts an epoch later than `above` and moves everything that waits into
-    /// it, for a relay whose memory does not continue ours. `series` comes first
-    /// in the metrics lane, because the relay may not know the columns any more.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the disk fails.
-    pub fn start_over(
-        &mut self,
-        tables: &WriteTransaction,
-        above: u64,
-        series: Option<(u64, Vec<u8>)>,
-    ) -> Result<(), StoreError> {
-        self.epoch = self.epoch.max(above).saturating_add(1);
-        let mut table = tables.open_table(SPOOL)?;
-        for lane in Lane::ALL {
-            let entry = &mut self.lanes[index(lane)];
-            *entry = LaneEntry { next: 1, ..LaneEntry::default() };
-            let mut add = |table: &mut redb::Table<'_, _, _>, at_ms, body: &[u8]| {
-                let key = (key_of(lane), self.epoch, entry.next);
-                table.insert(key, (at_ms, body))?;
-                entry.last = Position { epoch: self.epoch, seq: entry.next };
-                entry.next += 1;
-                entry.records += 1;
-                entry.bytes += body.len() as u64;
-                Ok::<(), StoreError>(())
-            };
-            if lane == Lane::Metrics
-                && let Some((at_ms, body)) = &series
-            {
-                add(&mut table, *at_ms, body)?;
-            }
-            let old = (key_of(lane), 0, 0)..(key_of(lane), self.epoch, 0);
-            // One at a time: the lane may be larger than memory should be.
-            while let Some((key, at_ms, body)) = first_of(&table, old.clone())? {
-                table.remove(key)?;
-                add(&mut table, at_ms, &body)?;
-            }
-        }
-        self.dirty = true;
-        Ok(())
-    }
-}
-
-type Key = (u8, u64, u64);
-type SpoolTable<'t> = redb::Table<'t, Key, (u64, &'static [u8])>;
-
-fn first_of(
-    table: &SpoolTable<'_>,
-    range: std::ops::Range<Key>,
-) -> Result<Option<(Key, u64, Vec<u8>)>, StoreError> {
-    let Some(first) = table.range(range)?.next() else { return Ok(None) };
-    let (key, value) = first?;
-    let (at_ms, body) = value.value();
-    Ok(Some((key.value(), at_ms, body.to_vec())))
-}
-
-pub(super) fn whole(lane: Lane) -> std::ops::RangeInclusive<Key> {
-    (key_of(lane), 0, 0)..=(key_of(lane), u64::MAX, u64::MAX)
-}
-
-pub(super) fn new_gap(lane: Lane, count: u64, from_ms: u64, to_ms: u64) -> Gap {
-    let reason = "The computer's space for waiting reports was full.".into();
-    Gap { lane, count, from_ms, to_ms, reason }
 }

@@ -6,20 +6,23 @@
 //! unacknowledged after a while, so that a connected agent hardly writes.
 //!
 //! This file is the side of the link: what to send next, what an
-//! acknowledgement means, when to send again. [`book`] is the side of the disk.
+//! acknowledgement means, when to send again. [`book`] and [`forget`] are the side of
+//! the disk, [`trail`] says what went for good.
 //! A lane's life: `acked ≤ sent ≤ last`; a batch moves `sent`, an
 //! acknowledgement moves `acked`, anything doubtful moves `sent` back to `acked`.
 
 mod book;
+mod forget;
 mod state;
 #[cfg(test)]
 mod tests;
+mod trail;
 
 pub use book::{LaneBook, LaneEntry, Position, Quotas};
 pub use state::{Continuity, SpoolState};
 
 use crate::{
-    clock,
+    clock::{self, now_ms},
     store::{SPOOL, Store, StoreError, Txn},
 };
 use book::key_of;
@@ -51,6 +54,19 @@ pub fn append(
     report: &Report,
 ) -> Result<(), StoreError> {
     append_encoded(txn, lane, at_ms, &report.encode()?)
+}
+
+/// Adds a report of the urgent lane and returns its place, see
+/// [`Spool::until_acked`].
+///
+/// # Errors
+/// [`StoreError`] when the disk fails or the report cannot be encoded.
+pub fn append_urgent(
+    txn: &mut Txn<'_>,
+    at_ms: u64,
+    report: &Report,
+) -> Result<Position, StoreError> {
+    txn.book.append(txn.tables, Lane::Urgent, at_ms, &report.encode()?)
 }
 
 /// Adds an encoded report in a job of the store.
@@ -175,12 +191,13 @@ impl Spool {
     /// [`StoreError`] when the disk fails.
     pub fn welcome(&self, positions: &[ReportAck]) -> Result<Continuity, StoreError> {
         let mut state = self.store.spool();
-        let mut above = None::<u64>;
+        let (mut above, mut ahead) = (None::<u64>, false);
         for lane in Lane::ALL {
             let there = positions
                 .iter()
                 .find(|p| p.lane == lane)
                 .map_or_else(Position::default, |p| Position { epoch: p.epoch, seq: p.through });
+            ahead |= state.is_behind(lane, there);
             let first = match self.store.read(|tables| first_after(tables, lane, there))? {
                 Some(found) => Some(found),
                 None => state.tail_first_after(lane, there),
@@ -190,6 +207,18 @@ impl Spool {
             }
         }
         drop(state);
+        // Before anything can be judged that follows the welcome.
+        if self.store.birth().greet(!positions.is_empty(), ahead, now_ms()) {
+            tracing::warn!(
+                "this computer's state was set back or replaced; commands that were \
+                given before will not run"
+            );
+            // What the relay was told of it is not what it is: all is told anew.
+            above = above.max(positions.iter().map(|p| p.epoch).max());
+        }
+        if self.store.birth().is_unsaved() {
+            self.store.nudge();
+        }
         self.store.spool_changed().notify_one();
         match above {
             None => Ok(Continuity::Holds),
@@ -203,10 +232,13 @@ impl Spool {
     /// [`StoreError`] when the disk fails.
     pub async fn start_over(&self, above: u64) -> Result<(), StoreError> {
         self.settle(u64::MAX).await?;
-        let series = self.store.spool().series();
+        let (series, cuts) = {
+            let mut state = self.store.spool();
+            (state.series(), state.cuts())
+        };
         self.store
             .write(move |txn| {
-                txn.book.start_over(txn.tables, above, series)?;
+                txn.book.start_over(txn.tables, above, series, &cuts)?;
                 txn.book.set_state_lost(true);
                 Ok(())
             })
@@ -221,11 +253,38 @@ impl Spool {
             self.store.nudge();
         }
         self.store.spool_changed().notify_one();
+        self.store.acked().notify_waiters();
+    }
+
+    /// Completes when the relay holds a report of the urgent lane.
+    pub async fn until_acked(&self, at: Position) {
+        loop {
+            let changed = self.store.acked().notified();
+            tokio::pin!(changed);
+            // Registered before the look, so that no change slips through between.
+            changed.as_mut().enable();
+            if self.is_acked(at) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Whether the relay holds a report of the urgent lane.
+    #[must_use]
+    pub fn is_acked(&self, at: Position) -> bool {
+        self.store.spool().is_acked(Lane::Urgent, at)
     }
 
     /// The link went: what is under way is sent again on the next one.
     pub fn link_lost(&self) {
         self.store.spool().link_lost();
+    }
+
+    /// When what is under way was not acknowledged for too long.
+    #[must_use]
+    pub fn stale_at(&self) -> Option<Instant> {
+        self.store.spool().stale_at()
     }
 
     /// Sends again what was not acknowledged for too long.

@@ -1,6 +1,10 @@
 //! The spool in memory: cursors of the link, and the tail of samples.
 
-use super::book::{LaneBook, Position, index, new_gap};
+use super::{
+    book::{LaneBook, Position, index},
+    forget::{Cut, Gone, new_gap},
+    trail::Trails,
+};
 use bytes::Bytes;
 use std::{
     collections::VecDeque,
@@ -22,6 +26,8 @@ const REWIND_PAUSE: Duration = Duration::from_secs(1);
 /// Bounds of the tail: about an hour of samples at the usual pace.
 const TAIL_BYTES: usize = 256 * 1024;
 const TAIL_RECORDS: usize = 1024;
+/// How often the trails go to disk, with whatever else is written.
+const TRAILS_EVERY: Duration = Duration::from_secs(600);
 /// Number of [`Report::Gap`] on the wire.
 const GAP_KIND: u16 = 6;
 
@@ -47,6 +53,10 @@ struct LaneState {
     flight: VecDeque<(Position, Instant)>,
     rewound: Option<Instant>,
     freed: u64,
+    /// Last record written in earlier epochs, or met at the relay.
+    before: Position,
+    /// Where the lane would go on in a new epoch.
+    cut: Position,
 }
 
 /// See the module.
@@ -59,6 +69,8 @@ pub struct SpoolState {
     tail_bytes: usize,
     series: Option<(u64, Vec<u8>)>,
     state_lost: bool,
+    trails: Trails,
+    trails_saved: Option<Instant>,
 }
 
 pub(super) fn is_gap(body: &[u8]) -> bool {
@@ -68,8 +80,8 @@ pub(super) fn is_gap(body: &[u8]) -> bool {
 impl SpoolState {
     /// The state at the start of an epoch.
     #[must_use]
-    pub fn new(book: &LaneBook) -> Self {
-        let lanes = book.lanes.map(|entry| LaneState {
+    pub fn new(book: &LaneBook, trails: Trails) -> Self {
+        let mut lanes = book.lanes.map(|entry| LaneState {
             next: entry.next,
             disk_last: entry.last,
             acked: entry.acked,
@@ -77,6 +89,9 @@ impl SpoolState {
             high: entry.acked,
             ..LaneState::default()
         });
+        for (lane, before) in lanes.iter_mut().zip(book.before) {
+            lane.before = before;
+        }
         Self {
             epoch: book.epoch,
             lanes,
@@ -85,13 +100,36 @@ impl SpoolState {
             tail_bytes: 0,
             series: None,
             state_lost: book.state_lost,
+            trails,
+            trails_saved: None,
         }
+    }
+
+    /// Takes note of what went for good with a commit.
+    pub fn forgotten(&mut self, gone: Vec<Gone>) {
+        for (lane, at, ms) in gone {
+            self.trails.of(lane).note(at, ms);
+        }
+    }
+
+    /// The trails, when they were not written down for a while.
+    pub fn trails_to_save(&mut self) -> Option<&Trails> {
+        let due = self.trails_saved.is_none_or(|at| at.elapsed() > TRAILS_EVERY);
+        due.then(|| {
+            self.trails_saved = Some(Instant::now());
+            &self.trails
+        })
     }
 
     /// Takes over what a commit made true.
     pub fn committed(&mut self, book: &LaneBook) {
         self.state_lost = book.state_lost;
+        let before = self.epoch;
         for (lane, entry) in self.lanes.iter_mut().zip(&book.lanes) {
+            if book.epoch != before {
+                let last = Position { epoch: before, seq: lane.next.saturating_sub(1) };
+                lane.before = lane.before.max(last);
+            }
             lane.next = entry.next;
             lane.disk_last = entry.last;
         }
@@ -232,6 +270,36 @@ impl SpoolState {
         state.flight.push_back((last, now));
     }
 
+    /// Whether the relay holds what this disk never wrote. Samples do not count:
+    /// they travel from memory.
+    pub(super) fn is_behind(&mut self, lane: Lane, there: Position) -> bool {
+        let epoch = self.epoch;
+        let state = self.lane(lane);
+        let present = Position { epoch, seq: state.next.saturating_sub(1) };
+        let written = if there.epoch < epoch { Position::default() } else { present };
+        let behind = lane != Lane::Metrics && there > written.max(state.before);
+        state.cut = if behind && there.epoch >= epoch { state.acked } else { there };
+        state.before = state.before.max(if behind { there } else { Position::default() });
+        behind
+    }
+
+    /// Where each lane goes on in a new epoch, by the last welcome.
+    pub(super) fn cuts(&mut self) -> [Cut; 4] {
+        Lane::ALL.map(|lane| {
+            let through = self.lane(lane).cut;
+            let told_anew = lane == Lane::State;
+            let lost = if told_anew { None } else { self.trails.of(lane).lost_after(through) };
+            Cut { through, lost }
+        })
+    }
+
+    /// Whether the relay holds a record.
+    pub(super) fn is_acked(&mut self, lane: Lane, at: Position) -> bool {
+        let state = self.lane(lane);
+        // In a later epoch it has another number: then all must be there.
+        state.acked >= at && (state.acked.epoch == at.epoch || state.disk_last <= state.acked)
+    }
+
     /// The relay stands at `there`; the first waiting record, if any, is `first`.
     pub(super) fn resume(
         &mut self,
@@ -262,7 +330,15 @@ impl SpoolState {
     }
 
     fn drop_tail_through(&mut self, lane: Lane, there: Position) {
-        if lane == Lane::Metrics && there.epoch == self.epoch {
+        if lane != Lane::Metrics {
+            return;
+        }
+        if there.epoch == self.epoch {
+            let last = there.seq.checked_sub(self.tail_first).and_then(|n| usize::try_from(n).ok());
+            if let Some((at_ms, _)) = last.and_then(|n| self.tail.get(n)) {
+                let at_ms = *at_ms;
+                self.trails.of(lane).note(there, at_ms);
+            }
             self.drop_tail(there.epoch, there.seq);
         }
     }
@@ -303,10 +379,15 @@ impl SpoolState {
         }
     }
 
+    pub(super) fn stale_at(&self) -> Option<Instant> {
+        let oldest = self.lanes.iter().filter_map(|lane| lane.flight.front());
+        oldest.map(|(_, at)| *at + STALE_AFTER).min()
+    }
+
     pub(super) fn retry_stale(&mut self, now: Instant) -> bool {
         let mut any = false;
         for lane in &mut self.lanes {
-            let stale = |(_, at): &(Position, Instant)| now.duration_since(*at) > STALE_AFTER;
+            let stale = |(_, at): &(Position, Instant)| now.duration_since(*at) >= STALE_AFTER;
             if lane.flight.front().is_some_and(stale) {
                 lane.flight.clear();
                 lane.sent = lane.acked;

@@ -6,7 +6,7 @@
 use super::*;
 use crate::store::Store;
 use proptest::prelude::*;
-use std::{path::Path, time::Duration};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 use unifyit_protocol::{
     envelope::Decoded,
     ids::CommandId,
@@ -55,6 +55,7 @@ struct Relay {
     positions: [Position; 4],
     got: Vec<(Lane, u64)>,
     gaps: u64,
+    spans: BTreeMap<Lane, (u64, u64)>,
 }
 
 impl Relay {
@@ -75,6 +76,7 @@ impl Relay {
                 match known {
                     Report::Gap(gap) => {
                         self.gaps += gap.count;
+                        self.spans.insert(gap.lane, (gap.from_ms, gap.to_ms));
                         next = report.seq;
                     }
                     Report::Command(e) => self.got.push((batch.lane, e.at_ms)),
@@ -128,7 +130,7 @@ fn drain(spool: &Spool, relay: &mut Relay) {
 #[tokio::test]
 async fn reports_arrive_in_order_and_are_forgotten_once_acknowledged() {
     let dir = tempfile::tempdir().unwrap();
-    let (store, spool) = open(dir.path(), ROOMY);
+    let (store, spool) = open(dir.path(), Quotas([128 << 10; 4]));
     let mut relay = Relay::default();
     assert_eq!(spool.welcome(&relay.welcome()).unwrap(), Continuity::Holds);
     for n in 1..=700 {
@@ -137,10 +139,16 @@ async fn reports_arrive_in_order_and_are_forgotten_once_acknowledged() {
     drain(&spool, &mut relay);
     assert_eq!(relay.times(Lane::Urgent), (1..=700).collect::<Vec<_>>());
     store.write(|_| Ok(())).await.unwrap();
-    let left = store
-        .read(|tables| Ok(redb::ReadableTableMetadata::len(&tables.open_table(SPOOL)?)?))
-        .unwrap();
-    assert_eq!(left, 0);
+    let kept = Quotas([128 << 10; 4]).0[0] / 4;
+    let left = store.read(|tables| {
+        let table = tables.open_table(SPOOL)?;
+        let mut bytes = 0;
+        for record in redb::ReadableTable::iter(&table)? {
+            bytes += record?.1.value().1.len() as u64;
+        }
+        Ok(bytes)
+    });
+    assert!(left.unwrap() <= kept, "some are kept for a relay that is set back, no more");
 }
 
 #[tokio::test]
@@ -236,8 +244,45 @@ async fn a_relay_that_lost_its_memory_gets_what_waits_in_a_new_epoch() {
     assert!(spool.state_was_lost(), "the inventory must be told again");
     assert_eq!(spool.welcome(&fresh.welcome()).unwrap(), Continuity::Holds);
     drain(&spool, &mut fresh);
-    assert_eq!(fresh.times(Lane::Urgent), [2]);
+    assert_eq!(fresh.times(Lane::Urgent), [1, 2], "what is still kept is told again");
     assert_eq!(fresh.times(Lane::Metrics), [3]);
+}
+
+#[tokio::test]
+async fn a_relay_that_was_set_back_is_told_again_and_the_rest_is_a_gap() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, spool) = open(dir.path(), Quotas([1 << 20, 1 << 20, 8192, 1 << 20]));
+    let mut relay = Relay::default();
+    spool.welcome(&[]).unwrap();
+    let part = async |from: u64, to: u64| {
+        for n in from..=to {
+            report(&store, Lane::Urgent, n).await;
+            report(&store, Lane::Output, n).await;
+            spool.push_metric(n * 10_000, &sample(n * 10_000));
+        }
+    };
+    part(1, 40).await;
+    drain(&spool, &mut relay);
+    let mut old = Relay { positions: relay.positions, ..Relay::default() };
+    part(41, 400).await;
+    drain(&spool, &mut relay);
+    store.write(|_| Ok(())).await.unwrap();
+
+    spool.link_lost();
+    let Continuity::BrokenAbove(above) = spool.welcome(&old.welcome()).unwrap() else {
+        panic!("the loss went unnoticed")
+    };
+    spool.start_over(above).await.unwrap();
+    assert_eq!(spool.welcome(&old.welcome()).unwrap(), Continuity::Holds);
+    drain(&spool, &mut old);
+    assert_eq!(old.times(Lane::Urgent), (41..=400).collect::<Vec<_>>(), "kept and told again");
+    let output = old.times(Lane::Output);
+    assert!(!output.is_empty() && output.last() == Some(&400), "{output:?}");
+    assert!(output.len() < 300, "what is kept is bounded: {}", output.len());
+    assert_eq!(old.times(Lane::Metrics), [0; 0]);
+    assert_eq!(old.gaps, 360 + 360 - output.len() as u64, "the rest is counted");
+    let (from, to) = old.spans[&Lane::Metrics];
+    assert!((400_000..=470_000).contains(&from) && to == 4_000_000, "{from} to {to}");
 }
 
 #[tokio::test]
@@ -290,6 +335,8 @@ proptest! {
             let (mut n, mut urgent) = (0, Vec::new());
             let (mut metrics, mut unsettled) = (Vec::new(), Vec::new());
             spool.welcome(&[]).unwrap();
+            // A crash before anything was ever written makes it a new device.
+            store.write(|_| Ok(())).await.unwrap();
             for step in steps {
                 match step {
                     Step::Report(true) => {

@@ -16,7 +16,8 @@ pub(super) struct Step {
 }
 
 /// Folds events into one step a command and device: the furthest state wins, of
-/// two finals the first.
+/// two finals the first. An expiry is a relay's guess where the device goes on to
+/// say more.
 pub(super) fn fold(list: Vec<Progress>) -> BTreeMap<(CommandId, DeviceId), Step> {
     let mut steps: BTreeMap<(CommandId, DeviceId), Step> = BTreeMap::new();
     for Progress { device, event } in list {
@@ -28,7 +29,8 @@ pub(super) fn fold(list: Vec<Progress>) -> BTreeMap<(CommandId, DeviceId), Step>
             std::collections::btree_map::Entry::Occupied(mut entry) => {
                 let step = entry.get_mut();
                 step.started_ms = step.started_ms.or(started);
-                if rank(event.status) > rank(step.last.status) {
+                let guessed = step.last.status == Status::Expired && rank(event.status) > 1;
+                if guessed || rank(event.status) > rank(step.last.status) {
                     step.last = event;
                 }
             }
@@ -63,5 +65,10 @@ mod tests {
         let step = &steps[&(command, device)];
         assert_eq!((step.last.status, step.last.at_ms), (Status::Failed, 9));
         assert_eq!(step.started_ms, Some(5));
+        let list =
+            [(Status::Sent, 1), (Status::Expired, 9), (Status::Running, 3), (Status::Succeeded, 5)];
+        let list = list.map(|(status, at)| Progress { device, event: event(command, status, at) });
+        let step = &fold(list.to_vec())[&(command, device)];
+        assert_eq!(step.last.status, Status::Succeeded, "the outcome corrects the expiry");
     }
 }

@@ -1,7 +1,7 @@
 //! What a task may be, and which state follows which.
 
 use super::{
-    action::{ActionInput, ScriptInput},
+    action::{ActionInput, InterpreterInput, ScriptInput},
     model::TargetsInput,
 };
 use unifyit_protocol::{command::MAX_SCRIPT, outcome::Status};
@@ -102,6 +102,14 @@ fn check_script(script: &ScriptInput) -> Result<(), String> {
             "The script is {} bytes long; at most 131072 (128 KiB) are accepted.",
             script.body.len()
         ));
+    }
+    let (ends, windows) = (script.body.matches('\n').count(), script.body.matches("\r\n").count());
+    if windows > 0 && windows < ends && script.interpreter != InterpreterInput::Pwsh {
+        return Err(
+            "Some lines of the script end with CR LF and others with LF. Save it with one kind of \
+             line ends: shells take a CR for part of the command."
+                .into(),
+        );
     }
     let strings = script.args.iter().chain(script.env.values()).chain(script.env.keys());
     let bytes: usize = strings.clone().map(String::len).sum();

@@ -153,6 +153,7 @@ async fn what_is_outside_the_scope_or_out_of_bounds_is_refused_with_a_sentence()
         (own.clone(), script("  "), 60, "empty"),
         (own.clone(), script(&"x".repeat(200_000)), 60, "128 KiB"),
         (own.clone(), script("a\0b"), 60, "NUL"),
+        (own.clone(), script("a\r\nb\n"), 60, "CR LF"),
         (own.clone(), long, 60, "24 hours"),
         (own.clone(), script("true"), 40 * 24 * 3600, "31 days"),
     ] {

@@ -79,7 +79,8 @@ async fn a_revoked_relay_without_a_lane_gets_no_files() {
     let name = StreamProtocol::new(blob::PROTOCOL);
     if let Ok(stream) = control.open_stream(world.peer, name).await {
         let (mut frames, mut sink) = framing::split(stream);
-        let request = BlobRequest { hash: [7; 32], offset: 0, length: 1, sha256: false, open: false };
+        let request =
+            BlobRequest { hash: [7; 32], offset: 0, length: 1, sha256: false, open: false };
         let _ = sink.send(Bytes::from(codec::encode(&request).unwrap())).await;
         assert!(!matches!(frames.next().await, Some(Ok(_))), "it is not even told what is missing");
     }

@@ -1,0 +1,148 @@
+//! One script's way: intent, execution, outcome (G3).
+
+use super::{
+    Context,
+    ledger::{self, Entry},
+    script,
+};
+use crate::{
+    clock::now_ms,
+    link::spool::{self, Position, Spool},
+    store::{StoreError, Txn},
+};
+use std::time::Duration;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use unifyit_protocol::{
+    command::{Action, Command},
+    ids::CommandId,
+    outcome::{CommandEvent, Status},
+    report::Report,
+};
+
+/// Pauses between attempts to make an outcome durable.
+const RETRY: Duration = Duration::from_secs(2);
+/// How often the expiry of a script is looked at whose start nobody knows of yet.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+pub(super) const FULL: &str = "This computer remembers as many unexpired commands as it can \
+    (65,536). Wait until older ones expire.";
+
+/// An event without particulars.
+pub(super) fn event(
+    id: CommandId,
+    status: Status,
+    at_ms: u64,
+    reason: Option<String>,
+) -> CommandEvent {
+    CommandEvent {
+        command: id,
+        status,
+        at_ms,
+        exit_code: None,
+        reason,
+        output_len: 0,
+        output_cut: 0,
+    }
+}
+
+/// An outcome without an intent: entry and report in one commit.
+pub(super) fn conclude_in(
+    txn: &mut Txn<'_>,
+    expires_ms: u64,
+    outcome: CommandEvent,
+    now: u64,
+) -> Result<(), StoreError> {
+    let entry = Entry { expires_ms, accepted_ms: now, outcome: Some(outcome.clone()) };
+    ledger::write(txn, outcome.command, &entry, now)?;
+    spool::append_urgent(txn, now, &Report::Command(outcome)).map(|_| ())
+}
+
+/// Executes a script. One that `waited` starts only when the relay holds the report
+/// of its intent: the state of this computer may be set back to one in which it
+/// still waited, and then only the relay can tell. A script that starts as it
+/// arrives needs no such proof, for it arrived by the same line.
+pub(super) async fn carry(
+    context: &Context,
+    command: &Command,
+    now: u64,
+    cancel: &CancellationToken,
+    waited: bool,
+) {
+    let id = command.id;
+    let Action::Script(script) = &command.action else { return };
+    // It starts while the intent goes to disk, and does nothing without an order.
+    let kept = script::keeper(context, id);
+    let entry = Entry { expires_ms: command.expires_ms, accepted_ms: now, outcome: None };
+    let intent = context.store.write(move |txn| {
+        let accepted = ledger::write(txn, id, &entry, now)?;
+        let first = if accepted {
+            event(id, Status::Running, now, None)
+        } else {
+            event(id, Status::Refused, now, Some(FULL.into()))
+        };
+        let at = spool::append_urgent(txn, now, &Report::Command(first))?;
+        Ok(accepted.then_some(at))
+    });
+    let at = match intent.await {
+        Ok(Some(at)) => at,
+        Ok(None) => return,
+        Err(error) => {
+            // Without a durable intent nothing runs (G3); the relay delivers again.
+            tracing::error!(command = %id, %error, "a command cannot be made durable");
+            return;
+        }
+    };
+    context.running.add(id);
+    let not = if waited { unstarted(context, command, at, cancel).await } else { None };
+    let outcome = match not {
+        Some((status, reason)) => event(id, status, now_ms(), Some(reason.into())),
+        None => script::run(context, id, script, cancel, kept).await,
+    };
+    tracing::info!(command = %id, status = ?outcome.status, "a command ended");
+    loop {
+        let event = outcome.clone();
+        let written = context.store.write(move |txn| {
+            ledger::conclude(txn, &event)?;
+            let at_ms = event.at_ms;
+            spool::append_urgent(txn, at_ms, &Report::Command(event))
+        });
+        match written.await {
+            Ok(_) | Err(StoreError::Closed) => return,
+            Err(error) => {
+                tracing::error!(command = %id, %error, "an outcome cannot be made durable yet");
+                sleep(RETRY).await;
+            }
+        }
+    }
+}
+
+/// Waits until the relay knows that a script is to start. `Some` with what it ends
+/// as when it is not to start any more.
+async fn unstarted(
+    context: &Context,
+    command: &Command,
+    at: Position,
+    cancel: &CancellationToken,
+) -> Option<(Status, &'static str)> {
+    let spool = Spool::new(context.store.clone());
+    loop {
+        tokio::select! {
+            () = spool.until_acked(at) => {}
+            () = cancel.cancelled() => {
+                return Some((Status::Cancelled, "It was cancelled before it started."));
+            }
+            () = context.stop.cancelled() => {
+                return Some((Status::Failed, "The agent was stopped before the script started."));
+            }
+            () = sleep(LOOK_AGAIN) => {}
+        }
+        if now_ms() >= command.expires_ms {
+            let reason = "Its expiry passed while it waited for its turn. It did not start.";
+            return Some((Status::Expired, reason));
+        }
+        if spool.is_acked(at) {
+            return None;
+        }
+    }
+}
