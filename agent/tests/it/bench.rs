@@ -237,7 +237,15 @@ impl Bench {
     /// Goes down as kill -9 would: nothing is concluded.
     pub(crate) async fn crash(self) {
         self.executor.abort();
-        drop(self.executor.await);
+        let file = self.context.work.with_file_name("agent.redb");
+        let Self { context, terminals, orders, executor, spool, .. } = self;
+        drop((executor.await, context, terminals, orders, spool));
+        // The writer closes the file on its own thread; until then it is not the test's.
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while let Err(error) = redb::Database::open(&file) {
+            assert!(Instant::now() < deadline, "{error}");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
     }
 }
 

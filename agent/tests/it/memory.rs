@@ -75,7 +75,6 @@ async fn what_a_replaced_memory_does_not_know_is_not_run() {
 }
 
 #[tokio::test]
-#[ignore = "copies or opens a database that is still in use"]
 async fn what_a_memory_that_was_set_back_forgot_is_not_run() {
     let dir = tempfile::tempdir().unwrap();
     let mut bench = Bench::start(dir.path(), 8).await;
@@ -119,7 +118,6 @@ async fn a_start_after_a_crash_is_no_setback() {
 }
 
 #[tokio::test]
-#[ignore = "copies or opens a database that is still in use"]
 async fn what_waited_starts_only_when_the_relay_knows_of_it() {
     let dir = tempfile::tempdir().unwrap();
     let mut bench = Bench::start(dir.path(), 1).await;
@@ -203,7 +201,6 @@ async fn a_command_that_the_relay_saw_started_and_nobody_remembers_is_indetermin
 }
 
 #[tokio::test]
-#[ignore = "copies or opens a database that is still in use"]
 async fn entries_that_cannot_be_read_neither_stop_the_agent_nor_run_again() {
     let dir = tempfile::tempdir().unwrap();
     let mut bench = Bench::start(dir.path(), 8).await;
