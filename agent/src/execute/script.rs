@@ -191,6 +191,16 @@ async fn execute(
     Ok(end)
 }
 
+/// The next word that says more than that the script has begun.
+async fn after_started(kept: &mut Kept) -> KeepWord {
+    loop {
+        match kept.word().await {
+            KeepWord::Started => {}
+            word => return word,
+        }
+    }
+}
+
 async fn attend(
     kept: &mut Kept,
     limit: Duration,
@@ -244,7 +254,7 @@ async fn attend(
         }
         let late = if ask == Some(Cause::TimedOut) {
             // An agent that was frozen finds the script's end and its limit at once.
-            timeout(LATE, kept.word()).await.ok()
+            timeout(LATE, after_started(kept)).await.ok()
         } else {
             None
         };
@@ -253,6 +263,7 @@ async fn attend(
             Some(KeepWord::Failed(sentence)) => return Err(sentence),
             Some(KeepWord::Left(names)) => (end.left, over, ask) = (names, true, None),
             Some(KeepWord::Lost) => (end.lost, over, ask) = (true, true, None),
+            // The first is never among them.
             Some(KeepWord::Started) | None => {}
         }
         if ask.is_some() {
