@@ -19,7 +19,7 @@ mod tests;
 mod trail;
 
 pub use book::{LaneBook, LaneEntry, Position, Quotas};
-pub use state::{Continuity, SpoolState};
+pub use state::SpoolState;
 
 use crate::{
     clock::{self, now_ms},
@@ -42,6 +42,17 @@ const BATCH_BYTES: usize = 96 * 1024;
 pub const MAX_REPORT: usize = codec::MAX_MESSAGE - 4096;
 /// Acknowledged bytes that lie on disk before the writer is asked to trim.
 const TRIM_AT: u64 = 1024 * 1024;
+
+/// Whether the relay's memory continues the spool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Continuity {
+    /// It does.
+    Holds,
+    /// It does not: one of the two lost data.
+    Broken,
+    /// It does not, and the relay has seen this epoch.
+    BrokenAbove(u64),
+}
 
 /// Adds a report in a job of the store, so that it shares the job's commit.
 ///

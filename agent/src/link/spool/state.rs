@@ -1,6 +1,7 @@
 //! The spool in memory: cursors of the link, and the tail of samples.
 
 use super::{
+    Continuity,
     book::{LaneBook, Position, index},
     forget::{Cut, Gone, new_gap},
     trail::Trails,
@@ -30,17 +31,6 @@ const TAIL_RECORDS: usize = 1024;
 const TRAILS_EVERY: Duration = Duration::from_secs(600);
 /// Number of [`Report::Gap`] on the wire.
 const GAP_KIND: u16 = 6;
-
-/// Whether the relay's memory continues the spool.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Continuity {
-    /// It does.
-    Holds,
-    /// It does not: one of the two lost data.
-    Broken,
-    /// It does not, and the relay has seen this epoch.
-    BrokenAbove(u64),
-}
 
 #[derive(Debug, Default)]
 struct LaneState {
