@@ -50,7 +50,7 @@ export function moves(url, page) {
   const copyToken = async () => {
     await page.getByRole("button", { name: "Copy line" }).click();
     const line = await until("a line in the clipboard", () => page.evaluate(() => navigator.clipboard.readText()));
-    const token = /enroll --token (\S+)/.exec(line)?.[1];
+    const token = /--token ([\w.-]+)/.exec(line)?.[1];
     must(token, "the copied line holds no token");
     return token;
   };
