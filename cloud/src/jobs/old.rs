@@ -43,6 +43,8 @@ impl Old {
     /// Deletes rows of a table until none is left or the run has done enough. The
     /// statement deletes at most `$1` rows; `bind` gives what comes after that.
     ///
+    /// Returns whether none is left.
+    ///
     /// # Errors
     /// [`DbError`]; what was deleted before stays so.
     pub async fn delete(
@@ -50,7 +52,7 @@ impl Old {
         table: &'static str,
         statement: &'static str,
         bind: impl Fn(Asked) -> Asked,
-    ) -> Result<u64, DbError> {
+    ) -> Result<bool, DbError> {
         let mut all = 0;
         for _ in 0..MOST {
             let mut tx = self.db.tenant(&Scope::Platform).await?;
@@ -60,11 +62,11 @@ impl Old {
             all += gone;
             self.count(table, gone);
             if i64::try_from(gone).unwrap_or(i64::MAX) < BATCH {
-                return Ok(all);
+                return Ok(true);
             }
         }
         tracing::warn!(table, all, "More rows are past their time than one run deletes.");
-        Ok(all)
+        Ok(false)
     }
 
     /// Counts rows that were deleted otherwise.

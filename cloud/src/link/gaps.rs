@@ -50,7 +50,7 @@ pub(crate) async fn note_at(
     let (from, to) = (gap.from.min(gap.to), gap.from.max(gap.to));
     sqlx::query(
         "WITH grown AS ( \
-             UPDATE gaps SET records = records + $6, from_at = least(from_at, $7), \
+             UPDATE gaps SET records = least(records::numeric + $6, 9223372036854775807)::bigint, from_at = least(from_at, $7), \
                  to_at = greatest(to_at, $8), reason = $9, at = now() \
              WHERE id = (SELECT id FROM gaps WHERE site_id = $3 AND device_id IS NOT DISTINCT FROM $4 \
                  AND lane = $5 AND to_at >= $7 - interval '5 minutes' AND from_at <= $8 + interval '5 minutes' \

@@ -4,7 +4,7 @@
 
 use super::{
     coarse::{self, Period},
-    jobs::{DAMAGED, MISFIT},
+    jobs::{DAMAGED, MISFIT, others_go_on},
     packed::Blocks,
     store::minute,
 };
@@ -43,7 +43,8 @@ pub(super) async fn age_at(db: &Db, now: u64) -> Result<(), DbError> {
         let due = due(db, (from, to), &policies, days, now).await?;
         let many = due.len();
         for each in due {
-            make_coarser(db, each, (from, to)).await?;
+            let device = each.device_id;
+            others_go_on(device, make_coarser(db, each, (from, to)).await)?;
         }
         if many > 0 {
             tracing::debug!(periods = many, step = to.step, "Old measurements were made coarser.");

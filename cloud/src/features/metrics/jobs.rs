@@ -55,9 +55,21 @@ pub(super) async fn compact_at(db: &Db, now: u64) -> Result<(), DbError> {
     .await?;
     tx.commit().await?;
     for device in due {
-        pack(db, device, now.saturating_sub(LOOSE)).await?;
+        others_go_on(device, pack(db, device, now.saturating_sub(LOOSE)).await)?;
     }
     Ok(())
+}
+
+/// What is wrong with one device's rows keeps nobody else's from being packed; a
+/// database that is away ends the run.
+pub(super) fn others_go_on(device: Uuid, done: Result<(), DbError>) -> Result<(), DbError> {
+    match done {
+        Err(error) if !matches!(error, DbError::Unavailable { .. }) => {
+            tracing::error!(%device, %error, "A device's measurements could not be packed.");
+            Ok(())
+        }
+        done => done,
+    }
 }
 
 /// Place in the order of arrival, table, rollups, first and last minute.

@@ -100,3 +100,19 @@ async fn a_clock_that_stays_wrong_leaves_one_gap_from_the_last_values_on() {
     let reason = world.scalar::<String>("SELECT reason FROM gaps").await;
     assert!(reason.contains("dated 2 h ") && reason.contains("ahead"), "{reason}");
 }
+
+#[tokio::test]
+async fn a_gap_of_more_records_than_can_be_counted_grows_all_the_same() {
+    let world = world().await;
+    let (relay, _) = world.enrolled(&world.place).await;
+    let mut lane = relay.lane(1).await;
+    for _ in 0..2 {
+        let UpRecord::Gap(mut loss) = gap(None, Lane::Urgent, "No end of them.") else {
+            panic!("a gap was made")
+        };
+        loss.gap.count = u64::MAX;
+        lane.push(Lane::Urgent, vec![UpRecord::Gap(loss)]).await;
+    }
+    assert_eq!(world.scalar::<i64>("SELECT count(*) FROM gaps").await, 1);
+    assert_eq!(world.scalar::<i64>("SELECT records FROM gaps").await, i64::MAX);
+}

@@ -130,7 +130,9 @@ async fn outputs(old: &Old, policies: &Policies) -> Result<(), DbError> {
         if tasks.is_empty() {
             return Ok(());
         }
-        output_of(old, &tasks).await?;
+        if !output_of(old, &tasks).await? {
+            return Ok(());
+        }
         let mut tx = old.db().tenant(&Scope::Platform).await?;
         sqlx::query("UPDATE tasks SET output_removed_at = now() WHERE id = ANY($1)")
             .bind(&tasks)
@@ -142,22 +144,25 @@ async fn outputs(old: &Old, policies: &Policies) -> Result<(), DbError> {
     Ok(())
 }
 
-async fn output_of(old: &Old, tasks: &[Uuid]) -> Result<(), DbError> {
-    old.delete(
-        "task_output",
-        "DELETE FROM task_output WHERE ctid = ANY(ARRAY( \
+/// Deletes what tasks wrote and what was sent for them. Returns whether none is left.
+async fn output_of(old: &Old, tasks: &[Uuid]) -> Result<bool, DbError> {
+    let output = old
+        .delete(
+            "task_output",
+            "DELETE FROM task_output WHERE ctid = ANY(ARRAY( \
              SELECT ctid FROM task_output WHERE task_id = ANY($2) LIMIT $1))",
-        |query| query.bind(tasks.to_vec()),
-    )
-    .await?;
-    old.delete(
-        "commands",
-        "DELETE FROM commands WHERE id = ANY(ARRAY( \
+            |query| query.bind(tasks.to_vec()),
+        )
+        .await?;
+    let commands = old
+        .delete(
+            "commands",
+            "DELETE FROM commands WHERE id = ANY(ARRAY( \
              SELECT id FROM commands WHERE task_id = ANY($2) LIMIT $1))",
-        |query| query.bind(tasks.to_vec()),
-    )
-    .await?;
-    Ok(())
+            |query| query.bind(tasks.to_vec()),
+        )
+        .await?;
+    Ok(output && commands)
 }
 
 /// Deletes finished tasks with all that belongs to them.
@@ -177,14 +182,21 @@ async fn tasks(old: &Old, policies: &Policies) -> Result<(), DbError> {
         if tasks.is_empty() {
             return Ok(());
         }
-        output_of(old, &tasks).await?;
-        old.delete(
-            "task_targets",
-            "DELETE FROM task_targets WHERE ctid = ANY(ARRAY( \
+        // Never a task before all that belongs to it: the next run goes on here.
+        if !output_of(old, &tasks).await? {
+            return Ok(());
+        }
+        let whole = old
+            .delete(
+                "task_targets",
+                "DELETE FROM task_targets WHERE ctid = ANY(ARRAY( \
                  SELECT ctid FROM task_targets WHERE task_id = ANY($2) LIMIT $1))",
-            |query| query.bind(tasks.clone()),
-        )
-        .await?;
+                |query| query.bind(tasks.clone()),
+            )
+            .await?;
+        if !whole {
+            return Ok(());
+        }
         old.delete(
             "tasks",
             "DELETE FROM tasks WHERE id = ANY(ARRAY(SELECT id FROM tasks WHERE id = ANY($2) LIMIT $1))",

@@ -191,10 +191,11 @@ impl Downlink {
 
     /// When to look without being asked.
     pub(super) fn trim_at(&self) -> Option<Instant> {
-        Some(
+        // A look that is under way ends by itself, however long the database takes.
+        (!self.syncing).then(|| {
             self.resting
-                .unwrap_or_else(|| self.trim_at.map_or(self.touch_at, |at| at.min(self.touch_at))),
-        )
+                .unwrap_or_else(|| self.trim_at.map_or(self.touch_at, |at| at.min(self.touch_at)))
+        })
     }
 
     /// The next frame, if there is one and the window has room.
