@@ -34,6 +34,10 @@ const LOOSE: u64 = 3 * 60;
 const DUE: u64 = 9 * 60;
 /// Devices packed in one run; the next run goes on.
 const MOST: i64 = 20_000;
+/// Values unfolded before what was gathered is merged: constant columns unfold to
+/// many times what they weigh, and a device may have sent a thousand such blocks.
+/// Few in tests, so that they meet pieces.
+const MOST_CELLS: usize = if cfg!(test) { 64 } else { 2_000_000 };
 
 /// Packs what is due.
 ///
@@ -107,7 +111,7 @@ async fn pack(db: &Db, device: Uuid, before: u64) -> Result<(), DbError> {
         })
         .collect::<Result<_, sqlx::Error>>()?;
     arrived.sort_unstable_by_key(|(arrived, ..)| *arrived);
-    let mut days = Days::new();
+    let (mut days, mut cells) = (Days::new(), 0);
     for (_, hash, columns, (from, to)) in arrived {
         let table = u32::try_from(hash).unwrap_or_default();
         let Ok(rollups) = (RollupBlock { table, columns }).decode() else {
@@ -115,18 +119,29 @@ async fn pack(db: &Db, device: Uuid, before: u64) -> Result<(), DbError> {
             blocks.lost(&mut tx, (from.unsigned_abs(), to.unsigned_abs()), 1, DAMAGED).await?;
             continue;
         };
+        cells += rollups.iter().map(|r| r.values.len()).sum::<usize>();
         for rollup in rollups {
             days.entry((hash, rollup.minute / Period::DAY.minutes()))
                 .or_default()
                 .insert(rollup.minute, rollup);
         }
+        if cells > MOST_CELLS {
+            flush(&mut tx, &blocks, std::mem::take(&mut days)).await?;
+            cells = 0;
+        }
     }
-    let hashes: Vec<i64> = days.keys().map(|(hash, _)| *hash).collect();
-    let widths = store::widths(&mut tx, device, &hashes).await?;
-    for ((hash, day), rollups) in days {
-        merge(&mut tx, &blocks, (hash, widths.get(&hash).copied()), day, rollups).await?;
-    }
+    flush(&mut tx, &blocks, days).await?;
     tx.commit().await
+}
+
+/// Merges what was unfolded so far with what is packed already.
+async fn flush(tx: &mut TenantTx, blocks: &Blocks, days: Days) -> Result<(), DbError> {
+    let hashes: Vec<i64> = days.keys().map(|(hash, _)| *hash).collect();
+    let widths = store::widths(tx, blocks.device, &hashes).await?;
+    for ((hash, day), rollups) in days {
+        merge(tx, blocks, (hash, widths.get(&hash).copied()), day, rollups).await?;
+    }
+    Ok(())
 }
 
 /// Said of rows that were readable when they were written.
