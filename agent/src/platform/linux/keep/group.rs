@@ -4,6 +4,10 @@
 //! environment, a parent that ended), it stays in the group, and the kernel ends
 //! a group as a whole. The group bears the command's id, so it is found again
 //! after a crash. Controllers stay off, which is why the agent may stay above.
+//!
+//! A group is empty until its command's process is made in it, which takes as long
+//! as its user's look-up. Meanwhile other keepers clear away empty groups, so each
+//! keeper holds a lock on its own, and nobody removes a group that is locked.
 
 use nix::{
     sys::signal::{Signal, kill},
@@ -12,11 +16,16 @@ use nix::{
 use std::{
     fs::{self, File},
     io,
-    os::fd::{AsFd, BorrowedFd},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::fs::MetadataExt,
+    },
     path::{Path, PathBuf},
 };
 
 const PREFIX: &str = "unifyit-";
+/// How often a keeper makes its group again that another one has just removed.
+const CLAIMS: usize = 8;
 
 /// The control group of one command.
 #[derive(Debug)]
@@ -30,12 +39,12 @@ impl Group {
     /// make.
     pub(super) fn create(command: &str) -> Option<Self> {
         let path = base()?.join(format!("{PREFIX}{command}"));
-        match fs::create_dir(&path) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+        match claim(&path) {
+            Ok(folder) => is_group(&path).then_some(Self { path, folder }),
+            Err(error) => {
                 tracing::debug!(%error, "control groups cannot be used");
                 None
             }
-            _ => Self::at(path),
         }
     }
 
@@ -45,8 +54,7 @@ impl Group {
     }
 
     fn at(path: PathBuf) -> Option<Self> {
-        // Only a group of version 2 has this file.
-        path.join("cgroup.events").exists().then_some(())?;
+        is_group(&path).then_some(())?;
         let folder = File::open(&path).ok()?;
         Some(Self { path, folder })
     }
@@ -88,12 +96,49 @@ impl Group {
     }
 }
 
+/// Only a group of version 2 has this file.
+fn is_group(path: &Path) -> bool {
+    path.join("cgroup.events").exists()
+}
+
+/// Makes a folder, if there is none yet, and locks it: as long as what is returned
+/// is open, [`remove_empty`] leaves the folder alone.
+pub(super) fn claim(path: &Path) -> io::Result<File> {
+    for _ in 0..CLAIMS {
+        match fs::create_dir(path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        let folder = match File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            folder => folder?,
+        };
+        folder.lock()?;
+        // Whoever held the lock before may have removed the folder under it.
+        let there = fs::metadata(path).map(|meta| meta.ino());
+        if there.is_ok_and(|there| folder.metadata().is_ok_and(|own| own.ino() == there)) {
+            return Ok(folder);
+        }
+    }
+    Err(io::Error::other("others keep removing it"))
+}
+
 /// Removes the groups of earlier commands of which nothing is left.
-pub(in super::super) fn remove_empty() {
-    let Some(base) = base() else { return };
+pub(super) fn remove_empty() {
+    if let Some(base) = base() {
+        remove_empty_in(&base);
+    }
+}
+
+/// Removes the empty folders of commands that no keeper holds.
+pub(super) fn remove_empty_in(base: &Path) {
     for entry in fs::read_dir(base).into_iter().flatten().flatten() {
-        if entry.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes()) {
-            drop(fs::remove_dir(entry.path()));
+        let path = entry.path();
+        if entry.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes())
+            && let Ok(folder) = File::open(&path)
+            && folder.try_lock().is_ok()
+        {
+            drop(fs::remove_dir(&path));
         }
     }
 }
