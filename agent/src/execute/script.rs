@@ -180,8 +180,8 @@ async fn execute(
     }
     let limit = Duration::from_secs(timeout_s(script).into());
     let mut end = attend(&mut kept, limit, context, cancel, output).await?;
-    kept.close().await;
-    if end.lost {
+    let cleared_up = kept.close().await;
+    if end.lost || !cleared_up {
         let id = id.to_string();
         end.left = match within(LEFT_LIMIT, move || platform::end_left(&id)).await {
             Ok((_, left)) => left,

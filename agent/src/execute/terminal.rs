@@ -208,8 +208,8 @@ struct Shell {
 enum Process {
     /// The shell itself, which leads a session.
     Shell(Child),
-    /// The keeper of the shell, which ends everything with it.
-    Kept(Kept),
+    /// The keeper of the shell, which ends everything with it, and the command.
+    Kept(Kept, CommandId),
 }
 
 impl Shell {
@@ -257,7 +257,7 @@ impl Shell {
             drop(stdio);
             return match word {
                 Ok(Some(sentence)) => Err(sentence),
-                _ => Ok(Self { pty, process: Process::Kept(kept) }),
+                _ => Ok(Self { pty, process: Process::Kept(kept, command) }),
             };
         }
         let mut shell = login_shell(context, &account, &login, &path, switch);
@@ -358,7 +358,7 @@ impl Shell {
                 // heard nothing.
                 let _ = within(LOOK_UP, move || platform::hang_up_young(leader, moment)).await;
             }
-            Process::Kept(mut kept) => {
+            Process::Kept(mut kept, command) => {
                 drop(self.pty);
                 kept.ask().await;
                 kept.force().await;
@@ -375,7 +375,10 @@ impl Shell {
                     Ok(left) if left.is_empty() => {}
                     left => tracing::warn!(?left, "a terminal could not be ended as a whole"),
                 }
-                kept.close().await;
+                if !kept.close().await {
+                    let name = command.to_string();
+                    let _ = within(LOOK_UP, move || platform::end_left(&name)).await;
+                }
             }
         }
     }

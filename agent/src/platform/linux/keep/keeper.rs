@@ -93,14 +93,16 @@ struct Keeper {
 }
 
 /// Who a process becomes: user, group, and all groups.
-type Becomes = Option<(Uid, Gid, Vec<Gid>)>;
+pub(super) type Becomes = Option<(Uid, Gid, Vec<Gid>)>;
 
 /// All that the new process needs, looked up before it is made.
-struct Start {
-    becomes: Becomes,
-    terminal: Option<PathBuf>,
-    folder: PathBuf,
-    program: Command,
+pub(super) struct Start {
+    /// Who makes it.
+    pub(super) keeper: Pid,
+    pub(super) becomes: Becomes,
+    pub(super) terminal: Option<PathBuf>,
+    pub(super) folder: PathBuf,
+    pub(super) program: Command,
 }
 
 impl Keeper {
@@ -145,7 +147,13 @@ impl Keeper {
         if becomes.is_none() && !folder.is_dir() {
             return Err(format!("The folder {} does not exist.", folder.display()));
         }
-        let mut start = Start { becomes, terminal: order.terminal, folder, program };
+        let mut start = Start {
+            keeper: nix::unistd::getpid(),
+            becomes,
+            terminal: order.terminal,
+            folder,
+            program,
+        };
         let (mut failed, report) = io::pipe().map_err(|e| unstartable(&e))?;
         match fork_into(self.group.as_ref().map(Group::fd)).map_err(|e| unstartable(&e))? {
             Side::Child => become_program(&mut start, report),
@@ -336,7 +344,7 @@ fn become_program(start: &mut Start, mut report: PipeWriter) -> ! {
     std::process::exit(127)
 }
 
-fn prepare(start: &Start) -> Result<(), String> {
+pub(super) fn prepare(start: &Start) -> Result<(), String> {
     let failed = |e: Errno| format!("The command's process could not be prepared: {e}.");
     // What the keeper holds back for itself, a program would hold back for good: a
     // shell that waits for its children would never hear of their end.
@@ -354,6 +362,14 @@ fn prepare(start: &Start) -> Result<(), String> {
         nix::unistd::setgroups(groups).map_err(failed)?;
         nix::unistd::setgid(*gid).map_err(failed)?;
         nix::unistd::setuid(*uid).map_err(failed)?;
+    }
+    // From here on it may hang with a file system, until long after the agent has said
+    // that the command was ended, and would then begin. So it ends with its keeper, and
+    // so does the program. (A change of the user takes that back, and is behind it.)
+    prctl::set_pdeathsig(Signal::SIGKILL).map_err(failed)?;
+    // The keeper that ended before that was said sends nothing.
+    if nix::unistd::getppid() != start.keeper {
+        return Err("The command was ended before it began.".into());
     }
     nix::unistd::chdir(start.folder.as_path()).map_err(|e| {
         format!("The folder {} could not be entered: {}.", start.folder.display(), e.desc())

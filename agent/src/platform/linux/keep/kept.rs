@@ -100,12 +100,16 @@ impl Kept {
         }
     }
 
-    /// Waits until the keeper has cleared up.
-    pub async fn close(mut self) {
-        if timeout(CLEAR_UP, self.child.wait()).await.is_err() {
+    /// Waits until the keeper has cleared up. One that does not, because what it
+    /// waits for hangs, is ended by force; then this is false, and what the command
+    /// left is for [`end_left`].
+    pub async fn close(mut self) -> bool {
+        let ended = timeout(CLEAR_UP, self.child.wait()).await.is_ok();
+        if !ended {
             tracing::warn!("a keeper does not end; it is ended by force");
             drop(self.child.start_kill());
         }
+        ended
     }
 }
 

@@ -2,12 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use super::{folder::ScriptFolder, group::place};
+use super::{
+    folder::ScriptFolder,
+    group::{claim, place, remove_empty_in},
+    keeper::{Start, prepare},
+};
 use crate::platform::{Account, is_administrator};
 use std::{
     fs,
     os::unix::fs::{MetadataExt, PermissionsExt, symlink},
     path::Path,
+    process::{Command, exit, id},
 };
 
 #[test]
@@ -24,6 +29,49 @@ fn the_control_group_is_found_in_pure_and_mixed_systems_and_in_containers() {
     assert_eq!(place(pure, "1:cpu:/x\n"), None, "no version 2");
     assert_eq!(place(pure, "0::/../elsewhere\n"), None, "outside of what is seen");
     assert_eq!(place("33 23 0:28 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw\n", "0::/\n"), None);
+}
+
+#[test]
+fn a_group_that_is_still_empty_is_its_keepers_and_no_other_keeper_removes_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mine, left) = (dir.path().join("unifyit-mine"), dir.path().join("unifyit-left"));
+    let other = dir.path().join("user.slice");
+    for folder in [&left, &other] {
+        fs::create_dir(folder).unwrap();
+    }
+    let held = claim(&mine).unwrap();
+    remove_empty_in(dir.path());
+    assert!(mine.exists(), "a group was removed before its command's process was made");
+    assert!(!left.exists() && other.exists());
+    // A group that a command left is claimed as it is.
+    drop(held);
+    let again = claim(&mine).unwrap();
+    remove_empty_in(dir.path());
+    assert!(mine.exists());
+    drop(again);
+    remove_empty_in(dir.path());
+    assert!(!mine.exists(), "an empty group that nobody holds stays for good");
+}
+
+#[test]
+fn a_process_that_lost_its_keeper_does_not_become_the_program() {
+    const KEEPER: &str = "TEST_KEEPER";
+    const NAME: &str = "platform::linux::keep::tests::\
+                        a_process_that_lost_its_keeper_does_not_become_the_program";
+    if let Ok(keeper) = std::env::var(KEEPER) {
+        let keeper = nix::unistd::Pid::from_raw(keeper.parse().unwrap());
+        let (folder, program) = ("/".into(), Command::new("true"));
+        let start = Start { keeper, becomes: None, terminal: None, folder, program };
+        exit(if prepare(&start).is_ok() { 10 } else { 11 });
+    }
+    let prepared = |keeper: i32| {
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child.args(["--exact", NAME, "--nocapture"]).env(KEEPER, keeper.to_string());
+        child.output().unwrap().status.code()
+    };
+    assert_eq!(prepared(i32::try_from(id()).unwrap()), Some(10));
+    // Its parent is another one than made it: that one has ended.
+    assert_eq!(prepared(nix::unistd::getppid().as_raw()), Some(11));
 }
 
 #[test]
