@@ -19,7 +19,7 @@ use libp2p::PeerId;
 use std::sync::Arc;
 use unifyit_protocol::{
     enroll::{EnrollRelay, EnrollRelayAnswer, RelayEnrolment},
-    grant::{Grant, Scope as GrantScope, SiteCertificate},
+    grant::{Grant, SiteCertificate},
     ids::{GrantId, RelayId},
     signing::PublicKey,
     token::{InstallToken, TokenRefusal, TokenText},
@@ -159,7 +159,8 @@ impl Enroller {
             organization: relay.organization,
             relay_key,
             site: relay.site,
-            scopes: vec![GrantScope::Execute, GrantScope::Terminal, GrantScope::Patch],
+            // A relay signs no work of its own: the grant names it and allows nothing.
+            scopes: Vec::new(),
             not_before_ms: now_ms.saturating_sub(CLOCK_SLACK_MS),
             expires_ms: now_ms + GRANT_MS,
         };

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 /// Where Linux keeps the machine's identity, best first.
 const MACHINE_ID: [&str; 2] = ["/etc/machine-id", "/var/lib/dbus/machine-id"];
-/// Stands in for the machine's identity where the system has none.
+/// The folder's own secret.
 const OWN_SECRET: &str = "machine-secret";
 
 /// Why the state folder cannot be used.
@@ -46,7 +46,13 @@ pub enum FolderError {
 /// An open state folder.
 pub struct StateFolder {
     path: PathBuf,
+    /// Seals: the machine's identity, which everybody on it may read, together with
+    /// a secret that only this folder's owner may.
+    seal: Zeroizing<Vec<u8>>,
+    /// What older files are sealed under: the machine's identity alone.
     machine: Zeroizing<Vec<u8>>,
+    /// Whether it is ours to change.
+    own: bool,
 }
 
 impl fmt::Debug for StateFolder {
@@ -72,19 +78,27 @@ impl StateFolder {
             fs::set_permissions(path, fs::Permissions::from_mode(0o700))
                 .map_err(|e| refused("close to other users", path, e))?;
         }
-        let machine = match known_secret(path) {
-            Some(secret) => secret,
+        let own = match known_own(path) {
+            Some(own) => own,
             None => own_secret(path)?,
         };
-        Ok(Self { path: path.into(), machine })
+        let machine = machine_id().unwrap_or_else(|| {
+            tracing::warn!(
+                "this machine has no /etc/machine-id, so keys are not bound to it; systemd-machine-id-setup makes one"
+            );
+            own.clone()
+        });
+        Ok(Self { path: path.into(), seal: both(&machine, &own), machine, own: true })
     }
 
     /// Opens the folder to look at it: nothing is made and nothing changed.
     /// `None` when it is not there, or never was a state folder.
     #[must_use]
     pub fn look(path: &Path) -> Option<Self> {
-        let machine = known_secret(path)?;
-        path.is_dir().then(|| Self { path: path.into(), machine })
+        let own = known_own(path);
+        let machine = machine_id().or_else(|| own.clone())?;
+        let seal = own.map_or_else(|| machine.clone(), |own| both(&machine, &own));
+        path.is_dir().then(|| Self { path: path.into(), seal, machine, own: false })
     }
 
     /// Where it is.
@@ -99,9 +113,17 @@ impl StateFolder {
     /// [`FolderError`].
     pub fn read_sealed(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, FolderError> {
         let Some(bytes) = self.read(name)? else { return Ok(None) };
-        seal::open(&self.machine, name, &bytes)
-            .map(Some)
-            .map_err(|e| FolderError::Sealed { path: self.path.join(name), reason: e.to_string() })
+        if let Ok(secret) = seal::open(&self.seal, name, &bytes) {
+            return Ok(Some(secret));
+        }
+        let secret = seal::open(&self.machine, name, &bytes).map_err(|e| FolderError::Sealed {
+            path: self.path.join(name),
+            reason: e.to_string(),
+        })?;
+        if self.own {
+            self.write_sealed(name, &secret)?;
+        }
+        Ok(Some(secret))
     }
 
     /// Seals and writes a file, durable when this returns.
@@ -109,7 +131,7 @@ impl StateFolder {
     /// # Errors
     /// [`FolderError`].
     pub fn write_sealed(&self, name: &str, secret: &[u8]) -> Result<(), FolderError> {
-        let sealed = seal::seal(&self.machine, name, secret).map_err(|e| FolderError::Sealed {
+        let sealed = seal::seal(&self.seal, name, secret).map_err(|e| FolderError::Sealed {
             path: self.path.join(name),
             reason: e.to_string(),
         })?;
@@ -149,26 +171,30 @@ fn replace(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// The machine's identity, or the secret that stands in for it.
-fn known_secret(folder: &Path) -> Option<Zeroizing<Vec<u8>>> {
-    let id = MACHINE_ID.iter().find_map(|path| {
+/// The machine's identity, where the system has one.
+fn machine_id() -> Option<Zeroizing<Vec<u8>>> {
+    MACHINE_ID.iter().find_map(|path| {
         let text = fs::read_to_string(path).ok()?;
-        (text.trim().len() >= 16).then(|| text.trim().as_bytes().to_vec())
-    });
-    let own = || fs::read(folder.join(OWN_SECRET)).ok().filter(|bytes| bytes.len() == 32);
-    id.or_else(own).map(Zeroizing::new)
+        (text.trim().len() >= 16).then(|| Zeroizing::new(text.trim().as_bytes().to_vec()))
+    })
 }
 
-/// Where the system has no identity (some containers), a secret of our own in
-/// the folder takes its place: the files are then private, not bound.
+/// The folder's own secret, where it has one.
+fn known_own(folder: &Path) -> Option<Zeroizing<Vec<u8>>> {
+    let bytes = fs::read(folder.join(OWN_SECRET)).ok().map(Zeroizing::new)?;
+    (bytes.len() == 32).then_some(bytes)
+}
+
+/// Makes the folder's own secret.
 fn own_secret(folder: &Path) -> Result<Zeroizing<Vec<u8>>, FolderError> {
-    tracing::warn!(
-        "this machine has no /etc/machine-id, so keys are not bound to it; systemd-machine-id-setup makes one"
-    );
     let secret = Zeroizing::new(rand::random::<[u8; 32]>().to_vec());
     replace(folder, OWN_SECRET, &secret)
         .map_err(|e| refused("write", &folder.join(OWN_SECRET), e))?;
     Ok(secret)
+}
+
+fn both(machine: &[u8], own: &[u8]) -> Zeroizing<Vec<u8>> {
+    Zeroizing::new([machine, b"\0", own].concat())
 }
 
 fn refused(action: &'static str, path: &Path, source: io::Error) -> FolderError {
@@ -181,4 +207,24 @@ fn refused(action: &'static str, path: &Path, source: io::Error) -> FolderError 
         _ => "Check the path and the disk.",
     };
     FolderError::Io { action, path: path.into(), source, hint }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn the_machines_identity_alone_opens_nothing_and_older_files_are_sealed_anew() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = StateFolder::open(root.path()).unwrap();
+        folder.write_sealed("new", b"secret").unwrap();
+        let sealed = |name: &str| fs::read(root.path().join(name)).unwrap();
+        assert!(seal::open(&folder.machine, "new", &sealed("new")).is_err());
+        fs::write(root.path().join("old"), seal::seal(&folder.machine, "old", b"s").unwrap())
+            .unwrap();
+        assert_eq!(folder.read_sealed("old").unwrap().unwrap().as_slice(), b"s");
+        assert!(seal::open(&folder.machine, "old", &sealed("old")).is_err());
+        assert_eq!(folder.read_sealed("old").unwrap().unwrap().as_slice(), b"s");
+    }
 }
