@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    sync::OnceLock,
 };
 use thiserror::Error;
 use unifyit_protocol::{
@@ -17,6 +18,7 @@ use unifyit_protocol::{
     seal,
     signing::PublicKey,
 };
+use uuid::Uuid;
 use zeroize::Zeroizing;
 
 const IDENTITY: &str = "identity.cbor";
@@ -148,6 +150,14 @@ fn machine_secret(state: &Path) -> Result<Zeroizing<Vec<u8>>, IdentityError> {
         }
         Err(e) => Err(failed(e)),
     }
+}
+
+/// The name of this process: made at random, so that two computers with one
+/// identity are told apart.
+#[must_use]
+pub fn instance() -> Uuid {
+    static INSTANCE: OnceLock<Uuid> = OnceLock::new();
+    *INSTANCE.get_or_init(Uuid::now_v7)
 }
 
 /// Identifies this installation to the relay, so that a reinstalled computer is

@@ -8,6 +8,7 @@ use crate::{
     token::TokenRefusal,
 };
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 /// libp2p request-response protocol of a relay's enrolment.
 pub const RELAY_PROTOCOL: &str = "/unifyit/enroll/1";
@@ -16,6 +17,10 @@ pub const AGENT_PATH: &str = "/enroll/v1";
 /// HTTPS path of a certificate's renewal, with the present certificate as the
 /// client's (POST, CBOR both ways).
 pub const RENEW_PATH: &str = "/enroll/v1/renew";
+/// HTTPS path at which a computer that shares its identity with another asks for
+/// one of its own, with the shared certificate as the client's (POST, CBOR both
+/// ways). It is given where a technician asked for it.
+pub const IDENTITY_PATH: &str = "/enroll/v1/identity";
 
 /// A relay asks to join. The peer id of the connection is its identity.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,4 +127,21 @@ pub struct RenewAgent {
     /// PKCS#10 certificate request in DER.
     #[serde(with = "serde_bytes")]
     pub csr: Vec<u8>,
+}
+
+/// A computer asks for an identity of its own, after it was told to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnIdentity {
+    /// PKCS#10 certificate request in DER, for a new key.
+    #[serde(with = "serde_bytes")]
+    pub csr: Vec<u8>,
+    /// Which of the computers asks: as in [`Hello`](crate::lan::Hello).
+    pub instance: Uuid,
+    /// Host name.
+    pub hostname: String,
+    /// Version of the agent.
+    pub version: String,
+    /// As in [`EnrollAgent`].
+    #[serde(default)]
+    pub machine: String,
 }

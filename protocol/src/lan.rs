@@ -10,6 +10,7 @@ use crate::{
     signing::Signed,
 };
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 messages! {
     /// `up/hello`: an agent speaks first after each connect.
@@ -35,6 +36,9 @@ messages! {
         4 => Renew(Renew),
         /// The site's time: to whoever asked, and to all when it was set.
         5 => Clock(ClockAnswer),
+        /// Another computer uses the same identity: ask for one of your own, see
+        /// [`IDENTITY_PATH`](crate::enroll::IDENTITY_PATH).
+        20 => NewIdentity(NewIdentity),
         /// Names commands that this device was handed before, ahead of handing them
         /// out again.
         6 => Handed(Handed),
@@ -69,7 +73,16 @@ pub struct Hello {
     /// it has forgotten.
     #[serde(default)]
     pub heeds_handed: bool,
+    /// Made at random at each start, so that two computers with one identity are
+    /// told apart. It also stands in the MQTT client id, `DEVICE/INSTANCE`. Nil from
+    /// agents that have none.
+    #[serde(default)]
+    pub instance: Uuid,
 }
+
+/// Asks an agent to get an identity of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct NewIdentity {}
 
 /// Commands that a device has had before. If its memory does not know one of them,
 /// that memory was lost, and the command must not run again.

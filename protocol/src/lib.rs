@@ -38,6 +38,7 @@ pub mod live;
 pub mod outcome;
 pub mod report;
 pub mod seal;
+pub mod sharing;
 pub mod signing;
 pub mod telemetry;
 pub mod token;

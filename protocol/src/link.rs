@@ -22,6 +22,8 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 
+pub use crate::sharing::{AllowReenrolment, SeparateIdentity, SharedIdentity, SharingComputer};
+
 /// Protocol name.
 pub const PROTOCOL: &str = "/unifyit/lane/1";
 
@@ -157,6 +159,8 @@ messages! {
         12 => Clocks(Vec<DeviceClock>),
         /// U: what the relay holds, at the start of an epoch.
         13 => Holds(Box<SiteHolds>),
+        /// U: which computers use one identity.
+        20 => Shared(SharedIdentity),
     }
 }
 
@@ -173,6 +177,10 @@ messages! {
         4 => RevokeToken(TokenId),
         /// What the relay lacks of that which it once had.
         5 => Known(SiteKnown),
+        /// A computer that is installed anew may have its identity back.
+        20 => AllowReenrolment(AllowReenrolment),
+        /// One of the computers that share an identity gets its own.
+        21 => SeparateIdentity(SeparateIdentity),
     }
 }
 

@@ -108,6 +108,13 @@ pub struct BrokerLimits {
     pub bytes_per_s: u32,
     /// Packets a second that one device may send for long.
     pub packets_per_s: u32,
+    /// Values a second that one device may have read for long; 64 bytes after
+    /// decompression count as one.
+    pub work_per_s: u32,
+    /// Memory of one device's messages until they are stored, in bytes.
+    pub device_memory_bytes: usize,
+    /// The same of all devices together.
+    pub memory_bytes: usize,
     /// Bytes waiting for one device.
     pub queue_bytes: usize,
     /// Messages waiting for one device.
@@ -122,6 +129,8 @@ pub struct BrokerLimits {
 pub struct HttpsLimits {
     /// Connections, all together.
     pub max_connections: usize,
+    /// The same from one address.
+    pub max_connections_per_ip: usize,
     /// Connections that have not finished the handshake, all together.
     pub max_half_open: usize,
     /// The same from one address.
@@ -199,6 +208,9 @@ impl Default for BrokerLimits {
             max_packet: 512 * 1024,
             bytes_per_s: 4 * 1024 * 1024,
             packets_per_s: 2000,
+            work_per_s: 100_000,
+            device_memory_bytes: 16 << 20,
+            memory_bytes: 128 << 20,
             queue_bytes: 4 * 1024 * 1024,
             queue_messages: 4096,
             events: 1024,
@@ -210,6 +222,7 @@ impl Default for HttpsLimits {
     fn default() -> Self {
         Self {
             max_connections: 1024,
+            max_connections_per_ip: 128,
             max_half_open: 256,
             max_half_open_per_ip: 64,
             handshake_s: 10,
@@ -329,7 +342,11 @@ impl Config {
             ("broker.events", self.broker.events),
             ("broker.packets_per_s", self.broker.packets_per_s as usize),
             ("broker.bytes_per_s", self.broker.bytes_per_s as usize),
+            ("broker.work_per_s", self.broker.work_per_s as usize),
+            ("broker.device_memory_bytes", self.broker.device_memory_bytes),
+            ("broker.memory_bytes", self.broker.memory_bytes),
             ("https.max_connections", self.https.max_connections),
+            ("https.max_connections_per_ip", self.https.max_connections_per_ip),
             ("https.max_half_open", self.https.max_half_open),
             ("https.max_half_open_per_ip", self.https.max_half_open_per_ip),
             ("https.enrolments_per_minute", self.https.enrolments_per_minute as usize),

@@ -42,6 +42,7 @@ pub(crate) struct DownlinkParts {
 pub(crate) struct Effects {
     pub(crate) commands: Vec<NewCommand>,
     pub(crate) revoked: Vec<DeviceId>,
+    pub(crate) separated: Vec<DeviceId>,
     pub(crate) config: bool,
     pub(crate) unknown: u64,
 }
@@ -178,6 +179,13 @@ fn take_record(
         }
         DownRecord::RevokeToken(token) => txn.revoke_token(token)?,
         DownRecord::Known(known) => txn.take_known(known)?,
+        DownRecord::AllowReenrolment(allowed) => {
+            txn.allow_reenrolment(allowed.device, allowed.until_ms)?;
+        }
+        DownRecord::SeparateIdentity(chosen) => {
+            txn.separate_identity(chosen.device, chosen.instance)?;
+            effects.separated.push(chosen.device);
+        }
     }
     Ok(())
 }
@@ -188,6 +196,10 @@ async fn follow(parts: &DownlinkParts, effects: Effects) {
     for device in effects.revoked {
         parts.broker.disconnect(device, "the device was revoked");
         parts.fanout.revoked(device).await;
+    }
+    // Its computers come again, and each learns what was decided.
+    for device in effects.separated {
+        parts.broker.disconnect(device, "one of its computers gets an identity of its own");
     }
     if effects.config
         && let Ok(bytes) = DownControl::Config(parts.store.device_config()).encode()

@@ -26,6 +26,7 @@ mod live;
 pub mod monitor;
 pub mod rollup;
 pub mod run;
+mod sacrifice;
 pub mod shadow;
 pub mod sisters;
 pub mod site;

@@ -18,10 +18,11 @@ use crate::{
     },
     identity::{Identity, folder::StateFolder, names, server::ServerCertificate},
     lifecycle::Lifecycle,
+    sacrifice,
     shadow::Shadows,
     sisters::Sisters,
     site::{self, SiteParts},
-    store::{StoreHandle, StoreOptions},
+    store::StoreOptions,
     telemetry::Telemetry,
     tls,
     ui::{self, UiParts},
@@ -74,7 +75,8 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
     let mut life = Lifecycle::default();
 
     let clock = SiteClock::default();
-    let store = StoreHandle::open_with(&config.state, StoreOptions::timed(&clock))?;
+    let options = StoreOptions::timed(&clock);
+    let store = sacrifice::open_store(&config.state, &config.cache_folder(), &options)?;
     let admission: Arc<dyn Admission> = Arc::new(store.clone());
     let certificate = Arc::new(ServerCertificate::new(&identity.keys.ca, &config, clock.clone())?);
 
@@ -139,6 +141,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
     }
     let blobs = Blobs::open(&config.state, BLOB_BYTES, &telemetry)?;
     let store_settings = store.site_config();
+    broker.handle().use_clock(clock.clone());
     let site = SiteParts {
         store,
         clock: clock.clone(),

@@ -13,6 +13,7 @@ use crate::{
     live::LiveHub,
     monitor::{At, Monitor},
     rollup,
+    sacrifice::Expendable,
     shadow::Shadows,
     sisters::Sisters,
     status,
@@ -22,13 +23,18 @@ use crate::{
     uplink::{Uplink, UplinkState, session::SessionParts},
 };
 use anyhow::Context as _;
-use std::{sync::Arc, time::Duration};
-use tokio::sync::{Mutex, mpsc, watch};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use std::{future::Future, sync::Arc, time::Duration};
+use tokio::{
+    sync::{Mutex, mpsc, watch},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
 
 /// How often space is looked at, and how often the file is compacted if that pays.
 const SPACE_EVERY: Duration = Duration::from_secs(10);
 const COMPACT_EVERY: Duration = Duration::from_secs(6 * 3600);
+/// Least time between two looks at a disk that is full.
+const SPACE_PAUSE: Duration = Duration::from_secs(1);
 /// How long a stop waits for the farewell to the cloud and the last commits.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -108,6 +114,7 @@ pub async fn run_with(
         tunnels: tunnels.clone(),
         shadows,
         monitor,
+        twins: ingest::KnownComputers::default(),
         metrics: Arc::new(ingest::Metrics::register(&telemetry)),
     };
     let downlink = DownlinkParts {
@@ -133,44 +140,91 @@ pub async fn run_with(
             ca_fingerprint: identity.ca_fingerprint(),
         },
         tunnels,
-        blobs,
+        blobs: blobs.clone(),
         state: state.clone(),
         cancel: cancel.child_token(),
     };
     let limits = &config.store;
     let raw_min = u64::from(limits.raw_hours).max(1) * 60;
     let quotas = Quotas::of_total(limits.quota_bytes, limits.keep_free_bytes, raw_min);
-    let helpers = TaskTracker::new();
-    helpers.spawn(clock.clone().watch(cancel.clone()));
-    helpers.spawn(rollup::run(store.clone(), cancel.clone()));
-    helpers.spawn(keep_space(store.clone(), quotas, cancel.clone()));
+    let expendable = Expendable { cache: cache.clone(), blobs };
+    let mut helpers = Helpers::default();
+    helpers.spawn("clock", clock.clone().watch(cancel.clone()));
+    helpers.spawn("rollup", rollup::run(store.clone(), cancel.clone()));
+    helpers.spawn("upkeep", keep_space(store.clone(), quotas, expendable, cancel.clone()));
     let states = state.subscribe();
     let reporter = status::Reporter::new(store.clone(), broker.clone(), quotas, cache, &telemetry);
-    helpers.spawn(reporter.run(states, cancel.clone()));
+    helpers.spawn("status", reporter.run(states, cancel.clone()));
     let fanout = fanout::Fanout::load((store.clone(), clock.clone()), broker, &telemetry).await;
     let fanout = fanout.context("reading the commands that wait")?;
-    helpers.spawn(fanout.run(fanout_inbox, cancel.clone()));
+    helpers.spawn("fan-out", fanout.run(fanout_inbox, cancel.clone()));
     let uplink = {
-        let telemetry = telemetry.clone();
+        let (telemetry, cancel) = (telemetry.clone(), cancel.clone());
         async move {
             // The site stands alone (G9): without a way to the cloud all else runs.
             if let Err(error) = uplink.run(&telemetry).await {
                 tracing::error!(%error, "there will be no connection to the cloud");
+                cancel.cancelled().await;
             }
         }
     };
-    helpers.spawn(uplink);
-    ingest.run(events, cancel.clone()).await;
+    helpers.spawn("uplink", uplink);
+    let watched = store.clone();
+    helpers.spawn("store", async move { watched.ended().await });
+    let ingest = ingest.run(events, cancel.clone());
+    let early = tokio::select! {
+        () = ingest => None,
+        ended = helpers.first_end() => Some(ended),
+    };
+    let told_to = cancel.is_cancelled();
     cancel.cancel();
-    helpers.close();
-    if tokio::time::timeout(DRAIN, helpers.wait()).await.is_err() {
-        tracing::warn!("a part of the relay did not stop in time");
+    // The store ends when it is closed; all else before.
+    helpers.drain(&store).await;
+    match early {
+        Some(why) if !told_to => Err(anyhow::anyhow!(why)),
+        // Ingest ends with the front, whose end is somebody else's to judge.
+        _ => Ok(()),
     }
-    store.close().await;
-    Ok(())
 }
 
-async fn keep_space(store: StoreHandle, quotas: Quotas, cancel: CancellationToken) {
+/// The parts of the site beside ingest. One that ends before it was told to ends
+/// the relay: a site without it would look healthy and not be.
+#[derive(Default)]
+struct Helpers(JoinSet<&'static str>);
+
+impl Helpers {
+    fn spawn(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        self.0.spawn(async move {
+            task.await;
+            name
+        });
+    }
+
+    async fn first_end(&mut self) -> String {
+        match self.0.join_next().await {
+            Some(Ok(name)) => format!("the part \"{name}\" of the site ended unexpectedly"),
+            Some(Err(error)) => format!("a part of the site crashed: {error}"),
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn drain(&mut self, store: &StoreHandle) {
+        let all_but_the_store =
+            async { while self.0.len() > 1 && self.0.join_next().await.is_some() {} };
+        if tokio::time::timeout(DRAIN, all_but_the_store).await.is_err() {
+            tracing::warn!("a part of the relay did not stop in time");
+        }
+        store.close().await;
+        self.0.shutdown().await;
+    }
+}
+
+async fn keep_space(
+    store: StoreHandle,
+    quotas: Quotas,
+    expendable: Expendable,
+    cancel: CancellationToken,
+) {
     store.compact().await;
     let mut look = tokio::time::interval(SPACE_EVERY);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -179,12 +233,40 @@ async fn keep_space(store: StoreHandle, quotas: Quotas, cancel: CancellationToke
     loop {
         tokio::select! {
             () = cancel.cancelled() => return,
-            _ = compact.tick() => store.compact().await,
-            _ = look.tick() => {
-                if let Err(error) = store.maintain(quotas).await {
-                    tracing::warn!(%error, "the store's upkeep failed");
-                }
+            _ = compact.tick() => {
+                store.compact().await;
+                continue;
             }
+            _ = look.tick() => {}
+            () = store.wants_space() => {}
         }
+        // What can be fetched again goes before anything that cannot (G6).
+        let space = store.space(&quotas);
+        if space.pressure {
+            expendable.give_up(quotas.keep_free.saturating_sub(space.free)).await;
+        }
+        if let Err(error) = store.maintain(quotas).await {
+            tracing::warn!(%error, "the store's upkeep failed");
+        }
+        // A disk that stays full is not looked at without end.
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            () = tokio::time::sleep(SPACE_PAUSE) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_part_that_ends_or_crashes_is_named() {
+        let mut helpers = Helpers::default();
+        helpers.spawn("stays", std::future::pending());
+        helpers.spawn("goes", async {});
+        assert!(helpers.first_end().await.contains("\"goes\""));
+        helpers.spawn("crashes", async { panic!("on purpose") });
+        assert!(helpers.first_end().await.contains("crashed"));
     }
 }

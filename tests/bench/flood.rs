@@ -60,6 +60,7 @@ impl Flooder {
             now_ms: epoch,
             running: Vec::new(),
             heeds_handed: false,
+            instance: uuid::Uuid::nil(),
         });
         connection.publish(&Up::Hello.topic(identity.device), hello.encode()?).await?;
         wait_for(&mut connection, |message| matches!(message, DownControl::Welcome(_))).await?;

@@ -2,6 +2,7 @@
 //! and nobody is disconnected. What it did to memory and to the others' waiting
 //! is printed and not judged.
 
+mod device;
 mod stranger;
 mod viewer;
 

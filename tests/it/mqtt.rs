@@ -69,6 +69,7 @@ async fn mosquittos_clients_talk_to_the_relay_with_a_devices_certificate() -> Re
         now_ms: now_ms(),
         running: Vec::new(),
         heeds_handed: false,
+        instance: uuid::Uuid::nil(),
     });
     let file = client.folder.join("hello");
     fs::write(&file, hello.encode()?)?;

@@ -11,7 +11,7 @@ mod renew;
 mod tests;
 pub mod tls;
 
-pub use renew::{Renewal, renew, renewal_due};
+pub use renew::{Renewal, own_identity, renew, renewal_due};
 
 use crate::{
     VERSION,
@@ -111,7 +111,15 @@ pub async fn enroll(
         machine: machine_name(state),
     };
     let ask = codec::encode(&ask).map_err(|e| EnrollError::Inside(e.to_string()))?;
-    let trusting = Trusting { ca_fingerprint: *ca_fingerprint, ca: None, client: None };
+    // A computer that still has its key proves by it that it is the device it was;
+    // another site's relay would refuse the certificate, so it is not shown there.
+    let before = Identity::load(state).ok();
+    let before = before.filter(|(identity, _)| fingerprint(&identity.ca) == *ca_fingerprint);
+    let trusting = Trusting {
+        ca_fingerprint: *ca_fingerprint,
+        ca: None,
+        client: before.as_ref().map(|(identity, key)| (identity.certificate.as_slice(), key)),
+    };
     let tls = Arc::new(trusting.config().map_err(|e| EnrollError::Inside(e.to_string()))?);
     let enrolment = ask_each(relay_https, &tls, AGENT_PATH, &ask).await?;
     let config = enrolment.config.clone();

@@ -5,16 +5,20 @@
 //! grace for computers that were switched off for long.
 
 use super::{
-    EnrollError, ask_each, request_for,
+    EnrollError, ask_each, new_key, request_for,
     tls::{Trusting, fingerprint, validity},
 };
-use crate::identity::{Identity, PrivateKey};
+use crate::{
+    VERSION,
+    identity::{Identity, PrivateKey, instance, machine_name},
+    platform,
+};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use std::{path::Path, sync::Arc};
 use unifyit_protocol::{
     codec,
-    enroll::{RENEW_PATH, RenewAgent},
+    enroll::{IDENTITY_PATH, OwnIdentity, RENEW_PATH, RenewAgent},
 };
 
 /// A certificate that begins later than this is dated by a clock that was wrong.
@@ -69,25 +73,67 @@ pub async fn renew(
     .map_err(|e| inside(e.to_string()))?;
     let ask = codec::encode(&RenewAgent { csr: request_for(&pair)? })
         .map_err(|e| inside(e.to_string()))?;
+    let renewed = ask_as(identity, key, addresses, RENEW_PATH, &ask).await?;
+    if renewed.device != identity.device {
+        return Err(EnrollError::Untrusted("the renewed certificate is for somebody else"));
+    }
+    renewed.save_public(state)?;
+    Ok(renewed)
+}
+
+/// Gets an identity of its own for a computer that shares its present one with
+/// another. Nothing is kept yet: what runs under the present one has to end first.
+///
+/// # Errors
+/// [`EnrollError`]; the present identity stays in force.
+pub async fn own_identity(
+    state: &Path,
+    identity: &Identity,
+    key: &PrivateKey,
+    addresses: &[String],
+) -> Result<(Identity, PrivateKey), EnrollError> {
+    let (own_key, csr) = new_key()?;
+    let ask = OwnIdentity {
+        csr,
+        instance: instance(),
+        hostname: platform::hostname(),
+        version: VERSION.into(),
+        machine: machine_name(state),
+    };
+    let ask = codec::encode(&ask).map_err(|e| EnrollError::Inside(e.to_string()))?;
+    let own = ask_as(identity, key, addresses, IDENTITY_PATH, &ask).await?;
+    if own.device == identity.device {
+        return Err(EnrollError::Untrusted("the identity given is the one that is shared"));
+    }
+    Ok((own, own_key))
+}
+
+/// Asks the relay under the present identity, and gives the identity that follows
+/// from its answer.
+async fn ask_as(
+    identity: &Identity,
+    key: &PrivateKey,
+    addresses: &[String],
+    path: &str,
+    ask: &[u8],
+) -> Result<Identity, EnrollError> {
     let ca_fingerprint = fingerprint(&identity.ca);
     let trusting = Trusting {
         ca_fingerprint,
         ca: Some(&identity.ca),
         client: Some((&identity.certificate, key)),
     };
-    let tls = Arc::new(trusting.config().map_err(|e| inside(e.to_string()))?);
-    let answer = ask_each(addresses, &tls, RENEW_PATH, &ask).await?;
-    let same_place = answer.device == identity.device
-        && answer.organization == identity.organization
-        && answer.site == identity.site;
+    let tls = Arc::new(trusting.config().map_err(|e| EnrollError::Inside(e.to_string()))?);
+    let answer = ask_each(addresses, &tls, path, ask).await?;
+    let same_place = answer.organization == identity.organization && answer.site == identity.site;
     if !same_place || fingerprint(&answer.ca) != ca_fingerprint {
-        return Err(EnrollError::Untrusted("the renewed certificate is for somebody else"));
+        return Err(EnrollError::Untrusted("the certificate is for another site"));
     }
-    let mut renewed = identity.clone();
-    renewed.certificate = answer.certificate;
+    let mut after = identity.clone();
+    after.device = answer.device;
+    after.certificate = answer.certificate;
     if !answer.mqtt.is_empty() {
-        renewed.mqtt = answer.mqtt;
+        after.mqtt = answer.mqtt;
     }
-    renewed.save_public(state)?;
-    Ok(renewed)
+    Ok(after)
 }

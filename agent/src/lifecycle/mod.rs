@@ -13,7 +13,7 @@ use crate::{
     config::Settings,
     execute::{self, Context, Executor, RunningSet, Terminals},
     guard::Guard,
-    identity::Identity,
+    identity::{Identity, PrivateKey},
     link::{
         live::LiveQueue,
         session::Link,
@@ -57,10 +57,21 @@ pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 /// # Errors
 /// A sentence for whoever reads the journal.
 pub fn run(settings: &Settings) -> anyhow::Result<()> {
-    runtime()?.block_on(serve(settings))
+    let runtime = runtime()?;
+    while let Some((identity, key)) = runtime.block_on(serve(settings))? {
+        // What was remembered is the other computer's too, and goes by its name.
+        let memory = settings.state.join(crate::store::FILE);
+        match std::fs::rename(&memory, memory.with_extension("before")) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            _ => identity.save(&settings.state, &key)?,
+        }
+        tracing::info!(device = %identity.device, "this computer has an identity of its own");
+    }
+    Ok(())
 }
 
-async fn serve(settings: &Settings) -> anyhow::Result<()> {
+/// Runs until told to stop, or until this computer was given another identity.
+async fn serve(settings: &Settings) -> anyhow::Result<Option<(Identity, PrivateKey)>> {
     let (identity, key) = Identity::load(&settings.state)?;
     let store = Store::open(&settings.state, Quotas::share(settings.spool_bytes), now_ms())?;
     clock::start(Spool::new(store.clone()).epoch(), tasks::load_shift(&store));
@@ -106,6 +117,7 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
         store: store.clone(),
         config: config_sender,
         renew: Notify::new(),
+        own_identity: Notify::new(),
         tell_table: Notify::new(),
         tell_inventory: Notify::new(),
     });
@@ -122,6 +134,7 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
         asked_ms: Arc::default(),
     };
     let key = Arc::clone(&link.key);
+    let (given, mut own_identity) = mpsc::channel(1);
 
     let executor = tokio::spawn(executor.run(order_inbox));
     let link = tokio::spawn(link.run());
@@ -146,13 +159,19 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
             identity_now,
             key,
             Arc::clone(&router),
+            given,
         )),
         tokio::spawn(tasks::settle(spool.clone(), settings.state.clone())),
     ];
     platform::notify("READY=1");
-    let signal = platform::terminate_signal().await?;
-    tracing::info!(signal, "the agent is being stopped");
-    platform::notify("STOPPING=1");
+    let given = tokio::select! {
+        signal = platform::terminate_signal() => {
+            tracing::info!(signal = signal?, "the agent is being stopped");
+            platform::notify("STOPPING=1");
+            None
+        }
+        Some(given) = own_identity.recv() => Some(given),
+    };
     for task in &background {
         task.abort();
     }
@@ -173,7 +192,7 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
     stop.cancel();
     drop(timeout(LAST_WORDS, link).await);
     tracing::info!("the agent has stopped");
-    Ok(())
+    Ok(given)
 }
 
 async fn settle_all(spool: &Spool) {

@@ -23,6 +23,7 @@ pub(super) struct Router {
     pub(super) store: Store,
     pub(super) config: watch::Sender<DeviceConfig>,
     pub(super) renew: Notify,
+    pub(super) own_identity: Notify,
     pub(super) tell_table: Notify,
     pub(super) tell_inventory: Notify,
 }
@@ -64,6 +65,10 @@ impl Inbox for Router {
 
     fn renew(&self) {
         self.renew.notify_one();
+    }
+
+    fn own_identity(&self) {
+        self.own_identity.notify_one();
     }
 
     fn tell_all_again(&self) {

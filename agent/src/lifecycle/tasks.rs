@@ -10,7 +10,7 @@ use crate::{
         reader::Reader,
     },
     config::Settings,
-    enroll::{Renewal, renew, renewal_due},
+    enroll::{Renewal, own_identity, renew, renewal_due},
     identity::{Identity, PrivateKey},
     link::spool::{self, MAX_REPORT, Spool},
     platform,
@@ -26,7 +26,7 @@ use std::{
 use tokio::{
     io::{AsyncReadExt, BufReader},
     process::Command,
-    sync::watch,
+    sync::{mpsc, watch},
     time::{MissedTickBehavior, interval, sleep, timeout},
 };
 use unifyit_protocol::{codec, config::DeviceConfig, lane::Lane, report::Report};
@@ -244,6 +244,7 @@ pub(super) async fn renewal(
     identity: watch::Receiver<Arc<Identity>>,
     key: Arc<PrivateKey>,
     router: Arc<Router>,
+    given: mpsc::Sender<(Identity, PrivateKey)>,
 ) {
     let mut asked = false;
     loop {
@@ -276,6 +277,17 @@ pub(super) async fn renewal(
         tokio::select! {
             () = sleep(pause) => {}
             () = router.renew.notified() => asked = true,
+            () = router.own_identity.notified() => {
+                let present = Arc::clone(&identity.borrow());
+                let addresses =
+                    if settings.https.is_empty() { &present.https } else { &settings.https };
+                match own_identity(&settings.state, &present, &key, addresses).await {
+                    Ok(own) => drop(given.send(own).await),
+                    Err(error) => {
+                        tracing::warn!(%error, "this computer could not get an identity of its own");
+                    }
+                }
+            }
         }
     }
 }

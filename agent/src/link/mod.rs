@@ -27,6 +27,8 @@ pub trait Inbox: Send + Sync + 'static {
     fn config(&self, config: DeviceConfig);
     /// The certificate is to be renewed.
     fn renew(&self);
+    /// Another computer has the same identity: this one is to get its own.
+    fn own_identity(&self);
     /// The relay's memory was lost: series and inventory must be told again.
     fn tell_all_again(&self);
     /// The site's time, Unix milliseconds, in answer to a question that left at

@@ -20,7 +20,7 @@ use crate::{
     clock::{self, jitter, local_ms, uptime_ms},
     enroll::tls::{Trusting, fingerprint},
     execute::RunningSet,
-    identity::{Identity, PrivateKey},
+    identity::{Identity, PrivateKey, instance},
     platform,
 };
 use rumqttc::{
@@ -276,6 +276,7 @@ impl<I: Inbox> Link<I> {
             now_ms: local_ms(),
             running: self.running.list(),
             heeds_handed: true,
+            instance: instance(),
         });
         let sent = hello.encode().is_ok_and(|bytes| {
             client.try_publish(Up::Hello.topic(device), QoS::AtMostOnce, false, bytes).is_ok()
@@ -388,6 +389,7 @@ impl<I: Inbox> Poller<I> {
             DownControl::Config(config) => self.inbox.config(config),
             DownControl::Renew(_) => self.inbox.renew(),
             DownControl::Handed(handed) => self.inbox.handed(handed),
+            DownControl::NewIdentity(_) => self.inbox.own_identity(),
             DownControl::Clock(ClockAnswer { asked_ms, now_ms }) => {
                 self.inbox.relay_time(now_ms, asked_ms.unwrap_or_else(uptime_ms));
             }

@@ -215,19 +215,39 @@ impl Blobs {
         self.path(hash).with_extension(PARTIAL)
     }
 
-    /// Removes files not asked for longest until `size` more bytes fit.
-    fn make_room(&self, size: u64, keep: &Hash) {
-        let kept = [self.path(keep), self.partial(keep)];
-        let Ok(entries) = std::fs::read_dir(&self.0.folder) else { return };
+    /// Removes whole files not asked for longest, about so many bytes of them.
+    /// Returns how many went.
+    pub(crate) fn give_up(&self, bytes: u64) -> u64 {
+        let mut freed = 0;
+        for (_, size, path) in self.oldest_first() {
+            if freed >= bytes {
+                break;
+            }
+            if path.extension().is_none() && std::fs::remove_file(&path).is_ok() {
+                freed += size;
+            }
+        }
+        freed
+    }
+
+    fn oldest_first(&self) -> Vec<(SystemTime, u64, PathBuf)> {
+        let Ok(entries) = std::fs::read_dir(&self.0.folder) else { return Vec::new() };
         let mut files: Vec<(SystemTime, u64, PathBuf)> = entries
             .filter_map(|entry| {
                 let entry = entry.ok()?;
                 let meta = entry.metadata().ok()?;
                 Some((meta.modified().ok()?, meta.len(), entry.path()))
             })
-            .filter(|(_, _, path)| !kept.contains(path))
             .collect();
         files.sort();
+        files
+    }
+
+    /// Removes files not asked for longest until `size` more bytes fit.
+    fn make_room(&self, size: u64, keep: &Hash) {
+        let kept = [self.path(keep), self.partial(keep)];
+        let mut files = self.oldest_first();
+        files.retain(|(_, _, path)| !kept.contains(path));
         let mut total: u64 = size + files.iter().map(|f| f.1).sum::<u64>();
         for (_, bytes, path) in files {
             if total <= self.0.quota {

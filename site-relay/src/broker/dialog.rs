@@ -18,11 +18,16 @@ use rumqttd::protocol::{
     SubscribeReasonCode, UnsubAck, UnsubAckReason, v4::V4, v5::V5,
 };
 use unifyit_protocol::{ids::DeviceId, topics};
+use uuid::Uuid;
 
 /// QoS 2 messages that a device may have in flight.
 const RECEIVE_MAXIMUM: u16 = 32;
 /// Longest silence that a device may ask for, in seconds.
 const MAX_KEEP_ALIVE: u16 = 900;
+/// Least that a client must take in one packet: the longest CONNACK.
+const MIN_PACKET: u32 = 96;
+/// Bytes of a DISCONNECT besides its words.
+const FAREWELL_BYTES: usize = 12;
 
 /// What a packet means for the session.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,6 +49,8 @@ pub(super) struct Wishes {
     /// Seconds; 0 means none.
     keep_alive: u16,
     unnamed: bool,
+    /// What the computer calls itself, where its client id says so.
+    pub(super) computer: Option<Uuid>,
     keeps_session: bool,
     max_packet: Option<u32>,
 }
@@ -61,10 +68,16 @@ pub(super) fn read_connect(packet: BytesMut) -> Result<Wishes, Fault> {
     };
     let properties = properties.as_ref();
     let asked = |get: fn(&ConnectProperties) -> Option<u32>| properties.and_then(get);
+    // The answer to CONNECT is among what it could not take, and so nothing could
+    // be said at all.
+    if let Some(most) = asked(|p| p.max_packet_size).filter(|most| *most < MIN_PACKET) {
+        return Err(Fault::SmallPackets(most));
+    }
     Ok(Wishes {
         version,
         keep_alive,
         unnamed: client_id.is_empty(),
+        computer: client_id.rsplit_once('/').and_then(|(_, name)| name.parse().ok()),
         keeps_session: asked(|p| p.session_expiry_interval).is_some_and(|s| s > 0),
         max_packet: asked(|p| p.max_packet_size),
     })
@@ -75,6 +88,9 @@ pub(super) fn refuse_connect(version: Option<Version>, fault: Fault, out: &mut B
     let code = match (version, fault) {
         (None, Fault::Level(_)) => ConnectReturnCode::RefusedProtocolVersion,
         (None, Fault::AuthenticationMethod) => ConnectReturnCode::BadAuthenticationMethod,
+        (None, Fault::Retain) => ConnectReturnCode::RetainNotSupported,
+        (None, Fault::SmallPackets(_)) => ConnectReturnCode::PacketTooLarge,
+        (None, Fault::Identifier) => ConnectReturnCode::ClientIdentifierNotValid,
         (None, _) => return,
         (Some(Version::V4), Fault::NotAuthorized) => ConnectReturnCode::NotAuthorized,
         (Some(Version::V4), _) => ConnectReturnCode::ServiceUnavailable,
@@ -82,7 +98,7 @@ pub(super) fn refuse_connect(version: Option<Version>, fault: Fault, out: &mut B
         (Some(Version::V5), _) => ConnectReturnCode::ServerBusy,
     };
     let version = match fault {
-        Fault::AuthenticationMethod => Version::V5,
+        Fault::AuthenticationMethod | Fault::Retain | Fault::SmallPackets(_) => Version::V5,
         _ => version.unwrap_or(Version::V4),
     };
     encode(version, Packet::ConnAck(ConnAck { session_present: false, code }, None), out);
@@ -203,8 +219,10 @@ impl Dialog {
     /// Writes the farewell, for which MQTT 3.1.1 has no word.
     pub(super) fn farewell(&self, why: DisconnectReasonCode, words: &str, out: &mut BytesMut) {
         if self.version == Version::V5 {
-            let reason = self.max_packet.is_none_or(|max| max > 256).then(|| words.to_owned());
-            // The codec writes a reason code only together with properties.
+            // The codec writes a reason code only together with properties: where the
+            // words do not fit, no words are one.
+            let fits = self.max_packet.is_none_or(|m| words.len() + FAREWELL_BYTES <= m as usize);
+            let reason = Some(if fits { words.to_owned() } else { String::new() });
             let properties = DisconnectProperties {
                 session_expiry_interval: None,
                 reason_string: reason,

@@ -9,7 +9,7 @@ use super::{
     wire::{Fault, may_be_connect, packet_len},
 };
 use crate::{
-    identity::ca::{device_of, sha256},
+    identity::ca::{Proof, proof_of},
     tls::{
         Listener,
         gate::{GateMetrics, Slot},
@@ -67,7 +67,7 @@ async fn connection(front: Arc<Front>, stream: TcpStream, ip: IpAddr, slot: Slot
     // The handshake's state is large and short-lived; boxed, it leaves nothing
     // behind in the task of a session that may last for weeks.
     let opened = tokio::select! {
-        opened = Box::pin(open(&front, stream)) => opened,
+        opened = Box::pin(open(&front, stream, ip)) => opened,
         () = slot.evicted() => return,
     };
     let opened = match opened {
@@ -86,11 +86,12 @@ async fn connection(front: Arc<Front>, stream: TcpStream, ip: IpAddr, slot: Slot
 struct Opened {
     stream: TlsStream<TcpStream>,
     device: DeviceId,
+    proof: Proof,
     wishes: Wishes,
     rest: BytesMut,
 }
 
-async fn open(front: &Front, stream: TcpStream) -> Result<Opened, &'static str> {
+async fn open(front: &Front, stream: TcpStream, ip: IpAddr) -> Result<Opened, &'static str> {
     let limits = &front.table.limits;
     let handshake = timeout(Duration::from_secs(limits.handshake_s), front.acceptor.accept(stream));
     let mut stream = match handshake.await {
@@ -99,8 +100,7 @@ async fn open(front: &Front, stream: TcpStream) -> Result<Opened, &'static str> 
         Err(_) => return Err("handshake_timeout"),
     };
     let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-    let Some((device, fingerprint)) = certificate.and_then(|c| Some((device_of(c)?, sha256(c))))
-    else {
+    let Some((device, proof)) = certificate.and_then(|c| proof_of(c)) else {
         return Err("no_device");
     };
     let connect = timeout(Duration::from_secs(limits.connect_s), first_packet(&mut stream)).await;
@@ -110,8 +110,13 @@ async fn open(front: &Front, stream: TcpStream) -> Result<Opened, &'static str> 
         Err(_) => return Err("connect_timeout"),
     };
     match read_connect(packet) {
-        Ok(wishes) if front.admission.admit(device, &fingerprint) => {
-            Ok(Opened { stream, device, wishes, rest })
+        Ok(wishes) if front.admission.admit(device, &proof) => {
+            if !front.admission.may_use(device, wishes.computer, ip) {
+                tracing::info!(%device, %ip, "refused: another computer uses this identity");
+                refuse(&mut stream, Some(&wishes), Fault::Quota("computers of one identity")).await;
+                return Err("another_computer");
+            }
+            Ok(Opened { stream, device, proof, wishes, rest })
         }
         Ok(wishes) => {
             tracing::info!(%device, "a device that is not enrolled here, or was removed, was refused");
@@ -156,7 +161,7 @@ async fn refuse(stream: &mut TlsStream<TcpStream>, wishes: Option<&Wishes>, faul
 }
 
 async fn run_session(front: Arc<Front>, opened: Opened, ip: IpAddr) {
-    let Opened { mut stream, device, wishes, rest } = opened;
+    let Opened { mut stream, device, proof, wishes, rest } = opened;
     let Some((link, before)) = front.table.enter(device) else {
         front.refusals.refused("sessions_full");
         tracing::warn!(%device, "refused: as many devices are connected as broker.max_sessions allows");
@@ -164,6 +169,15 @@ async fn run_session(front: Arc<Front>, opened: Opened, ip: IpAddr) {
         return;
     };
     let session = link.session;
+    // What was true before it entered may have ended since, and whoever ended it
+    // found no session to close.
+    if !front.admission.admit(device, &proof) {
+        front.refusals.refused("not_admitted");
+        front.table.leave(&link);
+        refuse(&mut stream, Some(&wishes), Fault::NotAuthorized).await;
+        return;
+    }
+    let took_over = before.is_some();
     if let Some(before) = before
         && timeout(TAKEOVER, before.ended.cancelled()).await.is_err()
     {
@@ -175,7 +189,7 @@ async fn run_session(front: Arc<Front>, opened: Opened, ip: IpAddr) {
         front.table.leave(&link);
         return;
     }
-    let connected = BrokerEvent::Connected { device, session, address: ip };
+    let connected = BrokerEvent::Connected { device, session, address: ip, took_over };
     if front.events.send(connected).await.is_err() {
         front.table.leave(&link);
         return;

@@ -5,14 +5,17 @@
 //! a device that lets its queue fill is disconnected, because what matters is
 //! durable in the store and is delivered again when it returns.
 
-use super::metrics::Metrics;
-use crate::config::BrokerLimits;
+use super::{
+    budget::{Memory, Share},
+    metrics::Metrics,
+};
+use crate::{clock::SiteClock, config::BrokerLimits, ingest::message::Time};
 use bytes::Bytes;
 use futures::task::AtomicWaker;
 use std::{
     collections::{HashMap, VecDeque},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -51,7 +54,8 @@ impl BrokerHandle {
     ) -> Result<(), NotDelivered> {
         let link = self.0.find(device).ok_or(NotDelivered::Offline)?;
         let mut queue = link.queue();
-        if queue.closing.is_some() || !queue.subscribed.includes(kind) {
+        let held = queue.commands_held && kind == topics::Down::Command;
+        if queue.closing.is_some() || held || !queue.subscribed.includes(kind) {
             return Err(NotDelivered::Offline);
         }
         let bytes = queue.bytes + payload.len() + MESSAGE_OVERHEAD;
@@ -75,6 +79,18 @@ impl BrokerHandle {
     pub fn disconnect(&self, device: DeviceId, reason: &'static str) {
         if let Some(link) = self.0.find(device) {
             link.close(Closing::Administrative(reason));
+        }
+    }
+
+    /// By which clock messages are judged; until it is set, by the system's.
+    pub fn use_clock(&self, clock: SiteClock) {
+        let _first_word_holds = self.0.clock.set(clock);
+    }
+
+    /// Lets commands go to a device whose session took another's place.
+    pub fn release_commands(&self, device: DeviceId) {
+        if let Some(link) = self.0.find(device) {
+            link.queue().commands_held = false;
         }
     }
 
@@ -107,11 +123,21 @@ pub(super) struct Table {
     next: AtomicU64,
     pub(super) limits: BrokerLimits,
     pub(super) metrics: Metrics,
+    memory: Memory,
+    clock: OnceLock<SiteClock>,
 }
 
 impl Table {
     pub(super) fn new(limits: BrokerLimits, metrics: Metrics) -> Self {
-        Self { links: RwLock::default(), next: AtomicU64::new(0), limits, metrics }
+        let memory = Memory::new(&limits, metrics.clone());
+        Self {
+            links: RwLock::default(),
+            next: AtomicU64::new(0),
+            limits,
+            metrics,
+            memory,
+            clock: OnceLock::new(),
+        }
     }
 
     /// Enters a session, closing the one that the device had. Returns the
@@ -126,12 +152,14 @@ impl Table {
             device,
             session: self.next.fetch_add(1, Ordering::Relaxed) + 1,
             queue: Mutex::default(),
+            share: self.memory.share(&self.limits),
             waker: AtomicWaker::new(),
             ended: CancellationToken::new(),
         });
         let before = links.insert(device, Arc::clone(&link));
         self.metrics.sessions.set(i64::try_from(links.len()).unwrap_or(i64::MAX));
         if let Some(before) = &before {
+            link.queue().commands_held = true;
             self.metrics.takeovers.inc();
             before.close(Closing::TakenOver);
         }
@@ -146,6 +174,12 @@ impl Table {
         }
         self.metrics.sessions.set(i64::try_from(links.len()).unwrap_or(i64::MAX));
         link.ended.cancel();
+    }
+
+    /// The time at which a device's message is read.
+    pub(super) fn time_of(&self, device: DeviceId) -> Time {
+        let clock = self.clock.get_or_init(SiteClock::default);
+        Time { now_ms: clock.now_ms(), ahead_ms: clock.of_device(device) }
     }
 
     /// Closes every session.
@@ -179,6 +213,7 @@ pub(super) struct Link {
     pub(super) device: DeviceId,
     pub(super) session: u64,
     queue: Mutex<Queue>,
+    pub(super) share: Share,
     pub(super) waker: AtomicWaker,
     /// Cancelled when the session's last event is out.
     pub(super) ended: CancellationToken,
@@ -189,6 +224,7 @@ pub(super) struct Queue {
     messages: VecDeque<(topics::Down, Bytes)>,
     bytes: usize,
     subscribed: Subscribed,
+    commands_held: bool,
     pub(super) closing: Option<Closing>,
 }
 

@@ -1,4 +1,5 @@
-//! How fast one device may send: two token buckets, bytes and packets.
+//! How fast one device may send: three token buckets, of bytes, of packets, and of
+//! the work of reading what they unfold to.
 
 use crate::config::BrokerLimits;
 use tokio::time::{Duration, Instant};
@@ -27,6 +28,7 @@ pub(super) enum Pace {
 pub(super) struct RateLimit {
     bytes: f64,
     packets: f64,
+    work: f64,
     filled: Instant,
     waiting: Option<(Instant, Instant)>,
 }
@@ -36,6 +38,7 @@ impl RateLimit {
         Self {
             bytes: f64::from(limits.bytes_per_s) * BURST_S,
             packets: f64::from(limits.packets_per_s) * BURST_S,
+            work: f64::from(limits.work_per_s) * BURST_S,
             filled: now,
             waiting: None,
         }
@@ -43,14 +46,35 @@ impl RateLimit {
 
     /// Counts a packet of so many bytes.
     pub(super) fn count(&mut self, limits: &BrokerLimits, size: usize, now: Instant) -> Pace {
-        let rates = (f64::from(limits.bytes_per_s), f64::from(limits.packets_per_s));
+        #[expect(clippy::cast_precision_loss, reason = "packet sizes are far below 2^52")]
+        self.spend(limits, (size as f64, 1.0, 0.0), now)
+    }
+
+    /// Counts the work of reading a packet that was counted before.
+    pub(super) fn worked(&mut self, limits: &BrokerLimits, work: u32, now: Instant) -> Pace {
+        self.spend(limits, (0.0, 0.0, f64::from(work)), now)
+    }
+
+    fn spend(
+        &mut self,
+        limits: &BrokerLimits,
+        (size, packets, work): (f64, f64, f64),
+        now: Instant,
+    ) -> Pace {
         let passed = now.duration_since(self.filled).as_secs_f64();
         self.filled = now;
-        #[expect(clippy::cast_precision_loss, reason = "packet sizes are far below 2^52")]
-        let size = size as f64;
-        self.bytes = (self.bytes + passed * rates.0).min(rates.0 * BURST_S) - size;
-        self.packets = (self.packets + passed * rates.1).min(rates.1 * BURST_S) - 1.0;
-        let owed = (-self.bytes / rates.0).max(-self.packets / rates.1);
+        let owed = [
+            (&mut self.bytes, limits.bytes_per_s, size),
+            (&mut self.packets, limits.packets_per_s, packets),
+            (&mut self.work, limits.work_per_s, work),
+        ]
+        .into_iter()
+        .map(|(left, rate, spent)| {
+            let rate = f64::from(rate);
+            *left = (*left + passed * rate).min(rate * BURST_S) - spent;
+            -*left / rate
+        })
+        .fold(0.0, f64::max);
         if owed <= 0.0 {
             return Pace::Go;
         }
@@ -88,6 +112,20 @@ mod tests {
             assert_eq!(rate.count(&limits(), 1, now), Pace::Go);
         }
         assert!(matches!(rate.count(&limits(), 1, now), Pace::Wait(_)));
+    }
+
+    #[test]
+    fn the_work_of_reading_is_limited_whatever_the_bytes() {
+        let now = Instant::now();
+        let limits = BrokerLimits { work_per_s: 100, ..limits() };
+        let mut rate = RateLimit::new(&limits, now);
+        assert_eq!(rate.count(&limits, 200, now), Pace::Go);
+        assert_eq!(rate.worked(&limits, 200, now), Pace::Go);
+        assert_eq!(
+            rate.worked(&limits, 500, now),
+            Pace::Wait(now + Duration::from_secs(5)),
+            "five seconds' worth"
+        );
     }
 
     #[test]

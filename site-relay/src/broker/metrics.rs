@@ -18,6 +18,8 @@ pub(super) struct Metrics {
     pub(super) backpressure: IntCounter,
     pub(super) stalled: IntGauge,
     pub(super) throttled: IntCounter,
+    pub(super) over_budget: IntCounterVec,
+    pub(super) held_bytes: IntGauge,
     pub(super) denied: IntCounterVec,
     pub(super) unsent: IntCounter,
     pub(super) panics: IntCounter,
@@ -50,6 +52,15 @@ impl Metrics {
                 .gauge("mqtt_stalled", "Devices not read at this moment because ingest is full"),
             throttled: t
                 .counter("mqtt_throttled", "Times that a device was slowed down to its rate limit"),
+            over_budget: t.counters(
+                "mqtt_over_budget",
+                "Times that a device was slowed down at a bound: bytes and packets of the wire, work of reading, memory until stored",
+                "what",
+            ),
+            held_bytes: t.gauge(
+                "mqtt_held_bytes",
+                "Memory of messages that are on their way to the store",
+            ),
             denied: t.counters(
                 "mqtt_denied",
                 "Publishes and subscriptions that a device had no right to",

@@ -10,17 +10,21 @@
 //! What it keeps true: one live session a device, presence from the life of the
 //! connection alone, and every queue bounded with a metric at its bound (G10).
 
+mod budget;
 mod dialog;
+mod fault;
 mod front;
 mod handle;
 mod limit;
 mod metrics;
+mod names;
 mod session;
 mod wire;
 
 use crate::{
     config::Config,
-    identity::{Identity, server::ServerCertificate},
+    identity::{Identity, ca::Proof, server::ServerCertificate},
+    ingest::message::Message,
     telemetry::Telemetry,
     tls::{
         ClientCertificate, Listener, TlsError,
@@ -38,8 +42,10 @@ use std::{
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use unifyit_protocol::{ids::DeviceId, topics};
+use unifyit_protocol::{ProtocolError, ids::DeviceId, topics};
+use uuid::Uuid;
 
+pub use budget::Held;
 pub use handle::{BrokerHandle, NotDelivered};
 
 /// What happens at the front, in order per session.
@@ -53,6 +59,9 @@ pub enum BrokerEvent {
         session: u64,
         /// Where it connects from.
         address: IpAddr,
+        /// Whether the device had a session that seemed alive. Commands are then held
+        /// back until [`BrokerHandle::release_commands`]: it may be another computer.
+        took_over: bool,
     },
     /// The device subscribed to its `down` topics: it hears from now on.
     Subscribed {
@@ -78,15 +87,32 @@ pub enum BrokerEvent {
         session: u64,
         /// To which of its topics.
         kind: topics::Up,
-        /// What: hostile until decoded.
+        /// What, as it came: hostile.
         payload: Bytes,
+        /// What it says.
+        content: Content,
     },
+}
+
+/// A message as it was read in its session's task.
+#[derive(Debug)]
+pub struct Content {
+    pub(crate) read: Result<Message, ProtocolError>,
+    /// The memory that it takes of its device's share, until it is dropped.
+    pub(crate) held: Held,
 }
 
 /// Who may connect, asked once a connection after TLS has proven the certificate.
 pub trait Admission: Send + Sync {
-    /// Whether a device with this certificate (SHA-256 of its DER) is let in.
-    fn admit(&self, device: DeviceId, certificate_sha256: &[u8; 32]) -> bool;
+    /// Whether a device with this certificate is let in.
+    fn admit(&self, device: DeviceId, proof: &Proof) -> bool;
+
+    /// Whether this computer may use the device's identity: not where another one
+    /// has it. `computer` is what it calls itself.
+    fn may_use(&self, device: DeviceId, computer: Option<Uuid>, address: IpAddr) -> bool {
+        let _ = (device, computer, address);
+        true
+    }
 }
 
 /// The front, bound and not yet serving.

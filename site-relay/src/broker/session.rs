@@ -5,11 +5,13 @@
 //! the device), while the device exceeds its rate, and while answers wait to be
 //! written; writing and closing never depend on reading.
 
+mod intake;
+
 use super::{
     BrokerEvent,
     dialog::{Dialog, Effect},
     handle::{Closing, Link, Table},
-    limit::{Pace, RateLimit},
+    limit::RateLimit,
     wire::{Fault, packet_len},
 };
 use bytes::{Buf, BytesMut};
@@ -26,7 +28,7 @@ use std::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
-    sync::mpsc::{self, OwnedPermit, error::TrySendError},
+    sync::mpsc,
     time::{Duration, Instant, Sleep, sleep_until},
 };
 
@@ -60,7 +62,9 @@ impl End {
     }
 }
 
-type Waiting = (BoxFuture<'static, Option<OwnedPermit<BrokerEvent>>>, BrokerEvent);
+/// A message that waits for its reading, for memory or for ingest. Gives what the
+/// reading cost; `None` when the relay stops.
+type Waiting = BoxFuture<'static, Option<u32>>;
 
 pub(super) struct Session<S> {
     stream: S,
@@ -74,6 +78,7 @@ pub(super) struct Session<S> {
     unflushed: bool,
     waiting: Option<Waiting>,
     paused_until: Option<Instant>,
+    told_slow: bool,
     heard: Instant,
     wrote: Instant,
     timer: Pin<Box<Sleep>>,
@@ -112,6 +117,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             unflushed: true,
             waiting: None,
             paused_until: None,
+            told_slow: false,
             heard: now,
             wrote: now,
             timer,
@@ -150,18 +156,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             let Some(size) = packet_len(&self.inbox, max).map_err(faulty)? else { break };
             let packet = self.inbox.split_to(size);
             self.table.metrics.packets_in.inc();
-            match self.rate.count(&self.table.limits, size, Instant::now()) {
-                Pace::Go => {}
-                Pace::Wait(until) => {
-                    self.table.metrics.throttled.inc();
-                    self.paused_until = Some(until);
-                    self.timer.as_mut().reset(until);
-                }
-                Pace::Excessive => {
-                    let reason = "the device sends more than its rate limit allows";
-                    return Err(End::new("rate", reason, Some(Code::MessageRateTooHigh)));
-                }
-            }
+            let pace = self.rate.count(&self.table.limits, size, Instant::now());
+            self.pace(pace, "wire")?;
             let effect =
                 self.dialog.take(packet, &self.table.metrics, &mut self.out).map_err(faulty)?;
             self.apply(effect)?;
@@ -174,29 +170,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     fn apply(&mut self, effect: Effect) -> Result<(), End> {
         let (device, session) = (self.link.device, self.link.session);
-        let event = match effect {
-            Effect::None => return Ok(()),
-            Effect::Goodbye => {
-                return Err(End::new("goodbye", "the device disconnected", None));
-            }
+        match effect {
+            Effect::None => Ok(()),
+            Effect::Goodbye => Err(End::new("goodbye", "the device disconnected", None)),
             Effect::Subscribed(subscribed) => {
                 self.link.set_subscribed(subscribed);
-                BrokerEvent::Subscribed { device, session }
+                self.tell(BrokerEvent::Subscribed { device, session })
             }
-            Effect::Publish(kind, payload) => {
-                BrokerEvent::Message { device, session, kind, payload }
-            }
-        };
-        match self.events.try_send(event) {
-            Ok(()) => Ok(()),
-            Err(TrySendError::Full(event)) => {
-                self.table.metrics.backpressure.inc();
-                self.table.metrics.stalled.inc();
-                let room = self.events.clone().reserve_owned();
-                self.waiting = Some((Box::pin(async { room.await.ok() }), event));
-                Ok(())
-            }
-            Err(TrySendError::Closed(_)) => Err(stopping()),
+            Effect::Publish(kind, payload) => self.message(kind, payload),
         }
     }
 
@@ -212,17 +193,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 Err(error) => Step::End(broken(&error)),
             });
         }
-        if let Some((room, _)) = &mut self.waiting
-            && let Poll::Ready(permit) = room.as_mut().poll(cx)
+        if let Some(room) = &mut self.waiting
+            && let Poll::Ready(handed) = room.as_mut().poll(cx)
         {
             self.table.metrics.stalled.dec();
-            let event = self.waiting.take().map(|(_, event)| event);
-            return Poll::Ready(match (permit, event) {
-                (Some(permit), Some(event)) => {
-                    permit.send(event);
-                    Step::Room
-                }
-                _ => Step::End(stopping()),
+            self.waiting = None;
+            let Some(work) = handed else { return Poll::Ready(Step::End(stopping())) };
+            return Poll::Ready(match self.worked(work) {
+                Ok(()) => Step::Room,
+                Err(end) => Step::End(end),
             });
         }
         let may_read = self.waiting.is_none() && self.paused_until.is_none();
@@ -347,9 +326,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 fn faulty(fault: Fault) -> End {
     let (label, code) = match fault {
         Fault::Malformed(_) => ("malformed", Code::MalformedPacket),
-        Fault::Protocol(_) | Fault::Level(_) | Fault::AuthenticationMethod => {
-            ("protocol", Code::ProtocolError)
-        }
+        Fault::Protocol(_)
+        | Fault::Level(_)
+        | Fault::Identifier
+        | Fault::SmallPackets(_)
+        | Fault::AuthenticationMethod => ("protocol", Code::ProtocolError),
         Fault::TooLarge(_) => ("too_large", Code::PacketTooLarge),
         Fault::Quota(_) => ("quota", Code::QuotaExceeded),
         Fault::ReceiveMaximum => ("receive_maximum", Code::ReceiveMaximumExceeded),

@@ -6,6 +6,8 @@
 //! define it, so that only well-formed packets that a client may send reach a
 //! codec, and says what the codecs do not.
 
+pub(super) use super::fault::Fault;
+use super::names::{is_filter, is_topic};
 use rumqttd::protocol::QoS;
 
 /// Most filters in one SUBSCRIBE or UNSUBSCRIBE.
@@ -20,33 +22,6 @@ pub(super) enum Version {
     V4,
     /// 5.
     V5,
-}
-
-/// What is wrong with a packet. Ends the connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Fault {
-    #[error("malformed packet: {0}")]
-    Malformed(&'static str),
-    #[error("protocol error: {0}")]
-    Protocol(&'static str),
-    #[error("a packet of {0} bytes is too large")]
-    TooLarge(usize),
-    #[error("limit exceeded: {0}")]
-    Quota(&'static str),
-    #[error("more QoS 2 messages in flight than agreed")]
-    ReceiveMaximum,
-    #[error("topic aliases are not supported")]
-    TopicAlias,
-    #[error("retained messages are not supported")]
-    Retain,
-    #[error("subscription identifiers are not supported")]
-    SubscriptionIdentifier,
-    #[error("publish to a topic that is not the device's own")]
-    NotAuthorized,
-    #[error("protocol level {0} is not supported")]
-    Level(u8),
-    #[error("authentication methods are not supported; the certificate is enough")]
-    AuthenticationMethod,
 }
 
 /// What a well-formed packet is, as far as the codecs do not tell.
@@ -145,16 +120,24 @@ fn connect(mut body: Cursor<'_>) -> Result<Version, Fault> {
     let _keep_alive = body.u16()?;
     if version == Version::V5 {
         let seen = body.properties(&[17, 21, 22, 23, 25, 33, 34, 38, 39])?;
-        if seen.has(21) || seen.has(22) {
+        if seen.has(21) {
             return Err(Fault::AuthenticationMethod);
         }
+        if seen.has(22) {
+            return Err(Fault::Protocol("authentication data without a method"));
+        }
     }
-    body.string()?;
+    let unnamed = body.string()?.is_empty();
+    if unnamed && version == Version::V4 && flags & 0x02 == 0 {
+        return Err(Fault::Identifier);
+    }
     if will {
         if version == Version::V5 {
             body.properties(&[1, 2, 3, 8, 9, 24, 38])?;
         }
-        body.string()?;
+        if !is_topic(body.string()?) {
+            return Err(Fault::Malformed("the topic of the will is none"));
+        }
         body.binary()?;
     }
     if user {
@@ -164,6 +147,9 @@ fn connect(mut body: Cursor<'_>) -> Result<Version, Fault> {
         body.binary()?;
     }
     body.end()?;
+    if will && flags & 0x20 != 0 && version == Version::V5 {
+        return Err(Fault::Retain);
+    }
     Ok(version)
 }
 
@@ -210,7 +196,7 @@ fn subscribe(body: &mut Cursor<'_>, version: Version) -> Result<Shape, Fault> {
     }
     let mut filters = 0;
     while !body.0.is_empty() {
-        body.string()?;
+        filter(body)?;
         let options = body.u8()?;
         let allowed = if version == Version::V5 { 0x3f } else { 0x03 };
         if options & !allowed != 0 || options & 3 == 3 || (options >> 4) & 3 == 3 {
@@ -229,7 +215,7 @@ fn unsubscribe(body: &mut Cursor<'_>, version: Version) -> Result<Shape, Fault> 
     }
     let mut filters = 0;
     while !body.0.is_empty() {
-        body.string()?;
+        filter(body)?;
         filters += 1;
     }
     bounded(filters)?;
@@ -244,6 +230,13 @@ fn disconnect(body: &mut Cursor<'_>, version: Version) -> Result<Shape, Fault> {
         }
     }
     Ok(Shape::Disconnect)
+}
+
+fn filter(body: &mut Cursor<'_>) -> Result<(), Fault> {
+    match is_filter(body.string()?) {
+        true => Ok(()),
+        false => Err(Fault::Malformed("a filter that is none")),
+    }
 }
 
 fn bounded(filters: usize) -> Result<(), Fault> {
@@ -364,6 +357,11 @@ impl<'a> Cursor<'a> {
                 }
             }
             9 | 22 => drop(self.binary()?),
+            8 => {
+                if !is_topic(self.string()?) {
+                    return Err(Fault::Protocol("a response topic that is none"));
+                }
+            }
             38 => {
                 self.string()?;
                 self.string()?;

@@ -43,6 +43,22 @@ impl Cache {
         Ok(Room { cache: Arc::clone(self), size })
     }
 
+    /// Gives up bodies of about so many bytes because the disk is needed for what
+    /// cannot be fetched again. Returns how many went.
+    pub(crate) async fn give_up(self: &Arc<Self>, bytes: u64) -> u64 {
+        let _one_at_a_time = self.room.lock().await;
+        let before = self.stored_bytes();
+        if before == 0 {
+            return 0;
+        }
+        let cache = Arc::clone(self);
+        let evicted = tokio::task::spawn_blocking(move || cache.evict(bytes)).await;
+        if let Ok(Err(error)) = evicted {
+            tracing::warn!(%error, "The package cache could not give up all that it should.");
+        }
+        before.saturating_sub(self.stored_bytes())
+    }
+
     fn lacking(&self, size: u64) -> u64 {
         let promised = self.promised.load(Ordering::Relaxed);
         let over = (self.stored_bytes() + promised + size).saturating_sub(self.config.max_bytes);

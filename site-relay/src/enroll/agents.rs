@@ -8,14 +8,18 @@ use super::{Place, judge, rate::RatePerAddress};
 use crate::{
     broker::Admission,
     http::agents::Peer,
-    identity::Identity,
-    store::{EnrollDecision, NewDevice, StoreHandle},
+    identity::{
+        Identity,
+        ca::{proof_of, sha256},
+    },
+    store::{EnrollDecision, NewDevice, StoreError, StoreHandle},
     telemetry::Telemetry,
 };
 use axum::{
     Extension, Router,
     body::Bytes,
-    extract::{DefaultBodyLimit, State},
+    extract::{DefaultBodyLimit, Request, State},
+    middleware::{Next, from_fn},
     response::{IntoResponse, Response},
     routing::post,
 };
@@ -24,12 +28,15 @@ use prometheus::IntCounterVec;
 use std::{
     net::{IpAddr, Ipv4Addr},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 use time::OffsetDateTime;
 use unifyit_protocol::{
     codec,
-    enroll::{AGENT_PATH, AgentEnrolment, EnrollAgent, EnrollAgentAnswer, RENEW_PATH, RenewAgent},
+    enroll::{
+        AGENT_PATH, AgentEnrolment, EnrollAgent, EnrollAgentAnswer, IDENTITY_PATH, OwnIdentity,
+        RENEW_PATH, RenewAgent,
+    },
     ids::{DeviceId, TokenId},
     link::SiteAudit,
     token::TokenRefusal,
@@ -37,6 +44,8 @@ use unifyit_protocol::{
 
 /// Bytes of the largest request.
 const MAX_BODY: usize = 32 * 1024;
+/// Longest time for a request, its body included.
+const REQUEST_TIME: Duration = Duration::from_secs(20);
 /// Characters kept of names that agents give themselves.
 const MAX_NAME: usize = 255;
 /// Refusals a minute that go into the audit trail; beyond, they are counted only.
@@ -92,11 +101,15 @@ impl AgentEnroller {
         Router::new()
             .route(AGENT_PATH, post(enroll))
             .route(RENEW_PATH, post(renew))
+            .route(IDENTITY_PATH, post(separate))
             .layer(DefaultBodyLimit::max(MAX_BODY))
+            .layer(from_fn(in_time))
             .with_state(self)
     }
 
-    async fn enroll(&self, request: EnrollAgent) -> Result<AgentEnrolment, Refused> {
+    async fn enroll(&self, peer: &Peer, request: EnrollAgent) -> Result<AgentEnrolment, Refused> {
+        let proven = peer.device.filter(|(device, proof)| self.admission.admit(*device, proof));
+        let proven = proven.map(|(device, _)| device);
         let enrolment = &self.identity.record.enrolment;
         let fingerprint = self.identity.ca_fingerprint();
         let place = Place {
@@ -118,6 +131,7 @@ impl AgentEnroller {
             hostname: bounded(&request.hostname),
             version: bounded(&request.version),
             machine: bounded(&request.machine),
+            proven,
             at_ms: self.store.now_ms(),
         };
         let decision = self.store.enroll_agent(token.id, token.uses, device).await;
@@ -129,33 +143,68 @@ impl AgentEnroller {
             Ok(EnrollDecision::Revoked) => {
                 return Err(Refused::Token(Some(token.id), TokenRefusal::Revoked));
             }
-            Err(error) => {
-                tracing::error!(%error, "an enrolment could not be stored");
-                return Err(Refused::Said(
-                    "The relay could not store the enrolment; its disk may be full or failing. Run `unifyit-relay doctor` there, then try again.".into(),
-                ));
-            }
+            Err(error) => return Err(not_stored(&error)),
         };
         let certificate =
             if device == proposed { trial } else { self.issue(&request.csr, device)? };
+        self.certified(device, &certificate).await?;
         tracing::info!(%device, hostname = %bounded(&request.hostname), "a device enrolled");
         Ok(self.answer(device, certificate))
     }
 
-    fn renew(&self, peer: &Peer, request: &RenewAgent) -> Result<AgentEnrolment, Refused> {
-        let Some((device, fingerprint)) = &peer.device else {
+    /// The device that a peer has proven to be.
+    fn proven(&self, peer: &Peer) -> Result<DeviceId, Refused> {
+        let Some((device, proof)) = &peer.device else {
             return Err(Refused::Said(
-                "Renewal needs the device's present certificate. Enrol anew with a token.".into(),
+                "This needs the device's present certificate. Enrol anew with a token.".into(),
             ));
         };
-        if !self.admission.admit(*device, fingerprint) {
+        if !self.admission.admit(*device, proof) {
             return Err(Refused::Said(
-                "This device is not enrolled at this site, or was removed from it. Enrol anew with a token.".into(),
+                "This device is not enrolled at this site, was removed from it, or has a newer certificate. Allow its re-enrolment in the console, then enrol it anew with a token.".into(),
             ));
         }
-        let certificate = self.issue(&request.csr, *device)?;
+        Ok(*device)
+    }
+
+    async fn renew(&self, peer: &Peer, request: &RenewAgent) -> Result<AgentEnrolment, Refused> {
+        let device = self.proven(peer)?;
+        let certificate = self.issue(&request.csr, device)?;
+        // The present one stays good until this one is used: the answer may be lost.
+        self.store.issued(device, sha256(&certificate)).await.map_err(|e| not_stored(&e))?;
         tracing::info!(%device, "a certificate was renewed");
-        Ok(self.answer(*device, certificate))
+        Ok(self.answer(device, certificate))
+    }
+
+    /// Gives one of the computers that share an identity its own.
+    async fn separate(&self, peer: &Peer, request: OwnIdentity) -> Result<AgentEnrolment, Refused> {
+        let shared = self.proven(peer)?;
+        let proposed = DeviceId::generate();
+        let certificate = self.issue(&request.csr, proposed)?;
+        let new = NewDevice {
+            proposed,
+            hostname: bounded(&request.hostname),
+            version: bounded(&request.version),
+            machine: bounded(&request.machine),
+            proven: None,
+            at_ms: self.store.now_ms(),
+        };
+        let given = self.store.separate(shared, request.instance, new).await;
+        let Some(device) = given.map_err(|e| not_stored(&e))? else {
+            return Err(Refused::Said(
+                "Nobody asked for a new identity of this computer. Choose it on the device's page in the console.".into(),
+            ));
+        };
+        self.certified(device, &certificate).await?;
+        tracing::info!(%device, %shared, "a computer that shared its identity got its own");
+        Ok(self.answer(device, certificate))
+    }
+
+    async fn certified(&self, device: DeviceId, certificate: &[u8]) -> Result<(), Refused> {
+        let Some((_, proof)) = proof_of(certificate) else {
+            return Err(Refused::Said("The relay could not read what it issued.".into()));
+        };
+        self.store.certified(device, proof).await.map_err(|e| not_stored(&e))
     }
 
     fn issue(&self, csr: &[u8], device: DeviceId) -> Result<Vec<u8>, Refused> {
@@ -237,6 +286,15 @@ impl AgentEnroller {
     }
 }
 
+/// A request is a few kilobytes and its answer one commit: who trickles it takes a
+/// place that others need.
+async fn in_time(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(REQUEST_TIME, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => said(StatusCode::REQUEST_TIMEOUT, "The request took too long. Try again."),
+    }
+}
+
 /// Why an agent was not let in.
 enum Refused {
     Token(Option<TokenId>, TokenRefusal),
@@ -253,7 +311,7 @@ async fn enroll(
     }
     match codec::decode_within::<EnrollAgent>(&body, MAX_BODY) {
         Ok(request) => {
-            let outcome = enroller.enroll(request).await;
+            let outcome = enroller.enroll(&peer, request).await;
             enroller.finish(&peer, "enrol", outcome).await
         }
         Err(_) => unreadable(),
@@ -270,11 +328,35 @@ async fn renew(
     }
     match codec::decode_within::<RenewAgent>(&body, MAX_BODY) {
         Ok(request) => {
-            let outcome = enroller.renew(&peer, &request);
+            let outcome = enroller.renew(&peer, &request).await;
             enroller.finish(&peer, "renew", outcome).await
         }
         Err(_) => unreadable(),
     }
+}
+
+async fn separate(
+    State(enroller): State<Arc<AgentEnroller>>,
+    Extension(peer): Extension<Peer>,
+    body: Bytes,
+) -> Response {
+    if let Some(response) = enroller.too_often(&peer) {
+        return response;
+    }
+    match codec::decode_within::<OwnIdentity>(&body, MAX_BODY) {
+        Ok(request) => {
+            let outcome = enroller.separate(&peer, request).await;
+            enroller.finish(&peer, "separate", outcome).await
+        }
+        Err(_) => unreadable(),
+    }
+}
+
+fn not_stored(error: &StoreError) -> Refused {
+    tracing::error!(%error, "an enrolment could not be stored");
+    Refused::Said(
+        "The relay could not store the enrolment; its disk may be full or failing. Run `unifyit-relay doctor` there, then try again.".into(),
+    )
 }
 
 fn unreadable() -> Response {

@@ -5,13 +5,13 @@
 //! each request carries its [`Peer`] as an extension. Use [`only_devices`] on
 //! routes that are not for newcomers.
 
-use super::serve_connection;
+use super::{places::Places, serve_connection};
 use crate::{
     broker::Admission,
     config::{Config, HttpsLimits},
     identity::{
         Identity,
-        ca::{device_of, sha256},
+        ca::{Proof, proof_of},
         server::ServerCertificate,
     },
     telemetry::Telemetry,
@@ -34,7 +34,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use unifyit_protocol::ids::DeviceId;
@@ -46,9 +46,8 @@ const DRAIN: Duration = Duration::from_secs(5);
 pub struct Peer {
     /// From where.
     pub address: IpAddr,
-    /// The device that its certificate proves, with the SHA-256 of the
-    /// certificate; newcomers have none.
-    pub device: Option<(DeviceId, [u8; 32])>,
+    /// The device that its certificate proves; newcomers have none.
+    pub device: Option<(DeviceId, Proof)>,
 }
 
 /// Lets only admitted devices through to a router.
@@ -63,9 +62,7 @@ async fn require_device(
     next: Next,
 ) -> Response {
     match &peer.device {
-        Some((device, fingerprint)) if admission.admit(*device, fingerprint) => {
-            next.run(request).await
-        }
+        Some((device, proof)) if admission.admit(*device, proof) => next.run(request).await,
         _ => (StatusCode::FORBIDDEN, "Only enrolled devices of this site may do this.")
             .into_response(),
     }
@@ -145,7 +142,7 @@ impl AgentHttps {
     /// Serves until cancelled.
     pub async fn serve(self, router: Router, cancel: CancellationToken) {
         let Self { listener, acceptor, limits, refusals } = self;
-        let places = Arc::new(Semaphore::new(limits.max_connections));
+        let places = Places::new(limits.max_connections, limits.max_connections_per_ip);
         let time = Duration::from_secs(limits.handshake_s);
         let tasks = TaskTracker::new();
         loop {
@@ -155,7 +152,7 @@ impl AgentHttps {
             };
             let (acceptor, refusals) = (acceptor.clone(), refusals.clone());
             let (router, cancel) = (router.clone(), cancel.clone());
-            let places = Arc::clone(&places);
+            let places = places.clone();
             tasks.spawn(async move {
                 let handshake = tokio::select! {
                     handshake = timeout(time, acceptor.accept(stream)) => handshake,
@@ -165,11 +162,15 @@ impl AgentHttps {
                     return refusals.refused("handshake");
                 };
                 drop(slot);
-                let Ok(_place) = places.try_acquire_owned() else {
-                    return refusals.refused("connections_full");
+                let _place = match places.take(address) {
+                    Ok(place) => place,
+                    Err(reason) => {
+                        tracing::debug!(%address, reason, "a connection found no place");
+                        return refusals.refused(reason);
+                    }
                 };
                 let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-                let device = certificate.and_then(|c| Some((device_of(c)?, sha256(c))));
+                let device = certificate.and_then(|c| proof_of(c));
                 let router = router.layer(Extension(Peer { address, device }));
                 serve_connection(stream, router, time, cancel).await;
             });

@@ -3,6 +3,8 @@
 
 pub mod admin;
 pub mod agents;
+mod places;
+mod stall;
 
 use axum::Router;
 use hyper_util::{
@@ -15,6 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Bytes that the head of a request may take.
 const MAX_HEAD: usize = 16 * 1024;
+/// A peer that takes nothing of an answer for so long is gone.
+const WRITE_STALL: Duration = Duration::from_secs(30);
 
 /// Serves one connection until it ends, is idle too long between or inside
 /// request heads, or the relay stops.
@@ -31,7 +35,7 @@ async fn serve_connection<S>(
         .timer(TokioTimer::new())
         .header_read_timeout(head_time)
         .max_buf_size(MAX_HEAD.max(8192))
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(stall::Stall::new(stream, WRITE_STALL)), service);
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

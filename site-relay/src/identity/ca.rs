@@ -194,6 +194,22 @@ pub fn device_of(certificate: &[u8]) -> Option<DeviceId> {
     (names.next().is_none() && has_uri(&certificate, device)).then_some(device)
 }
 
+/// What a verified client certificate proves, beside the device's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Proof {
+    /// SHA-256 of its DER.
+    pub sha256: [u8; 32],
+    /// Since when it is valid, Unix seconds: a later one replaces an earlier one.
+    pub since_s: i64,
+}
+
+/// Which device a verified client certificate names, and which certificate it is.
+#[must_use]
+pub fn proof_of(certificate: &[u8]) -> Option<(DeviceId, Proof)> {
+    let (since_s, _) = validity(certificate)?;
+    Some((device_of(certificate)?, Proof { sha256: sha256(certificate), since_s }))
+}
+
 /// First and last moment of a certificate, Unix seconds.
 #[must_use]
 pub fn validity(certificate: &[u8]) -> Option<(i64, i64)> {

@@ -2,14 +2,13 @@
 //! together or not at all (G1, G2).
 
 use super::batch::{Batch, Effect};
-use crate::store::{StoreError, tables::lane_key, txn::Txn};
+use crate::store::{StoreError, kept, tables::lane_key, txn::Txn};
 use unifyit_protocol::{
     ids::{CommandId, DeviceId},
     inventory::{InventoryReport, Section},
     lane::Lane,
     link::{DeviceGap, DeviceInventory, DeviceOutput, UpRecord},
     outcome::{OutputChunk, Status},
-    report::Gap,
 };
 
 /// Output of one record, in bytes.
@@ -85,19 +84,8 @@ impl Txn<'_> {
         let count = batch.prev.saturating_sub(seen);
         tracing::warn!(device = %batch.device, lane = ?batch.lane, count,
             "the device's reports start behind a hole; the relay's disk may be an old copy");
-        self.gap(batch.device, batch.lane, count, "The relay was restored from an older copy.")
-    }
-
-    fn gap(
-        &mut self,
-        device: DeviceId,
-        lane: Lane,
-        count: u64,
-        reason: &str,
-    ) -> Result<(), StoreError> {
-        let (from_ms, to_ms) = (self.now_ms, self.now_ms);
-        let gap = Gap { lane, count, from_ms, to_ms, reason: reason.to_owned() };
-        self.append(Lane::Urgent, &UpRecord::Gap(DeviceGap { device: Some(device), gap }))
+        let reason = "The relay was restored from an older copy.";
+        self.gap(Some(batch.device), batch.lane, count, reason)
     }
 
     fn take_effects(
@@ -115,7 +103,8 @@ impl Txn<'_> {
                 Effect::Sample(sample, body) => {
                     let minute = sample.at_ms / crate::store::samples::MINUTE_MS;
                     let mark = self.mem.dirty.get(&(minute, device));
-                    if mark.is_some_and(|m| m.count >= MAX_SAMPLES_A_MINUTE) {
+                    let crowded = mark.is_some_and(|m| m.count >= MAX_SAMPLES_A_MINUTE);
+                    if crowded || !self.may_bring(device, body.len()) {
                         applied.bad += 1;
                     } else {
                         let tag = seq ^ batch.epoch.rotate_left(32);
@@ -150,11 +139,11 @@ impl Txn<'_> {
             self.append(Lane::Output, &record)?;
         }
         if ahead > 0 {
-            self.gap(device, batch.lane, ahead, AHEAD)?;
+            self.gap(Some(device), batch.lane, ahead, AHEAD)?;
         }
         if applied.bad > 0 {
             let reason = "The device sent reports that cannot be read or are not acceptable.";
-            self.gap(device, batch.lane, applied.bad, reason)?;
+            self.gap(Some(device), batch.lane, applied.bad, reason)?;
         }
         Ok(())
     }
@@ -168,8 +157,9 @@ impl Txn<'_> {
             && let Some(system) = report.set.get("system")
         {
             let mut facts = self.device_facts(device)?;
-            if facts.system != *system {
-                facts.system.clone_from(system);
+            let system = kept(system);
+            if facts.system != system {
+                facts.system = system;
                 self.put_facts(device, &facts)?;
             }
         }

@@ -4,11 +4,13 @@
 //! one bad report never stops a lane; a batch that is no batch is an error.
 
 use unifyit_protocol::{
-    ProtocolError, codec,
+    ProtocolError,
+    codec::{self, Budget, MAX_MESSAGE},
     envelope::Decoded,
     ids::DeviceId,
     inventory::{InventoryReport, MAX_ENTRIES},
     lane::Lane,
+    live::MAX_LIVE,
     outcome::{CommandEvent, OutputChunk},
     report::{Gap, MAX_BATCH, Report, ReportBatch},
     telemetry::{MAX_SERIES, Sample, SeriesTable},
@@ -19,6 +21,8 @@ const MAX_NAME: usize = 256;
 /// A sample may be ahead of the site's time by this much: clocks are compared once
 /// a minute.
 const MAX_AHEAD_MS: u64 = 120_000;
+/// Values of a batch without its reports: four a report, and room for later ones.
+const FRAME_VALUES: usize = 16 * MAX_BATCH;
 /// Longest reason that a device may give.
 const MAX_REASON: usize = 4096;
 
@@ -52,18 +56,22 @@ pub(crate) enum Effect {
     Bad,
 }
 
-/// Decodes a batch. `measured_ms` is how far the device's clock was ahead when it
-/// was last measured, for agents that do not say so themselves.
+/// Decodes a batch at the expense of a budget. Reports for which nothing is left
+/// count as lost, like those that cannot be read.
+/// `measured_ms` is how far the device's clock was ahead when it was last measured,
+/// for agents that do not say so themselves.
 ///
 /// # Errors
 /// [`ProtocolError`] when it is no batch, or its numbers make no sense.
-pub(crate) fn decode(
+pub(crate) fn decode_for(
     device: DeviceId,
     payload: &[u8],
     now_ms: u64,
     measured_ms: i64,
+    budget: &mut Budget,
 ) -> Result<Batch, ProtocolError> {
-    let batch: ReportBatch = codec::decode(payload)?;
+    let mut frame = Budget::new(MAX_MESSAGE, FRAME_VALUES);
+    let batch: ReportBatch = codec::decode_for(payload, MAX_MESSAGE, &mut frame)?;
     let shift_ms = batch.shift_ms.unwrap_or(measured_ms.saturating_neg());
     if batch.reports.len() > MAX_BATCH {
         return Err(ProtocolError::Invalid("the batch has too many reports"));
@@ -72,7 +80,7 @@ pub(crate) fn decode(
     let mut last = batch.prev;
     let mut unknown = 0;
     for report in batch.reports {
-        let effect = match Report::decode(&report.body) {
+        let effect = match Report::decode_for(&report.body, budget) {
             Ok(Decoded::Known(known)) if batch.lane == Lane::Metrics && shift_ms != 0 => {
                 let (known, body) = shifted(known, report.body, shift_ms);
                 Some(judged(known, body, now_ms))
@@ -135,7 +143,13 @@ fn judged(report: Report, body: Vec<u8>, now_ms: u64) -> Effect {
             let good = event.reason.as_ref().is_none_or(|r| r.len() <= MAX_REASON);
             if good { Effect::Command(event) } else { Effect::Bad }
         }
-        Report::Output(chunk) => Effect::Output(chunk),
+        Report::Output(chunk) => {
+            if chunk.data.len() <= MAX_LIVE {
+                Effect::Output(chunk)
+            } else {
+                Effect::Bad
+            }
+        }
         Report::Gap(gap) => {
             if gap.reason.len() <= MAX_REASON {
                 Effect::Gap(gap)

@@ -9,6 +9,7 @@ use prometheus::{IntCounter, IntCounterVec};
 pub(crate) struct IngestMetrics {
     pub(super) unknown: IntCounterVec,
     pub(super) bad: IntCounter,
+    pub(super) shared_identities: IntCounter,
     left_out: IntCounter,
     acks: IntCounter,
     out_of_step: IntCounter,
@@ -23,6 +24,10 @@ impl IngestMetrics {
                 "what",
             ),
             bad: telemetry.counter("ingest_unreadable_messages", "Messages that are none."),
+            shared_identities: telemetry.counter(
+                "ingest_shared_identities",
+                "Times that two computers were found to use one identity.",
+            ),
             left_out: telemetry
                 .counter("ingest_reports_left_out", "Reports not readable or not acceptable."),
             acks: telemetry.counter("ingest_acks", "Batches acknowledged after their commit."),

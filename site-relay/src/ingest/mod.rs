@@ -8,43 +8,48 @@
 
 pub(crate) mod apply;
 pub(crate) mod batch;
+mod meet;
+pub(crate) mod message;
 mod metrics;
 mod sessions;
+mod twins;
 
 #[cfg(test)]
 mod tests;
 
 use crate::{
-    broker::{BrokerEvent, BrokerHandle},
+    broker::{BrokerEvent, BrokerHandle, Held},
     clock::SiteClock,
     fanout::{FanoutHandle, Introduction},
     live::LiveHub,
     monitor::{At, Monitor},
     shadow::Shadows,
-    store::{Pending, PresenceChange, StoreError, StoreHandle, txn::Txn},
+    store::{Computer, Pending, PresenceChange, StoreError, StoreHandle, txn::Txn},
     tunnel::Tunnels,
 };
 use apply::Applied;
-use batch::{Batch, Effect};
-use bytes::Bytes;
+use batch::Batch;
+use message::Message;
 use metrics::IngestMetrics;
 use sessions::{Greeting, Sessions};
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use twins::Twins;
 use unifyit_protocol::{
-    clock::{ClockAnswer, sentence},
-    envelope::Decoded,
+    ProtocolError,
+    clock::ClockAnswer,
     ids::{CommandId, DeviceId},
-    lan::{DownControl, Hello, ReportAck, UpControl, Welcome},
+    lan::{DownControl, Hello, ReportAck, Welcome},
     lane::Lane,
     link::{DeviceClock, UpRecord},
     live::LiveUp,
     outcome::Status,
-    topics::{Down, Up},
+    topics::Down,
 };
 
 pub(crate) use metrics::IngestMetrics as Metrics;
+pub(crate) use twins::Twins as KnownComputers;
 
 /// Events taken together at most.
 const MAX_EVENTS: usize = 256;
@@ -63,6 +68,7 @@ pub(crate) struct Ingest {
     pub(crate) tunnels: Tunnels,
     pub(crate) shadows: Shadows,
     pub(crate) monitor: Monitor,
+    pub(crate) twins: Twins,
     pub(crate) metrics: Arc<IngestMetrics>,
 }
 
@@ -72,6 +78,8 @@ pub(crate) enum Item {
     Hello(DeviceId, Box<Hello>, Option<DeviceClock>),
     Clock(DeviceClock),
     Presence(PresenceChange),
+    /// Two computers use one identity: who had it first, and the other.
+    Share(DeviceId, Box<(Computer, Computer)>),
 }
 
 /// What became of it.
@@ -86,6 +94,8 @@ struct Job {
     pending: Pending<Vec<Answer>>,
     devices: Vec<DeviceId>,
     presence: Vec<PresenceChange>,
+    /// Memory of the messages in it, which their devices get back with the answer.
+    _held: Vec<Held>,
 }
 
 /// Applies items in order within a commit.
@@ -121,6 +131,10 @@ fn apply_one(txn: &mut Txn<'_>, item: Item) -> Result<Answer, StoreError> {
             Ok(Answer::Welcome { device, greeting: Greeting { positions, said } })
         }
         Item::Presence(change) => txn.present(&change).map(|()| Answer::Nothing),
+        Item::Share(device, two) => {
+            let (first, other) = *two;
+            txn.share(device, first, other).map(|()| Answer::Nothing)
+        }
     }
 }
 
@@ -152,8 +166,9 @@ impl Ingest {
                     if count == 0 {
                         break;
                     }
-                    let items = self.take(gathered.drain(..), &mut sessions);
-                    self.submit(items, &mut jobs).await;
+                    let mut held = Vec::new();
+                    let items = self.take(gathered.drain(..), &mut sessions, &mut held);
+                    self.submit(items, held, &mut jobs).await;
                 }
                 Ok(()) = steps.changed() => {
                     steps.borrow_and_update();
@@ -167,11 +182,14 @@ impl Ingest {
                     }
                 }
                 _ = tick.tick(), if room => {
+                    for (device, said) in self.twins.due(self.store.now_ms()) {
+                        self.serve(device, said);
+                    }
                     let uptime_ms = self.clock.uptime_ms();
                     if self.monitor.next_due_ms().is_some_and(|at| at <= uptime_ms) {
                         let due = self.monitor.due(uptime_ms);
                         let items = due.into_iter().map(Item::Presence).collect();
-                        self.submit(items, &mut jobs).await;
+                        self.submit(items, Vec::new(), &mut jobs).await;
                     }
                 }
             }
@@ -182,7 +200,7 @@ impl Ingest {
         }
     }
 
-    async fn submit(&mut self, items: Vec<Item>, jobs: &mut VecDeque<Job>) {
+    async fn submit(&mut self, items: Vec<Item>, held: Vec<Held>, jobs: &mut VecDeque<Job>) {
         if items.is_empty() {
             return;
         }
@@ -194,10 +212,11 @@ impl Ingest {
                 Item::Hello(device, ..) => devices.push(*device),
                 Item::Clock(_) => {}
                 Item::Presence(change) => presence.push(change.clone()),
+                Item::Share(device, _) => devices.push(*device),
             }
         }
         match self.store.submit(move |txn| apply_all(txn, items)).await {
-            Ok(pending) => jobs.push_back(Job { pending, devices, presence }),
+            Ok(pending) => jobs.push_back(Job { pending, devices, presence, _held: held }),
             Err(error) => tracing::warn!(%error, "reports could not be handed to the store"),
         }
     }
@@ -207,13 +226,16 @@ impl Ingest {
         &mut self,
         events: impl Iterator<Item = BrokerEvent>,
         sessions: &mut Sessions,
+        holds: &mut Vec<Held>,
     ) -> Vec<Item> {
         let now_ms = self.store.now_ms();
         let mut items = Vec::new();
         for event in events {
             match event {
-                BrokerEvent::Connected { device, session, address } => {
+                BrokerEvent::Connected { device, session, address, took_over } => {
                     sessions.connected(device, session);
+                    let shown = address.to_canonical().to_string();
+                    self.twins.connected(device, shown, took_over);
                     self.monitor.connected(device, address, At::now(&self.clock));
                     self.shadows.change(device, |s| {
                         s.online = true;
@@ -229,6 +251,7 @@ impl Ingest {
                 BrokerEvent::Disconnected { device, session, reason } => {
                     if sessions.disconnected(device, session) {
                         tracing::debug!(%device, reason, "device disconnected");
+                        self.twins.disconnected(device);
                         self.monitor.disconnected(device, At::now(&self.clock));
                         self.tunnels.device_gone(device);
                         self.shadows.change(device, |s| {
@@ -237,9 +260,17 @@ impl Ingest {
                         });
                     }
                 }
-                BrokerEvent::Message { device, session, kind, payload } => {
-                    if sessions.is_current(device, session) {
-                        items.extend(self.message(device, kind, &payload, now_ms, sessions));
+                BrokerEvent::Message { device, session, content, .. } => {
+                    if sessions.is_current(device, session)
+                        && let Some(item) = self.message(device, content.read, sessions)
+                    {
+                        if let Item::Hello(device, hello, _) = &item
+                            && !self.met(*device, hello, now_ms, &mut items)
+                        {
+                            continue;
+                        }
+                        items.push(item);
+                        holds.push(content.held);
                     }
                 }
             }
@@ -250,44 +281,37 @@ impl Ingest {
     fn message(
         &mut self,
         device: DeviceId,
-        kind: Up,
-        payload: &Bytes,
-        now_ms: u64,
+        read: Result<Message, ProtocolError>,
         sessions: &mut Sessions,
     ) -> Option<Item> {
-        let ahead_ms = self.clock.of_device(device);
-        let read = match kind {
-            Up::Hello => UpControl::decode(payload).map(|decoded| match decoded {
-                Decoded::Known(UpControl::Hello(hello)) => {
-                    let clock = self.measured(device, hello.now_ms);
-                    Some(Item::Hello(device, Box::new(hello), clock))
-                }
-                Decoded::Known(UpControl::Clock(ask)) => {
-                    let (asked_ms, now_ms) = (Some(ask.asked_ms), self.clock.now_ms());
-                    self.control(device, DownControl::Clock(ClockAnswer { asked_ms, now_ms }));
-                    self.measured(device, ask.now_ms).map(Item::Clock)
-                }
-                Decoded::Unknown(_) => self.unknown("hello"),
-            }),
-            Up::Report => batch::decode(device, payload, now_ms, ahead_ms).map(|batch| {
+        match read {
+            Ok(Message::Hello(hello)) => {
+                let clock = self.measured(device, hello.now_ms);
+                Some(Item::Hello(device, hello, clock))
+            }
+            Ok(Message::Clock(ask)) => {
+                let (asked_ms, now_ms) = (Some(ask.asked_ms), self.clock.now_ms());
+                self.control(device, DownControl::Clock(ClockAnswer { asked_ms, now_ms }));
+                self.measured(device, ask.now_ms).map(Item::Clock)
+            }
+            Ok(Message::Batch(batch)) => {
                 self.metrics.unknown.with_label_values(&["report"]).inc_by(batch.unknown);
                 self.look_at(&batch);
                 Some(Item::Batch(batch))
-            }),
-            Up::Live => LiveUp::decode(payload).map(|decoded| {
-                match decoded {
-                    Decoded::Known(LiveUp::Output(chunk)) => self.live.output(device, chunk),
-                    Decoded::Known(LiveUp::Holds(holds)) => {
-                        self.fanout.holds(device, holds.commands);
-                    }
-                    Decoded::Known(frame) => self.tunnels.device_wrote(device, frame),
-                    Decoded::Unknown(_) => drop(self.unknown("live")),
-                }
+            }
+            Ok(Message::Live(LiveUp::Output(chunk))) => {
+                self.live.output(device, chunk);
                 None
-            }),
-        };
-        match read {
-            Ok(item) => item,
+            }
+            Ok(Message::Live(LiveUp::Holds(holds))) => {
+                self.fanout.holds(device, holds.commands);
+                None
+            }
+            Ok(Message::Live(frame)) => {
+                self.tunnels.device_wrote(device, frame);
+                None
+            }
+            Ok(Message::Unknown(what)) => self.unknown(what),
             Err(error) => {
                 self.metrics.bad.inc();
                 tracing::debug!(%device, %error, "a device sent what cannot be read");
@@ -300,37 +324,9 @@ impl Ingest {
         }
     }
 
-    /// Measures a device's clock; what the cloud is to be told of it.
-    fn measured(&self, device: DeviceId, device_ms: u64) -> Option<DeviceClock> {
-        let told = self.clock.measured(device, device_ms);
-        let ahead_ms = self.clock.of_device(device);
-        self.shadows.change(device, |s| s.clock_ahead_ms = ahead_ms);
-        told?;
-        if let Some(sentence) = sentence("The computer's", ahead_ms) {
-            tracing::info!(%device, "{sentence}");
-        }
-        Some(DeviceClock { device, ahead_ms, at_ms: self.clock.now_ms() })
-    }
-
     fn unknown(&self, what: &str) -> Option<Item> {
         self.metrics.unknown.with_label_values(&[what]).inc();
         None
-    }
-
-    /// What is shown live does not wait for the disk.
-    fn look_at(&self, batch: &Batch) {
-        let newest = batch.effects.iter().rev().find_map(|(_, effect)| match effect {
-            Effect::Sample(sample, _) => Some(sample),
-            _ => None,
-        });
-        if let Some(sample) = newest {
-            self.live.sample(batch.device, sample);
-            self.shadows.change(batch.device, |s| {
-                if s.newest.as_ref().is_none_or(|n| n.at_ms < sample.at_ms) {
-                    s.newest = Some(sample.clone());
-                }
-            });
-        }
     }
 
     fn answer(
@@ -375,11 +371,13 @@ impl Ingest {
         }
     }
 
-    fn welcome(&self, device: DeviceId, Greeting { positions, said }: Greeting) {
+    fn welcome(&mut self, device: DeviceId, Greeting { positions, said }: Greeting) {
         let config = self.store.device_config();
         let now_ms = self.clock.now_ms();
         self.control(device, DownControl::Welcome(Welcome { positions, config, now_ms }));
-        self.fanout.ready(device, said);
+        if let Some(said) = self.twins.welcomed(device, said) {
+            self.serve(device, said);
+        }
     }
 
     /// Answers a device. One that is gone asks again when it is back.

@@ -1,6 +1,8 @@
 //! Batches into the store: continuity, exactly-once rollups, late minutes.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod bounds;
+
 use super::{Answer, Item, apply::Applied, apply_all, batch};
 use crate::{
     rollup,
@@ -17,7 +19,7 @@ use unifyit_protocol::{
     lane::Lane,
     link::UpRecord,
     outcome::{CommandEvent, OutputChunk, Status, Stream},
-    report::{Gap, Report, ReportBatch, Sequenced},
+    report::{BATCH_BUDGET, Gap, Report, ReportBatch, Sequenced},
     telemetry::{Sample, Series, SeriesTable},
 };
 
@@ -51,6 +53,14 @@ fn payload(lane: Lane, epoch: u64, prev: u64, reports: &[(u64, Report)]) -> Vec<
     codec::encode(&ReportBatch { epoch, lane, prev, shift_ms: Some(0), reports }).unwrap()
 }
 
+fn decode(
+    device: DeviceId,
+    payload: &[u8],
+    now_ms: u64,
+) -> Result<batch::Batch, unifyit_protocol::ProtocolError> {
+    batch::decode_for(device, payload, now_ms, 0, &mut { BATCH_BUDGET })
+}
+
 async fn send(
     store: &StoreHandle,
     device: DeviceId,
@@ -60,7 +70,7 @@ async fn send(
 ) -> Applied {
     let numbered: Vec<_> = (prev + 1..).zip(reports.iter().cloned()).collect();
     let bytes = payload(lane, epoch, prev, &numbered);
-    let batch = batch::decode(device, &bytes, store.now_ms(), 0).unwrap();
+    let batch = decode(device, &bytes, store.now_ms()).unwrap();
     let items = vec![Item::Batch(batch)];
     match store.write(move |txn| apply_all(txn, items)).await.unwrap().remove(0) {
         Answer::Batch { applied, .. } => applied,
@@ -126,9 +136,9 @@ async fn numbers_that_jump_without_a_gap_report_are_no_batch() {
         Report::Gap(Gap { lane: Lane::Metrics, count, from_ms: 1, to_ms: 2, reason })
     };
     let jump = payload(Lane::Metrics, 1, 0, &[(3, sample(START_MS, 1))]);
-    assert!(batch::decode(device, &jump, START_MS, 0).is_err());
+    assert!(decode(device, &jump, START_MS).is_err());
     let told = payload(Lane::Metrics, 1, 0, &[(3, gap(3)), (4, sample(START_MS, 1))]);
-    assert_eq!(batch::decode(device, &told, START_MS, 0).unwrap().through, 4);
+    assert_eq!(decode(device, &told, START_MS).unwrap().through, 4);
 }
 
 #[tokio::test]
@@ -156,7 +166,7 @@ async fn progress_of_many_devices_is_one_record_and_output_is_grouped() {
     for _ in 0..50 {
         let device = rig.enrol().await;
         let bytes = payload(Lane::Urgent, 1, 0, &[(1, event(command, Status::Running))]);
-        items.push(Item::Batch(batch::decode(device, &bytes, START_MS, 0).unwrap()));
+        items.push(Item::Batch(decode(device, &bytes, START_MS).unwrap()));
     }
     rig.store.write(move |txn| apply_all(txn, items)).await.unwrap();
     let progress: Vec<usize> = rig
@@ -189,7 +199,7 @@ async fn reports_that_cannot_be_read_are_stated_and_stop_nobody() {
         Sequenced { seq: 3, body: sample(START_MS, 1).encode().unwrap() },
     ];
     let batch = ReportBatch { epoch: 1, lane: Lane::Metrics, prev: 0, shift_ms: Some(0), reports };
-    let batch = batch::decode(device, &codec::encode(&batch).unwrap(), START_MS, 0).unwrap();
+    let batch = decode(device, &codec::encode(&batch).unwrap(), START_MS).unwrap();
     let items = vec![Item::Batch(batch)];
     rig.store.write(move |txn| apply_all(txn, items)).await.unwrap();
     let urgent = rig.waiting(Lane::Urgent).await;
@@ -329,7 +339,8 @@ async fn minutes_of(at: u64, shift_ms: Option<i64>, measured_ms: i64) -> (Rig, V
     let (lane, reports) = (Lane::Metrics, reports.collect());
     let batch = ReportBatch { epoch: 1, lane, prev: 0, shift_ms, reports };
     let bytes = codec::encode(&batch).unwrap();
-    let batch = batch::decode(device, &bytes, START_MS, measured_ms).unwrap();
+    let batch =
+        batch::decode_for(device, &bytes, START_MS, measured_ms, &mut { BATCH_BUDGET }).unwrap();
     rig.store.write(move |txn| txn.take_batch(batch)).await.unwrap();
     rig.pass_ms(3 * MINUTE_MS);
     rollup::close_due(&rig.store).await.unwrap();

@@ -27,7 +27,7 @@ use std::{
     },
     time::Instant,
 };
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use unifyit_protocol::{
     config::{PackageCache, SiteConfig},
     ids::{DeviceId, TokenId},
@@ -81,6 +81,8 @@ pub(crate) struct Core {
     pub(crate) pressure: AtomicBool,
     /// Whether a commit failed for want of space since something was dropped.
     pub(crate) full: AtomicBool,
+    /// A commit failed for want of space.
+    pub(crate) wants_space: Notify,
     /// Size of the file when something was last dropped under pressure.
     pub(crate) stood: AtomicU64,
     /// Metrics, once somebody wants them.
@@ -103,6 +105,7 @@ impl Core {
             lanes: watch::Sender::new(Lanes::default()),
             pressure: AtomicBool::new(false),
             full: AtomicBool::new(false),
+            wants_space: Notify::new(),
             stood: AtomicU64::new(0),
             metrics: OnceLock::new(),
             clock,
@@ -158,6 +161,11 @@ impl Core {
     pub(crate) fn fill_ballast(&self) {
         let path = self.ballast();
         if fs::metadata(&path).is_ok_and(|m| m.len() >= BALLAST) {
+            return;
+        }
+        let room = nix::sys::statvfs::statvfs(self.folder())
+            .is_ok_and(|s| s.blocks_available().saturating_mul(s.fragment_size()) > 4 * BALLAST);
+        if !room {
             return;
         }
         let made = fs::File::create(&path).and_then(|file| {
@@ -250,7 +258,8 @@ impl Writer {
         struct Start;
         impl Job for Start {
             fn apply(&mut self, txn: &mut Txn<'_>) -> Result<(), StoreError> {
-                txn.start_epochs(0).map(drop)
+                txn.start_epochs(0)?;
+                txn.heal()
             }
             fn finish(self: Box<Self>, _: Result<(), StoreError>) {}
         }
@@ -338,6 +347,7 @@ impl Writer {
     fn recover(&mut self, error: &StoreError) {
         if *error == StoreError::Full {
             self.core.full.store(true, Ordering::Relaxed);
+            self.core.wants_space.notify_one();
             self.core.drop_ballast();
         }
         let again = self.core.reopen().and_then(|()| self.core.with_database(Mem::load));

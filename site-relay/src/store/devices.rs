@@ -4,6 +4,7 @@ use super::{
     StoreHandle,
     actor::Core,
     error::StoreError,
+    rows,
     tables::{self, DeviceRecord, Facts, PresenceRecord, TokenRecord},
     txn::{Change, Txn},
 };
@@ -14,7 +15,7 @@ use unifyit_protocol::{
     config::SiteConfig,
     ids::{DeviceId, TokenId},
     lane::Lane,
-    link::{Enrolled, Presence, SiteAudit, UpRecord},
+    link::{Presence, SiteAudit, UpRecord},
 };
 
 /// Audit entries kept at the site for the local UI.
@@ -33,6 +34,8 @@ pub struct NewDevice {
     pub version: String,
     /// Stable machine identity; empty when there is none.
     pub machine: String,
+    /// The device that it has proven to be, by a certificate that is good.
+    pub proven: Option<DeviceId>,
     /// Unix milliseconds.
     pub at_ms: u64,
 }
@@ -69,19 +72,21 @@ pub(super) fn load_shared(core: &Core) -> Result<(), StoreError> {
     core.read(|tx| {
         let mut devices = core.devices.write().unwrap_or_else(PoisonError::into_inner);
         for row in tx.open_table(tables::DEVICES)?.range::<u128>(..)? {
-            let record: DeviceRecord = codec::decode(row?.1.value())?;
-            devices.insert(record.device, record);
+            if let Some(record) = rows::read::<DeviceRecord>("devices", row?.1.value()) {
+                devices.insert(record.device, record);
+            }
         }
         let mut out = core.revoked_tokens.write().unwrap_or_else(PoisonError::into_inner);
         for row in tx.open_table(tables::TOKENS)?.range::<u128>(..)? {
             let (key, value) = row?;
-            let record: TokenRecord = codec::decode(value.value())?;
-            if record.revoked {
+            // A record that cannot be read is one that nobody may use.
+            let record = rows::read::<TokenRecord>("tokens", value.value());
+            if record.is_none_or(|r| r.revoked) {
                 out.insert(TokenId(uuid::Uuid::from_u128(key.value())));
             }
         }
         if let Some(site) = tx.open_table(tables::META)?.get(tables::META_SITE)? {
-            core.site.send_replace(codec::decode(site.value())?);
+            core.site.send_replace(rows::read("meta", site.value()).unwrap_or_default());
         }
         Ok(())
     })
@@ -89,7 +94,8 @@ pub(super) fn load_shared(core: &Core) -> Result<(), StoreError> {
 
 impl StoreHandle {
     /// Counts one use of a token and enrols the device durably (G1). The same
-    /// machine gets the id that it had, unless that one was revoked.
+    /// machine gets the id that it had only where that was allowed for the device:
+    /// its name is no secret, and whoever holds a token could take another's place.
     ///
     /// # Errors
     /// [`StoreError`] when nothing was stored.
@@ -120,8 +126,13 @@ impl StoreHandle {
     pub async fn recent_audit(&self, limit: usize) -> Result<Vec<SiteAudit>, StoreError> {
         self.read(move |tx| {
             let table = tx.open_table(tables::AUDIT)?;
-            let rows = table.range::<u64>(..)?.rev().take(limit);
-            rows.map(|row| Ok(codec::decode(row?.1.value())?)).collect()
+            let newest = table.range::<u64>(..)?.rev().take(limit);
+            newest
+                .filter_map(|row| match row {
+                    Ok((_, value)) => rows::read("audit", value.value()).map(Ok),
+                    Err(error) => Some(Err(error.into())),
+                })
+                .collect()
         })
         .await
     }
@@ -131,7 +142,7 @@ impl StoreHandle {
     /// # Errors
     /// [`StoreError`] when the file cannot be read.
     pub async fn all_facts(&self) -> Result<BTreeMap<DeviceId, Facts>, StoreError> {
-        self.read(|tx| by_device(&tx.open_table(tables::FACTS)?)).await
+        self.read(|tx| by_device("facts", &tx.open_table(tables::FACTS)?)).await
     }
 
     /// Presence of all devices as the cloud was last told.
@@ -139,17 +150,20 @@ impl StoreHandle {
     /// # Errors
     /// [`StoreError`] when the file cannot be read.
     pub async fn all_presence(&self) -> Result<BTreeMap<DeviceId, PresenceRecord>, StoreError> {
-        self.read(|tx| by_device(&tx.open_table(tables::PRESENCE)?)).await
+        self.read(|tx| by_device("presence", &tx.open_table(tables::PRESENCE)?)).await
     }
 }
 
 fn by_device<T: serde::de::DeserializeOwned>(
+    name: &'static str,
     table: &impl ReadableTable<u128, &'static [u8]>,
 ) -> Result<BTreeMap<DeviceId, T>, StoreError> {
     let mut all = BTreeMap::new();
     for row in table.range::<u128>(..)? {
         let (key, value) = row?;
-        all.insert(tables::device_of(key.value()), codec::decode(value.value())?);
+        if let Some(row) = rows::read(name, value.value()) {
+            all.insert(tables::device_of(key.value()), row);
+        }
     }
     Ok(all)
 }
@@ -170,29 +184,34 @@ impl Txn<'_> {
         }
         record.used += 1;
         self.put_token(token, record)?;
-        let before = match new.machine.as_str() {
-            "" => None,
-            machine => self.machines()?.get(machine)?.map(|id| tables::device_of(id.value())),
-        };
-        let known = match before {
-            Some(id) => self.device(id)?.filter(|d| !d.revoked),
+        let (allowed, known) = self.of_machine(&new.machine)?;
+        let proven = match new.proven {
+            // Both computers of a shared identity could prove it.
+            Some(device) => self.device(device)?.filter(|d| !d.revoked && d.sharing.is_none()),
             None => None,
         };
-        let device = known.as_ref().map_or(new.proposed, |d| d.device);
+        let allowed = allowed.or(proven);
+        let device = allowed.as_ref().map_or(new.proposed, |d| d.device);
+        if allowed.is_none()
+            && let Some(known) = known
+        {
+            let detail = format!(
+                "{} enrolled with the machine identity of {}, whose re-enrolment was not allowed; it got an identity of its own.",
+                clipped(&new.hostname),
+                known.hostname
+            );
+            self.audit_entry(SiteAudit {
+                at_ms: new.at_ms,
+                action: "device.enrolled_beside".into(),
+                actor: device.to_string(),
+                detail,
+            })?;
+        }
         if !new.machine.is_empty() {
             let key = tables::device_key(device);
             self.machines()?.insert(new.machine.as_str(), key)?;
         }
-        let (hostname, version) = (clipped(&new.hostname), clipped(&new.version));
-        self.put_device(DeviceRecord {
-            device,
-            hostname: hostname.clone(),
-            version: version.clone(),
-            revoked: false,
-            enrolled_ms: known.map_or(new.at_ms, |d| d.enrolled_ms),
-        })?;
-        let record = Enrolled { device, hostname, version, token, at_ms: new.at_ms };
-        self.append(Lane::Urgent, &UpRecord::Enrolled(record))?;
+        self.join(new, device, Some(token))?;
         Ok(EnrollDecision::Accepted { device })
     }
 
@@ -269,16 +288,8 @@ impl Txn<'_> {
     /// Keeps a device out from now on.
     pub(crate) fn revoke_device(&mut self, device: DeviceId) -> Result<(), StoreError> {
         let known = self.device(device)?;
-        self.put_device(DeviceRecord {
-            revoked: true,
-            ..known.unwrap_or(DeviceRecord {
-                device,
-                hostname: String::new(),
-                version: String::new(),
-                revoked: true,
-                enrolled_ms: self.now_ms,
-            })
-        })
+        let known = known.unwrap_or_else(|| DeviceRecord::new(device, self.now_ms));
+        self.put_device(DeviceRecord { revoked: true, ..known })
     }
 
     /// Honours a token no longer.
@@ -292,9 +303,5 @@ impl Txn<'_> {
 
 /// A device's word about itself, cut to what is kept.
 fn clipped(text: &str) -> String {
-    let mut end = text.len().min(MAX_TEXT);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text[..end].to_owned()
+    rows::clipped(text, MAX_TEXT)
 }

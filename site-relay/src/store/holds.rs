@@ -9,12 +9,12 @@
 use super::{
     error::StoreError,
     outbox::LaneState,
+    rows,
     tables::{self, DeviceRecord, TokenRecord},
     txn::Txn,
 };
 use redb::ReadableTable;
 use unifyit_protocol::{
-    codec,
     compare::{KnownToken, MAX_HELD, MAX_KNOWN, SiteHolds, SiteKnown},
     config::SiteConfig,
     ids::{CommandId, TokenId},
@@ -118,7 +118,7 @@ impl Txn<'_> {
         holds.settings.cache_ahead = Vec::new();
         let mut records = Vec::new();
         for row in self.devices()?.range::<u128>(..)? {
-            records.push(codec::decode::<DeviceRecord>(row?.1.value())?);
+            records.extend(rows::read::<DeviceRecord>("devices", row?.1.value()));
         }
         for record in records {
             if record.revoked {
@@ -131,15 +131,17 @@ impl Txn<'_> {
         // The newest tokens: those that may still be valid.
         for row in self.tokens()?.range::<u128>(..)?.rev().take(MAX_KNOWN) {
             let (key, value) = row?;
-            let TokenRecord { used, revoked } = codec::decode(value.value())?;
+            let record = rows::read::<TokenRecord>("tokens", value.value());
+            let TokenRecord { used, revoked } =
+                record.unwrap_or(TokenRecord { used: 0, revoked: true });
             let token = TokenId(uuid::Uuid::from_u128(key.value()));
             let revoked = revoked || revoked_tokens.contains(&token);
             holds.tokens.push(KnownToken { token, used, revoked });
         }
         for row in self.commands()?.range::<u128>(..)? {
             let (key, value) = row?;
-            let record: tables::CommandRecord = codec::decode_within(value.value(), usize::MAX)?;
-            if record.done_ms == 0 {
+            let record = rows::read::<tables::CommandRecord>("commands", value.value());
+            if record.is_some_and(|r| r.done_ms == 0) {
                 holds.commands.push(CommandId(uuid::Uuid::from_u128(key.value())));
             }
         }

@@ -8,12 +8,12 @@
 
 use super::{
     error::StoreError,
+    rows,
     tables::{self, CommandRecord, DeviceRecord, status_byte, status_of},
     txn::{NewCommand, Txn},
 };
 use redb::{ReadTransaction, ReadableTable};
 use unifyit_protocol::{
-    codec,
     ids::{CommandId, DeviceId},
     lan::Deliver,
     link::{DeliverCommand, Progress},
@@ -45,10 +45,8 @@ pub(crate) fn load(tx: &ReadTransaction) -> Result<Vec<Loaded>, StoreError> {
     let mut all = Vec::new();
     for row in tx.open_table(tables::COMMANDS)?.range::<u128>(..)? {
         let (key, value) = row?;
-        let record: CommandRecord = codec::decode_within(value.value(), usize::MAX)?;
-        if record.done_ms != 0 {
-            continue;
-        }
+        let record: Option<CommandRecord> = rows::read("commands", value.value());
+        let Some(record) = record.filter(|r| r.done_ms == 0) else { continue };
         let id = key.value();
         let mut statuses = Vec::new();
         for row in deliveries.range((id, 0)..=(id, u128::MAX))? {
@@ -138,10 +136,8 @@ impl Txn<'_> {
     fn enrolled(&mut self) -> Result<Vec<DeviceId>, StoreError> {
         let mut all = Vec::new();
         for row in self.devices()?.range::<u128>(..)? {
-            let record: DeviceRecord = codec::decode(row?.1.value())?;
-            if !record.revoked {
-                all.push(record.device);
-            }
+            let record: Option<DeviceRecord> = rows::read("devices", row?.1.value());
+            all.extend(record.filter(|r| !r.revoked).map(|r| r.device));
         }
         Ok(all)
     }
@@ -251,7 +247,9 @@ impl Txn<'_> {
         let mut gone = Vec::new();
         for row in self.commands()?.range::<u128>(..)? {
             let (key, value) = row?;
-            let record: CommandRecord = codec::decode_within(value.value(), usize::MAX)?;
+            let Some(record) = rows::read::<CommandRecord>("commands", value.value()) else {
+                continue;
+            };
             let keep = if record.done_ms == 0 { KEEP_OPEN_MS } else { KEEP_DONE_MS };
             if record.expires_ms.max(record.done_ms).saturating_add(keep) <= now_ms {
                 gone.push((key.value(), record.done_ms == 0));

@@ -20,6 +20,7 @@ pub(crate) struct StoreMetrics {
     file_bytes: IntGauge,
     disk_free: IntGauge,
     pressure: IntGauge,
+    unreadable: IntGauge,
 }
 
 impl StoreMetrics {
@@ -52,6 +53,8 @@ impl StoreMetrics {
                 .gauge("minutes_open", "Minutes of devices that are not summed up yet."),
             file_bytes: telemetry.gauge("store_file_bytes", "Bytes of the store's file."),
             disk_free: telemetry.gauge("disk_free_bytes", "Bytes free on the store's disk."),
+            unreadable: telemetry
+                .gauge("store_rows_unreadable", "Rows that could not be read since the start."),
             pressure: telemetry.gauge("disk_pressure", "1 while the disk is nearly full."),
         }
     }
@@ -79,6 +82,7 @@ impl StoreMetrics {
         self.file_bytes.set(signed(space.file));
         self.disk_free.set(signed(space.free));
         self.pressure.set(i64::from(space.pressure));
+        self.unreadable.set(signed(super::rows::unreadable()));
     }
 
     pub(crate) fn open_minutes(&self, minutes: usize) {

@@ -16,6 +16,7 @@ use std::{
     thread::JoinHandle,
 };
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
 use txn::Txn;
 use unifyit_protocol::{
     config::{DeviceConfig, PackageCache, SiteConfig},
@@ -26,10 +27,14 @@ use unifyit_protocol::{
 mod actor;
 mod devices;
 mod error;
+mod fairness;
 mod holds;
+mod identity;
 pub(crate) mod inbox;
 mod metrics;
 mod outbox;
+mod records;
+mod rows;
 pub(crate) mod samples;
 pub mod site_view;
 mod space;
@@ -44,8 +49,9 @@ pub use devices::{EnrollDecision, NewDevice, PresenceChange};
 pub use error::StoreError;
 pub(crate) use metrics::lane_name;
 pub use outbox::{LaneState, Lanes, Segment};
+pub(crate) use rows::kept;
 pub use space::{Quotas, Space};
-pub use tables::{DeviceRecord, Facts, PresenceRecord};
+pub use tables::{Certificate, Computer, DeviceRecord, Facts, PresenceRecord, Sharing};
 
 /// Name of the file in the state folder.
 const FILE: &str = "relay.redb";
@@ -93,6 +99,8 @@ struct Inner {
     core: Arc<Core>,
     writer: mpsc::Sender<Message>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// Cancelled when the writer's thread has ended, for whatever reason.
+    ended: CancellationToken,
 }
 
 impl fmt::Debug for StoreHandle {
@@ -126,22 +134,34 @@ impl StoreHandle {
     /// [`StoreError`].
     pub fn open_with(state: &Path, options: StoreOptions) -> Result<Self, StoreError> {
         let core = Arc::new(Core::open(&state.join(FILE), options.cache_bytes, options.clock)?);
-        core.fill_ballast();
         devices::load_shared(&core)?;
         let (writer, inbox) = mpsc::channel(actor::INBOX);
         let mut thread = Writer::new(Arc::clone(&core), inbox)?;
         thread.prepare()?;
-        let thread =
-            std::thread::Builder::new()
-                .name("store".into())
-                .spawn(move || thread.run())
-                .map_err(|e| StoreError::Failed(format!("its thread cannot be started: {e}")))?;
-        Ok(Self { inner: Arc::new(Inner { core, writer, thread: Mutex::new(Some(thread)) }) })
+        core.fill_ballast();
+        let ended = CancellationToken::new();
+        let over = ended.clone().drop_guard();
+        let thread = std::thread::Builder::new()
+            .name("store".into())
+            .spawn(move || {
+                let _told_also_by_a_panic = over;
+                thread.run();
+            })
+            .map_err(|e| StoreError::Failed(format!("its thread cannot be started: {e}")))?;
+        Ok(Self {
+            inner: Arc::new(Inner { core, writer, thread: Mutex::new(Some(thread)), ended }),
+        })
     }
 
     /// Makes the store's metrics visible.
     pub fn register(&self, telemetry: &Telemetry) {
         self.inner.core.metrics.get_or_init(|| metrics::StoreMetrics::register(telemetry));
+    }
+
+    /// Resolves when nothing can be stored any more: the store was closed, or its
+    /// thread crashed.
+    pub async fn ended(&self) {
+        self.inner.ended.cancelled().await;
     }
 
     /// Finishes what is queued and closes the file. Later jobs are refused.
@@ -260,12 +280,6 @@ impl StoreHandle {
         tokio::task::spawn_blocking(move || core.read(|tx| outbox::read(tx, &state, &fetch)))
             .await
             .unwrap_or(Err(StoreError::Closed))
-    }
-}
-
-impl crate::broker::Admission for StoreHandle {
-    fn admit(&self, device: DeviceId, _certificate_sha256: &[u8; 32]) -> bool {
-        self.device(device).is_some_and(|d| !d.revoked)
     }
 }
 

@@ -12,6 +12,7 @@
 
 use super::{
     error::StoreError,
+    records::{Losses, Victim, device_of, stays},
     tables::{self, LANES, OUTBOX},
     txn::Txn,
 };
@@ -29,7 +30,7 @@ use unifyit_protocol::{
 /// Rows dropped in one commit at most, so that no commit takes long.
 const MAX_ROWS_A_COMMIT: usize = 4096;
 /// Length of the time stamp before each record.
-const STAMP: usize = 8;
+pub(super) const STAMP: usize = 8;
 
 /// An epoch of a lane that still has records, or is being written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +53,9 @@ pub struct LaneState {
     pub tail: u64,
     /// Up to here rows may have been dropped.
     pub dropped: u64,
+    /// Bytes and rows waiting, as written: what waits is not read to count it. None
+    /// in files of before.
+    pub counted: Option<(u64, u64)>,
     /// Bytes waiting.
     #[serde(skip)]
     pub bytes: u64,
@@ -127,7 +131,11 @@ impl Lanes {
         let outbox = tx.open_table(OUTBOX)?;
         for (key, state) in (0u8..).zip(&mut lanes.states) {
             if let Some(row) = rows.get(key)? {
-                *state = codec::decode(row.value())?;
+                *state = codec::decode_within(row.value(), usize::MAX)?;
+            }
+            if let Some((bytes, records)) = state.counted {
+                (state.bytes, state.records) = (bytes, records);
+                continue;
             }
             for row in outbox.range((key, 0)..=(key, u64::MAX))? {
                 state.bytes += row?.1.value().len() as u64;
@@ -174,16 +182,34 @@ impl Txn<'_> {
     pub(crate) fn append(&mut self, lane: Lane, record: &UpRecord) -> Result<(), StoreError> {
         let bytes = record.encode()?;
         if bytes.len() <= MAX_RECORD {
-            return self.append_encoded(lane, &bytes);
+            return self.append_encoded(lane, &bytes, device_of(record), stays(record));
         }
         tracing::warn!(?lane, bytes = bytes.len(), "a record too large for the link was dropped");
-        let reason = "A record was larger than what the link to the cloud carries.".to_owned();
-        let gap = Gap { lane, count: 1, from_ms: self.now_ms, to_ms: self.now_ms, reason };
-        let gap = DeviceGap { device: device_of(record), gap };
-        self.append_encoded(Lane::Urgent, &UpRecord::Gap(gap).encode()?)
+        let reason = "A record was larger than what the link to the cloud carries.";
+        self.gap(device_of(record), lane, 1, reason)
     }
 
-    fn append_encoded(&mut self, lane: Lane, record: &[u8]) -> Result<(), StoreError> {
+    /// States a loss that is of this moment.
+    pub(crate) fn gap(
+        &mut self,
+        device: Option<DeviceId>,
+        lane: Lane,
+        count: u64,
+        reason: &str,
+    ) -> Result<(), StoreError> {
+        let (from_ms, to_ms) = (self.now_ms, self.now_ms);
+        let gap = Gap { lane, count, from_ms, to_ms, reason: reason.to_owned() };
+        let record = UpRecord::Gap(DeviceGap { device, gap }).encode()?;
+        self.append_encoded(Lane::Urgent, &record, device, true)
+    }
+
+    fn append_encoded(
+        &mut self,
+        lane: Lane,
+        record: &[u8],
+        owner: Option<DeviceId>,
+        kept: bool,
+    ) -> Result<(), StoreError> {
         let mut value = Vec::with_capacity(STAMP + record.len());
         value.extend_from_slice(&self.now_ms.to_le_bytes());
         value.extend_from_slice(record);
@@ -193,7 +219,10 @@ impl Txn<'_> {
         state.records += 1;
         let key = (tables::lane_key(lane), state.tail);
         self.outbox()?.insert(key, value.as_slice())?;
-        Ok(())
+        match owner {
+            Some(device) => self.own(key, device, value.len() as u64, kept),
+            None => Ok(()),
+        }
     }
 
     /// The cloud has a lane durably up to a number: forgets the rows.
@@ -213,6 +242,7 @@ impl Txn<'_> {
             records += 1;
             false
         })?;
+        self.disown_through(key, upto)?;
         let state = self.lane_mut(trim.lane);
         state.bytes = state.bytes.saturating_sub(bytes);
         state.records = state.records.saturating_sub(records);
@@ -251,8 +281,9 @@ impl Txn<'_> {
         Ok(())
     }
 
-    /// Drops the oldest records of a lane until about `bytes` are free, and
-    /// leaves gap records. Series tables stay: without them later rollups could
+    /// Drops the oldest records of a lane until about `bytes` are free, first those
+    /// of a device that takes more than its share, and leaves gap records. Series
+    /// tables stay: without them later rollups could
     /// not be read; so do gaps and audit entries. Returns how many went.
     pub(crate) fn drop_oldest(
         &mut self,
@@ -261,20 +292,26 @@ impl Txn<'_> {
         reason: &str,
     ) -> Result<u64, StoreError> {
         let key = tables::lane_key(lane);
-        let state = self.lane_mut(lane);
-        let from = state.dropped.max(state.acked) + 1;
-        let victims = self.victims(key, from, bytes)?;
+        let mut victims = self.of_the_greediest(lane, bytes, MAX_ROWS_A_COMMIT)?;
+        if victims.is_empty() {
+            let from = self.mem.swept[lane.index()].max(self.mem.lanes.of(lane).acked) + 1;
+            victims = self.victims(key, from, bytes)?;
+            if let Some(last) = victims.last() {
+                self.mem.swept[lane.index()] = last.position;
+            }
+        }
         let mut losses = Losses::default();
         let mut freed = 0;
         for victim in victims.iter().filter(|v| !v.kept) {
             freed += victim.bytes;
             losses.add(victim.device, victim.at_ms);
             self.outbox()?.remove((key, victim.position))?;
+            self.disown_one((key, victim.position))?;
         }
         let lost = losses.total();
         let state = self.lane_mut(lane);
         if let Some(last) = victims.last() {
-            state.dropped = last.position;
+            state.dropped = state.dropped.max(last.position);
         }
         state.bytes = state.bytes.saturating_sub(freed);
         state.records = state.records.saturating_sub(lost);
@@ -293,10 +330,7 @@ impl Txn<'_> {
             let value = value.value();
             let size = value.len() as u64;
             let (kept, device) = match UpRecord::decode(value.get(STAMP..).unwrap_or_default()) {
-                Ok(Decoded::Known(UpRecord::Series(_) | UpRecord::Gap(_) | UpRecord::Audit(_))) => {
-                    (true, None)
-                }
-                Ok(Decoded::Known(record)) => (false, device_of(&record)),
+                Ok(Decoded::Known(record)) => (stays(&record), device_of(&record)),
                 _ => (false, None),
             };
             found += if kept { 0 } else { size };
@@ -310,52 +344,7 @@ impl Txn<'_> {
     }
 }
 
-struct Victim {
-    position: u64,
-    bytes: u64,
-    at_ms: u64,
-    kept: bool,
-    device: Option<DeviceId>,
-}
-
-/// What was lost, by device; beyond a bound it is put down to the site.
-#[derive(Default)]
-struct Losses {
-    rows: Vec<(Option<DeviceId>, u64, u64, u64)>,
-}
-
-impl Losses {
-    const MAX: usize = 64;
-
-    fn add(&mut self, device: Option<DeviceId>, at_ms: u64) {
-        let known = self.rows.iter().any(|r| r.0 == device);
-        let device = if known || self.rows.len() < Self::MAX { device } else { None };
-        match self.rows.iter_mut().find(|r| r.0 == device) {
-            Some((_, count, from, to)) => {
-                *count += 1;
-                *from = (*from).min(at_ms);
-                *to = (*to).max(at_ms);
-            }
-            None => self.rows.push((device, 1, at_ms, at_ms)),
-        }
-    }
-
-    fn total(&self) -> u64 {
-        self.rows.iter().map(|r| r.1).sum()
-    }
-}
-
-/// Whose record it is, where it is one device's.
-fn device_of(record: &UpRecord) -> Option<DeviceId> {
-    match record {
-        UpRecord::Inventory(i) => Some(i.device),
-        UpRecord::Output(o) => Some(o.device),
-        UpRecord::Series(s) => Some(s.device),
-        UpRecord::Enrolled(e) => Some(e.device),
-        _ => None,
-    }
-}
-
-fn stamp(value: &[u8]) -> u64 {
+/// When a row was written.
+pub(super) fn stamp(value: &[u8]) -> u64 {
     value.first_chunk::<STAMP>().map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }

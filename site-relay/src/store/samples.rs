@@ -15,6 +15,7 @@
 
 use super::{
     error::StoreError,
+    rows,
     tables::{self},
     txn::Txn,
 };
@@ -103,7 +104,7 @@ pub(crate) fn series(
 ) -> Result<Option<SeriesTable>, StoreError> {
     let key = (tables::device_key(device), table);
     match tx.open_table(tables::SERIES)?.get(key)? {
-        Some(bytes) => Ok(Some(codec::decode(bytes.value())?)),
+        Some(bytes) => Ok(rows::read("series", bytes.value())),
         None => Ok(None),
     }
 }
@@ -116,7 +117,7 @@ impl Txn<'_> {
         table: SeriesTable,
     ) -> Result<(), StoreError> {
         let hash = table.hash();
-        if !self.mem.series.insert((device, hash)) {
+        if !self.know_series(device, hash)? {
             return Ok(());
         }
         let bytes = codec::encode(&table)?;
@@ -195,12 +196,14 @@ impl Txn<'_> {
             }
             count += minutes.len();
             for block in blocks {
-                bytes += block.columns.len() + 48;
+                let more = block.columns.len() + 48;
+                // One device's large block must not make others' unsendable.
+                if bytes + more > RECORD_BYTES && !record.is_empty() {
+                    self.append(Lane::Metrics, &UpRecord::Metrics(std::mem::take(&mut record)))?;
+                    bytes = 0;
+                }
+                bytes += more;
                 record.push(DeviceMetrics { device, block });
-            }
-            if bytes >= RECORD_BYTES {
-                self.append(Lane::Metrics, &UpRecord::Metrics(std::mem::take(&mut record)))?;
-                bytes = 0;
             }
         }
         if !record.is_empty() {

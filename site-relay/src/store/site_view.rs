@@ -3,7 +3,7 @@
 use super::{
     StoreHandle,
     error::StoreError,
-    samples,
+    rows, samples,
     tables::{self, CommandRecord, status_of},
 };
 use crate::{shadow::Shadow, ui::Tables};
@@ -11,7 +11,6 @@ use redb::ReadableTable;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use unifyit_protocol::{
-    codec,
     ids::{CommandId, DeviceId},
     outcome::Status,
 };
@@ -42,8 +41,9 @@ impl StoreHandle {
             let mut all = Vec::new();
             for row in tx.open_table(tables::COMMANDS)?.iter()? {
                 let (key, value) = row?;
-                let record: CommandRecord = codec::decode_within(value.value(), usize::MAX)?;
-                all.push((record.received_ms, key.value(), record.expires_ms));
+                if let Some(record) = rows::read::<CommandRecord>("commands", value.value()) {
+                    all.push((record.received_ms, key.value(), record.expires_ms));
+                }
             }
             all.sort_by_key(|(received_ms, ..)| std::cmp::Reverse(*received_ms));
             all.truncate(limit);

@@ -1,7 +1,8 @@
 //! Space: a quota a class of data, and what happens when the disk fills (G6).
 //!
-//! Classes go in the order of what is least missed: raw samples beyond the last
-//! minutes, then waiting metrics, output, inventory, and outcomes and alerts
+//! Files that can be fetched again go before anything of the store, see
+//! [`crate::sacrifice`]. Then classes go in the order of what is least missed: raw
+//! samples beyond the last minutes, then waiting metrics, output, inventory, and outcomes and alerts
 //! last of all. What is dropped leaves a gap record; raw samples do not, because
 //! their rollups are kept.
 
@@ -65,6 +66,11 @@ impl StoreHandle {
         let free = nix::sys::statvfs::statvfs(core.folder())
             .map_or(u64::MAX, |s| s.blocks_available().saturating_mul(s.fragment_size()));
         Space { file: core.file_bytes(), free, pressure: free < quotas.keep_free }
+    }
+
+    /// Resolves when a commit failed for want of space.
+    pub async fn wants_space(&self) {
+        self.inner.core.wants_space.notified().await;
     }
 
     /// Holds the quotas and prunes what is old; a bounded amount of work, to be

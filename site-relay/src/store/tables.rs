@@ -13,6 +13,7 @@ use unifyit_protocol::{
     lane::Lane,
     outcome::Status,
 };
+use uuid::Uuid;
 
 /// Device → [`DeviceRecord`].
 pub(crate) const DEVICES: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("devices");
@@ -25,6 +26,10 @@ pub(crate) const CURSORS: TableDefinition<'_, (u128, u8), (u64, u64)> =
     TableDefinition::new("cursors");
 /// (lane, position) → eight bytes of Unix milliseconds, then the record.
 pub(crate) const OUTBOX: TableDefinition<'_, (u8, u64), &[u8]> = TableDefinition::new("outbox");
+/// (lane, position) → whose record it is, its bytes, and whether it stays while
+/// others go. Only records that are one device's own have a row.
+pub(crate) const OWNERS: TableDefinition<'_, (u8, u64), (u128, u32, bool)> =
+    TableDefinition::new("outbox_owners");
 /// Lane → [`LaneState`](super::outbox::LaneState).
 pub(crate) const LANES: TableDefinition<'_, u8, &[u8]> = TableDefinition::new("lanes");
 /// Command → [`CommandRecord`].
@@ -76,17 +81,84 @@ pub struct DeviceRecord {
     /// First enrolment, Unix milliseconds.
     #[serde(default)]
     pub enrolled_ms: u64,
+    /// Stable machine identity that it enrolled with; empty when it had none.
+    #[serde(default)]
+    pub machine: String,
+    /// The certificate in use, once one was used.
+    #[serde(default)]
+    pub certificate: Option<Certificate>,
+    /// SHA-256 of certificates handed out and not used yet.
+    #[serde(default)]
+    pub issued: Vec<[u8; 32]>,
+    /// Until when its computer may enrol again, Unix milliseconds.
+    #[serde(default)]
+    pub reenrol_until_ms: u64,
+    /// The computers that use this identity, when there are more than one.
+    #[serde(default)]
+    pub sharing: Option<Sharing>,
+}
+
+impl DeviceRecord {
+    /// A device of which nothing but its id is known.
+    #[must_use]
+    pub fn new(device: DeviceId, enrolled_ms: u64) -> Self {
+        Self {
+            device,
+            hostname: String::new(),
+            version: String::new(),
+            revoked: false,
+            enrolled_ms,
+            machine: String::new(),
+            certificate: None,
+            issued: Vec::new(),
+            reenrol_until_ms: 0,
+            sharing: None,
+        }
+    }
+}
+
+/// A device's certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Certificate {
+    /// SHA-256 of its DER.
+    pub sha256: [u8; 32],
+    /// Since when it is valid, Unix seconds.
+    pub since_s: i64,
+}
+
+/// Computers that use one identity.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Sharing {
+    /// The one that had it first; it goes on.
+    pub first: Computer,
+    /// The others; they are not let in.
+    pub others: Vec<Computer>,
+    /// The one that is to get an identity of its own.
+    pub replace: Option<Uuid>,
+}
+
+/// A computer, as far as it can be told from another with the same identity.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Computer {
+    /// What it calls itself since its start.
+    pub instance: Uuid,
+    /// Host name.
+    pub hostname: String,
+    /// IP address on the LAN.
+    pub address: String,
+    /// When it was last heard, Unix milliseconds.
+    pub last_ms: u64,
 }
 
 impl DeviceRecord {
     /// A device of which only the cloud remembers that it joined.
     pub(crate) fn known(known: &KnownDevice) -> Self {
         Self {
-            device: known.device,
             hostname: known.hostname.clone(),
             version: known.version.clone(),
-            revoked: false,
-            enrolled_ms: known.enrolled_ms,
+            ..Self::new(known.device, known.enrolled_ms)
         }
     }
 }

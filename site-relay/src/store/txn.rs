@@ -3,19 +3,21 @@
 //!
 //! Every job of a commit works on the same [`Txn`]. A job that fails spoils the
 //! whole commit (nothing of it becomes durable, every job of it is told), so
-//! jobs fail only when the file does; a refusal is a value. [`Mem`] is loaded
-//! again from the file after a failed commit.
+//! jobs fail only when the file does; a refusal is a value, and a damaged row
+//! counts as missing. [`Mem`] is loaded again from the file after a failed commit.
 
 use super::{
     error::StoreError,
+    fairness::{Brought, Waiting},
     holds::Before,
     outbox::{LaneState, Lanes},
+    rows,
     samples::Mark,
     tables::{self, CommandRecord, DeviceRecord, Facts, PresenceRecord, TokenRecord},
 };
 use redb::{ReadableDatabase, ReadableTable, Table, WriteTransaction};
 use serde::{Serialize, de::DeserializeOwned};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use unifyit_protocol::{
     codec,
     config::SiteConfig,
@@ -24,8 +26,12 @@ use unifyit_protocol::{
     link::{Presence, Progress, UpRecord},
 };
 
-/// Most progress or presence entries in one record.
+/// Most progress or presence entries in one record, and about how many bytes: what
+/// one device says at length must not make others' entries unsendable.
 const MAX_ENTRIES_A_RECORD: usize = 1000;
+const RECORD_BYTES: usize = 128 * 1024;
+/// Bytes that an entry takes besides its texts.
+const ENTRY_BYTES: usize = 256;
 
 /// What the writer remembers of the tables between commits.
 #[derive(Debug, Default)]
@@ -42,8 +48,14 @@ pub(crate) struct Mem {
     pub(crate) late: HashMap<DeviceId, u64>,
     /// Position in the cloud's lane.
     pub(crate) down: (u64, u64),
-    /// Series tables known, so that a repeated one costs nothing.
-    pub(crate) series: HashSet<(DeviceId, u32)>,
+    /// Series tables known of each device, so that a repeated one costs nothing.
+    pub(crate) series: HashMap<DeviceId, VecDeque<u32>>,
+    /// What each device has waiting for the cloud, by lane.
+    pub(crate) waiting: HashMap<(u8, DeviceId), Waiting>,
+    /// What each device brought in the present hour.
+    pub(crate) brought: HashMap<DeviceId, Brought>,
+    /// Up to here only records that stay are left of a lane.
+    pub(crate) swept: [u64; 4],
     /// Number of the newest audit entry.
     pub(crate) audit: u64,
     /// Live commands in the inbox.
@@ -72,20 +84,28 @@ impl Mem {
         }
         for row in tx.open_table(tables::SERIES)?.range::<(u128, u32)>(..)? {
             let (device, table) = row?.0.value();
-            mem.series.insert((tables::device_of(device), table));
+            mem.series.entry(tables::device_of(device)).or_default().push_back(table);
+        }
+        for row in tx.open_table(tables::OWNERS)?.range::<(u8, u64)>(..)? {
+            let (key, row) = row?;
+            let (device, bytes, kept) = row.value();
+            let waiting =
+                mem.waiting.entry((key.value().0, tables::device_of(device))).or_default();
+            waiting.bytes += u64::from(bytes);
+            waiting.kept += if kept { u64::from(bytes) } else { 0 };
         }
         for row in tx.open_table(tables::COMMANDS)?.range::<u128>(..)? {
-            let record: CommandRecord = codec::decode(row?.1.value())?;
-            mem.commands += usize::from(record.done_ms == 0);
+            let record: Option<CommandRecord> = rows::read("commands", row?.1.value());
+            mem.commands += usize::from(record.is_some_and(|r| r.done_ms == 0));
         }
         if let Some((key, _)) = tx.open_table(tables::AUDIT)?.last()? {
             mem.audit = key.value();
         }
         if let Some(down) = tx.open_table(tables::META)?.get(tables::META_DOWN)? {
-            mem.down = codec::decode(down.value())?;
+            mem.down = rows::read("meta", down.value()).unwrap_or_default();
         }
         if let Some(written) = tx.open_table(tables::META)?.get(tables::META_WRITTEN)? {
-            mem.before.written_ms = codec::decode(written.value())?;
+            mem.before.written_ms = rows::read("meta", written.value()).unwrap_or_default();
         }
         Ok(mem)
     }
@@ -151,6 +171,7 @@ open_tables! {
     tokens: u128 => &'static [u8], TOKENS;
     cursors: (u128, u8) => (u64, u64), CURSORS;
     outbox: (u8, u64) => &'static [u8], OUTBOX;
+    owners: (u8, u64) => (u128, u32, bool), OWNERS;
     lanes: u8 => &'static [u8], LANES;
     commands: u128 => &'static [u8], COMMANDS;
     deliveries: (u128, u128) => (u8, u64), DELIVERIES;
@@ -220,12 +241,12 @@ impl<'t> Txn<'t> {
     /// whether any was opened: if none was, there is nothing to sync.
     pub(crate) fn finish(mut self) -> Result<(Vec<Change>, bool), StoreError> {
         let progress = std::mem::take(&mut self.progress);
-        for some in progress.chunks(MAX_ENTRIES_A_RECORD) {
-            self.append(Lane::Urgent, &UpRecord::Progress(some.to_vec()))?;
+        for some in packed(progress, |p| p.event.reason.as_ref().map_or(0, String::len)) {
+            self.append(Lane::Urgent, &UpRecord::Progress(some))?;
         }
         let presence = std::mem::take(&mut self.presence_out);
-        for some in presence.chunks(MAX_ENTRIES_A_RECORD) {
-            self.append(Lane::Urgent, &UpRecord::Presence(some.to_vec()))?;
+        for some in packed(presence, |p| p.agent_version.len() + p.address.len()) {
+            self.append(Lane::Urgent, &UpRecord::Presence(some))?;
         }
         for (device, lane) in std::mem::take(&mut self.cursors_out) {
             if let Some(position) = self.mem.cursors.get(&(device, lane)).copied() {
@@ -234,7 +255,9 @@ impl<'t> Txn<'t> {
         }
         for lane in Lane::ALL {
             if self.lanes_out[lane.index()] {
-                let row = codec::encode(&self.mem.lanes.states[lane.index()])?;
+                let state = &mut self.mem.lanes.states[lane.index()];
+                state.counted = Some((state.bytes, state.records));
+                let row = codec::encode(state)?;
                 self.lanes()?.insert(tables::lane_key(lane), row.as_slice())?;
             }
         }
@@ -248,7 +271,7 @@ impl<'t> Txn<'t> {
 
     /// A device as enrolled, this commit's changes included.
     pub(crate) fn device(&mut self, device: DeviceId) -> Result<Option<DeviceRecord>, StoreError> {
-        get(self.devices()?, tables::device_key(device))
+        get("devices", self.devices()?, tables::device_key(device))
     }
 
     /// Stores a device.
@@ -261,7 +284,7 @@ impl<'t> Txn<'t> {
 
     /// What is known about a token.
     pub(crate) fn token(&mut self, token: TokenId) -> Result<TokenRecord, StoreError> {
-        Ok(get(self.tokens()?, tables::token_key(token))?.unwrap_or_default())
+        Ok(get("tokens", self.tokens()?, tables::token_key(token))?.unwrap_or_default())
     }
 
     /// Stores what is known about a token.
@@ -277,7 +300,7 @@ impl<'t> Txn<'t> {
 
     /// Presence as the cloud was told.
     pub(crate) fn told(&mut self, device: DeviceId) -> Result<PresenceRecord, StoreError> {
-        Ok(get(self.presence()?, tables::device_key(device))?.unwrap_or_default())
+        Ok(get("presence", self.presence()?, tables::device_key(device))?.unwrap_or_default())
     }
 
     /// Remembers what the cloud was told.
@@ -300,7 +323,7 @@ impl<'t> Txn<'t> {
 
     /// A device's facts.
     pub(crate) fn device_facts(&mut self, device: DeviceId) -> Result<Facts, StoreError> {
-        Ok(get(self.facts()?, tables::device_key(device))?.unwrap_or_default())
+        Ok(get("facts", self.facts()?, tables::device_key(device))?.unwrap_or_default())
     }
 
     /// A command of the inbox.
@@ -308,7 +331,7 @@ impl<'t> Txn<'t> {
         &mut self,
         command: CommandId,
     ) -> Result<Option<CommandRecord>, StoreError> {
-        get(self.commands()?, command.0.as_u128())
+        get("commands", self.commands()?, command.0.as_u128())
     }
 
     /// Stores a command of the inbox.
@@ -339,18 +362,38 @@ impl<'t> Txn<'t> {
         name: &'static str,
     ) -> Result<Option<T>, StoreError> {
         match self.meta()?.get(name)? {
-            Some(bytes) => Ok(Some(codec::decode(bytes.value())?)),
+            Some(bytes) => Ok(rows::read("meta", bytes.value())),
             None => Ok(None),
         }
     }
 }
 
+/// Groups entries for records of a bounded size, given the bytes of their texts.
+fn packed<T>(entries: Vec<T>, texts: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
+    let mut records: Vec<Vec<T>> = Vec::new();
+    let mut bytes = 0;
+    for entry in entries {
+        bytes += ENTRY_BYTES + texts(&entry);
+        match records.last_mut() {
+            Some(last) if bytes <= RECORD_BYTES && last.len() < MAX_ENTRIES_A_RECORD => {
+                last.push(entry);
+            }
+            _ => {
+                bytes = ENTRY_BYTES + texts(&entry);
+                records.push(vec![entry]);
+            }
+        }
+    }
+    records
+}
+
 fn get<T: DeserializeOwned>(
+    name: &'static str,
     table: &Table<'_, u128, &'static [u8]>,
     key: u128,
 ) -> Result<Option<T>, StoreError> {
     match table.get(key)? {
-        Some(bytes) => Ok(Some(codec::decode(bytes.value())?)),
+        Some(bytes) => Ok(rows::read(name, bytes.value())),
         None => Ok(None),
     }
 }

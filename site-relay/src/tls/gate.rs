@@ -4,8 +4,10 @@
 //! an address has too many of them, its oldest gives way to its newest: idle or
 //! half-finished handshakes, however many, cost an honest client nothing, and
 //! one address can never take another's place. A connection younger than
-//! [`YOUNG`] never gives way, so that a herd of honest clients is slowed, not
-//! torn down.
+//! [`YOUNG`] does not give way to another of its address, so that a herd of honest
+//! clients is slowed, not torn down. When all places are taken, the address that has
+//! most of them gives way to one that has fewer, at once: a quiet address gets in,
+//! however fast others come.
 
 use crate::telemetry::Telemetry;
 use prometheus::{IntCounterVec, IntGauge};
@@ -117,14 +119,17 @@ impl Gate {
         let mut state = self.state();
         let from_ip = state.by_ip.get(&ip).map_or(0, VecDeque::len);
         let victim = if from_ip >= self.0.per_ip {
-            Some(ip)
+            Some((ip, false))
         } else if state.count >= self.0.total {
-            state.by_ip.iter().max_by_key(|(_, waiting)| waiting.len()).map(|(ip, _)| *ip)
+            let busiest = state.by_ip.iter().max_by_key(|(_, waiting)| waiting.len());
+            // An address that holds more than the newcomer would gives way at once,
+            // however young its connections are.
+            busiest.map(|(busy, waiting)| (*busy, waiting.len() > from_ip + 1))
         } else {
             None
         };
-        if let Some(victim) = victim
-            && !state.evict(victim, now)
+        if let Some((victim, at_once)) = victim
+            && !state.evict(victim, now, at_once)
         {
             self.0.metrics.refused("half_open_full");
             return None;
@@ -147,10 +152,10 @@ impl Gate {
 }
 
 impl State {
-    fn evict(&mut self, ip: IpAddr, now: Instant) -> bool {
+    fn evict(&mut self, ip: IpAddr, now: Instant, at_once: bool) -> bool {
         let Some(waiting) = self.by_ip.get_mut(&ip) else { return false };
         match waiting.front() {
-            Some(oldest) if now.duration_since(oldest.since) >= YOUNG => {
+            Some(oldest) if at_once || now.duration_since(oldest.since) >= YOUNG => {
                 oldest.evicted.cancel();
                 waiting.pop_front();
                 self.count -= 1;
@@ -177,7 +182,7 @@ impl Drop for Slot {
 }
 
 /// An IPv6 host can call itself by 2^64 addresses; its network counts as one.
-fn neighbourhood(ip: IpAddr) -> IpAddr {
+pub(crate) fn neighbourhood(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(_) => ip,
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from(u128::from(v6) & (u128::MAX << 64))),
@@ -220,6 +225,21 @@ mod tests {
         let newcomer = gate.enter_at(ip(3), start + YOUNG).unwrap();
         assert!(busy[0].evicted.is_cancelled() && !busy[1].evicted.is_cancelled());
         assert!(!quiet.evicted.is_cancelled() && !newcomer.evicted.is_cancelled());
+    }
+
+    #[test]
+    fn a_quiet_address_gets_in_however_fast_others_come() {
+        let gate = gate(100, 50);
+        let start = Instant::now();
+        let mut held = Vec::new();
+        for n in 0..5000u32 {
+            held.extend(gate.enter_at(ip((n % 5) as u8), start));
+            if n % 100 == 99 {
+                let quiet = gate.enter_at(ip(200), start).expect("a place");
+                held.extend((0..40).filter_map(|_| gate.enter_at(ip(1), start)));
+                assert!(!quiet.evicted.is_cancelled(), "it keeps its place");
+            }
+        }
     }
 
     #[test]

@@ -32,25 +32,44 @@ pub(crate) fn split(stream: Stream) -> (Frames, FrameSink) {
     (FramedRead::new(reader.compat(), codec()), FramedWrite::new(writer.compat_write(), codec()))
 }
 
-/// Writes messages until both queues are closed and empty, urgent ones first: a
-/// bulk frame goes out only when no urgent one waits, and is flushed by itself,
-/// so that an alert stands behind one small frame at most (G5).
+/// Writes messages until all queues are closed and empty, urgent ones first: a
+/// live or bulk frame goes out only when no urgent one waits, and is flushed by
+/// itself, so that an alert stands behind one small frame at most (G5). Live and
+/// bulk frames take turns.
 pub(crate) async fn write_all(
     mut sink: FrameSink,
     mut urgent: mpsc::Receiver<Bytes>,
+    mut live: mpsc::Receiver<Bytes>,
     mut bulk: mpsc::Receiver<Bytes>,
 ) -> io::Result<()> {
+    let mut live_first = true;
     loop {
-        let message = tokio::select! {
-            biased;
-            Some(message) = urgent.recv() => message,
-            Some(message) = bulk.recv() => message,
-            else => return SinkExt::<Bytes>::close(&mut sink).await,
+        let message = {
+            let (first, second) = match live_first {
+                true => (&mut live, &mut bulk),
+                false => (&mut bulk, &mut live),
+            };
+            tokio::select! {
+                biased;
+                Some(message) = urgent.recv() => message,
+                Some(message) = first.recv() => message,
+                Some(message) = second.recv() => message,
+                else => return SinkExt::<Bytes>::close(&mut sink).await,
+            }
         };
+        live_first = !live_first;
         sink.feed(message).await?;
         while let Ok(message) = urgent.try_recv() {
             sink.feed(message).await?;
         }
         SinkExt::<Bytes>::flush(&mut sink).await?;
+    }
+}
+
+/// Waits until the queue has room again.
+pub(crate) async fn room(queue: &mpsc::Sender<Bytes>) {
+    // A writer that is gone is noticed where its queue is used.
+    if queue.reserve().await.is_err() {
+        std::future::pending().await
     }
 }

@@ -11,6 +11,7 @@ pub(crate) mod framing;
 mod metrics;
 mod node;
 pub(crate) mod session;
+mod start;
 
 #[cfg(test)]
 mod tests;

@@ -2,18 +2,19 @@
 //!
 //! One task owns the lane machine and never waits for a slow part: records are
 //! read from the store by fetches of their own, a writer task takes frames from
-//! two queues (urgent before bulk), and the cloud's records are applied by the
+//! three queues (urgent first, then live and bulk in turn), and the cloud's records are applied by the
 //! downlink's task. What is in flight is bounded by the lane machine's windows.
 
 use super::{
     UplinkState,
     framing::{self, Frames},
     metrics::UplinkMetrics,
+    start,
 };
 use crate::{
     clock::SiteClock,
     downlink::{Downlink, DownlinkParts},
-    live::LiveHub,
+    live::{LiveCopies, LiveHub},
     sisters::Sisters,
     store::{Lanes, StoreError, StoreHandle, lane_name},
 };
@@ -30,7 +31,7 @@ use unifyit_protocol::{
     clock::{ClockAnswer, ClockAsk},
     codec::MAX_MESSAGE,
     envelope::Decoded,
-    lane::{Data, Fetch, Lane, LaneError, LaneLimits, Resume, Sender, Trim},
+    lane::{Data, Fetch, Lane, LaneError, Resume, Sender, Trim},
     link::{Ephemeral, Frame, Goodbye, LinkHello, Watch},
 };
 
@@ -39,8 +40,11 @@ const GREETING: Duration = Duration::from_secs(15);
 /// Frames that may wait in each of the writer's queues: more than the windows of
 /// the lane machine let out.
 const QUEUE: usize = 4096;
-/// Live copies in one frame, and frames of live copies that may wait.
-const MAX_LIVE: usize = 64;
+/// Bytes of live copies in one frame: an alert waits for the frame that is being
+/// written (G5).
+const LIVE_FRAME: usize = 32 * 1024;
+/// Frames of live copies that may wait to be written.
+const LIVE_QUEUE: usize = 2;
 /// How often the clocks are compared; the cloud also tells when its own was set.
 const COMPARE_EVERY: Duration = Duration::from_secs(60);
 /// Words of a farewell that mean that this relay is not wanted any more.
@@ -52,7 +56,7 @@ pub(crate) struct SessionParts {
     pub(crate) store: StoreHandle,
     pub(crate) clock: SiteClock,
     pub(crate) live: LiveHub,
-    pub(crate) copies: Arc<Mutex<mpsc::Receiver<Ephemeral>>>,
+    pub(crate) copies: Arc<Mutex<LiveCopies>>,
     pub(crate) downlink: DownlinkParts,
     pub(crate) lan_https: Vec<String>,
     /// `host:port` at which sister relays reach this one.
@@ -97,6 +101,7 @@ struct Session<'a> {
     sender: Sender,
     urgent: mpsc::Sender<Bytes>,
     bulk: mpsc::Sender<Bytes>,
+    live: mpsc::Sender<Bytes>,
     metrics: &'a UplinkMetrics,
     fetches: FuturesUnordered<BoxFuture<'static, Fetched>>,
     /// When the cloud last applied something of each lane, by this relay's clock.
@@ -114,9 +119,10 @@ pub(super) async fn run(
     let (frames, sink) = framing::split(stream);
     let (urgent, urgent_queue) = mpsc::channel(QUEUE);
     let (bulk, bulk_queue) = mpsc::channel(QUEUE);
-    let writer = tokio::spawn(framing::write_all(sink, urgent_queue, bulk_queue));
+    let (live, live_queue) = mpsc::channel(LIVE_QUEUE);
+    let writer = tokio::spawn(framing::write_all(sink, urgent_queue, live_queue, bulk_queue));
     let goodbye = urgent.clone();
-    let ended = session(&parts, frames, (urgent, bulk), metrics, state, &cancel).await;
+    let ended = session(&parts, frames, (urgent, bulk, live), metrics, state, &cancel).await;
     let reason = match &ended {
         Ended::Stopping => Some("The relay is stopping.".to_owned()),
         Ended::Lane(error) => Some(error.to_string()),
@@ -139,7 +145,7 @@ pub(super) async fn run(
 async fn session(
     parts: &SessionParts,
     mut frames: Frames,
-    (urgent, bulk): (mpsc::Sender<Bytes>, mpsc::Sender<Bytes>),
+    (urgent, bulk, live): (mpsc::Sender<Bytes>, mpsc::Sender<Bytes>, mpsc::Sender<Bytes>),
     metrics: &UplinkMetrics,
     state: &watch::Sender<UplinkState>,
     cancel: &CancellationToken,
@@ -156,11 +162,12 @@ async fn session(
             sister_addresses: parts.sister_addresses.clone(),
             applied_ms: Vec::new(),
         };
-        let sender = sender_of(&lanes.borrow())?;
+        let sender = start::sender_of(&lanes.borrow())?;
         let fetches = FuturesUnordered::new();
         let asked_ms = parts.clock.uptime_ms();
         let applied_ms = Vec::new();
-        let mut session = Session { parts, sender, urgent, bulk, metrics, fetches, applied_ms };
+        let mut session =
+            Session { parts, sender, urgent, bulk, live, metrics, fetches, applied_ms };
         session.send(&Frame::Hello(hello))?;
         session.send(&Frame::Resume(resume))?;
         let (peer, applied_ms) = tokio::select! {
@@ -177,7 +184,6 @@ async fn session(
         let since_ms = parts.store.now_ms();
         state.send_replace(UplinkState { up: true, since_ms, reason: String::new() });
         let mut copies = parts.copies.lock().await;
-        let mut live = Vec::with_capacity(MAX_LIVE);
         let mut compare = interval_at(Instant::now() + COMPARE_EVERY, COMPARE_EVERY);
         let mut own = parts.clock.own_steps();
         compare.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -194,23 +200,15 @@ async fn session(
                 }
                 _ = compare.tick() => session.compare_clocks()?,
                 Ok(()) = own.changed() => session.compare_clocks()?,
-                _ = copies.recv_many(&mut live, MAX_LIVE) => session.live(std::mem::take(&mut live)),
+                some = copies.some(LIVE_FRAME), if session.live.capacity() > 0 => {
+                    session.live(some)?;
+                }
+                () = framing::room(&session.live), if session.live.capacity() == 0 => {}
             }
         }
     }
     .await;
     outcome.unwrap_or_else(|ended| ended)
-}
-
-fn sender_of(lanes: &Lanes) -> Result<Sender, Ended> {
-    let positions = Lane::ALL.into_iter().flat_map(|lane| lanes.of(lane).positions(lane));
-    let mut sender = Sender::new(LaneLimits::default(), positions)?;
-    for lane in Lane::ALL {
-        for (epoch, through) in lanes.of(lane).dropped_numbers() {
-            sender.dropped(lane, epoch, through)?;
-        }
-    }
-    Ok(sender)
 }
 
 /// The next frame of a known kind.
@@ -277,7 +275,7 @@ impl Session<'_> {
                 );
                 let beyond = peer.positions.iter().map(|p| p.epoch).max().unwrap_or(at.epoch);
                 self.parts.store.write(move |txn| txn.rename_epochs(beyond)).await?;
-                self.sender = sender_of(&self.parts.store.lanes().borrow())?;
+                self.sender = start::sender_of(&self.parts.store.lanes().borrow())?;
                 self.sender.open(peer)?
             }
             Err(other) => return Err(other.into()),
@@ -385,12 +383,15 @@ impl Session<'_> {
         self.send(&Frame::ClockAsk(ClockAsk { asked_ms, now_ms }))
     }
 
-    /// Sends live copies, unless the link is behind already.
-    fn live(&self, copies: Vec<Ephemeral>) {
-        let behind = self.urgent.max_capacity() - self.urgent.capacity() >= MAX_LIVE;
+    /// Sends live copies; the queue has room.
+    fn live(&self, copies: Vec<Ephemeral>) -> Result<(), Ended> {
         let count = copies.len() as u64;
-        if behind || self.send(&Frame::Ephemeral(copies)).is_err() {
-            self.metrics.live_dropped.inc_by(count);
+        let bytes = Frame::Ephemeral(copies).encode()?;
+        let size = bytes.len() as u64;
+        match self.live.try_send(bytes.into()) {
+            Ok(()) => self.metrics.sent_bytes.inc_by(size),
+            Err(_) => self.metrics.live_dropped.inc_by(count),
         }
+        Ok(())
     }
 }

@@ -28,7 +28,9 @@ use unifyit_relay::{
     clock::SiteClock,
     config::Config,
     enroll::RelayRecord,
-    identity::{Identity, Keys, folder::StateFolder, server::ServerCertificate, write_record},
+    identity::{
+        Identity, Keys, ca::Proof, folder::StateFolder, server::ServerCertificate, write_record,
+    },
     telemetry::Telemetry,
 };
 
@@ -55,7 +57,7 @@ pub(crate) async fn until<T>(what: &str, mut check: impl FnMut() -> Option<T>) -
 pub(crate) struct Gatekeeper(pub(crate) Mutex<HashSet<DeviceId>>);
 
 impl Admission for Gatekeeper {
-    fn admit(&self, device: DeviceId, _certificate_sha256: &[u8; 32]) -> bool {
+    fn admit(&self, device: DeviceId, _proof: &Proof) -> bool {
         !self.0.lock().unwrap().contains(&device)
     }
 }

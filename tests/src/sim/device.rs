@@ -168,6 +168,7 @@ impl Device {
             now_ms: now_ms(),
             running: self.running.keys().map(|(_, id)| *id).take(64).collect(),
             heeds_handed: false,
+            instance: uuid::Uuid::nil(),
         });
         self.publish(connection, Up::Hello, hello.encode()?).await?;
         // Nothing else is sent before the relay has said where it stands.
@@ -244,7 +245,10 @@ impl Device {
             DownControl::Config(config) => self.config = config,
             // A simulated fleet does not live as long as its certificates, nor does it
             // forget.
-            DownControl::Renew(_) | DownControl::Handed(_) | DownControl::Clock(_) => {}
+            DownControl::Renew(_)
+            | DownControl::Handed(_)
+            | DownControl::Clock(_)
+            | DownControl::NewIdentity(_) => {}
         }
         Ok(())
     }

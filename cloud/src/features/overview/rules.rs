@@ -2,9 +2,13 @@
 
 use super::model::{Attention, AttentionRef, DeviceCounts, SiteCounts};
 use crate::features::{
-    devices::DeviceItem,
+    devices::{
+        DeviceItem,
+        identity::{Computer, shown},
+    },
     sites::{SiteDevices, SiteStanding, SiteState},
 };
+use time::OffsetDateTime;
 use unifyit_protocol::clock::{CLOCK_RIGHT_MS, sentence};
 
 /// Most points shown.
@@ -12,6 +16,9 @@ pub(super) const MOST: usize = 50;
 /// Fullness of a disk from which somebody should look at once; from 90 % on, the
 /// database finds it.
 const DISK_CRITICAL: f32 = 97.0;
+
+/// A device whose identity several computers use, who they are, and since when.
+pub(super) type SharedDevice = (DeviceItem, Vec<Computer>, OffsetDateTime);
 
 /// What all sites come to, one after the other.
 #[derive(Debug, Default)]
@@ -53,10 +60,17 @@ impl Standing {
         }
     }
 
-    /// Sites, full disks and wrong clocks that need somebody, worst and oldest first.
-    pub(super) fn attention(self, full: Vec<DeviceItem>, wrong: Vec<DeviceItem>) -> Vec<Attention> {
+    /// Sites, full disks, shared identities and wrong clocks that need somebody, worst
+    /// and oldest first.
+    pub(super) fn attention(
+        self,
+        full: Vec<DeviceItem>,
+        shared: Vec<SharedDevice>,
+        wrong: Vec<DeviceItem>,
+    ) -> Vec<Attention> {
         let mut points = self.points;
         points.extend(of_relay_clocks(&self.wrong, self.offsets));
+        points.extend(shared.into_iter().map(of_shared));
         points.extend(full.into_iter().map(of_disk));
         points.extend(wrong.into_iter().filter_map(of_clock));
         worst(&mut points);
@@ -100,6 +114,20 @@ fn of_site(site: &SiteStanding) -> Option<Attention> {
         since: site.state_since,
         reference: AttentionRef { kind: "site".into(), id: site.id, name: site.name.clone() },
     })
+}
+
+fn of_shared((device, computers, since): SharedDevice) -> Attention {
+    Attention {
+        severity: "critical".to_owned(),
+        kind: "identity_shared".to_owned(),
+        title: format!("Two computers use the identity of {}", device.name),
+        detail: format!(
+            "{}. Only the first is served; give the other its own identity on the device's page.",
+            shown(&computers)
+        ),
+        since,
+        reference: AttentionRef { kind: "device".into(), id: device.id, name: device.name },
+    }
 }
 
 fn of_disk(device: DeviceItem) -> Attention {
@@ -196,7 +224,7 @@ mod tests {
             all.add(site(n, SiteState::Healthy, Some(*ahead)));
         }
         all.add(site(99, SiteState::Unreachable, None));
-        let points = all.attention(Vec::new(), Vec::new());
+        let points = all.attention(Vec::new(), Vec::new(), Vec::new());
         points.into_iter().filter(|p| p.kind == "clock_wrong").map(|p| p.title).collect()
     }
 
@@ -227,7 +255,7 @@ mod tests {
         assert_eq!((all.sites.total, all.sites.unreachable), (12_000, 6000));
         assert_eq!((all.devices.total, all.devices.unreachable), (36_000, 18_000));
         assert_eq!((all.devices.online, all.devices.offline), (12_000, 6000));
-        let points = all.attention(Vec::new(), Vec::new());
+        let points = all.attention(Vec::new(), Vec::new(), Vec::new());
         assert_eq!(points.len(), MOST);
         assert_eq!(points[0].reference.name, "Site 11998", "the one that is away longest");
     }

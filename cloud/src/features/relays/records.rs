@@ -101,6 +101,11 @@ impl RelayRecords {
                     ingest::holds(tx, relay, held(*holds, &own), &mut changed).await?;
                 }
                 UpRecord::Audit(audit) => ingest::audit(tx, relay, audit).await?,
+                UpRecord::Shared(told) => {
+                    if own.contains(&told.device) {
+                        ingest::shared(tx, relay, told, &mut changed).await?;
+                    }
+                }
             }
         }
         let connections = !presence.is_empty();
@@ -175,6 +180,7 @@ fn devices_of(record: &UpRecord, into: &mut BTreeSet<DeviceId>) {
         UpRecord::Clocks(list) => into.extend(list.iter().map(|c| c.device)),
         UpRecord::Gap(r) => into.extend(r.device),
         UpRecord::Holds(r) => into.extend(&r.devices),
+        UpRecord::Shared(r) => into.extend([r.device]),
         UpRecord::Relay(_) | UpRecord::Audit(_) | UpRecord::Cache(_) => {}
     }
 }

@@ -3,12 +3,8 @@
 
 mod values;
 
+use values::*;
 pub(super) use values::{authority, cached_config, command, grant, relay, rollups, token};
-use values::{
-    cache_report, cancel, chunk, clock_ask, device, device_clock, device_config, event, gap, holds,
-    id, inventory, known, relay_status, relay_token, site_certificate, site_config, table,
-    terminal,
-};
 
 use crate::{
     blob::{BlobAnswer, BlobRequest},
@@ -18,17 +14,13 @@ use crate::{
         RelayEnrolment, RenewAgent,
     },
     envelope::{Decoded, Envelope},
-    lan::{Deliver, DownControl, Handed, Hello, Renew, ReportAck, UpControl, Welcome},
+    lan::{Deliver, DownControl, Handed, Hello, NewIdentity, Renew, ReportAck, UpControl, Welcome},
     lane::{Ack, Data, Lane, Resume},
-    link::{
-        DeliverCommand, DeviceGap, DeviceInventory, DeviceMetrics, DeviceOutput, DeviceSeries,
-        DownRecord, Enrolled, Ephemeral, Frame, Goodbye, LinkHello, Presence, Progress, Sister,
-        Sisters, SiteAudit, UpRecord, Watch,
-    },
+    link::*,
     live::{Holds, LiveDown, LiveUp, TunnelClosed, TunnelCredit, TunnelData, TunnelResize},
     report::{Report, ReportBatch, Sequenced},
     signing::Signable,
-    telemetry::{RollupBlock, Sample, block},
+    telemetry::{RollupBlock, block},
     token::{TokenRefusal, TokenText},
     topics,
     tunnel::{Accepted, TunnelFrame, TunnelOpen},
@@ -131,6 +123,7 @@ fn lan() -> Vec<Example> {
         now_ms: 5000,
         running: vec![id(9)],
         heeds_handed: true,
+        instance: id(5),
     };
     let welcome = Welcome { positions: vec![ack], config: device_config(), now_ms: 5000 };
     let mut all = messages!(UpControl: Hello(hello), Clock(clock_ask()));
@@ -140,15 +133,12 @@ fn lan() -> Vec<Example> {
         Config(device_config()),
         Renew(Renew { expires_ms: 9000 }),
         Handed(Handed { started: vec![id(9)], sent: vec![id(10)] }),
+        NewIdentity(NewIdentity {}),
         Clock(crate::clock::ClockAnswer { asked_ms: Some(7000), now_ms: 1_800_000_000_000 }),
     ));
     all.push(plain("DeviceConfig with a package cache", cached_config()));
     all.extend(messages!(Deliver: Command(authority().sign(&command(), None).unwrap())));
     all
-}
-
-fn sample() -> Sample {
-    Sample { at_ms: 5000, table: table().hash(), values: vec![Some(213), None] }
 }
 
 fn reports() -> Vec<Example> {
@@ -266,6 +256,7 @@ fn up_records() -> Vec<Example> {
         Gap(DeviceGap { device: None, gap: gap() }),
         Audit(audit),
         Cache(cache_report()),
+        Shared(shared_identity()),
         Clocks(vec![device_clock()]),
         Holds(Box::new(holds())),
     )
@@ -285,6 +276,8 @@ fn down_records() -> Vec<Example> {
         RevokeDevice(device()),
         RevokeToken(id(8)),
         Known(known()),
+        AllowReenrolment(AllowReenrolment { device: device(), until_ms: 9000 }),
+        SeparateIdentity(SeparateIdentity { device: device(), instance: id(5) }),
     )
 }
 

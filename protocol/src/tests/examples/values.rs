@@ -9,11 +9,11 @@ use crate::{
     ids::DeviceId,
     inventory::{InventoryReport, Section},
     lane::Lane,
-    link::RelayStatus,
+    link::{RelayStatus, SharedIdentity, SharingComputer},
     outcome::{CommandEvent, OutputChunk, Status, Stream},
     report::Gap,
     signing::Signer25519,
-    telemetry::{Aggregate, Rollup, Series, SeriesTable},
+    telemetry::{Aggregate, Rollup, Sample, Series, SeriesTable},
     token::{InstallToken, TokenKind},
 };
 use std::collections::BTreeMap;
@@ -273,4 +273,18 @@ pub(super) fn clock_ask() -> crate::clock::ClockAsk {
 pub(super) fn device_clock() -> crate::link::DeviceClock {
     let at_ms = 1_800_000_000_000;
     crate::link::DeviceClock { device: device(), ahead_ms: -900_000, at_ms }
+}
+
+pub(super) fn shared_identity() -> SharedIdentity {
+    let computer = SharingComputer {
+        instance: id(5),
+        hostname: "pc-7".into(),
+        address: "10.0.0.7".into(),
+        last_ms: 7000,
+    };
+    SharedIdentity { device: device(), at_ms: 7000, computers: vec![computer] }
+}
+
+pub(super) fn sample() -> Sample {
+    Sample { at_ms: 5000, table: table().hash(), values: vec![Some(213), None] }
 }

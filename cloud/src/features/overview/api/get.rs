@@ -23,13 +23,14 @@ pub(super) async fn get_overview(
     let mut all = rules::Standing::default();
     sites::store::each_standing(&mut tx, |site| all.add(site)).await?;
     let full = devices::store::fullest_disks(&mut tx, rules::MOST).await?;
+    let shared = devices::identity::shared(&mut tx, rules::MOST).await?;
     let wrong = devices::store::wrong_clocks(&mut tx, rules::MOST).await?;
     let recent = store::recent(&mut tx, ctx.actor.may(Can::ReadAudit), RECENT).await?;
     let tasks_running = tasks::running(&mut tx).await?;
     Ok(Json(Overview {
         devices: all.devices.clone(),
         sites: all.sites.clone(),
-        attention: all.attention(full, wrong),
+        attention: all.attention(full, shared, wrong),
         recent,
         tasks_running,
     }))

@@ -2,6 +2,7 @@
 
 mod cache;
 mod compare;
+mod identity;
 mod inventory;
 mod own;
 mod presence;
@@ -9,6 +10,7 @@ mod site;
 
 pub(super) use cache::cache;
 pub(super) use compare::holds;
+pub(super) use identity::shared;
 pub(super) use inventory::inventory;
 pub(super) use own::Own;
 pub(super) use presence::{clocks, enrolled, presence};

@@ -74,7 +74,10 @@ pub(crate) async fn enrolled(
     let actor = AuditActor { name: "relay".into(), id: Some(relay.id.0), ..AuditActor::system() };
     let target =
         AuditTarget::device(relay.place(), enrolled.device.0, format!("device {hostname}"));
-    let detail = format!("with install token {}", enrolled.token);
+    let detail = match enrolled.token.0.is_nil() {
+        true => "as a computer that shared another's identity".to_owned(),
+        false => format!("with install token {}", enrolled.token),
+    };
     audit::record_at(tx, &actor, "device.enroll", &target, &detail, Some(time_of(enrolled.at_ms)))
         .await?;
     if revoked {

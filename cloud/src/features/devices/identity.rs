@@ -1,0 +1,130 @@
+//! Whose identity is whose: computers that share one device's. SQL and the relay's
+//! word.
+
+use super::{DeviceItem, store::items};
+use crate::{
+    audit::{self, AuditActor, AuditTarget},
+    db::{DbError, TenantTx},
+    link::{ApplyError, RelayIdentity},
+};
+use serde::{Deserialize, Serialize};
+use sqlx::types::Json;
+use time::OffsetDateTime;
+use unifyit_protocol::{
+    ids::DeviceId,
+    link::{SharedIdentity, SharingComputer},
+};
+use uuid::Uuid;
+
+/// One of the computers that use a device's identity.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Computer {
+    /// What it calls itself since its start.
+    pub id: Uuid,
+    /// Host name.
+    pub hostname: String,
+    /// Address on its LAN.
+    pub address: String,
+    /// Whether it had the identity first. It goes on; the others get nothing.
+    pub first: bool,
+    /// When it was last heard.
+    #[serde(with = "time::serde::rfc3339")]
+    pub last_seen: OffsetDateTime,
+}
+
+impl Computer {
+    /// As shown in a sentence.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        match (self.hostname.as_str(), self.address.as_str()) {
+            ("", "") => "a computer".to_owned(),
+            ("", address) => address.to_owned(),
+            (name, "") => name.to_owned(),
+            (name, address) => format!("{name} ({address})"),
+        }
+    }
+}
+
+/// Names all of them in a sentence.
+#[must_use]
+pub fn shown(computers: &[Computer]) -> String {
+    let names: Vec<String> = computers.iter().map(Computer::shown).collect();
+    names.join(" and ")
+}
+
+/// Devices whose identity several computers use, the longest-standing first, with
+/// who they are.
+///
+/// # Errors
+/// [`DbError`].
+pub async fn shared(
+    tx: &mut TenantTx,
+    most: usize,
+) -> Result<Vec<(DeviceItem, Vec<Computer>, OffsetDateTime)>, DbError> {
+    let rows: Vec<(Uuid, Json<Vec<Computer>>, OffsetDateTime)> = sqlx::query_as(
+        "SELECT id, computers, coalesce(computers_since, now()) FROM devices \
+         WHERE computers IS NOT NULL AND revoked_at IS NULL ORDER BY computers_since LIMIT $1",
+    )
+    .bind(i64::try_from(most).unwrap_or(i64::MAX))
+    .fetch_all(&mut **tx)
+    .await?;
+    let ids: Vec<DeviceId> = rows.iter().map(|(id, ..)| DeviceId(*id)).collect();
+    let devices = items(tx, &ids).await?;
+    Ok(devices
+        .into_iter()
+        .filter_map(|item| {
+            let (_, Json(computers), since) = rows.iter().find(|(id, ..)| *id == item.id)?.clone();
+            Some((item, computers, since))
+        })
+        .collect())
+}
+
+/// The relay's word of which computers use an identity.
+///
+/// # Errors
+/// [`ApplyError`].
+pub async fn apply(
+    tx: &mut TenantTx,
+    relay: &RelayIdentity,
+    told: SharedIdentity,
+    line: impl Fn(&str, usize) -> String,
+    at: impl Fn(u64) -> OffsetDateTime,
+) -> Result<(), ApplyError> {
+    let computer = |(n, c): (usize, &SharingComputer)| Computer {
+        id: c.instance,
+        hostname: line(&c.hostname, 255),
+        address: line(&c.address, 64),
+        first: n == 0,
+        last_seen: at(c.last_ms),
+    };
+    let computers: Vec<Computer> = told.computers.iter().enumerate().map(computer).collect();
+    let now = (computers.len() > 1).then(|| Json(computers.clone()));
+    let before: Option<(bool, String)> = sqlx::query_as(
+        "UPDATE devices d SET computers = $2, \
+             computers_since = CASE WHEN $2::jsonb IS NULL THEN NULL ELSE coalesce(d.computers_since, $3) END \
+         FROM (SELECT id, computers IS NOT NULL AS shared FROM devices WHERE id = $1 FOR UPDATE) b \
+         WHERE d.id = b.id \
+         RETURNING b.shared, CASE WHEN d.name = '' THEN d.hostname ELSE d.name END",
+    )
+    .bind(told.device.0)
+    .bind(now)
+    .bind(at(told.at_ms))
+    .fetch_optional(&mut **tx)
+    .await?;
+    let Some((was_shared, name)) = before else { return Ok(()) };
+    let is_shared = computers.len() > 1;
+    if was_shared == is_shared {
+        return Ok(());
+    }
+    let (action, detail) = match is_shared {
+        true => (
+            "device.identity_shared",
+            format!("{} use one identity. Only the first is served.", shown(&computers)),
+        ),
+        false => ("device.identity_single", "One computer uses the identity again.".to_owned()),
+    };
+    let actor = AuditActor { name: "relay".into(), id: Some(relay.id.0), ..AuditActor::system() };
+    let target = AuditTarget::device(relay.place(), told.device.0, format!("device {name}"));
+    audit::record_at(tx, &actor, action, &target, &detail, Some(at(told.at_ms))).await?;
+    Ok(())
+}

@@ -1,0 +1,90 @@
+//! A computer introduces itself: is it the one that this device is?
+
+use super::{
+    Ingest, Item,
+    batch::{Batch, Effect},
+    twins::Meaning,
+};
+use crate::{fanout::Introduction, store::Computer};
+use unifyit_protocol::{
+    clock::sentence,
+    ids::DeviceId,
+    lan::{DownControl, Hello, NewIdentity},
+    link::DeviceClock,
+};
+use uuid::Uuid;
+
+impl Ingest {
+    /// Lets commands go to a device.
+    pub(super) fn serve(&self, device: DeviceId, said: Introduction) {
+        self.broker.release_commands(device);
+        self.fanout.ready(device, said);
+    }
+
+    /// A computer introduced itself. Whether it is to be welcomed: one that shares its
+    /// identity and is to get its own is told that instead.
+    pub(super) fn met(
+        &mut self,
+        device: DeviceId,
+        hello: &Hello,
+        now_ms: u64,
+        items: &mut Vec<Item>,
+    ) -> bool {
+        let computer = Computer {
+            // Agents without a name of their own are told apart by their epochs.
+            instance: match hello.instance.is_nil() {
+                true => Uuid::from_u64_pair(0, hello.epoch),
+                false => hello.instance,
+            },
+            hostname: hello.hostname.chars().filter(|c| !c.is_control()).take(255).collect(),
+            address: String::new(),
+            last_ms: now_ms,
+        };
+        let sharing = self.store.device(device).and_then(|record| record.sharing);
+        if sharing.is_some_and(|s| s.replace == Some(computer.instance)) {
+            tracing::info!(%device, hostname = computer.hostname,
+                "a computer that shares its identity is told to get its own");
+            self.control(device, DownControl::NewIdentity(NewIdentity {}));
+            return false;
+        }
+        match self.twins.hello(device, computer) {
+            Meaning::Usual | Meaning::HeldUntil(_) => {}
+            Meaning::Two(first, other) => {
+                self.metrics.shared_identities.inc();
+                tracing::warn!(%device, hostname = first.hostname, address = first.address,
+                    other_hostname = other.hostname, other_address = other.address,
+                    "two computers use one identity: a cloned machine; the second is kept out");
+                items.push(Item::Share(device, Box::new((first, other))));
+            }
+        }
+        true
+    }
+
+    /// Measures a device's clock; what the cloud is to be told of it.
+    pub(super) fn measured(&self, device: DeviceId, device_ms: u64) -> Option<DeviceClock> {
+        let told = self.clock.measured(device, device_ms);
+        let ahead_ms = self.clock.of_device(device);
+        self.shadows.change(device, |s| s.clock_ahead_ms = ahead_ms);
+        told?;
+        if let Some(sentence) = sentence("The computer's", ahead_ms) {
+            tracing::info!(%device, "{sentence}");
+        }
+        Some(DeviceClock { device, ahead_ms, at_ms: self.clock.now_ms() })
+    }
+
+    /// What is shown live does not wait for the disk.
+    pub(super) fn look_at(&self, batch: &Batch) {
+        let newest = batch.effects.iter().rev().find_map(|(_, effect)| match effect {
+            Effect::Sample(sample, _) => Some(sample),
+            _ => None,
+        });
+        if let Some(sample) = newest {
+            self.live.sample(batch.device, sample);
+            self.shadows.change(batch.device, |s| {
+                if s.newest.as_ref().is_none_or(|n| n.at_ms < sample.at_ms) {
+                    s.newest = Some(sample.clone());
+                }
+            });
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! What one device may take of the disk, so that it cannot crowd others out.
+//!
+//! Records that are one device's own are accounted to it while they wait for the
+//! cloud. When a lane is over its quota, the device that takes more than its share
+//! loses its oldest records first; only where nobody does, the oldest of all go.
+//! Samples and series tables of a device are bounded as they come.
+
+use super::{error::StoreError, outbox::STAMP, records::Victim, tables, txn::Txn};
+use redb::ReadableTable as _;
+use std::collections::VecDeque;
+use unifyit_protocol::{ids::DeviceId, lane::Lane};
+
+/// A device that takes more than one part in so many of a lane is the first to lose.
+const SHARES: u64 = 4;
+/// Bytes of series tables, gaps and the like of one device in a lane, which stay
+/// while others go: beyond, they go too.
+const KEPT_BYTES: u64 = 4 * 1024 * 1024;
+/// Series tables remembered of a device.
+const MAX_SERIES_TABLES: usize = 32;
+/// Bytes of samples that a device may bring in an hour: a backlog of weeks. Each
+/// counts as [`SAMPLE_BYTES`] at least.
+const SAMPLES_AN_HOUR: u64 = 64 * 1024 * 1024;
+const SAMPLE_BYTES: u64 = 1024;
+const HOUR_MS: u64 = 3_600_000;
+
+/// What a device has waiting in a lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Waiting {
+    /// Bytes in all.
+    pub(crate) bytes: u64,
+    /// Of these, bytes of records that stay while others go.
+    pub(crate) kept: u64,
+}
+
+/// What a device brought in the present hour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Brought {
+    hour: u64,
+    bytes: u64,
+    told: bool,
+}
+
+impl Txn<'_> {
+    /// Accounts a record to its device.
+    pub(super) fn own(
+        &mut self,
+        key: (u8, u64),
+        device: DeviceId,
+        bytes: u64,
+        kept: bool,
+    ) -> Result<(), StoreError> {
+        let waiting = self.mem.waiting.entry((key.0, device)).or_default();
+        waiting.bytes += bytes;
+        waiting.kept += if kept { bytes } else { 0 };
+        let row = (tables::device_key(device), u32::try_from(bytes).unwrap_or(u32::MAX), kept);
+        self.owners()?.insert(key, row)?;
+        Ok(())
+    }
+
+    fn disown(&mut self, lane: u8, (device, bytes, kept): (u128, u32, bool)) {
+        let key = (lane, tables::device_of(device));
+        if let Some(waiting) = self.mem.waiting.get_mut(&key) {
+            let bytes = u64::from(bytes);
+            waiting.bytes = waiting.bytes.saturating_sub(bytes);
+            waiting.kept = waiting.kept.saturating_sub(if kept { bytes } else { 0 });
+            if waiting.bytes == 0 {
+                self.mem.waiting.remove(&key);
+            }
+        }
+    }
+
+    /// Forgets whose the records up to a position were.
+    pub(super) fn disown_through(&mut self, lane: u8, upto: u64) -> Result<(), StoreError> {
+        let mut gone = Vec::new();
+        self.owners()?.retain_in((lane, 0)..=(lane, upto), |_, row| {
+            gone.push(row);
+            false
+        })?;
+        gone.into_iter().for_each(|row| self.disown(lane, row));
+        Ok(())
+    }
+
+    /// Forgets whose a record was.
+    pub(super) fn disown_one(&mut self, key: (u8, u64)) -> Result<(), StoreError> {
+        let row = self.owners()?.remove(key)?.map(|row| row.value());
+        if let Some(row) = row {
+            self.disown(key.0, row);
+        }
+        Ok(())
+    }
+
+    /// The oldest records of the device that takes more than its share of a lane.
+    /// Empty where none does.
+    pub(super) fn of_the_greediest(
+        &mut self,
+        lane: Lane,
+        bytes: u64,
+        most: usize,
+    ) -> Result<Vec<Victim>, StoreError> {
+        let key = tables::lane_key(lane);
+        let share = self.mem.lanes.of(lane).bytes / SHARES;
+        let of_lane = self.mem.waiting.iter().filter(|((lane, _), _)| *lane == key);
+        let greediest = of_lane.max_by_key(|(_, waiting)| waiting.bytes);
+        let Some((device, waiting)) = greediest.map(|((_, device), w)| (*device, *w)) else {
+            return Ok(Vec::new());
+        };
+        let spare_kept = waiting.kept <= KEPT_BYTES;
+        if waiting.bytes <= share || (spare_kept && waiting.bytes == waiting.kept) {
+            return Ok(Vec::new());
+        }
+        let wanted = bytes.min(waiting.bytes - share).max(1);
+        let from = self.mem.lanes.of(lane).acked + 1;
+        let mut positions = Vec::new();
+        let mut found = 0;
+        for row in self.owners()?.range((key, from)..=(key, u64::MAX))? {
+            let (at, row) = row?;
+            let (owner, size, kept) = row.value();
+            if owner == tables::device_key(device) && !(kept && spare_kept) {
+                found += u64::from(size);
+                positions.push(at.value().1);
+            }
+            if found >= wanted || positions.len() >= most {
+                break;
+            }
+        }
+        let mut victims = Vec::with_capacity(positions.len());
+        for position in positions {
+            if let Some(row) = self.outbox()?.get((key, position))? {
+                let value = row.value();
+                let at_ms = super::outbox::stamp(value.get(..STAMP).unwrap_or_default());
+                let (bytes, device) = (value.len() as u64, Some(device));
+                victims.push(Victim { position, bytes, at_ms, kept: false, device });
+            }
+        }
+        Ok(victims)
+    }
+
+    /// Remembers a device's series table; whether it is not known yet. The oldest
+    /// gives way when there are too many.
+    pub(super) fn know_series(&mut self, device: DeviceId, hash: u32) -> Result<bool, StoreError> {
+        let known: &mut VecDeque<u32> = self.mem.series.entry(device).or_default();
+        if known.contains(&hash) {
+            return Ok(false);
+        }
+        known.push_back(hash);
+        let forgotten = if known.len() > MAX_SERIES_TABLES { known.pop_front() } else { None };
+        if let Some(forgotten) = forgotten {
+            self.series()?.remove((tables::device_key(device), forgotten))?;
+        }
+        Ok(true)
+    }
+
+    /// Whether a device may bring another sample of so many bytes in this hour.
+    pub(crate) fn may_bring(&mut self, device: DeviceId, bytes: usize) -> bool {
+        let hour = self.now_ms / HOUR_MS;
+        let brought = self.mem.brought.entry(device).or_default();
+        if brought.hour != hour {
+            *brought = Brought { hour, ..Brought::default() };
+        }
+        brought.bytes += (bytes as u64).max(SAMPLE_BYTES);
+        let may = brought.bytes <= SAMPLES_AN_HOUR;
+        if !may && !brought.told {
+            brought.told = true;
+            tracing::warn!(%device, "a device brings more samples than fit into its share of the disk; more of this hour is left out");
+        }
+        may
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::store::tests::Rig;
+    use unifyit_protocol::{
+        ids::CommandId,
+        link::{DeviceOutput, DeviceSeries, UpRecord},
+        outcome::{OutputChunk, Stream},
+        telemetry::{Series, SeriesTable},
+    };
+
+    fn output(device: DeviceId, n: u64) -> UpRecord {
+        // Bytes that do not compress.
+        let data = (0..500u64)
+            .flat_map(|at| blake3::hash(&(n * 1000 + at).to_le_bytes()).as_bytes().to_vec());
+        let chunk = OutputChunk {
+            command: CommandId::generate(),
+            offset: 0,
+            stream: Stream::Stdout,
+            data: data.collect(),
+        };
+        UpRecord::Output(DeviceOutput { device, chunks: vec![chunk] })
+    }
+
+    fn outputs_of(all: &[UpRecord], device: DeviceId) -> usize {
+        let own = |r: &&UpRecord| matches!(r, UpRecord::Output(o) if o.device == device);
+        all.iter().filter(own).count()
+    }
+
+    #[tokio::test]
+    async fn the_device_that_takes_most_loses_first() {
+        let rig = Rig::new();
+        let (loud, quiet) = (DeviceId::generate(), DeviceId::generate());
+        rig.store
+            .write(move |txn| {
+                txn.append(Lane::Output, &output(quiet, 0))?;
+                (1..100).try_for_each(|n| txn.append(Lane::Output, &output(loud, n)))?;
+                txn.append(Lane::Output, &output(quiet, 100))
+            })
+            .await
+            .unwrap();
+        let rig = rig.crash();
+        let lost = rig.store.write(|txn| txn.drop_oldest(Lane::Output, 800_000, "full"));
+        let lost = lost.await.unwrap();
+        assert!((45..60).contains(&lost), "{lost}");
+        let left = rig.waiting(Lane::Output).await;
+        assert_eq!(outputs_of(&left, quiet), 2);
+        assert_eq!(outputs_of(&left, loud) as u64, 99 - lost);
+        let urgent = rig.waiting(Lane::Urgent).await;
+        let told = |r: &UpRecord| matches!(r, UpRecord::Gap(g) if g.device == Some(loud) && g.gap.count == lost);
+        assert!(urgent.iter().any(told));
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_known_after_a_start_without_reading_it() {
+        let rig = Rig::new();
+        let device = DeviceId::generate();
+        rig.store.write(move |txn| txn.append(Lane::Output, &output(device, 1))).await.unwrap();
+        let before = rig.store.lanes().borrow().of(Lane::Output).clone();
+        let rig = rig.crash();
+        let after = rig.store.lanes().borrow().of(Lane::Output).clone();
+        assert_eq!((after.bytes, after.records), (before.bytes, before.records));
+        assert_eq!(after.records, 1);
+    }
+
+    #[tokio::test]
+    async fn a_device_with_ever_new_series_tables_keeps_a_bounded_number() {
+        let rig = Rig::new();
+        let device = DeviceId::generate();
+        let table = |n: u32| {
+            let name = format!("s{n}");
+            let series = Series { name, label: String::new(), unit: String::new(), scale: 0 };
+            SeriesTable { series: vec![series] }
+        };
+        rig.store
+            .write(move |txn| (0..100).try_for_each(|n| txn.take_series(device, table(n))))
+            .await
+            .unwrap();
+        let rows = rig.store.write(move |txn| Ok(txn.series()?.range::<(u128, u32)>(..)?.count()));
+        assert_eq!(rows.await.unwrap(), MAX_SERIES_TABLES);
+        let told = rig.waiting(Lane::Metrics).await;
+        let named = told.iter().filter(|r| matches!(r, UpRecord::Series(DeviceSeries { .. })));
+        assert_eq!(named.count(), 100, "each was told before the samples that use it");
+    }
+}
