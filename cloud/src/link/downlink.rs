@@ -60,6 +60,10 @@ fn about(record: &DownRecord) -> About {
         DownRecord::Config(_) => ("config", None, None),
         DownRecord::RevokeDevice(device) => ("revoke_device", Some(device.0), None),
         DownRecord::RevokeToken(token) => ("revoke_token", Some(token.0), None),
+        DownRecord::AllowReenrolment(allowed) => {
+            ("allow_reenrolment", Some(allowed.device.0), None)
+        }
+        DownRecord::SeparateIdentity(chosen) => ("separate_identity", Some(chosen.device.0), None),
         // The key tells one batch of a comparison from the next.
         DownRecord::Known(known) => {
             let device = known.devices.first().map(|d| d.device.0);

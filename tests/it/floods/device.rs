@@ -119,7 +119,7 @@ fn flood(identity: Identity) -> JoinHandle<u64> {
     })
 }
 
-fn pid_of_relay(stack: &Stack) -> Result<i32> {
+fn pid_of_relay(stack: &mut Stack) -> Result<i32> {
     Ok(stack.relay.process().context("a running relay")?.pid())
 }
 
@@ -172,7 +172,7 @@ async fn a_devices_flood_costs_the_relay_little_and_nobody_else_is_disconnected(
     let enroller = Enroller::new(&token)?;
     let honest = enroller.enroll("honest", 1).await?;
     let hostile = enroller.enroll("hostile", 2).await?;
-    let pid = pid_of_relay(&stack)?;
+    let pid = pid_of_relay(&mut stack)?;
     let mut connection = connect(&honest).await?;
     let (epoch, mut at) = (now_ms(), 0);
     let quiet =
