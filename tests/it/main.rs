@@ -21,6 +21,7 @@ mod enrolment;
 mod faults;
 mod fleet;
 mod floods;
+mod identity;
 mod ledger;
 mod mosquitto;
 mod mqtt;

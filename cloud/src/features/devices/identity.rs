@@ -1,5 +1,5 @@
-//! Whose identity is whose: computers that share one device's. SQL and the relay's
-//! word.
+//! Whose identity is whose: permission to enrol again, and computers that share
+//! one device's identity. SQL and the relay's word.
 
 use super::{DeviceItem, store::items};
 use crate::{
@@ -14,10 +14,11 @@ use unifyit_protocol::{
     ids::DeviceId,
     link::{SharedIdentity, SharingComputer},
 };
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// One of the computers that use a device's identity.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Computer {
     /// What it calls itself since its start.
     pub id: Uuid,
@@ -50,6 +51,41 @@ impl Computer {
 pub fn shown(computers: &[Computer]) -> String {
     let names: Vec<String> = computers.iter().map(Computer::shown).collect();
     names.join(" and ")
+}
+
+/// What is known of a device's identity.
+#[derive(Debug, Clone, Default, sqlx::FromRow)]
+pub(super) struct Standing {
+    /// The computers that share it.
+    pub(super) computers: Option<Json<Vec<Computer>>>,
+    /// Until when its computer may enrol again.
+    pub(super) reenrol_until: Option<OffsetDateTime>,
+}
+
+/// Reads it.
+pub(super) async fn standing(tx: &mut TenantTx, id: DeviceId) -> Result<Standing, DbError> {
+    Ok(sqlx::query_as(
+        "SELECT computers, CASE WHEN reenrol_until > now() THEN reenrol_until END AS reenrol_until \
+         FROM devices WHERE id = $1",
+    )
+    .bind(id.0)
+    .fetch_optional(&mut **tx)
+    .await?
+    .unwrap_or_default())
+}
+
+/// Lets a device's computer enrol again until then.
+pub(super) async fn allow_reenrolment(
+    tx: &mut TenantTx,
+    id: DeviceId,
+    until: OffsetDateTime,
+) -> Result<(), DbError> {
+    sqlx::query("UPDATE devices SET reenrol_until = $2 WHERE id = $1")
+        .bind(id.0)
+        .bind(until)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
 }
 
 /// Devices whose identity several computers use, the longest-standing first, with

@@ -1,5 +1,6 @@
 //! What computers look like from outside.
 
+use super::identity::Computer;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use time::OffsetDateTime;
@@ -85,6 +86,11 @@ pub struct DeviceDetail {
     /// When it joined.
     #[serde(with = "time::serde::rfc3339")]
     pub enrolled_at: OffsetDateTime,
+    /// The computers that use this identity, when there are more than one.
+    pub computers: Vec<Computer>,
+    /// Until when its computer may enrol again and keep its identity.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub reenrol_until: Option<OffsetDateTime>,
 }
 
 /// A newest value.

@@ -67,7 +67,7 @@ pub(super) struct Attention {
     /// How bad.
     #[schema(value_type = Severity)]
     pub severity: String,
-    /// `site_unreachable`, `site_degraded`, `disk_full`.
+    /// `site_unreachable`, `site_degraded`, `disk_full`, `identity_shared`.
     pub kind: String,
     /// In a few words.
     pub title: String,

@@ -124,6 +124,24 @@ export function useUpdateDevice(id: string) {
   });
 }
 
+/** Gives one of the computers that share a device's identity its own. */
+export function useSeparateIdentity(id: string) {
+  const client = useQueryClient();
+  return useMutation({
+    mutationFn: (computer: string) => call<void>("POST", `/devices/${id}/separate-identity`, { body: { computer } }),
+    onSuccess: () => client.invalidateQueries({ queryKey: keys.device(id) }),
+  });
+}
+
+/** Lets a device's computer enrol again and keep its identity, for an hour. */
+export function useAllowReenrolment(id: string) {
+  const client = useQueryClient();
+  return useMutation({
+    mutationFn: () => call<{ until: string }>("POST", `/devices/${id}/allow-reenrolment`),
+    onSuccess: () => client.invalidateQueries({ queryKey: keys.device(id) }),
+  });
+}
+
 export function useRevokeDevice() {
   const client = useQueryClient();
   return useMutation({

@@ -1,6 +1,6 @@
 //! `GET /devices/{id}`
 
-use super::super::{DeviceDetail, store};
+use super::super::{DeviceDetail, identity, store};
 use crate::{
     authz::Can,
     context::Ctx,
@@ -22,10 +22,13 @@ pub(super) async fn get_device(
     let mut tx = ctx.begin(Can::View).await?;
     let device = store::find(&mut tx, id).await?.ok_or_else(Problem::not_found)?;
     let item = store::items(&mut tx, &[id]).await?.pop().ok_or_else(Problem::not_found)?;
+    let standing = identity::standing(&mut tx, id).await?;
     Ok(Json(DeviceDetail {
         item,
         machine: inventory::store::machine(&mut tx, &device).await?,
         latest: store::latest(&mut tx, id).await?,
         enrolled_at: device.enrolled_at,
+        computers: standing.computers.map(|c| c.0).unwrap_or_default(),
+        reenrol_until: standing.reenrol_until,
     }))
 }

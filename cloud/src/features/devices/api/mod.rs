@@ -1,10 +1,12 @@
 //! Endpoints of computers.
 
+mod allow_reenrolment;
 mod facets;
 mod get;
 mod list;
 mod list_of_site;
 mod revoke;
+mod separate_identity;
 mod update;
 
 use crate::context::AppState;
@@ -17,4 +19,6 @@ pub fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(facets::device_facets))
         .routes(routes!(get::get_device, update::update_device, revoke::revoke_device))
         .routes(routes!(list_of_site::list_site_devices))
+        .routes(routes!(allow_reenrolment::allow_reenrolment))
+        .routes(routes!(separate_identity::separate_identity))
 }

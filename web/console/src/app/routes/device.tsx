@@ -15,6 +15,7 @@ import { Hardware } from "@/features/devices/Hardware";
 import { Network } from "@/features/devices/Network";
 import { Services } from "@/features/devices/Services";
 import { Software } from "@/features/devices/Software";
+import { IdentityBand } from "@/features/devices/IdentityBand";
 import { StateBand } from "@/features/devices/StateBand";
 import { MetricCharts } from "@/features/metrics/MetricCharts";
 import { DeviceTasks } from "@/features/tasks/DeviceTasks";
@@ -65,6 +66,7 @@ export function DeviceRoute(): ReactElement {
         ))}
       </TabBar>
       <div className="flex flex-col gap-4 px-4 pt-4 md:px-6">
+        {device && <IdentityBand device={device} />}
         {device && <StateBand device={device} />}
         {tabs[tab](deviceId, device)}
       </div>

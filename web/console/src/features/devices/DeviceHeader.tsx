@@ -1,9 +1,9 @@
 /** Who is it, is it healthy, what can I do. */
 import { Bdi, Button, buttonClass, Dialog, Field, IconButton, Input, Menu, MenuItem, PageHeader, toast } from "@unifyit/ui";
 import { Link, useNavigate } from "@tanstack/react-router";
-import { Ellipsis, Pencil, Play, SquareTerminal, Trash2 } from "lucide-react";
+import { Ellipsis, KeyRound, Pencil, Play, SquareTerminal, Trash2 } from "lucide-react";
 import { useState } from "react";
-import { useRevokeDevice, useUpdateDevice } from "@/api/devices";
+import { useAllowReenrolment, useRevokeDevice, useUpdateDevice } from "@/api/devices";
 import type { DeviceDetail } from "@/api/types";
 import { Age } from "@/components/age";
 import { Confirm } from "@/components/confirm";
@@ -15,6 +15,7 @@ import { t } from "@/strings";
 export function DeviceHeader({ device }: { device: DeviceDetail }) {
   const [editing, setEditing] = useState(false);
   const [removing, setRemoving] = useState(false);
+  const allow = useAllowReenrolment(device.id);
   const gone = device.state === "revoked";
   const users = device.machine.users;
   return (
@@ -27,6 +28,7 @@ export function DeviceHeader({ device }: { device: DeviceDetail }) {
           <May what="manage_devices">
           <Menu label={t.more} trigger={<IconButton label={t.more}><Ellipsis className="size-4" aria-hidden /></IconButton>}>
             <MenuItem icon={<Pencil className="size-4 text-faint" aria-hidden />} onSelect={() => setEditing(true)}>{t.devices.actions.rename}</MenuItem>
+            {!gone && <MenuItem icon={<KeyRound className="size-4 text-faint" aria-hidden />} onSelect={() => allow.mutate(undefined, { onSuccess: () => toast.success(t.devices.reenrolmentAllowed), onError: toastFailure })}>{t.devices.actions.reenrol}</MenuItem>}
             {!gone && <MenuItem danger icon={<Trash2 className="size-4" aria-hidden />} onSelect={() => setRemoving(true)}>{t.devices.actions.remove}</MenuItem>}
           </Menu>
           </May>
