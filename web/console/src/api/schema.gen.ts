@@ -184,6 +184,23 @@ export interface paths {
         patch: operations["update_device"];
         trace?: never;
     };
+    "/api/v1/devices/{id}/allow-reenrolment": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Let a device's computer enrol again and keep its identity, once and for a time */
+        post: operations["allow_reenrolment"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/devices/{id}/audit": {
         parameters: {
             query?: never;
@@ -246,6 +263,23 @@ export interface paths {
         get: operations["get_device_metrics"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/devices/{id}/separate-identity": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Give one of the computers that share a device's identity an identity of its own */
+        post: operations["separate_identity"];
         delete?: never;
         options?: never;
         head?: never;
@@ -971,7 +1005,7 @@ export interface components {
         Attention: {
             /** @description In a sentence. */
             detail: string;
-            /** @description `site_unreachable`, `site_degraded`, `disk_full`. */
+            /** @description `site_unreachable`, `site_degraded`, `disk_full`, `identity_shared`. */
             kind: string;
             /** @description Where it leads. */
             ref: components["schemas"]["AttentionRef"];
@@ -1080,6 +1114,25 @@ export interface components {
             /** @description Name. */
             name: string;
         };
+        /** @description One of the computers that use a device's identity. */
+        Computer: {
+            /** @description Address on its LAN. */
+            address: string;
+            /** @description Whether it had the identity first. It goes on; the others get nothing. */
+            first: boolean;
+            /** @description Host name. */
+            hostname: string;
+            /**
+             * Format: uuid
+             * @description What it calls itself since its start.
+             */
+            id: string;
+            /**
+             * Format: date-time
+             * @description When it was last heard.
+             */
+            last_seen: string;
+        };
         /** @description Devices by state. */
         DeviceCounts: {
             /**
@@ -1105,6 +1158,8 @@ export interface components {
         };
         /** @description A computer with what is known of it. */
         DeviceDetail: components["schemas"]["DeviceItem"] & {
+            /** @description The computers that use this identity, when there are more than one. */
+            computers: components["schemas"]["Computer"][];
             /**
              * Format: date-time
              * @description When it joined.
@@ -1116,6 +1171,11 @@ export interface components {
             machine: {
                 [key: string]: string;
             };
+            /**
+             * Format: date-time
+             * @description Until when its computer may enrol again and keep its identity.
+             */
+            reenrol_until: string | null;
         };
         /** @description A computer in a list. */
         DeviceItem: {
@@ -2063,6 +2123,14 @@ export interface components {
             /** @description Names the kind of problem: `about:blank` or `urn:unifyit:…`. */
             type: string;
         };
+        /** @description Until when a device's computer may enrol again. */
+        ReenrolmentAllowed: {
+            /**
+             * Format: date-time
+             * @description Until then.
+             */
+            until: string;
+        };
         /** @description Where an item leads. */
         Reference: {
             /**
@@ -2386,6 +2454,14 @@ export interface components {
                     [key: string]: string;
                 };
             };
+        };
+        /** @description Which computer. */
+        SeparateComputer: {
+            /**
+             * Format: uuid
+             * @description Id of the computer, of those that the device names.
+             */
+            computer: string;
         };
         /** @description One measured thing over the range. `null` where nothing was measured. */
         SeriesBody: {
@@ -2855,6 +2931,7 @@ export type SchemaChangeDevice = components['schemas']['ChangeDevice'];
 export type SchemaChangeOrganization = components['schemas']['ChangeOrganization'];
 export type SchemaChangePassword = components['schemas']['ChangePassword'];
 export type SchemaChangeSite = components['schemas']['ChangeSite'];
+export type SchemaComputer = components['schemas']['Computer'];
 export type SchemaDeviceCounts = components['schemas']['DeviceCounts'];
 export type SchemaDeviceDetail = components['schemas']['DeviceDetail'];
 export type SchemaDeviceItem = components['schemas']['DeviceItem'];
@@ -2899,6 +2976,7 @@ export type SchemaPageUserListItem = components['schemas']['Page_UserListItem'];
 export type SchemaPartner = components['schemas']['Partner'];
 export type SchemaPlan = components['schemas']['Plan'];
 export type SchemaProblem = components['schemas']['Problem'];
+export type SchemaReenrolmentAllowed = components['schemas']['ReenrolmentAllowed'];
 export type SchemaReference = components['schemas']['Reference'];
 export type SchemaRelayBody = components['schemas']['RelayBody'];
 export type SchemaRelayItem = components['schemas']['RelayItem'];
@@ -2915,6 +2993,7 @@ export type SchemaScopeKind = components['schemas']['ScopeKind'];
 export type SchemaScriptBody = components['schemas']['ScriptBody'];
 export type SchemaScriptInput = components['schemas']['ScriptInput'];
 export type SchemaSectionBody = components['schemas']['SectionBody'];
+export type SchemaSeparateComputer = components['schemas']['SeparateComputer'];
 export type SchemaSeriesBody = components['schemas']['SeriesBody'];
 export type SchemaSessionBody = components['schemas']['SessionBody'];
 export type SchemaSeverity = components['schemas']['Severity'];
@@ -3368,6 +3447,38 @@ export interface operations {
             };
         };
     };
+    allow_reenrolment: {
+        parameters: {
+            query?: {
+                /** @description Minutes, 1 to 10,080; 60 unless given. */
+                minutes?: number;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReenrolmentAllowed"];
+                };
+            };
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_device_audit: {
         parameters: {
             query?: {
@@ -3504,6 +3615,37 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    separate_identity: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SeparateComputer"];
+            };
+        };
+        responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
         };
