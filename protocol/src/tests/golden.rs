@@ -75,3 +75,19 @@ fn a_file_sealed_by_an_earlier_build_opens() {
     let opened = crate::seal::open(b"machine", "what", &unhex(text.trim())).unwrap();
     assert_eq!(opened.as_slice(), b"secret");
 }
+
+/// What agents without a name of their own send.
+#[test]
+fn a_hello_without_the_later_fields_is_read() {
+    let bytes = unhex(
+        "a3617601646b696e640164626f6479585ca66d6167656e745f76657273696f6e65302e312e30\
+         6565706f63680468686f73746e616d656470632d37666e6f775f6d731913886772756e6e696e\
+         678150000000000000400980000000000000096c68656564735f68616e646564f5",
+    );
+    let read = crate::lan::UpControl::decode(&bytes).unwrap();
+    let crate::envelope::Decoded::Known(crate::lan::UpControl::Hello(hello)) = read else {
+        panic!("it is a hello: {read:?}");
+    };
+    assert_eq!((hello.hostname.as_str(), hello.heeds_handed), ("pc-7", true));
+    assert!(hello.instance.is_nil());
+}

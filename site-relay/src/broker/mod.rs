@@ -90,7 +90,7 @@ pub enum BrokerEvent {
         /// What, as it came: hostile.
         payload: Bytes,
         /// What it says.
-        content: Content,
+        content: Box<Content>,
     },
 }
 

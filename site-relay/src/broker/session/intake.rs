@@ -17,7 +17,7 @@ impl<S> Session<S> {
         let (device, session) = (self.link.device, self.link.session);
         let time = self.table.time_of(device);
         let event = move |payload, read: Read, held| {
-            let content = Content { read: read.message, held };
+            let content = Box::new(Content { read: read.message, held });
             BrokerEvent::Message { device, session, kind, payload, content }
         };
         let share = self.link.share.clone();
