@@ -41,6 +41,8 @@ pub struct TestDb {
     pub app_url: String,
     name: String,
     admin_url: String,
+    /// Made for this database, and dropped after it.
+    role: Option<String>,
     _lock: Option<File>,
 }
 
@@ -61,13 +63,36 @@ pub async fn database() -> TestDb {
     let options =
         DbOptions { url: app_url.clone(), connections: 6, patience: Duration::from_secs(20) };
     let db = Db::new(&options, Arc::new(LocalBus::default())).unwrap();
-    TestDb { db, owner_url, app_url, name, admin_url, _lock: lock }
+    TestDb { db, owner_url, app_url, name, admin_url, role: None, _lock: lock }
+}
+
+/// Makes an empty database of a role that is no superuser and may not look past row
+/// security.
+pub async fn owned_by_a_plain_role() -> TestDb {
+    let mut test = database().await;
+    let role = format!("unifyit_r_{}", Uuid::new_v4().simple());
+    for statement in [
+        format!("CREATE ROLE {role} LOGIN CREATEROLE"),
+        format!("GRANT unifyit_definer TO {role}"),
+        format!("DROP DATABASE {} WITH (FORCE)", test.name),
+        format!("CREATE DATABASE {} OWNER {role}", test.name),
+    ] {
+        run(&test.admin_url, &statement).await;
+    }
+    test.owner_url = with_database(&test.admin_url, &test.name, Some(&role));
+    test.role = Some(role);
+    test
 }
 
 impl TestDb {
     /// The database's name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The URL of the cluster's superuser, for this database.
+    pub fn admin_url(&self) -> String {
+        with_database(&self.admin_url, &self.name, None)
     }
 
     /// A connection as the owner, for what the service may not do.
@@ -78,12 +103,15 @@ impl TestDb {
 
 impl Drop for TestDb {
     fn drop(&mut self) {
-        let (url, name) = (self.admin_url.clone(), self.name.clone());
+        let (url, name, role) = (self.admin_url.clone(), self.name.clone(), self.role.take());
         // Drop is not async and may run inside a runtime: a thread of its own.
         let _ = std::thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(run(&url, &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")));
+            if let Some(role) = role {
+                runtime.block_on(run(&url, &format!("DROP ROLE {role}")));
+            }
         })
         .join();
     }

@@ -208,3 +208,6 @@ pub async fn check_role(connection: &mut PgConnection) -> Result<(), MigrateErro
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

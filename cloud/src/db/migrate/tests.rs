@@ -1,0 +1,50 @@
+//! Migrations run by an owner who may not look past row security.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+use super::MIGRATIONS;
+use crate::testing;
+use sqlx::{Connection, PgConnection};
+
+#[tokio::test]
+async fn rows_that_name_anothers_ancestors_are_seen_by_an_owner_whom_policies_bind() {
+    let test = testing::owned_by_a_plain_role().await;
+    let mut owner = test.owner().await;
+    MIGRATIONS.run_direct(Some(27), &mut owner, false).await.unwrap();
+    let mut admin = PgConnection::connect(&test.admin_url()).await.unwrap();
+    // A computer of South's that stands at North's site, as from before there were keys.
+    sqlx::raw_sql(
+        "SET session_replication_role = replica; \
+         INSERT INTO partners (id, name) SELECT gen_random_uuid(), n FROM unnest('{North,South}'::text[]) n; \
+         INSERT INTO organizations (id, partner_id, name) SELECT gen_random_uuid(), id, name FROM partners; \
+         INSERT INTO sites (id, partner_id, organization_id, name) \
+             SELECT gen_random_uuid(), partner_id, id, name FROM organizations WHERE name = 'North'; \
+         INSERT INTO devices (id, partner_id, organization_id, site_id) \
+             SELECT gen_random_uuid(), o.partner_id, o.id, s.id FROM organizations o, sites s WHERE o.name = 'South'",
+    )
+    .execute(&mut admin)
+    .await
+    .unwrap();
+    MIGRATIONS.run_direct(None, &mut owner, false).await.unwrap();
+    let unchecked: Vec<String> = sqlx::query_scalar(
+        "SELECT conname::text FROM pg_constraint WHERE contype = 'f' AND NOT convalidated",
+    )
+    .fetch_all(&mut admin)
+    .await
+    .unwrap();
+    assert_eq!(unchecked, ["devices_site"]);
+    let bare: Vec<String> = sqlx::query_scalar(
+        "SELECT relname::text FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' \
+             AND relname <> '_sqlx_migrations' AND NOT relforcerowsecurity",
+    )
+    .fetch_all(&mut admin)
+    .await
+    .unwrap();
+    assert_eq!(bare, Vec::<String>::new(), "policies bind the owner again");
+    // What the owner's own migrations made, the service can use.
+    sqlx::raw_sql(
+        "SET ROLE unifyit_app; SET app.scope = 'platform'; SELECT * FROM audit_cut(1095, 10)",
+    )
+    .execute(&mut admin)
+    .await
+    .unwrap();
+}
