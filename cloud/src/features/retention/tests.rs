@@ -3,7 +3,7 @@
 
 use super::{KEPT, Retention, jobs, store};
 use crate::{
-    audit,
+    audit::{self, AuditActor, AuditTarget},
     db::Scope,
     jobs::Old,
     testing::{self, Place, TestApp},
@@ -178,6 +178,45 @@ async fn an_audit_chain_is_cut_at_its_old_end_and_stays_whole() {
     // Who takes more than was cut is found out as before.
     run(&mut owner, "DELETE FROM audit_log WHERE seq = 4".to_owned()).await;
     assert_eq!(verify().await, Some((place.organization.0, 5)));
+}
+
+#[tokio::test]
+async fn an_entry_that_a_relay_dates_long_ago_is_kept_as_long_as_others() {
+    let app = TestApp::new().await;
+    let place = app.place("Acme").await;
+    let at = |seconds| time::OffsetDateTime::from_unix_timestamp(seconds).ok();
+    let scope = Scope::Organization(place.partner, place.organization);
+    let target = AuditTarget::at(scope.place(), "x");
+    let mut tx = app.state.db.tenant(&scope).await.unwrap();
+    audit::record_at(&mut tx, &AuditActor::system(), "site.x", &target, "", at(0)).await.unwrap();
+    tx.commit().await.unwrap();
+    sweep(&app).await;
+    assert_eq!(count(&mut app.test.owner().await, "audit_log WHERE action = 'site.x'").await, 1);
+}
+
+#[tokio::test]
+async fn two_that_cut_at_once_count_an_entry_once() {
+    let app = TestApp::new().await;
+    let place = app.place("Acme").await;
+    run(
+        &mut app.test.owner().await,
+        format!(
+            "INSERT INTO audit_log (id, partner_id, organization_id, at, actor, action, chain_id, seq, prev_hash, hash) \
+             VALUES (gen_random_uuid(), '{}', '{}', now() - interval '1500 days', 'x', 'x', gen_random_uuid(), 0, '', '')",
+            place.partner, place.organization
+        ),
+    )
+    .await;
+    let mut first = app.state.db.tenant(&Scope::Platform).await.unwrap();
+    let mut second = app.state.db.tenant(&Scope::Platform).await.unwrap();
+    let cut = "SELECT * FROM audit_cut(1095, 1000)";
+    assert_eq!(sqlx::query(cut).fetch_all(&mut *first).await.unwrap().len(), 1);
+    let (doubled, committed) =
+        tokio::join!(sqlx::query(cut).fetch_all(&mut *second), first.commit());
+    committed.unwrap();
+    assert_eq!(doubled.unwrap().len(), 0);
+    second.commit().await.unwrap();
+    assert_eq!(count(&mut app.test.owner().await, "audit_cuts WHERE removed = 1").await, 1);
 }
 
 #[tokio::test]
