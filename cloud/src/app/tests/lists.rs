@@ -245,3 +245,25 @@ async fn a_new_task_is_told_as_it_reads() {
     assert!(read_fields.remove("action").is_some(), "what it does is read, not told");
     assert_eq!(told, Some(read));
 }
+
+#[tokio::test]
+async fn values_that_an_earlier_version_stored_are_shown_until_there_are_newer_ones() {
+    let app = TestApp::new().await;
+    let place = app.place("Acme").await;
+    let (key, _) = app.key("viewer", Scope::Partner(place.partner)).await;
+    let mut owner = app.test.owner().await;
+    sqlx::query(
+        "INSERT INTO metric_latest (device_id, partner_id, organization_id, site_id, at, readings) \
+         VALUES ($1, $2, $3, $4, now(), '[{\"name\":\"cpu.busy\",\"unit\":\"percent\",\"value\":7.5}]')",
+    )
+    .bind(place.device.0)
+    .bind(place.partner.0)
+    .bind(place.organization.0)
+    .bind(place.site.0)
+    .execute(&mut owner)
+    .await
+    .unwrap();
+    let device = app.by_key(&key, "GET", &format!("/devices/{}", place.device), None).await.body;
+    assert_eq!(device["latest"][0]["name"], "cpu.busy", "{device}");
+    assert_eq!(device["latest"][0]["value"], 7.5);
+}

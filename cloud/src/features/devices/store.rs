@@ -9,7 +9,7 @@ use crate::{
     db::{DbError, Place, TenantTx},
     http::Problem,
 };
-use sqlx::{Postgres, QueryBuilder};
+use sqlx::{Postgres, QueryBuilder, types::Json};
 use std::collections::HashMap;
 use time::OffsetDateTime;
 use unifyit_protocol::{
@@ -181,17 +181,43 @@ pub async fn find(tx: &mut TenantTx, id: DeviceId) -> Result<Option<DeviceRef>, 
     .await?)
 }
 
-/// Newest values of a device, as its table of columns names them.
+/// A newest value as an earlier version of the service stored it.
+#[derive(serde::Deserialize)]
+struct Reading {
+    name: String,
+    #[serde(default)]
+    label: String,
+    #[serde(default)]
+    unit: String,
+    value: f64,
+}
+
+/// What stands of a device's newest values: when they were told, numbers and their
+/// table of columns, or readings.
+type Newest = (OffsetDateTime, Option<Vec<u8>>, Option<Vec<u8>>, Json<Vec<Reading>>);
+
+/// Newest values of a device, as its table of columns names them; of one that has
+/// told none since its values are stored so, as they were stored before.
 pub(super) async fn latest(tx: &mut TenantTx, id: DeviceId) -> Result<Vec<Latest>, DbError> {
-    let row: Option<(OffsetDateTime, Vec<u8>, Vec<u8>)> = sqlx::query_as(
-        "SELECT l.at, l.vals, s.series FROM metric_latest l \
-         JOIN series_tables s ON s.device_id = l.device_id AND s.hash = l.series_hash \
-         WHERE l.device_id = $1 AND l.vals IS NOT NULL",
+    let row: Option<Newest> = sqlx::query_as(
+        "SELECT l.at, l.vals, s.series, l.readings FROM metric_latest l \
+         LEFT JOIN series_tables s ON s.device_id = l.device_id AND s.hash = l.series_hash \
+         WHERE l.device_id = $1",
     )
     .bind(id.0)
     .fetch_optional(&mut **tx)
     .await?;
-    let Some((at, values, table)) = row else { return Ok(Vec::new()) };
+    let Some((at, values, table, Json(readings))) = row else { return Ok(Vec::new()) };
+    let (Some(values), Some(table)) = (values, table) else {
+        let latest = readings.into_iter().map(|Reading { name, label, unit, value }| Latest {
+            name,
+            label,
+            unit,
+            value,
+            at,
+        });
+        return Ok(latest.collect());
+    };
     let (Ok(values), Ok(table)) =
         (codec::decode::<Vec<Option<i64>>>(&values), codec::decode::<SeriesTable>(&table))
     else {
