@@ -115,11 +115,20 @@ pub async fn append(
     .ok_or(AppendError::NoRelay)?;
     let epoch = row.try_get::<i64, _>("down_epoch")?.unsigned_abs();
     let seq = row.try_get::<i64, _>("down_seq")?.unsigned_abs();
-    tx.hand_to_relay(relay, DownRow { epoch, seq, body: body.into() });
     // Only commands are refused: nobody may be kept from revoking.
-    if kind == COMMAND && row.try_get::<i64, _>("waiting")? > FEW {
-        bounded(tx, relay).await?;
+    if kind == COMMAND
+        && row.try_get::<i64, _>("waiting")? > FEW
+        && let Err(refused) = bounded(tx, relay).await
+    {
+        // Also where the transaction goes on. The number stays unused.
+        sqlx::query("DELETE FROM downlink WHERE relay_id = $1 AND seq = $2")
+            .bind(relay.0)
+            .bind(i64::try_from(seq).unwrap_or(i64::MAX))
+            .execute(&mut **tx)
+            .await?;
+        return Err(refused);
     }
+    tx.hand_to_relay(relay, DownRow { epoch, seq, body: body.into() });
     Ok(seq)
 }
 

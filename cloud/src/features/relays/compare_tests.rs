@@ -56,7 +56,7 @@ async fn waiting(world: &World) -> Vec<DownRecord> {
 }
 
 /// A task that is open on a device, with its signed command.
-async fn open_task(world: &World, device: DeviceId) -> CommandId {
+pub(super) async fn open_task(world: &World, device: DeviceId) -> CommandId {
     let (task, id) = (TaskId::generate(), CommandId::generate());
     let command = Command {
         id,

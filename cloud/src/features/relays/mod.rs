@@ -14,6 +14,8 @@ pub use records::RelayRecords;
 pub(crate) use text::line;
 
 #[cfg(test)]
+mod compare_bounds_tests;
+#[cfg(test)]
 mod compare_tests;
 #[cfg(test)]
 mod gap_tests;

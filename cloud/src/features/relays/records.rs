@@ -41,6 +41,7 @@ impl RelayRecords {
         relay: &RelayIdentity,
         records: Vec<UpRecord>,
     ) -> Result<(), ApplyError> {
+        ingest::take_rows(tx, relay, &records).await?;
         let mut named = BTreeSet::new();
         records.iter().for_each(|record| devices_of(record, &mut named));
         let own = self.own.check(tx, relay, &named).await?;

@@ -25,6 +25,9 @@ const TRIM_AFTER: Duration = Duration::from_millis(250);
 /// A contact is noted this often, and the downlink looked at even if no nudge came.
 const TOUCH_EVERY: Duration = Duration::from_secs(30);
 
+/// Epochs are moments in milliseconds; none is as late as this.
+const LAST_EPOCH: u64 = 1 << 52;
+
 pub(super) struct Downlink {
     db: Db,
     relay: RelayIdentity,
@@ -100,6 +103,9 @@ impl Downlink {
                     "The relay has lost what it had acknowledged: it was restored from an older copy. It is told anew."
                 );
                 self.epoch
+            }
+            Err(LaneError::PeerAhead { peer, .. }) if peer.epoch > LAST_EPOCH => {
+                return Err(super::Ended::BeyondAll(peer.epoch));
             }
             Err(LaneError::PeerAhead { peer, .. }) => {
                 tracing::warn!(

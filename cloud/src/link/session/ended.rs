@@ -21,6 +21,8 @@ pub(in crate::link) enum Ended {
     Cancelled,
     #[error("the relay lost in the middle of a session what it had acknowledged")]
     Forgetful,
+    #[error("the relay claims an epoch of its downlink, {0}, that there cannot be")]
+    BeyondAll(u64),
     #[error("another session has moved the relay's lanes")]
     Moved,
     #[error("the relay sent what no relay sends: {0}")]

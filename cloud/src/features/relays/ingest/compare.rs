@@ -23,6 +23,10 @@ use unifyit_protocol::{
 };
 use uuid::Uuid;
 
+/// Entries of one kind that a relay leaves in the audit log within an hour: one that
+/// forgets at each connection does not fill it.
+const MOST_NOTED: i64 = 6;
+
 /// What was mended, for the audit log.
 #[derive(Debug, Default)]
 struct Mended {
@@ -100,7 +104,7 @@ pub(crate) async fn holds(
     downlink::settle(sites::config::push(tx, relay.site).await)?;
     if holds.cut {
         tracing::warn!(relay = %relay.id, "A relay holds more than it can tell; it is not compared.");
-        return Ok(());
+        return told(tx, relay, &mended).await;
     }
     let known = devices_of(tx, relay).await?;
     let present: HashSet<DeviceId> = holds.devices.iter().copied().collect();
@@ -138,11 +142,14 @@ pub(crate) async fn holds(
     mended.presence = wrong.len();
     claim(tx, relay, &holds.devices).await?;
     presence(tx, relay, wrong, changed).await?;
-    if let Some(told) = mended.sentence() {
-        note(tx, relay, "relay.compared", &told).await?;
-        tell_site(tx, relay, false).await?;
-    }
-    Ok(())
+    told(tx, relay, &mended).await
+}
+
+/// Says what was mended, if anything was.
+async fn told(tx: &mut TenantTx, relay: &RelayIdentity, mended: &Mended) -> Result<(), ApplyError> {
+    let Some(told) = mended.sentence() else { return Ok(()) };
+    note(tx, relay, "relay.compared", &told).await?;
+    tell_site(tx, relay, false).await
 }
 
 /// Where the database shows another presence than the relay, in the relay's words.
@@ -303,6 +310,12 @@ async fn tell(
     downlink::settle(downlink::append(tx, relay.id, record).await.map(drop))
 }
 
+/// Ids of entries that are written within the last hour are above this one.
+fn hour_ago() -> Uuid {
+    let seconds = (crate::link::now_ms() / 1000).saturating_sub(3600);
+    Uuid::new_v7(uuid::Timestamp::from_unix_time(seconds, 0, 0, 0))
+}
+
 async fn note(
     tx: &mut TenantTx,
     relay: &RelayIdentity,
@@ -310,6 +323,19 @@ async fn note(
     detail: &str,
 ) -> Result<(), ApplyError> {
     tracing::warn!(relay = %relay.id, action, detail, "A relay and the database were brought together again.");
+    let often: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM audit_log WHERE organization_id = $1 AND id > $2 AND actor_id = $3 AND action = $4",
+    )
+    .bind(relay.organization.0)
+    .bind(hour_ago())
+    .bind(relay.id.0)
+    .bind(action)
+    .fetch_one(&mut **tx)
+    .await?;
+    if often >= MOST_NOTED {
+        tracing::warn!(relay = %relay.id, "That is not noted in the audit log: it happens all the time.");
+        return Ok(());
+    }
     let actor = AuditActor { name: "relay".into(), id: Some(relay.id.0), ..AuditActor::system() };
     let site = sites::store::get(tx, relay.site).await?;
     let name = site.map_or_else(|| relay.id.to_string(), |(site, _)| format!("of {}", site.name));

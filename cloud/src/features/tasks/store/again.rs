@@ -2,7 +2,10 @@
 
 use crate::{
     db::TenantTx,
-    link::{ApplyError, RelayIdentity, downlink},
+    link::{
+        ApplyError, RelayIdentity,
+        downlink::{self, AppendError},
+    },
 };
 use std::collections::HashSet;
 use time::OffsetDateTime;
@@ -86,8 +89,12 @@ pub(crate) async fn send_again(
             expires_ms: u64::try_from(expires_ms).unwrap_or_default(),
             signed,
         });
-        downlink::settle(downlink::append(tx, relay.id, &record).await.map(drop))?;
-        sent += 1;
+        match downlink::append(tx, relay.id, &record).await {
+            Ok(_) => sent += 1,
+            // The rest ends by its expiry, or is sent after the next comparison.
+            Err(AppendError::Full(_) | AppendError::NoRelay) => break,
+            Err(error) => downlink::settle(Err(error))?,
+        }
     }
     Ok(sent)
 }

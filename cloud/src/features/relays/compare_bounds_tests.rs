@@ -1,0 +1,121 @@
+//! What a relay may make of a comparison, over the real link.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+use super::tests::{presence, world};
+use crate::{
+    db::Scope,
+    link::{
+        now_ms,
+        testing::{FakeLane, World},
+    },
+};
+use std::collections::BTreeMap;
+use unifyit_protocol::{
+    compare::SiteHolds,
+    config::SiteConfig,
+    ids::DeviceId,
+    inventory::{InventoryReport, Section},
+    lane::{Ack, Lane, Resume},
+    link::{DeviceInventory, Frame, RelayStatus, UpRecord},
+};
+
+async fn run(world: &World, sql: &'static str) {
+    let mut tx = world.db.db.tenant(&Scope::Platform).await.unwrap();
+    sqlx::raw_sql(sql).execute(&mut *tx).await.unwrap();
+    tx.commit().await.unwrap();
+}
+
+async fn tell(lane: &mut FakeLane, holds: SiteHolds) {
+    lane.push(Lane::Urgent, vec![UpRecord::Holds(Box::new(holds))]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn settings_that_are_taken_from_a_relay_are_noted_and_not_without_end() {
+    let (world, _relay, mut lane, _ticker) = world().await;
+    let noted = "SELECT count(*) FROM audit_log WHERE action = 'relay.compared'";
+    for n in 1..10 {
+        let revision = 100 * n;
+        let settings = SiteConfig { revision, ..SiteConfig::default() };
+        // More than a message holds, so that only the settings are told.
+        tell(&mut lane, SiteHolds { settings, cut: true, ..SiteHolds::default() }).await;
+        assert_eq!(world.scalar::<i64>(noted).await, (n as i64).min(6));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_holds_no_device_while_it_waits_for_the_relays_row() {
+    let (world, _relay, mut lane, _ticker) = world().await;
+    let device = DeviceId::generate();
+    lane.push(Lane::Urgent, vec![presence(device, true)]).await;
+    // As a request holds it that revokes a device.
+    let mut request = world.db.db.tenant(&Scope::Platform).await.unwrap();
+    sqlx::query("UPDATE relays SET down_seq = down_seq").execute(&mut *request).await.unwrap();
+    let facts = BTreeMap::from([("hostname".to_owned(), "web-1".to_owned())]);
+    let report = InventoryReport {
+        section: Section::System,
+        at_ms: now_ms(),
+        whole: true,
+        set: BTreeMap::from([("system".to_owned(), facts)]),
+        gone: vec![],
+        cut: 0,
+    };
+    let batch = vec![
+        UpRecord::Inventory(DeviceInventory { device, report }),
+        UpRecord::Relay(RelayStatus::default()),
+    ];
+    let waits = "SELECT count(*) > 0 FROM pg_stat_activity \
+                 WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let requested = async {
+        world.until("the batch waits", waits).await;
+        let free = sqlx::query("SELECT FROM devices WHERE id = $1 FOR UPDATE NOWAIT")
+            .bind(device.0)
+            .execute(&mut *request)
+            .await;
+        request.commit().await.unwrap();
+        free
+    };
+    let (_, free) = tokio::join!(lane.push(Lane::State, batch), requested);
+    free.expect("the two would wait for each other");
+    assert_eq!(world.scalar::<String>("SELECT hostname FROM devices").await, "web-1");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_that_does_not_fit_is_not_queued_again() {
+    let (world, _relay, mut lane, _ticker) = world().await;
+    let device = DeviceId::generate();
+    lane.push(Lane::Urgent, vec![presence(device, true)]).await;
+    super::compare_tests::open_task(&world, device).await;
+    run(
+        &world,
+        "UPDATE relays SET down_seq = down_seq + 5000; \
+         INSERT INTO downlink (relay_id, seq, partner_id, organization_id, site_id, body, kind, key, expires_at) \
+         SELECT id, down_seq - n, partner_id, organization_id, site_id, '', 'command', gen_random_uuid(), \
+             now() + interval '1 hour' FROM relays, generate_series(0, 4095) n",
+    )
+    .await;
+    let mut holds = SiteHolds { at_ms: now_ms(), ..SiteHolds::default() };
+    holds.devices.push(device);
+    holds.note_last(true);
+    tell(&mut lane, holds).await;
+    let queued = "SELECT count(*) FROM downlink WHERE kind = 'command'";
+    assert_eq!(world.scalar::<i64>(queued).await, 4096);
+    let known = "SELECT count(*) FROM downlink d JOIN commands c ON c.id = d.key";
+    assert_eq!(world.scalar::<i64>(known).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_relay_that_claims_the_last_of_all_epochs_is_not_served() {
+    let (_world, relay, lane, _ticker) = world().await;
+    drop(lane);
+    for epoch in [u64::MAX, 1 << 63] {
+        let at = Ack { lane: Lane::Urgent, epoch, through: 1 };
+        let mut lane = relay.try_lane(2, Resume { positions: vec![at] }).await.unwrap();
+        while let Some(frame) = lane.recv().await {
+            assert!(!matches!(frame, Frame::Data(_)), "{frame:?}");
+        }
+    }
+    // Nothing of it is kept, and it is served when it has come to its senses.
+    let lane = relay.lane(3).await;
+    let epoch = lane.hello.unwrap().epoch;
+    assert!(epoch <= now_ms(), "{epoch}");
+}
