@@ -206,7 +206,7 @@ impl Fetch<'_> {
             (Arc::clone(self.cache), self.resource.clone(), entry.clone());
         // Not noted means asked again, no more.
         let _told = on_disk(move || {
-            if facts::IndexKind::of(&resource.path).is_some() {
+            if facts::teaches(&resource.path).is_some() {
                 let path = cache.plain_path(&resource, &renewed);
                 let (place, at_ms) = (resource.place.as_str(), renewed.checked_ms);
                 cache.index.still_taught(Teacher { place, path: &path, at_ms })?;

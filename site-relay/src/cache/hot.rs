@@ -1,4 +1,6 @@
-//! Small bodies in memory: for a moment, and within a bound of bytes.
+//! Small bodies in memory: for a moment, and within a bound of bytes, in which also
+//! an empty body has its share: whoever asks for one file under ever other queries
+//! fills no memory.
 
 use super::{
     Cache,
@@ -11,7 +13,9 @@ use std::sync::{Arc, PoisonError};
 
 /// Bodies up to this length are held.
 const BODY: u64 = 64 * 1024;
-/// Bytes of bodies held at most.
+/// What a body costs besides its bytes and words: places in tables and lists.
+const FIXED: usize = 512;
+/// Bytes held at most.
 const BYTES: usize = 8 * 1024 * 1024;
 /// Longest time that a copy is used without a look at the index.
 const FOR_MS: u64 = 2_000;
@@ -43,19 +47,19 @@ impl Default for HotBodies {
 
 impl HotBodies {
     fn put(&mut self, resource: Resource, hot: Arc<Hot>) {
-        self.bytes += hot.bytes.len();
-        if let Some(before) = self.all.put(resource, hot) {
-            self.bytes -= before.bytes.len();
-        }
+        // An equal name may have come by another address, of another length.
+        self.remove(&resource);
+        self.bytes += hot.cost(&resource);
+        self.all.put(resource, hot);
         while self.bytes > BYTES {
-            let Some((_, oldest)) = self.all.pop_lru() else { break };
-            self.bytes -= oldest.bytes.len();
+            let Some((resource, oldest)) = self.all.pop_lru() else { break };
+            self.bytes -= oldest.cost(&resource);
         }
     }
 
     fn remove(&mut self, resource: &Resource) {
-        if let Some(gone) = self.all.pop(resource) {
-            self.bytes -= gone.bytes.len();
+        if let Some((resource, gone)) = self.all.pop_entry(resource) {
+            self.bytes -= gone.cost(&resource);
         }
     }
 
@@ -65,6 +69,15 @@ impl HotBodies {
 }
 
 impl Hot {
+    /// Bytes that it takes, with the name that it stands under.
+    fn cost(&self, resource: &Resource) -> usize {
+        let Resource { repository, place, path, url } = resource;
+        let words = [&self.entry.etag, &self.entry.last_modified, &self.entry.content_type];
+        let words: usize = words.into_iter().flatten().map(String::len).sum();
+        let name = repository.len() + place.len() + path.len() + url.len();
+        FIXED + name + words + self.bytes.len()
+    }
+
     /// Whether it may be used at a moment; a clock that was set back ends it too.
     fn holds(&self, now_ms: u64) -> bool {
         now_ms < self.until_ms && now_ms + FOR_MS >= self.until_ms
@@ -141,9 +154,40 @@ mod tests {
     #[test]
     fn what_is_held_stays_within_its_bytes() {
         let mut held = HotBodies::default();
+        for n in 0..1000 {
+            held.put(resource(n % 500), hot(60_000));
+            let each = hot(60_000).cost(&resource(100));
+            assert!(held.bytes <= BYTES && held.bytes <= held.all.len() * each);
+        }
+        assert!(held.all.len() > 100);
+        for n in 0..500 {
+            held.remove(&resource(n));
+        }
+        assert_eq!((held.bytes, held.all.len()), (0, 0));
+    }
+
+    #[test]
+    fn empty_bodies_and_long_names_have_their_share_of_the_bound() {
+        let mut held = HotBodies::default();
+        for n in 0..40_000 {
+            held.put(resource(n), hot(0));
+        }
+        assert!(held.all.len() <= BYTES / FIXED, "{} are held", held.all.len());
+    }
+
+    fn resource(n: usize) -> Resource {
+        Resource {
+            repository: "r".into(),
+            place: "r".into(),
+            path: format!("/?{n}"),
+            url: String::new(),
+        }
+    }
+
+    fn hot(length: usize) -> Arc<Hot> {
         let entry = Entry {
             content: [0; 32],
-            size: 60_000,
+            size: length as u64,
             etag: None,
             last_modified: None,
             content_type: None,
@@ -152,20 +196,7 @@ mod tests {
             fetched_ms: 0,
             as_named: false,
         };
-        for n in 0..1000 {
-            let resource = Resource {
-                repository: "r".into(),
-                place: "r".into(),
-                path: format!("/{}", n % 500),
-                url: String::new(),
-            };
-            let bytes = Bytes::from(vec![0; 60_000]);
-            held.put(
-                resource,
-                Arc::new(Hot { entry: entry.clone(), bytes, named: false, until_ms: 0 }),
-            );
-            assert!(held.bytes <= BYTES && held.bytes == held.all.len() * 60_000);
-        }
-        assert!(held.all.len() > 100);
+        let bytes = Bytes::from(vec![0; length]);
+        Arc::new(Hot { entry, bytes, named: false, until_ms: 0 })
     }
 }

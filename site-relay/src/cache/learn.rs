@@ -22,7 +22,7 @@ impl Cache {
     /// Reads the body just kept when it is an index, and remembers what it says.
     pub(super) fn learn(&self, resource: &Resource, entry: &Entry) {
         let Some(kind) =
-            facts::IndexKind::of(&resource.path).or_else(|| self.by_hash_kind(resource, entry))
+            facts::teaches(&resource.path).or_else(|| self.by_hash_kind(resource, entry))
         else {
             return;
         };
@@ -113,7 +113,7 @@ impl Cache {
     /// apt fetches indexes by hash; the name that `Release` gave the same hash
     /// tells what it is.
     fn by_hash_kind(&self, resource: &Resource, entry: &Entry) -> Option<facts::IndexKind> {
-        resource.path.contains("/by-hash/").then_some(())?;
+        (resource.path.contains("/by-hash/") && !resource.path.contains('?')).then_some(())?;
         facts::IndexKind::of(&self.plain_path(resource, entry))
     }
 

@@ -40,6 +40,14 @@ pub(super) enum Verdict {
     Posing(&'static str),
 }
 
+/// Compressions. Where no ending names one, an index may go from one to another under
+/// its name, as `core.db` of a repository does when its maintainer changes it.
+const COMPRESSIONS: [&str; 6] = ["gzip", "xz", "zstd", "bzip2", "zchunk", TAR];
+/// What is not compressed, but packed all the same.
+const TAR: &str = "tar";
+/// Where the mark of a tar archive stands.
+const TAR_AT: usize = 257;
+
 const MARKS: [(&[u8], &str); 16] = [
     (b"!<arch>\n", "ar"),
     (b"\xed\xab\xee\xdb", "rpm"),
@@ -84,13 +92,20 @@ pub(super) fn look(start: &[u8], content_type: Option<&str>) -> Look {
     if let Some((_, mark)) = MARKS.iter().find(|(mark, _)| start.starts_with(mark)) {
         return Look::Marked(mark);
     }
+    if start.get(TAR_AT..).is_some_and(|rest| rest.starts_with(b"ustar")) {
+        return Look::Marked(TAR);
+    }
     let text = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start).trim_ascii_start();
     let lower = String::from_utf8_lossy(text.get(..text.len().min(START)).unwrap_or(text))
         .to_ascii_lowercase();
     let html = content_type.is_some_and(|kind| kind.to_ascii_lowercase().contains("html"));
     let begins = |what: &[&str]| what.iter().any(|what| lower.starts_with(what));
     let head = lower.get(..ENOUGH.min(lower.len())).unwrap_or(&lower);
-    if html
+    // A server that calls everything a page does not make it one.
+    let other = begins(&["-----begin pgp"])
+        || (begins(&["<?xml"]) && !head.contains("html"))
+        || (are_fields(text) && !head.contains("<html"));
+    if (html && !other)
         || begins(&["<!doctype html", "<html", "<head", "<body", "<script", "<meta"])
         || (begins(&["<?xml", "<!--"]) && head.contains("<html"))
     {
@@ -151,7 +166,9 @@ pub(super) fn replaces(new: Look, old: Look) -> bool {
     match (old, new) {
         (Look::Page(true), new) => new == Look::Page(true),
         (Look::Page(_) | Look::Empty, _) => true,
-        (Look::Marked(old), Look::Marked(new)) => old == new,
+        (Look::Marked(old), Look::Marked(new)) => {
+            old == new || (COMPRESSIONS.contains(&old) && COMPRESSIONS.contains(&new))
+        }
         (Look::Marked(_), _) => false,
         (Look::Json | Look::Xml, new) => new == old,
         (Look::Armour | Look::Text, Look::Armour | Look::Text) => true,
@@ -177,6 +194,17 @@ fn ending(name: &str) -> String {
 /// Whether a text begins with a field, as apt's indexes do.
 fn is_field(start: &[u8]) -> bool {
     let line = start.trim_ascii_start().split(|b| *b == b'\n').next().unwrap_or_default();
+    is_field_line(line)
+}
+
+/// Whether a text is nothing but fields, as far as two lines tell.
+fn are_fields(text: &[u8]) -> bool {
+    let mut lines = text.split(|b| *b == b'\n');
+    let next = |line: &[u8]| is_field_line(line) || line.starts_with(b" ");
+    lines.next().is_some_and(is_field_line) && lines.next().is_some_and(next)
+}
+
+fn is_field_line(line: &[u8]) -> bool {
     let name = line.split(|b| *b == b':').next().unwrap_or_default();
     name.len() < line.len()
         && !name.is_empty()
@@ -264,6 +292,30 @@ mod tests {
     }
 
     #[test]
+    fn a_server_that_calls_everything_a_page_does_not_make_it_one() {
+        let html = Some("text/html; charset=utf-8");
+        for (path, start) in [
+            ("/d/Release", &b"Origin: Vendor\nSuite: stable\nSHA256:\n"[..]),
+            ("/d/Packages", b"Package: a\nVersion: 1\n"),
+            ("/d/Packages", b"Package: a\nDescription: a\n b\n"),
+            ("/d/InRelease", b"-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n"),
+            ("/d/Release.gpg", b"-----BEGIN PGP SIGNATURE-----\n"),
+            ("/r/repodata/repomd.xml", b"<?xml version=\"1.0\"?>\n<repomd xmlns=\"x\"/>"),
+            ("/a.deb", b"!<arch>\n"),
+        ] {
+            assert_eq!(judged(path, start, html), Verdict::Fine, "{path}");
+        }
+        for start in [
+            &b"Error: please log in"[..],
+            b"Error: please log in\n<html>",
+            b"<?xml version=\"1.0\"?><!DOCTYPE html PUBLIC><x/>",
+            b"Error: log in\nplease",
+        ] {
+            assert_eq!(judged("/d/Release", start, html), Verdict::Posing("a web page"));
+        }
+    }
+
+    #[test]
     fn names_promise_marks_and_what_breaks_the_promise_is_not_kept() {
         for (path, start) in [
             ("/a.deb", &b"!<arch>\ndebian"[..]),
@@ -296,6 +348,8 @@ mod tests {
     fn what_is_here_is_replaced_by_its_kind_only() {
         let of = |start: &[u8]| look(start, None);
         let listing = b"<html><a href=\"a.whl#sha256=00\">";
+        let mut tar = [0; ENOUGH];
+        tar[TAR_AT..TAR_AT + 5].copy_from_slice(b"ustar");
         for (new, old) in [
             (&b"PK\x03\x04b"[..], &b"PK\x03\x04a"[..]),
             (b"{}", b"{\"a\":1}"),
@@ -304,6 +358,8 @@ mod tests {
             (b"\x01", b"text"),
             (listing, PORTAL),
             (b"{}", PORTAL),
+            (b"\x28\xb5\x2f\xfd", b"\x1f\x8b"),
+            (&tar, b"\x1f\x8b"),
         ] {
             assert!(replaces(of(new), of(old)), "{new:?}");
         }
@@ -311,6 +367,7 @@ mod tests {
             (PORTAL, &b"PK\x03\x04a"[..]),
             (b"busy", b"PK\x03\x04a"),
             (b"\x1f\x8b", b"PK\x03\x04a"),
+            (b"PK\x03\x04a", b"\x1f\x8b"),
             (PORTAL, b"{}"),
             (PORTAL, b"\x01\x02"),
             (PORTAL, b"text"),

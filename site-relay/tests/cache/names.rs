@@ -4,7 +4,7 @@
 use crate::{
     Running, bytes,
     client::{get, raw},
-    repository::{publish_as, update},
+    repository::{INDEXES, publish, publish_as, update},
     upstream::{Behaviour, Upstream},
 };
 
@@ -67,6 +67,24 @@ async fn what_was_stored_damaged_before_its_index_was_known_is_thrown_away_after
     for path in SPELLINGS.into_iter().take(4) {
         assert!(get(run.address, &up.url(path), &[]).await.unwrap().body == body, "{path}");
     }
+}
+
+#[tokio::test]
+async fn what_is_answered_to_a_query_teaches_nothing_of_the_names_without_it() {
+    let up = Upstream::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let run = Running::start(folder.path(), &up.authority, |_| {}).await;
+    publish(&up, &bytes(1, 1000));
+    update(&run, &up).await;
+    let query = format!("{}?of=yesterday", INDEXES[0]);
+    let other = format!("Suite: s\nSHA256:\n {} 9 main/binary-amd64/Packages\n", "11".repeat(32));
+    up.put(&query, other.clone());
+    let got = get(run.address, &up.url(&query), &[]).await.unwrap();
+    assert_eq!(got.body, other.as_bytes());
+    let before = up.gets(INDEXES[1]);
+    let packages = get(run.address, &up.url(INDEXES[1]), &[]).await.unwrap();
+    assert_eq!(packages.status, 200);
+    assert_eq!(up.gets(INDEXES[1]), before, "what is here is still what the index names");
 }
 
 #[tokio::test]

@@ -72,6 +72,13 @@ impl IndexKind {
     }
 }
 
+/// The index that a resource's body is to be read as. What an upstream answers to a
+/// query of a client's making says nothing of the names without it.
+#[must_use]
+pub fn teaches(path: &str) -> Option<IndexKind> {
+    if path.contains('?') { None } else { IndexKind::of(path) }
+}
+
 /// Whether a file of this path may be an index: then what it says must be known
 /// before a client that has read it asks for more.
 #[must_use]

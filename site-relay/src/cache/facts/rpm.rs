@@ -1,13 +1,16 @@
 //! rpm's indexes: `repomd.xml` names the metadata files, `primary.xml` the
 //! packages. Both are relative to the folder above `repodata/`.
 
-use super::{MAX_INDEX, Sink, folder, tell};
+use super::{MAX_INDEX, MAX_LINE, Sink, folder, tell};
 use crate::cache::content::unhex;
 use quick_xml::{
     Reader, XmlVersion,
     events::{BytesStart, Event},
 };
-use std::io::BufRead;
+use std::io::{self, BufRead, Read};
+
+/// Most elements within each other; rpm's have four.
+const MAX_DEPTH: usize = 64;
 
 /// Collects `checksum type="sha256"`, `size` and `location href` of each `item`:
 /// `data` of a `repomd.xml`, `package` of a `primary.xml`.
@@ -21,13 +24,23 @@ pub fn items(
     sink: &mut Sink<'_>,
 ) -> Result<(), String> {
     let root = folder(path).strip_suffix("repodata/").unwrap_or_else(|| folder(path));
-    let mut reader = Reader::from_reader(body.take(MAX_INDEX));
+    let mut reader = Reader::from_reader(Bounded { body: body.take(MAX_INDEX), left: 0 });
     let mut found = Found::default();
     let mut in_checksum = false;
-    let mut buffer = Vec::new();
+    let (mut buffer, mut depth) = (Vec::new(), 0_usize);
     loop {
         buffer.clear();
-        match reader.read_event_into(&mut buffer) {
+        reader.get_mut().left = MAX_LINE as usize;
+        let event = reader.read_event_into(&mut buffer);
+        match &event {
+            Ok(Event::Start(_)) => depth += 1,
+            Ok(Event::End(_)) => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > MAX_DEPTH {
+            return Err(format!("the index has more than {MAX_DEPTH} elements within each other"));
+        }
+        match event {
             Ok(Event::Start(tag) | Event::Empty(tag)) => match tag.local_name().as_ref() {
                 name if name == item => found = Found::default(),
                 "checksum" => in_checksum = attribute(&tag, "type").as_deref() == Some("sha256"),
@@ -52,6 +65,41 @@ pub fn items(
             Ok(_) => {}
             Err(e) => return Err(format!("the index is not readable XML: {e}")),
         }
+    }
+}
+
+/// Fails when one element, text or comment is longer than an index's line may be:
+/// the reader of XML holds each as a whole.
+struct Bounded<R> {
+    body: R,
+    left: usize,
+}
+
+impl<R: BufRead> Read for Bounded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let from = self.fill_buf()?;
+        let length = from.len().min(buffer.len());
+        for (to, from) in buffer.iter_mut().zip(from) {
+            *to = *from;
+        }
+        self.consume(length);
+        Ok(length)
+    }
+}
+
+impl<R: BufRead> BufRead for Bounded<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        let left = self.left;
+        let all = self.body.fill_buf()?;
+        if left == 0 && !all.is_empty() {
+            return Err(io::Error::other(format!("a part of it is longer than {MAX_LINE} bytes")));
+        }
+        Ok(all.get(..left).unwrap_or(all))
+    }
+
+    fn consume(&mut self, length: usize) {
+        self.left = self.left.saturating_sub(length);
+        self.body.consume(length);
     }
 }
 
@@ -106,6 +154,25 @@ mod tests {
         let (first, rest) = primary_body.as_bytes().split_at(60);
         let folded = zchunk(&[first, rest], b"");
         assert_eq!(all(IndexKind::RpmPrimary, "/r/repodata/x-primary.xml.zck", &folded), Ok(right));
+    }
+
+    #[test]
+    fn an_index_that_is_one_endless_part_or_ever_deeper_is_given_up() {
+        let of =
+            |body: &str| all(IndexKind::RpmPrimary, "/r/repodata/primary.xml", body.as_bytes());
+        let package = format!(
+            r#"<package><checksum type="sha256">{ONE}</checksum><location href="a.rpm"/></package>"#
+        );
+        let many = format!("<metadata>{}</metadata>", package.repeat(20_000));
+        assert!(many.len() > 2 * 1024 * 1024, "long as a whole is not long in a part");
+        assert_eq!(of(&many).map(|facts| facts.len()), Ok(20_000));
+        let long = "x".repeat(2 * 1024 * 1024);
+        for part in [format!("<a b=\"{long}\"/>"), format!("<!--{long}-->"), long] {
+            let told = of(&format!("<metadata>{part}</metadata>"));
+            assert!(told.is_err_and(|e| e.contains("longer than")));
+        }
+        let deep = of(&"<a>".repeat(1000));
+        assert!(deep.is_err_and(|e| e.contains("within each other")));
     }
 
     #[test]

@@ -12,6 +12,10 @@ use std::io::{self, Read};
 const MAX_HEADER: usize = 32 * 1024 * 1024;
 /// Longest chunk, folded or not.
 const MAX_CHUNK: usize = 64 * 1024 * 1024;
+/// Longest dictionary; those of Fedora's metadata have about 100 kB.
+const MAX_DICTIONARY: usize = 4 * 1024 * 1024;
+/// Most chunks; Fedora's metadata has one for each source package.
+const MAX_CHUNKS: usize = super::MAX_FACTS;
 const HAS_STREAMS: u64 = 1;
 const HAS_ELEMENTS: u64 = 2;
 const HAS_PLAIN_SUMS: u64 = 4;
@@ -19,8 +23,8 @@ const HAS_PLAIN_SUMS: u64 = 4;
 /// Unfolds a file as it is read.
 pub(super) struct Reader<R> {
     body: R,
-    zstd: bool,
-    dictionary: Vec<u8>,
+    /// What unfolds chunks, with the dictionary prepared, unless they are not folded.
+    decoder: Option<zstd::bulk::Decompressor<'static>>,
     /// Lengths of the chunks to come, folded and not, the last one first.
     chunks: Vec<(usize, usize)>,
     plain: io::Cursor<Vec<u8>>,
@@ -44,10 +48,16 @@ impl<R: Read> Reader<R> {
         body.read_exact(&mut header)?;
         let (zstd, mut chunks) = header_of(&header, sum)?;
         chunks.reverse();
-        let mut reader =
-            Self { body, zstd, dictionary: Vec::new(), chunks, plain: io::Cursor::default() };
+        let decoder = if zstd { Some(zstd::bulk::Decompressor::new()?) } else { None };
+        let mut reader = Self { body, decoder, chunks, plain: io::Cursor::default() };
         // The first chunk is the dictionary, mostly an empty one.
-        reader.dictionary = reader.next_chunk()?.unwrap_or_default();
+        if reader.chunks.last().is_some_and(|(folded, plain)| *folded.max(plain) > MAX_DICTIONARY) {
+            return Err(wrong("its dictionary is too long"));
+        }
+        let dictionary = reader.next_chunk()?.unwrap_or_default();
+        if let Some(decoder) = &mut reader.decoder {
+            decoder.set_dictionary(&dictionary)?;
+        }
         Ok(reader)
     }
 
@@ -55,11 +65,10 @@ impl<R: Read> Reader<R> {
         let Some((folded, plain)) = self.chunks.pop() else { return Ok(None) };
         let mut bytes = vec![0; folded];
         self.body.read_exact(&mut bytes)?;
-        if !self.zstd || folded == 0 {
-            return Ok(Some(bytes));
+        match &mut self.decoder {
+            Some(decoder) if folded > 0 => Ok(Some(decoder.decompress(&bytes, plain)?)),
+            _ => Ok(Some(bytes)),
         }
-        let mut decoder = zstd::bulk::Decompressor::with_dictionary(&self.dictionary)?;
-        Ok(Some(decoder.decompress(&bytes, plain)?))
     }
 }
 
@@ -114,6 +123,9 @@ fn header_of(mut header: &[u8], sum: usize) -> io::Result<(bool, Vec<(usize, usi
             if length > MAX_CHUNK { Err(wrong("a chunk is too long")) } else { Ok(length) }
         };
         chunks.push((length()?, length()?));
+        if chunks.len() > MAX_CHUNKS {
+            return Err(wrong("it has too many chunks"));
+        }
     }
     Ok((zstd, chunks))
 }
@@ -220,5 +232,17 @@ pub(super) mod tests {
             }
         }
         assert!(unfolded(b"<html>log in</html>").is_err());
+    }
+
+    #[test]
+    fn dictionaries_and_lists_of_chunks_that_only_cost_are_given_up() {
+        let large = vec![b'x'; MAX_DICTIONARY + 1];
+        let told = unfolded(&zchunk(&[b"<metadata/>"], &large)).map_err(|e| e.to_string());
+        assert_eq!(told, Err("its dictionary is too long".into()));
+        let fits = unfolded(&zchunk(&[b"<metadata/>"], &large[..MAX_DICTIONARY]));
+        assert_eq!(fits.ok().as_deref(), Some(&b"<metadata/>"[..]));
+        let many = unfolded(&zchunk(&vec![&b""[..]; MAX_CHUNKS + 1], b""));
+        let told = many.map_err(|e| e.to_string());
+        assert_eq!(told, Err("it has too many chunks".into()));
     }
 }
