@@ -7,11 +7,17 @@
 //! by [`SiteClock::now_ms`]; what only measures spans (repeats, debouncing) is by
 //! [`SiteClock::uptime_ms`], which no clock's step disturbs.
 //!
+//! A virtual machine that was paused or saved has its uptime stand still. While the
+//! cloud is away, all that shows is that the machine's clock moved ahead of it
+//! afterwards. Whether that clock or the reckoning is right is then not known, so
+//! [`SiteClock::latest_ms`] is what a command's validity must outlast to be handed
+//! out, and nothing ends for good until the cloud is heard.
+//!
 //! Agents are told when the time is set (each [`SiteClock::steps`]), and they ask
 //! once a minute.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -19,7 +25,11 @@ use std::{
 use time::OffsetDateTime;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use unifyit_protocol::{clock::CLOCK_RIGHT_MS, ids::DeviceId};
+use unifyit_protocol::{
+    clock::{CLOCK_RIGHT_MS, sentence},
+    ids::DeviceId,
+    link::DeviceClock,
+};
 
 /// Differences up to this are the way's, or the drift of an hour.
 const TOLERANCE_MS: i64 = 500;
@@ -34,6 +44,8 @@ const LOOK: Duration = Duration::from_secs(1);
 const PATIENCE_MS: u64 = 60_000;
 /// A device's clock that moved by less than this since it was told is not told again.
 const TOLD_AGAIN_MS: u64 = 30_000;
+/// Of one device, a clock is told this often at most, whatever it says.
+const TOLD_EVERY_MS: u64 = 60_000;
 
 /// Reads the machine's clocks; tests put their own.
 pub trait Machine: Send + Sync {
@@ -70,13 +82,29 @@ struct Inner {
     machine: Box<dyn Machine>,
     /// Uptime at the start of this run.
     began_ms: u64,
-    /// Site's time minus uptime, once the cloud told it.
-    cloud: Mutex<Option<i64>>,
+    /// What the cloud told.
+    cloud: Mutex<Option<Learnt>>,
     /// Site's time minus uptime as it was last told to agents.
     steps: watch::Sender<i64>,
     /// The machine's clock minus uptime, as it was last looked at.
     own: watch::Sender<i64>,
-    devices: Mutex<HashMap<DeviceId, Told>>,
+    devices: Mutex<Devices>,
+}
+
+/// What the cloud told.
+#[derive(Debug, Clone, Copy)]
+struct Learnt {
+    /// Site's time minus uptime.
+    offset: i64,
+    /// The machine's clock minus uptime when the cloud was last heard.
+    own: i64,
+}
+
+#[derive(Debug, Default)]
+struct Devices {
+    told: HashMap<DeviceId, Told>,
+    /// Those whose clock moved too soon after it was told.
+    late: HashSet<DeviceId>,
 }
 
 /// How far a device's clock is ahead, as measured and as last reported.
@@ -84,6 +112,23 @@ struct Inner {
 struct Told {
     ahead_ms: i64,
     told_ms: Option<i64>,
+    /// Uptime at which it was told.
+    at_ms: u64,
+}
+
+impl Told {
+    fn moved(&self) -> bool {
+        self.told_ms.is_none_or(|told| told.abs_diff(self.ahead_ms) >= TOLD_AGAIN_MS)
+    }
+
+    fn may_be_told(&self, uptime_ms: u64) -> bool {
+        self.told_ms.is_none() || uptime_ms >= self.at_ms.saturating_add(TOLD_EVERY_MS)
+    }
+
+    fn tell(&mut self, uptime_ms: u64) -> i64 {
+        (self.told_ms, self.at_ms) = (Some(self.ahead_ms), uptime_ms);
+        self.ahead_ms
+    }
 }
 
 impl fmt::Debug for SiteClock {
@@ -118,13 +163,40 @@ impl SiteClock {
         Self { inner: Arc::new(inner) }
     }
 
-    fn cloud(&self) -> Option<i64> {
+    fn learnt(&self) -> Option<Learnt> {
         *self.inner.cloud.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Site's time minus uptime, once the cloud told it.
+    fn cloud(&self) -> Option<i64> {
+        self.learnt().map(|learnt| learnt.offset)
+    }
+
+    /// The machine's clock minus uptime.
+    fn own_offset(&self) -> i64 {
+        signed(self.own_ms()).saturating_sub(signed(self.uptime_ms()))
+    }
+
     fn offset(&self) -> i64 {
-        self.cloud()
-            .unwrap_or_else(|| signed(self.own_ms()).saturating_sub(signed(self.uptime_ms())))
+        self.cloud().unwrap_or_else(|| self.own_offset())
+    }
+
+    /// By how much the site's time may be behind: the machine's clock moved ahead of
+    /// it since the cloud was last heard.
+    fn doubt_ms(&self) -> u64 {
+        let Some(learnt) = self.learnt() else { return 0 };
+        let own = self.own_offset();
+        let (moved, ahead) = (own.saturating_sub(learnt.own), own.saturating_sub(learnt.offset));
+        // One that was behind and was put right is no reason to doubt.
+        let by = moved.min(ahead);
+        if by > STEP_MS { by.unsigned_abs() } else { 0 }
+    }
+
+    /// The latest that the site's time may be, Unix milliseconds; mostly
+    /// [`SiteClock::now_ms`].
+    #[must_use]
+    pub fn latest_ms(&self) -> u64 {
+        self.now_ms().saturating_add(self.doubt_ms())
     }
 
     /// The site's time, Unix milliseconds.
@@ -164,11 +236,15 @@ impl SiteClock {
         let offset = signed(cloud_ms).saturating_sub(signed(asked_ms.saturating_add(way / 2)));
         let close = TOLERANCE_MS.max(signed(way / 2)).unsigned_abs();
         {
+            let own = self.own_offset();
             let mut cloud = self.inner.cloud.lock().unwrap_or_else(PoisonError::into_inner);
-            match *cloud {
+            match &mut *cloud {
                 Some(_) if way > SLOW_MS => return,
-                Some(present) if present.abs_diff(offset) <= close => return,
-                _ => *cloud = Some(offset),
+                Some(present) if present.offset.abs_diff(offset) <= close => {
+                    present.own = own;
+                    return;
+                }
+                _ => *cloud = Some(Learnt { offset, own }),
             }
         }
         self.look();
@@ -181,12 +257,15 @@ impl SiteClock {
         self.cloud().map(|_| signed(self.own_ms()).saturating_sub(signed(self.now_ms())))
     }
 
-    /// Whether the site's time may end something for good: it is the cloud's, or the
-    /// cloud has had its time to be heard.
+    /// Whether the site's time may end something for good: it is the cloud's without
+    /// doubt, or the cloud has had its time to be heard.
     #[must_use]
     pub fn is_settled(&self) -> bool {
         let run = self.uptime_ms().saturating_sub(self.inner.began_ms);
-        self.cloud().is_some() || run >= PATIENCE_MS
+        match self.learnt() {
+            Some(_) => self.doubt_ms() == 0,
+            None => run >= PATIENCE_MS,
+        }
     }
 
     /// Tells when the site's time was set.
@@ -203,7 +282,7 @@ impl SiteClock {
 
     /// Looks whether a clock was set since the last look.
     pub fn look(&self) {
-        let own = signed(self.own_ms()).saturating_sub(signed(self.uptime_ms()));
+        let own = self.own_offset();
         self.inner.own.send_if_modified(|seen| {
             let stepped = seen.abs_diff(own) > STEP_MS.unsigned_abs();
             if stepped {
@@ -237,118 +316,59 @@ impl SiteClock {
     /// Measures a device's clock. How far it is ahead, when that is to be told.
     /// A device that agrees with this machine's own clock is not the one to blame
     /// when that clock and the cloud's disagree.
-    pub fn measured(&self, device: DeviceId, device_ms: u64) -> Option<i64> {
+    pub fn measured(&self, device: DeviceId, device_ms: u64) -> Option<DeviceClock> {
         let against = |ms: u64| signed(device_ms).saturating_sub(signed(ms));
         let (site, own) = (against(self.now_ms()), against(self.own_ms()));
         let right = own.unsigned_abs() <= CLOCK_RIGHT_MS || site.unsigned_abs() <= CLOCK_RIGHT_MS;
         let ahead_ms = if right { 0 } else { site };
+        let uptime_ms = self.uptime_ms();
         let mut devices = self.inner.devices.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = devices.entry(device).or_default();
+        let known = devices.told.entry(device).or_default();
         known.ahead_ms = ahead_ms;
-        let moved = known.told_ms.is_none_or(|told| told.abs_diff(ahead_ms) >= TOLD_AGAIN_MS);
-        if moved {
-            known.told_ms = Some(ahead_ms);
+        let (moved, may) = (known.moved(), known.may_be_told(uptime_ms));
+        if moved && may {
+            known.tell(uptime_ms);
         }
-        moved.then_some(ahead_ms)
+        if moved && !may {
+            devices.late.insert(device);
+        } else {
+            devices.late.remove(&device);
+        }
+        (moved && may).then(|| self.told(device, ahead_ms))
+    }
+
+    /// Devices whose clock moved too soon after it was told, and may be told at last.
+    pub fn late(&self) -> Vec<DeviceClock> {
+        let uptime_ms = self.uptime_ms();
+        let mut devices = self.inner.devices.lock().unwrap_or_else(PoisonError::into_inner);
+        let Devices { told, late } = &mut *devices;
+        let mut due = Vec::new();
+        late.retain(|device| match told.get_mut(device) {
+            Some(known) if !known.may_be_told(uptime_ms) => true,
+            Some(known) => {
+                due.push(self.told(*device, known.tell(uptime_ms)));
+                false
+            }
+            None => false,
+        });
+        due
+    }
+
+    /// What is told of a device's clock.
+    fn told(&self, device: DeviceId, ahead_ms: i64) -> DeviceClock {
+        if let Some(sentence) = sentence("The computer's", ahead_ms) {
+            tracing::info!(%device, "{sentence}");
+        }
+        DeviceClock { device, ahead_ms, at_ms: self.now_ms() }
     }
 
     /// How far a device's clock was ahead when it was last measured; 0 when right.
     #[must_use]
     pub fn of_device(&self, device: DeviceId) -> i64 {
         let devices = self.inner.devices.lock().unwrap_or_else(PoisonError::into_inner);
-        devices.get(&device).map_or(0, |t| t.ahead_ms)
+        devices.told.get(&device).map_or(0, |t| t.ahead_ms)
     }
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-    use std::sync::atomic::{AtomicU64, Ordering};
-
-    const T: u64 = 1_800_000_000_000;
-    const HOUR: u64 = 3_600_000;
-
-    /// A machine whose clocks a test sets.
-    #[derive(Debug, Clone, Default)]
-    pub(crate) struct Set {
-        pub(crate) uptime: Arc<AtomicU64>,
-        pub(crate) own: Arc<AtomicU64>,
-    }
-
-    impl Machine for Set {
-        fn uptime_ms(&self) -> u64 {
-            self.uptime.load(Ordering::Relaxed)
-        }
-        fn own_ms(&self) -> u64 {
-            self.own.load(Ordering::Relaxed)
-        }
-    }
-
-    fn clock(own: u64) -> (Set, SiteClock) {
-        let set = Set::default();
-        set.own.store(own, Ordering::Relaxed);
-        let clock = SiteClock::new(Box::new(set.clone()));
-        (set, clock)
-    }
-
-    #[test]
-    fn the_clouds_time_holds_whatever_the_machines_clock_is_or_becomes() {
-        let ten_years = 10 * 365 * 24 * HOUR;
-        for own in
-            [T, T + HOUR, T - HOUR, T + 24 * HOUR, T - 24 * HOUR, T + ten_years, T - ten_years]
-        {
-            let (set, clock) = clock(own);
-            assert_eq!(clock.now_ms(), own, "its own clock, until the cloud was heard");
-            clock.learn(T, 0);
-            assert_eq!(clock.now_ms(), T);
-            set.uptime.store(5000, Ordering::Relaxed);
-            for later in [T, T + ten_years, 0] {
-                set.own.store(later, Ordering::Relaxed);
-                assert_eq!(clock.now_ms(), T + 5000);
-            }
-        }
-    }
-
-    #[test]
-    fn nothing_ends_for_good_before_the_cloud_could_be_heard() {
-        let (set, alone) = clock(T + 48 * HOUR);
-        assert!(!alone.is_settled());
-        set.uptime.store(PATIENCE_MS, Ordering::Relaxed);
-        assert!(alone.is_settled());
-        let (_, heard) = clock(T + 48 * HOUR);
-        heard.learn(T, 0);
-        assert!(heard.is_settled());
-    }
-
-    #[test]
-    fn a_step_is_told_once_whether_it_is_the_machines_or_the_clouds() {
-        let (set, clock) = clock(T);
-        let mut steps = clock.steps();
-        clock.look();
-        assert!(!steps.has_changed().unwrap());
-        set.own.store(T + HOUR, Ordering::Relaxed);
-        clock.look();
-        assert!(steps.has_changed().unwrap());
-        steps.borrow_and_update();
-        clock.learn(T, 0);
-        assert!(steps.has_changed().unwrap());
-        steps.borrow_and_update();
-        clock.learn(T + 100, 0);
-        assert!(!steps.has_changed().unwrap(), "that was jitter");
-    }
-
-    #[test]
-    fn a_device_is_measured_against_both_clocks() {
-        let (_, clock) = clock(T + HOUR);
-        let device = DeviceId::generate();
-        clock.learn(T, 0);
-        assert_eq!(clock.ahead_ms(), Some(signed(HOUR)));
-        assert_eq!(clock.measured(device, T), Some(0), "it has the cloud's time");
-        assert_eq!(clock.measured(device, T + HOUR), None, "it has the machine's");
-        let two = T + 2 * HOUR;
-        assert_eq!(clock.measured(device, two), Some(signed(2 * HOUR)));
-        assert_eq!(clock.measured(device, two + 1000), None, "told already");
-        assert_eq!(clock.of_device(device), signed(2 * HOUR + 1000));
-        assert_eq!(clock.measured(device, T), Some(0), "right again");
-    }
-}
+pub(crate) mod tests;

@@ -174,7 +174,7 @@ impl Fanout {
     }
 
     async fn take(&mut self, message: Message) {
-        let now_ms = self.store.now_ms();
+        let now_ms = self.clock.latest_ms();
         match message {
             Message::New(commands) => {
                 for command in commands {
@@ -200,7 +200,9 @@ impl Fanout {
     }
 
     async fn tick(&mut self) {
-        let now_ms = self.store.now_ms();
+        // While the time is in doubt, what may be over waits; it neither goes out nor
+        // ends.
+        let now_ms = self.clock.latest_ms();
         let settled = self.clock.is_settled();
         let expired = if settled { self.plan.expired(now_ms) } else { Vec::new() };
         for (command, devices) in expired {

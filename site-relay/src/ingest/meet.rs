@@ -7,7 +7,6 @@ use super::{
 };
 use crate::{fanout::Introduction, store::Computer};
 use unifyit_protocol::{
-    clock::sentence,
     ids::DeviceId,
     lan::{DownControl, Hello, NewIdentity},
     link::DeviceClock,
@@ -65,11 +64,7 @@ impl Ingest {
         let told = self.clock.measured(device, device_ms);
         let ahead_ms = self.clock.of_device(device);
         self.shadows.change(device, |s| s.clock_ahead_ms = ahead_ms);
-        told?;
-        if let Some(sentence) = sentence("The computer's", ahead_ms) {
-            tracing::info!(%device, "{sentence}");
-        }
-        Some(DeviceClock { device, ahead_ms, at_ms: self.clock.now_ms() })
+        told
     }
 
     /// What is shown live does not wait for the disk.

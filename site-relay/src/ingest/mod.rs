@@ -186,11 +186,12 @@ impl Ingest {
                         self.serve(device, said);
                     }
                     let uptime_ms = self.clock.uptime_ms();
+                    let mut items: Vec<_> =
+                        self.clock.late().into_iter().map(Item::Clock).collect();
                     if self.monitor.next_due_ms().is_some_and(|at| at <= uptime_ms) {
-                        let due = self.monitor.due(uptime_ms);
-                        let items = due.into_iter().map(Item::Presence).collect();
-                        self.submit(items, Vec::new(), &mut jobs).await;
+                        items.extend(self.monitor.due(uptime_ms).into_iter().map(Item::Presence));
                     }
+                    self.submit(items, Vec::new(), &mut jobs).await;
                 }
             }
         }
