@@ -2,7 +2,7 @@
 
 use super::{
     Context, Terminals,
-    carry::{FULL, carry, conclude_in, event},
+    carry::{Carried, FULL, RETRY, carry, conclude_in, event},
     later::{Bearer, Later},
     ledger::{self, Entry},
 };
@@ -12,7 +12,7 @@ use crate::{
     link::spool,
     store::StoreError,
 };
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::{sync::mpsc, task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
 use unifyit_protocol::{
@@ -38,6 +38,9 @@ pub enum Order {
     Deliver(Box<Signed<Command>>),
     /// A script's task ended.
     Ended(CommandId),
+    /// A script that had waited could not be started because its intent could not be
+    /// made durable.
+    Back(Arc<Signed<Command>>),
 }
 
 /// See the module.
@@ -89,10 +92,16 @@ impl Executor {
                 order = inbox.recv() => match order {
                     Some(Order::Deliver(signed)) => {
                         let tunnel = tunnel_of(&signed);
-                        self.judge(signed, false).await;
+                        self.judge(Bearer::from(signed), false).await;
                         self.terminals.settle(tunnel);
                     }
                     Some(Order::Ended(id)) => self.ended(id).await,
+                    Some(Order::Back(signed)) => {
+                        self.put_back(&signed);
+                        if let Ok(claim) = signed.peek() {
+                            self.ended(claim.id).await;
+                        }
+                    }
                     None => break,
                 },
                 () = sleep(due), if held => self.release().await,
@@ -105,22 +114,38 @@ impl Executor {
     }
 
     /// Judges a command at this moment and does what follows; `waited` says that it
-    /// did not come just now.
+    /// did not come just now. When the disk fails, the relay delivers again what it was
+    /// not told to be held; what was, nobody else brings back.
     async fn judge(&mut self, signed: Bearer, waited: bool) {
-        let now = now_ms();
         if !waited && self.is_here(&signed) {
             return;
         }
-        let verdict = match self.guard.judge(&signed, now, &self.context.store, waited) {
-            Ok(verdict) => verdict,
-            Err(error) => {
-                tracing::error!(%error, "a command cannot be judged; it waits at the relay");
-                return;
+        match self.decide(Bearer::clone(&signed), waited).await {
+            Ok(()) => {}
+            Err(error) if waited => {
+                tracing::error!(%error, "a command that waited cannot have its turn yet");
+                self.put_back(&signed);
             }
-        };
-        match verdict {
-            Verdict::Pass(command) => self.pass(command, signed, now, waited).await,
-            Verdict::Hold(command, from) => self.hold(&command, signed, from).await,
+            Err(error) => {
+                tracing::error!(%error, "a command cannot be taken; it waits at the relay");
+            }
+        }
+    }
+
+    /// Keeps a command for another try.
+    fn put_back(&mut self, signed: &Bearer) {
+        let Ok(claim) = signed.peek() else { return };
+        let again = now_ms().saturating_add(u64::try_from(RETRY.as_millis()).unwrap_or(0));
+        self.later.again(again, claim.id, Bearer::clone(signed));
+        // A database that failed is opened again with the next write.
+        self.context.store.nudge();
+    }
+
+    async fn decide(&mut self, signed: Bearer, waited: bool) -> Result<(), StoreError> {
+        let now = now_ms();
+        match self.guard.judge(&signed, now, &self.context.store, waited)? {
+            Verdict::Pass(command) => return self.pass(command, signed, now, waited).await,
+            Verdict::Hold(command, from) => return self.hold(&command, signed, from).await,
             Verdict::Known(id, seen) => {
                 // It may have got here twice before its time came.
                 self.later.forget(id);
@@ -130,11 +155,11 @@ impl Executor {
                 let reason = "It arrived after its expiry.";
                 let waits = "Its expiry passed while it waited for its turn.";
                 let reason = if waited { waits } else { reason };
-                self.conclude(&command, Status::Expired, reason).await;
+                return self.conclude(&command, Status::Expired, reason).await;
             }
             Verdict::Forgotten(command, why) => {
                 tracing::warn!(command = %command.id, %why, "a command was not run");
-                self.conclude(&command, Status::Indeterminate, &why.to_string()).await;
+                return self.conclude(&command, Status::Indeterminate, &why.to_string()).await;
             }
             Verdict::NotYet(command) => {
                 tracing::info!(command = %command.id, "a command came before the relay's greeting");
@@ -145,6 +170,7 @@ impl Executor {
             }
             Verdict::Refused(refusal) => self.refuse(refusal, now).await,
         }
+        Ok(())
     }
 
     /// Whether a delivery repeats a command that is kept for later, or is just being
@@ -191,18 +217,24 @@ impl Executor {
         !matches!(self.context.store.seen(id), Ok(None))
     }
 
-    async fn hold(&mut self, command: &Command, signed: Bearer, from: u64) {
+    async fn hold(
+        &mut self,
+        command: &Command,
+        signed: Bearer,
+        from: u64,
+    ) -> Result<(), StoreError> {
         if let Action::Terminal(_) = &command.action {
             // Nobody would look at it by then.
-            let reason = "The terminal's time has not come by this computer's clock, so that \
-                clock is behind. Set it, or run unifyit-agent doctor there.";
-            self.conclude(command, Status::Refused, reason).await;
-            return;
+            let reason = "The terminal's time has not come by the site's time, which this \
+                computer has from its relay. Compare the clocks of the relay and the cloud: run \
+                unifyit-relay doctor at the site.";
+            return self.conclude(command, Status::Refused, reason).await;
         }
         match self.later.hold(from, command.id, signed) {
             Ok(()) => self.say_held(command.id),
-            Err(reason) => self.conclude(command, Status::Refused, reason).await,
+            Err(reason) => return self.conclude(command, Status::Refused, reason).await,
         }
+        Ok(())
     }
 
     /// The relay need not deliver it again.
@@ -216,24 +248,33 @@ impl Executor {
         }
     }
 
-    async fn pass(&mut self, command: Box<Command>, signed: Bearer, now: u64, waited: bool) {
+    async fn pass(
+        &mut self,
+        command: Box<Command>,
+        signed: Bearer,
+        now: u64,
+        waited: bool,
+    ) -> Result<(), StoreError> {
         let id = command.id;
         if self.active.contains_key(&id) {
-            return;
+            return Ok(());
         }
         if self.later.contains(id) {
             // What was held may pass by now; what waits keeps its place.
-            return self.say_held(id);
+            self.say_held(id);
+            return Ok(());
         }
         match &command.action {
             Action::Script(_) if self.active.len() < self.max_scripts => {
-                self.start(command, now, waited);
+                self.start(command, signed, now, waited);
             }
             Action::Script(_) => match self.later.wait(id, signed) {
                 Ok(()) => self.say_held(id),
-                Err(reason) => self.conclude(&command, Status::Refused, reason).await,
+                Err(reason) => return self.conclude(&command, Status::Refused, reason).await,
             },
-            Action::Cancel { command: target } => self.cancel(&command, *target, now).await,
+            Action::Cancel { command: target } => {
+                return self.cancel(&command, *target, now).await;
+            }
             Action::Terminal(terminal) => {
                 let entry = Entry {
                     expires_ms: command.expires_ms,
@@ -244,7 +285,7 @@ impl Executor {
                     self.context.store.write(move |txn| ledger::write(txn, id, &entry, now)).await;
                 let reason = match written {
                     Ok(true) => match self.terminals.open(id, terminal) {
-                        Ok(()) => return,
+                        Ok(()) => return Ok(()),
                         Err(sentence) => sentence,
                     },
                     Ok(false) => FULL.into(),
@@ -253,19 +294,24 @@ impl Executor {
                 self.context.live.offer(TunnelClosed { tunnel: terminal.tunnel, reason });
             }
         }
+        Ok(())
     }
 
-    fn start(&mut self, command: Box<Command>, now: u64, waited: bool) {
+    fn start(&mut self, command: Box<Command>, signed: Bearer, now: u64, waited: bool) {
         let token = CancellationToken::new();
         self.active.insert(command.id, token.clone());
         let (context, orders) = (self.context.clone(), self.orders.clone());
         self.tasks.spawn(async move {
             let id = command.id;
-            carry(&context, &command, now, &token, waited).await;
+            let kept = waited.then_some(signed);
+            let word = match carry(&context, &command, now, &token, kept).await {
+                Carried::ToItsEnd => Order::Ended(id),
+                Carried::Back(signed) => Order::Back(signed),
+            };
             context.running.remove(id);
             // The actor may be waiting for this very task at the end.
             tokio::select! {
-                _ = orders.send(Order::Ended(id)) => {}
+                _ = orders.send(word) => {}
                 () = context.stop.cancelled() => {}
             }
         });
@@ -280,7 +326,12 @@ impl Executor {
         }
     }
 
-    async fn cancel(&mut self, command: &Command, target: CommandId, now: u64) {
+    async fn cancel(
+        &mut self,
+        command: &Command,
+        target: CommandId,
+        now: u64,
+    ) -> Result<(), StoreError> {
         let mut stopped = None;
         let answer = if let Some(token) = self.active.get(&target) {
             token.cancel();
@@ -310,12 +361,17 @@ impl Executor {
             }
             conclude_in(txn, expires_ms, done, now)
         });
-        log_failure(written.await);
+        written.await
     }
 
     /// Ends a genuine command that is not executed, for good: what was said of it
     /// stays true whatever clocks do.
-    async fn conclude(&self, command: &Command, status: Status, reason: &str) {
+    async fn conclude(
+        &self,
+        command: &Command,
+        status: Status,
+        reason: &str,
+    ) -> Result<(), StoreError> {
         let now = now_ms();
         if let Action::Terminal(terminal) = &command.action {
             let closed = TunnelClosed { tunnel: terminal.tunnel, reason: reason.to_owned() };
@@ -323,8 +379,7 @@ impl Executor {
         }
         let (outcome, expires_ms) =
             (event(command.id, status, now, Some(reason.into())), command.expires_ms);
-        let write = self.context.store.write(move |txn| conclude_in(txn, expires_ms, outcome, now));
-        log_failure(write.await);
+        self.context.store.write(move |txn| conclude_in(txn, expires_ms, outcome, now)).await
     }
 
     async fn report(&self, event: CommandEvent) {
@@ -332,16 +387,12 @@ impl Executor {
             let at_ms = event.at_ms;
             spool::append(txn, Lane::Urgent, at_ms, &Report::Command(event))
         });
-        log_failure(write.await);
+        if let Err(error) = write.await {
+            tracing::error!(%error, "an event of a command cannot be stored");
+        }
     }
 }
 
 fn tunnel_of(signed: &Signed<Command>) -> Option<TunnelId> {
     signed.peek().ok().and_then(|command| super::terminal::tunnel_of(&command))
-}
-
-fn log_failure(result: Result<(), StoreError>) {
-    if let Err(error) = result {
-        tracing::error!(%error, "an event of a command cannot be stored");
-    }
 }

@@ -2,7 +2,9 @@
 
 use super::{
     Context,
+    later::Bearer,
     ledger::{self, Entry},
+    output::Rest,
     script,
 };
 use crate::{
@@ -10,7 +12,7 @@ use crate::{
     link::spool::{self, Position, Spool},
     store::{StoreError, Txn},
 };
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use unifyit_protocol::{
@@ -20,8 +22,8 @@ use unifyit_protocol::{
     report::Report,
 };
 
-/// Pauses between attempts to make an outcome durable.
-const RETRY: Duration = Duration::from_secs(2);
+/// Pauses between attempts to make something durable.
+pub(super) const RETRY: Duration = Duration::from_secs(2);
 /// How often the expiry of a script is looked at whose start nobody knows of yet.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
@@ -58,19 +60,27 @@ pub(super) fn conclude_in(
     spool::append_urgent(txn, now, &Report::Command(outcome)).map(|_| ())
 }
 
-/// Executes a script. One that `waited` starts only when the relay holds the report
-/// of its intent: the state of this computer may be set back to one in which it
-/// still waited, and then only the relay can tell. A script that starts as it
-/// arrives needs no such proof, for it arrived by the same line.
+/// How far a script was carried.
+pub(super) enum Carried {
+    /// As far as it goes; or the relay delivers it again.
+    ToItsEnd,
+    /// Nowhere, because the disk took no intent; the relay believes it held here.
+    Back(Bearer),
+}
+
+/// Executes a script. One that `waited`, and is given as it came, starts only when the
+/// relay holds the report of its intent: the state of this computer may be set back to
+/// one in which it still waited, and then only the relay can tell. A script that starts
+/// as it arrives needs no such proof, for it arrived by the same line.
 pub(super) async fn carry(
     context: &Context,
     command: &Command,
     now: u64,
     cancel: &CancellationToken,
-    waited: bool,
-) {
+    waited: Option<Bearer>,
+) -> Carried {
     let id = command.id;
-    let Action::Script(script) = &command.action else { return };
+    let Action::Script(script) = &command.action else { return Carried::ToItsEnd };
     // It starts while the intent goes to disk, and does nothing without an order.
     let kept = script::keeper(context, id);
     let entry = Entry { expires_ms: command.expires_ms, accepted_ms: now, outcome: None };
@@ -86,29 +96,34 @@ pub(super) async fn carry(
     });
     let at = match intent.await {
         Ok(Some(at)) => at,
-        Ok(None) => return,
+        Ok(None) => return Carried::ToItsEnd,
         Err(error) => {
-            // Without a durable intent nothing runs (G3); the relay delivers again.
+            // Without a durable intent nothing runs (G3).
             tracing::error!(command = %id, %error, "a command cannot be made durable");
-            return;
+            return waited.map_or(Carried::ToItsEnd, Carried::Back);
         }
     };
     context.running.add(id);
+    let waited = waited.map(drop).is_some();
     let not = if waited { unstarted(context, command, at, cancel).await } else { None };
-    let outcome = match not {
-        Some((status, reason)) => event(id, status, now_ms(), Some(reason.into())),
+    let (outcome, rest) = match not {
+        Some((status, reason)) => {
+            (event(id, status, now_ms(), Some(reason.into())), Rest::default())
+        }
         None => script::run(context, id, script, cancel, kept).await,
     };
+    let rest = Arc::new(rest);
     tracing::info!(command = %id, status = ?outcome.status, "a command ended");
     loop {
-        let event = outcome.clone();
+        let (event, rest) = (outcome.clone(), Arc::clone(&rest));
         let written = context.store.write(move |txn| {
             ledger::conclude(txn, &event)?;
             let at_ms = event.at_ms;
+            rest.append(txn, at_ms)?;
             spool::append_urgent(txn, at_ms, &Report::Command(event))
         });
         match written.await {
-            Ok(_) | Err(StoreError::Closed) => return,
+            Ok(_) | Err(StoreError::Closed) => return Carried::ToItsEnd,
             Err(error) => {
                 tracing::error!(command = %id, %error, "an outcome cannot be made durable yet");
                 sleep(RETRY).await;

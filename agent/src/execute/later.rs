@@ -3,9 +3,14 @@
 //! so that the guard can judge them again when their turn comes: a verdict is of the
 //! moment. In memory only; the relay delivers them again to the next start.
 //!
-//! Bounded in number and in bytes.
+//! Bounded in number and in bytes. What was admitted once keeps its right: a command
+//! whose turn came and met a failing disk is kept for another try whatever the bounds
+//! say, for the relay was told that it is held here.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 use unifyit_protocol::{command::Command, ids::CommandId, signing::Signed};
 
 const MAX_WAITING: usize = 256;
@@ -13,7 +18,7 @@ const MAX_HELD: usize = 256;
 const MAX_BYTES: usize = 8 << 20;
 
 /// A command as it came.
-pub(super) type Bearer = Box<Signed<Command>>;
+pub(super) type Bearer = Arc<Signed<Command>>;
 
 /// What waits.
 #[derive(Debug, Default)]
@@ -54,6 +59,14 @@ impl Later {
         self.take(&command)?;
         self.held.insert((from_ms, id), command);
         Ok(())
+    }
+
+    /// Keeps a command whose turn had come for another try.
+    pub(super) fn again(&mut self, at_ms: u64, id: CommandId, command: Bearer) {
+        if !self.contains(id) {
+            self.bytes += command.payload.len();
+            self.held.insert((at_ms, id), command);
+        }
     }
 
     fn take(&mut self, command: &Bearer) -> Result<(), &'static str> {

@@ -4,7 +4,7 @@
 use crate::{
     clock::now_ms,
     link::{live::LiveQueue, spool},
-    store::Store,
+    store::{Store, StoreError, Txn},
 };
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
@@ -25,6 +25,31 @@ const FLUSH_AFTER: Duration = Duration::from_secs(1);
 /// Bytes kept in memory while the disk refuses them.
 const MAX_PENDING: usize = 256 * 1024;
 
+/// What of an output is not on disk.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Rest {
+    /// What was given up before it.
+    lost: Option<Gap>,
+    chunks: Vec<OutputChunk>,
+}
+
+impl Rest {
+    fn is_empty(&self) -> bool {
+        self.chunks.is_empty() && self.lost.is_none()
+    }
+
+    /// Adds it to the spool.
+    pub(super) fn append(&self, txn: &mut Txn<'_>, at_ms: u64) -> Result<(), StoreError> {
+        if let Some(gap) = &self.lost {
+            spool::append(txn, Lane::Output, at_ms, &Report::Gap(gap.clone()))?;
+        }
+        for chunk in &self.chunks {
+            spool::append(txn, Lane::Output, at_ms, &Report::Output(chunk.clone()))?;
+        }
+        Ok(())
+    }
+}
+
 /// Output of one command.
 pub(super) struct Output {
     command: CommandId,
@@ -33,10 +58,9 @@ pub(super) struct Output {
     limit: u64,
     offset: u64,
     cut: u64,
-    pending: Vec<OutputChunk>,
+    pending: Rest,
     pending_bytes: usize,
     pending_since: Option<Instant>,
-    lost: Option<Gap>,
 }
 
 impl Output {
@@ -54,10 +78,9 @@ impl Output {
             limit,
             offset: 0,
             cut: 0,
-            pending: Vec::new(),
+            pending: Rest::default(),
             pending_bytes: 0,
             pending_since: None,
-            lost: None,
         }
     }
 
@@ -96,47 +119,37 @@ impl Output {
             self.pending_bytes += part.len();
             self.pending_since.get_or_insert_with(Instant::now);
             self.live.offer(chunk.clone());
-            match self.pending.last_mut() {
+            match self.pending.chunks.last_mut() {
                 Some(last) if last.stream == stream && last.data.len() < FLUSH_BYTES => {
                     last.data.extend_from_slice(part);
                 }
-                _ => self.pending.push(chunk),
+                _ => self.pending.chunks.push(chunk),
             }
         }
     }
 
-    /// Ends the output: says what was cut, and puts everything on disk.
-    pub(super) async fn finish(&mut self) {
+    /// Ends the output: says what was cut, and puts everything on disk. What the disk
+    /// does not take is for the outcome's commit, which is tried until it holds (G6).
+    pub(super) async fn finish(&mut self) -> Rest {
         if self.cut > 0 {
             let notice = format!("\n[output cut: {} more bytes were not kept]\n", self.cut);
             self.keep(Stream::Stdout, notice.as_bytes());
         }
         self.flush().await;
+        std::mem::take(&mut self.pending)
     }
 
     /// Puts what waits on disk.
     pub(super) async fn flush(&mut self) {
         self.pending_since = None;
-        if self.pending.is_empty() && self.lost.is_none() {
+        if self.pending.is_empty() {
             return;
         }
-        let chunks = self.pending.clone();
-        let lost = self.lost.clone();
-        let at_ms = now_ms();
-        let written = self.store.write(move |txn| {
-            if let Some(gap) = lost {
-                spool::append(txn, Lane::Output, at_ms, &Report::Gap(gap))?;
-            }
-            for chunk in chunks {
-                spool::append(txn, Lane::Output, at_ms, &Report::Output(chunk))?;
-            }
-            Ok(())
-        });
-        match written.await {
+        let (rest, at_ms) = (self.pending.clone(), now_ms());
+        match self.store.write(move |txn| rest.append(txn, at_ms)).await {
             Ok(()) => {
-                self.pending.clear();
+                self.pending = Rest::default();
                 self.pending_bytes = 0;
-                self.lost = None;
             }
             Err(error) => {
                 tracing::error!(command = %self.command, %error, "output cannot be stored");
@@ -150,16 +163,16 @@ impl Output {
 
     /// Forgets what the disk does not take, and remembers that it did (G6).
     fn give_up(&mut self, at_ms: u64) {
-        let gap = self.lost.get_or_insert_with(|| Gap {
+        let gap = self.pending.lost.get_or_insert_with(|| Gap {
             lane: Lane::Output,
             count: 0,
             from_ms: at_ms,
             to_ms: at_ms,
             reason: "The computer's disk did not take the output.".into(),
         });
-        gap.count += self.pending.len() as u64;
+        gap.count += self.pending.chunks.len() as u64;
         gap.to_ms = at_ms;
-        self.pending.clear();
+        self.pending.chunks.clear();
         self.pending_bytes = 0;
     }
 }

@@ -1,7 +1,10 @@
 //! Runs one script: as a file handed to its interpreter, below a keeper that ends
 //! it as a whole, with a time limit.
 
-use super::{Context, output::Output};
+use super::{
+    Context,
+    output::{Output, Rest},
+};
 use crate::{
     apart::within,
     clock::now_ms,
@@ -59,28 +62,29 @@ pub(super) fn keeper(context: &Context, id: CommandId) -> io::Result<Kept> {
     Kept::start(&context.helper, &id.to_string())
 }
 
-/// Runs a script to its end and returns its final event. Its output is in the
-/// spool by then.
+/// Runs a script to its end and returns its final event, and what of its output the
+/// disk did not take by then.
 pub(super) async fn run(
     context: &Context,
     id: CommandId,
     script: &Script,
     cancel: &CancellationToken,
     kept: io::Result<Kept>,
-) -> CommandEvent {
+) -> (CommandEvent, Rest) {
     let mut output =
         Output::new(id, script.output_limit, context.live.clone(), context.store.clone());
     let result = match kept {
         Ok(kept) => execute(kept, id, script, context, cancel, &mut output).await,
         Err(error) => Err(format!("The script's keeper could not be started: {error}.")),
     };
-    output.finish().await;
+    let rest = output.finish().await;
     let (status, exit_code, reason) = match result {
         Err(sentence) => (Status::Failed, None, Some(sentence)),
         Ok(end) => verdict(&end, script),
     };
     let (output_len, output_cut) = output.lengths();
-    CommandEvent { command: id, status, at_ms: now_ms(), exit_code, reason, output_len, output_cut }
+    let at_ms = now_ms();
+    (CommandEvent { command: id, status, at_ms, exit_code, reason, output_len, output_cut }, rest)
 }
 
 fn verdict(end: &End, script: &Script) -> (Status, Option<i32>, Option<String>) {
@@ -101,8 +105,8 @@ fn verdict(end: &End, script: &Script) -> (Status, Option<i32>, Option<String>) 
         }
         (None, None) => {
             let reason = "How it ended is unknown: the process that watched over it was ended. \
-                What was left of it was ended too.";
-            (Status::Failed, None, Some(reason.into()))
+                What was left of it was ended too. It is not run again by itself.";
+            (Status::Indeterminate, None, Some(reason.into()))
         }
     };
     if end.left.is_empty() {

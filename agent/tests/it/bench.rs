@@ -25,7 +25,7 @@ use unifyit_protocol::{
     lan::ReportAck,
     live::LiveUp,
     outcome::{CommandEvent, OutputChunk},
-    report::{Report, ReportBatch},
+    report::{Gap, Report, ReportBatch},
     signing::Signer25519,
 };
 
@@ -39,6 +39,7 @@ pub(crate) struct Bench {
     spool: Spool,
     pub(crate) events: Vec<CommandEvent>,
     pub(crate) chunks: Vec<OutputChunk>,
+    pub(crate) gaps: Vec<Gap>,
     /// Where the relay stands.
     pub(crate) positions: Vec<ReportAck>,
 }
@@ -113,7 +114,7 @@ impl Bench {
             spool.start_over(above).await.unwrap();
             spool.welcome(&positions).unwrap();
         }
-        let (events, chunks) = (Vec::new(), Vec::new());
+        let (events, chunks, gaps) = (Vec::new(), Vec::new(), Vec::new());
         Self {
             context,
             terminals,
@@ -124,6 +125,7 @@ impl Bench {
             spool,
             events,
             chunks,
+            gaps,
             positions,
         }
     }
@@ -162,6 +164,7 @@ impl Bench {
                 match Report::decode(&report.body).unwrap() {
                     Decoded::Known(Report::Command(event)) => self.events.push(event),
                     Decoded::Known(Report::Output(chunk)) => self.chunks.push(chunk),
+                    Decoded::Known(Report::Gap(gap)) => self.gaps.push(gap),
                     other => panic!("an unexpected report: {other:?}"),
                 }
             }

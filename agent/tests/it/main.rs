@@ -13,6 +13,7 @@ mod bench;
 mod cancel;
 mod crash;
 mod daemon;
+mod disk;
 mod memory;
 mod package_cache;
 mod relay;

@@ -183,11 +183,13 @@ async fn at_its_limit_and_when_cancelled_nothing_is_left_however_it_hides() {
     for nap in &naps {
         assert!(!crate::bench::runs(nap), "{nap} is left");
     }
-    let id = bench.run(Script { timeout_s: 2, ..sh(&body) }).await;
+    // Long enough for all to hide before it, also on a busy machine.
+    let id = bench.run(Script { timeout_s: 8, ..sh(&body) }).await;
     bench.started(id).await;
+    all_run(&naps).await;
     let outcome = bench.outcome(id).await;
     assert_eq!(outcome.status, Status::TimedOut);
-    assert_eq!(outcome.reason.unwrap(), "It was ended at its time limit of 2 s.");
+    assert_eq!(outcome.reason.unwrap(), "It was ended at its time limit of 8 s.");
     assert!(naps.iter().all(|n| !crate::bench::runs(n)));
 }
 
@@ -199,7 +201,7 @@ async fn a_script_that_ends_its_keeper_is_ended_and_says_so() {
     let body = format!("setsid sleep {nap} & kill -9 $PPID; sleep {nap}");
     let id = bench.run(sh(&body)).await;
     let outcome = bench.outcome(id).await;
-    assert_eq!(outcome.status, Status::Failed);
+    assert_eq!(outcome.status, Status::Indeterminate, "what nobody saw is not known");
     assert!(outcome.reason.unwrap().starts_with("How it ended is unknown"));
     assert!(!crate::bench::runs(&nap));
 }

@@ -1,0 +1,140 @@
+//! A disk that fails for a moment: what the relay believes held here has its turn all
+//! the same (G3), and output that was not stored in time is stored or told (G6).
+
+use crate::bench::{Bench, runs, sh};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::mpsc,
+};
+use unifyit_agent::{clock::now_ms, store::StoreError};
+use unifyit_protocol::{
+    command::{Action, Command, Script},
+    lane::Lane,
+    live::LiveUp,
+    outcome::{OutputChunk, Status},
+};
+
+/// The database of a state folder, out of reach until it is mended.
+struct Broken {
+    file: PathBuf,
+    aside: PathBuf,
+}
+
+impl Broken {
+    /// From here on nothing can be read and nothing written.
+    async fn of(bench: &Bench, state: &Path) -> Self {
+        let file = state.join("agent.redb");
+        let aside = state.join("aside");
+        fs::rename(&file, &aside).unwrap();
+        fs::create_dir(&file).unwrap();
+        fail_once(bench).await;
+        assert!(bench.context.store.read(|_| Ok(())).is_err(), "the database can be read");
+        Self { file, aside }
+    }
+
+    fn mend(self) {
+        fs::remove_dir(&self.file).unwrap();
+        fs::rename(&self.aside, &self.file).unwrap();
+    }
+}
+
+/// One job that fails, and with it all that share its commit.
+async fn fail_once(bench: &Bench) {
+    let full = || StoreError::Failed("no space left on device".into());
+    let failed = bench.context.store.write(move |_| Err::<(), _>(full())).await;
+    assert!(failed.is_err());
+}
+
+fn in_a_moment(bench: &Bench, body: &str) -> Command {
+    let action = Action::Script(sh(body));
+    Command { not_before_ms: now_ms() + 1_500, ..bench.command(action) }
+}
+
+async fn held(bench: &Bench, command: &Command) {
+    loop {
+        if let LiveUp::Holds(holds) = bench.live().await {
+            assert_eq!(holds.commands, [command.id]);
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_held_command_that_could_not_be_judged_has_its_turn_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::start(dir.path(), 8).await;
+    let (runs, ends) = (in_a_moment(&bench, "echo ran"), in_a_moment(&bench, "echo ran"));
+    let ends = Command { expires_ms: ends.not_before_ms + 1, ..ends };
+    for command in [&runs, &ends] {
+        bench.deliver(command).await;
+        held(&bench, command).await;
+    }
+    let broken = Broken::of(&bench, dir.path()).await;
+    // Not before their turn has come and gone: what is tried again stands later.
+    while now_ms() < ends.not_before_ms + 500 {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    broken.mend();
+    assert_eq!(bench.outcome(runs.id).await.status, Status::Succeeded);
+    assert_eq!(bench.outcome(ends.id).await.status, Status::Expired);
+}
+
+#[tokio::test]
+async fn a_held_command_whose_intent_was_not_stored_has_its_turn_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::start(dir.path(), 1).await;
+    let command = in_a_moment(&bench, "echo ran");
+    bench.deliver(&command).await;
+    held(&bench, &command).await;
+    let (go_on, wait) = mpsc::channel::<()>();
+    let store = bench.context.store.clone();
+    let busy = tokio::spawn(async move {
+        store.write(move |_| wait.recv().map_err(|_| StoreError::Closed)).await
+    });
+    // Its keeper is made in the moment in which its intent is handed to the writer,
+    // which is busy: so the intent shares the commit of the job that fails.
+    let name = command.id.to_string();
+    Bench::wait_for("the keeper", || runs(&name)).await;
+    let fails = fail_once(&bench);
+    let (_, sent) = tokio::join!(fails, async { go_on.send(()) });
+    sent.unwrap();
+    busy.await.unwrap().unwrap();
+    assert_eq!(bench.outcome(command.id).await.status, Status::Succeeded);
+    assert_eq!(bench.text(command.id), "ran\n");
+}
+
+#[tokio::test]
+async fn the_end_of_an_output_that_the_disk_refused_comes_with_the_outcome() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::start(dir.path(), 8).await;
+    let go = dir.path().join("go");
+    let waits = format!("echo one; while ! test -e {}; do sleep 0.02; done", go.display());
+    let little = bench.run(sh(&format!("{waits}; echo two"))).await;
+    let much = format!("{waits}; head -c 600000 /dev/zero | tr '\\0' x; echo two");
+    let much = bench.run(Script { output_limit: 1 << 20, ..sh(&much) }).await;
+    bench.until("the first line", |b| b.chunks.len() == 2).await;
+    let broken = Broken::of(&bench, dir.path()).await;
+    fs::write(&go, "").unwrap();
+    // Live output needs no disk.
+    let mut ended = 0;
+    while ended < 2 {
+        if let LiveUp::Output(OutputChunk { data, .. }) = bench.live().await {
+            ended += usize::from(data.ends_with(b"two\n"));
+        }
+    }
+    for id in [little, much] {
+        Bench::wait_for("the end", || !runs(&id.to_string())).await;
+    }
+    broken.mend();
+    let outcome = bench.outcome(little).await;
+    assert_eq!((outcome.status, outcome.output_len), (Status::Succeeded, 8));
+    let outcome = bench.outcome(much).await;
+    bench.until("all output", |b| b.text(little) == "one\ntwo\n").await;
+    // What was given up meanwhile is told, and what follows it stands at its place.
+    let of_much = |b: &Bench| {
+        b.chunks.iter().rfind(|c| c.command == much).map(|c| c.offset + c.data.len() as u64)
+    };
+    bench.until("the end", |b| of_much(b) == Some(outcome.output_len)).await;
+    assert!(bench.gaps.iter().any(|g| g.lane == Lane::Output && g.count > 0), "{:?}", bench.gaps);
+}
