@@ -374,11 +374,13 @@ impl<I: Inbox> Poller<I> {
                 self.inbox.relay_time(welcome.now_ms, asked_ms);
                 self.inbox.config(welcome.config);
                 let continuity = self.spool.welcome(&welcome.positions);
-                self.greeted.store(continuity.is_ok(), Ordering::Relaxed);
+                let greeted = matches!(&continuity, Ok(c) if *c != Continuity::Impossible);
+                self.greeted.store(greeted, Ordering::Relaxed);
                 return match continuity {
                     Ok(Continuity::Holds) => Some(Note::Up),
                     Ok(Continuity::BrokenAbove(epoch)) => Some(Note::Broken(epoch)),
                     Ok(Continuity::Broken) => Some(Note::Broken(0)),
+                    Ok(Continuity::Impossible) => None,
                     Err(error) => {
                         tracing::error!(%error, "the spool cannot be read");
                         None

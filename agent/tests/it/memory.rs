@@ -4,11 +4,15 @@
 use crate::bench::{Bench, gone, sh, unique_sleep};
 use redb::{Database, ReadableTable, TableDefinition};
 use std::{fs, path::Path, time::Duration};
-use unifyit_agent::{clock::now_ms, link::spool::Spool};
+use unifyit_agent::{
+    clock::now_ms,
+    link::spool::{Continuity, Spool},
+};
 use unifyit_protocol::{
     command::{Action, Command},
     ids::CommandId,
-    lan::Handed,
+    lan::{Handed, ReportAck},
+    lane::Lane,
     live::LiveUp,
     outcome::Status,
 };
@@ -39,10 +43,14 @@ async fn a_held_command_does_not_start_after_its_expiry() {
     let dir = tempfile::tempdir().unwrap();
     let mut bench = Bench::start(dir.path(), 8).await;
     let mut command = noting(&bench, dir.path());
-    command.not_before_ms = now_ms() + 400;
-    command.expires_ms = now_ms() + 300;
+    command.not_before_ms = now_ms() + 2_400;
+    command.expires_ms = now_ms() + 2_300;
     bench.deliver(&command).await;
-    assert_eq!(bench.outcome(command.id).await.status, Status::Expired);
+    held(&bench, command.id).await;
+    let outcome = bench.outcome(command.id).await;
+    assert_eq!(outcome.status, Status::Expired);
+    let reason = "Its expiry passed while it waited for its turn.";
+    assert_eq!(outcome.reason.as_deref(), Some(reason), "it expired before it was held");
     // Said once, it stays true, also for a clock that goes back.
     bench
         .deliver(&Command { expires_ms: now_ms() + 60_000, not_before_ms: 0, ..command.clone() })
@@ -240,4 +248,18 @@ fn spoil(state: &Path, key: u128, change: impl Fn(&[u8]) -> Vec<u8>) {
         table.insert(key, changed.as_slice()).unwrap();
     }
     txn.commit().unwrap();
+}
+
+#[tokio::test]
+async fn a_relay_that_names_what_no_memory_can_hold_moves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let bench = Bench::start(dir.path(), 8).await;
+    let spool = Spool::new(bench.context.store.clone());
+    let epoch = spool.epoch();
+    for (epoch, through) in [(u64::MAX, 1), (1, u64::MAX), (i64::MAX as u64 + 1, 1)] {
+        let there = ReportAck { lane: Lane::Urgent, epoch, through };
+        assert_eq!(spool.welcome(&[there]).unwrap(), Continuity::Impossible);
+    }
+    assert_eq!(spool.epoch(), epoch);
+    assert_eq!(spool.welcome(&bench.positions).unwrap(), Continuity::Holds);
 }

@@ -40,6 +40,9 @@ use unifyit_protocol::{
 const BATCH_BYTES: usize = 96 * 1024;
 /// Largest body of one report: a batch with it alone stays under the wire's limit.
 pub const MAX_REPORT: usize = codec::MAX_MESSAGE - 4096;
+/// No relay can have seen a later epoch or number: epochs are milliseconds, and numbers
+/// are counted up from one. Positions beyond would leave no room for what comes next.
+const MOST: u64 = i64::MAX as u64;
 /// Acknowledged bytes that lie on disk before the writer is asked to trim.
 const TRIM_AT: u64 = 1024 * 1024;
 
@@ -52,6 +55,8 @@ pub enum Continuity {
     Broken,
     /// It does not, and the relay has seen this epoch.
     BrokenAbove(u64),
+    /// It names positions that no memory can have; nothing is done about them.
+    Impossible,
 }
 
 /// Adds a report in a job of the store, so that it shares the job's commit.
@@ -201,6 +206,13 @@ impl Spool {
     /// # Errors
     /// [`StoreError`] when the disk fails.
     pub fn welcome(&self, positions: &[ReportAck]) -> Result<Continuity, StoreError> {
+        if positions.iter().any(|there| there.epoch > MOST || there.through > MOST) {
+            tracing::error!(
+                "the relay names positions that no memory can have; nothing is sent to it. Look at \
+                it with unifyit-relay doctor"
+            );
+            return Ok(Continuity::Impossible);
+        }
         let mut state = self.store.spool();
         let (mut above, mut ahead) = (None::<u64>, false);
         for lane in Lane::ALL {
