@@ -32,7 +32,8 @@ fn clock(now_ms: u64) -> Finding {
     if now_ms < EARLIEST_MS {
         return Finding::ill(
             CHECK,
-            "this computer's clock is years behind, so no certificate is valid",
+            "this computer's clock is years behind; the agent goes by the site's time, other \
+             programs do not",
             "Set the time: timedatectl set-ntp true, or date -s. A dead battery on the main board \
              is a usual cause.",
         );
@@ -149,10 +150,10 @@ fn certificate(identity: &Identity, now_ms: u64) -> Finding {
     let now_s = i64::try_from(now_ms / 1000).unwrap_or(i64::MAX);
     let days = (to - now_s) / 86_400;
     if now_s < from {
-        return Finding::ill(
+        return Finding::warning(
             CHECK,
-            "it is not valid yet, so this computer's clock is behind",
-            "Set the time: timedatectl set-ntp true.",
+            "by this computer's clock it is not valid yet; the agent shows it all the same",
+            "Compare the clocks below, and set the one that is wrong: timedatectl set-ntp true.",
         );
     }
     match renewal_due(&identity.certificate, now_ms) {
@@ -164,8 +165,9 @@ fn certificate(identity: &Identity, now_ms: u64) -> Finding {
         ),
         Renewal::Overdue => Finding::ill(
             CHECK,
-            "it has expired, or this computer's clock is ahead",
-            "Check the clock first. Then let the agent run: the relay may renew it within its \
+            "by this computer's clock it has expired",
+            "Compare the clocks below: the relay judges by the site's time, not by this \
+             computer's. If it expired, let the agent run: the relay may renew it within its \
              grace. Otherwise enrol again: unifyit-agent enroll --force --token TOKEN.",
         ),
     }

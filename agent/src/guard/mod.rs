@@ -82,8 +82,9 @@ pub enum Reason {
     WrongTarget,
     /// Valid for longer than a seen command is remembered.
     #[error(
-        "The command is valid for longer than 31 days from this computer's time. Check the \
-         computer's clock with unifyit-agent doctor."
+        "The command is valid for longer than 31 days from now by the site's time, which this \
+         computer has from its relay. Compare the clocks of the relay and the cloud: run \
+         unifyit-relay doctor at the site."
     )]
     TooLong,
     /// Not acceptable in itself.
