@@ -46,6 +46,8 @@ export const admin = {
     shorter: "Keep less?",
     shorterDetail: "What is older than the shorter time is deleted within a day, for all organizations of the partner.",
     saved: "Retention saved",
+    noPartner: "No partner yet",
+    noPartnerDetail: "How long data are kept is set for each partner.",
     above: "Set for the whole partner",
     aboveDetail: "Administrators of the partner say how long data are kept.",
   },

@@ -36,7 +36,7 @@ export function RetentionPage(): ReactElement {
         {partners.isError ? (
           <Panel><Failure error={partners.error} onRetry={() => void partners.refetch()} /></Panel>
         ) : scope.kind === "platform" || scope.kind === "partner" ? (
-          partner && <OfPartner key={partner} partner={partner} />
+          <Chosen partner={partner} waiting={scope.kind === "platform" && partners.isPending} />
         ) : (
           <Panel><EmptyState icon={Archive} title={words.above}>{words.aboveDetail}</EmptyState></Panel>
         )}
@@ -45,39 +45,54 @@ export function RetentionPage(): ReactElement {
   );
 }
 
+function Chosen({ partner, waiting }: { partner: string | null; waiting: boolean }) {
+  if (partner) return <OfPartner key={partner} partner={partner} />;
+  if (waiting) return <Panel><Skeleton className="h-64" /></Panel>;
+  return <Panel><EmptyState icon={Archive} title={words.noPartner}>{words.noPartnerDetail}</EmptyState></Panel>;
+}
+
 function OfPartner({ partner }: { partner: string }) {
   const query = useRetention(partner);
   if (query.isError && !query.data) return <Panel><Failure error={query.error} onRetry={() => void query.refetch()} /></Panel>;
   if (!query.data) return <Panel><Skeleton className="h-64" /></Panel>;
-  return <Form key={query.dataUpdatedAt} partner={partner} kept={query.data} />;
+  return <Form partner={partner} kept={query.data} />;
 }
 
 function Form({ partner, kept }: { partner: string; kept: Retention }) {
   const save = useSetRetention(partner);
-  const [days, setDays] = useState<Record<string, string>>(() => Object.fromEntries(fields.map((field) => [field, String(kept[field])])));
+  // What was typed; the rest follows what the cloud says.
+  const [typed, setTyped] = useState<Partial<Record<keyof Retention, string>>>({});
+  const days = Object.fromEntries(fields.map((field) => [field, typed[field] ?? String(kept[field])])) as Record<keyof Retention, string>;
   const [asking, setAsking] = useState(false);
   const wanted = Object.fromEntries(fields.map((field) => [field, Number(days[field])])) as unknown as Retention;
-  const whole = fields.every((field) => /^\d{1,4}$/.test(days[field] ?? ""));
+  const whole = fields.every((field) => /^\d{1,4}$/.test(days[field]));
   const changed = fields.some((field) => wanted[field] !== kept[field]);
   const shorter = fields.some((field) => wanted[field] < kept[field]);
-  const store = () => save.mutate(wanted, { onSuccess: () => toast.success(words.saved), onSettled: () => setAsking(false) });
+  const saved = () => {
+    setTyped({});
+    toast.success(words.saved);
+  };
+  const store = () => save.mutate(wanted, { onSuccess: saved, onSettled: () => setAsking(false) });
   return (
     <Panel title={words.days}>
       <form
         className="grid gap-3 sm:grid-cols-2"
         onSubmit={(event) => {
           event.preventDefault();
+          // Not disabled meanwhile, for it holds the keyboard's place.
+          if (save.isPending) return;
           if (shorter) setAsking(true);
-          else store();
+          else if (changed) store();
+          else saved();
         }}
       >
         {fields.map((field) => (
           <Field key={field} label={words.fields[field].label} hint={words.fields[field].hint}>
-            {(control) => <Input {...control} inputMode="numeric" maxLength={4} value={days[field] ?? ""} onChange={(event) => setDays({ ...days, [field]: event.target.value.replace(/\D/g, "") })} />}
+            {(control) => <Input {...control} inputMode="numeric" maxLength={4} value={days[field]} onChange={(event) => setTyped({ ...typed, [field]: event.target.value.replace(/\D/g, "") })} />}
           </Field>
         ))}
         {save.isError && <p role="alert" className="text-13 text-bad sm:col-span-2">{sentence(save.error)}</p>}
-        <div className="flex justify-end sm:col-span-2"><Button type="submit" busy={save.isPending} disabled={!changed || !whole}>{t.save}</Button></div>
+        <div className="flex justify-end sm:col-span-2"><Button type="submit" busy={save.isPending} disabled={!whole}>{t.save}</Button></div>
       </form>
       <Confirm open={asking} onOpenChange={setAsking} title={words.shorter} action={t.save} danger busy={save.isPending} onConfirm={store}>{words.shorterDetail}</Confirm>
     </Panel>
