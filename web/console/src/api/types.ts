@@ -52,6 +52,8 @@ export type SoftwareItem = Schemas["SoftwareItem"];
 
 export type Interpreter = Schemas["InterpreterInput"];
 export type ScriptAction = Schemas["ActionInput"];
+/** A script as an earlier task tells it. */
+export type ScriptTold = Omit<Schemas["ScriptBody"], "kind">;
 export type TargetStatus = Schemas["TargetStatus"];
 export type TaskCounts = Schemas["TaskCounts"];
 export type TaskTarget = Schemas["TargetBody"];

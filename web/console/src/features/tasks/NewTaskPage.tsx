@@ -4,15 +4,16 @@ import { useNavigate, useSearch } from "@tanstack/react-router";
 import { Play } from "lucide-react";
 import { lazy, Suspense, useEffect, useRef, useState, type ReactElement } from "react";
 import { useStartTask, useTask } from "@/api/tasks";
-import type { Interpreter, NewTask, ScriptAction } from "@/api/types";
+import type { Interpreter, NewTask } from "@/api/types";
 import { Confirm } from "@/components/confirm";
 import { sentence, toastFailure } from "@/components/failure";
 import { useNow } from "@/lib/clock";
-import { count } from "@/lib/format";
-import { recall, remember } from "@/lib/storage";
+import { bytes, count } from "@/lib/format";
+import { remember } from "@/lib/storage";
 import { shortTime } from "@/lib/time";
 import { useTitle } from "@/lib/title";
 import { t } from "@/strings";
+import { action, again, blank, interpreters, problemOf, starters, type Form } from "./form";
 import { TargetPicker } from "./TargetPicker";
 import { useTargets } from "./targets";
 
@@ -20,36 +21,17 @@ const Editor = lazy(() => import("./Editor").then((module) => ({ default: module
 
 /** Above this many devices the count must be typed. */
 const TYPED_ABOVE = 20;
-const LONGEST_SCRIPT = 128 * 1024;
-const interpreters: readonly Interpreter[] = ["bash", "sh", "python", "pwsh"];
-const starters: Record<Interpreter, string> = { bash: "#!/usr/bin/env bash\nset -euo pipefail\n\n", sh: "#!/bin/sh\nset -eu\n\n", python: "", pwsh: "$ErrorActionPreference = 'Stop'\n\n" };
 const timeouts = [60, 300, 900, 3600, 4 * 3600, 24 * 3600];
 const expiries = [300, 3600, 8 * 3600, 24 * 3600, 7 * 24 * 3600, 30 * 24 * 3600];
+
+/** Time limits to choose from; an earlier task's own is among them. */
+function offered(own: number): number[] {
+  return [...new Set([...timeouts, own])].sort((a, b) => a - b);
+}
 
 function span(seconds: number): string {
   if (seconds < 3600) return t.tasks.minutes(seconds / 60);
   return seconds < 24 * 3600 || seconds % (24 * 3600) !== 0 ? t.tasks.hours(seconds / 3600) : t.tasks.days(seconds / 24 / 3600);
-}
-
-interface Form {
-  name: string;
-  interpreter: Interpreter;
-  body: string;
-  args: string;
-  user: string;
-  timeout: number;
-  expires: number;
-}
-
-function blank(): Form {
-  const interpreter = recall<Interpreter>("task.interpreter", "bash");
-  const known = interpreters.includes(interpreter) ? interpreter : "bash";
-  return { name: "", interpreter: known, body: starters[known], args: "", user: "", timeout: 900, expires: 3600 };
-}
-
-function action(form: Form): ScriptAction {
-  const args = form.args.split("\n").filter((line) => line !== "");
-  return { kind: "script", interpreter: form.interpreter, body: form.body, timeout_s: form.timeout, ...(args.length > 0 && { args }), ...(form.user.trim() && { user: form.user.trim() }) };
 }
 
 export function NewTaskPage(): ReactElement {
@@ -61,17 +43,13 @@ export function NewTaskPage(): ReactElement {
 /** "Run again": starts from an earlier task's script. */
 function FromEarlier({ id }: { id: string }) {
   const { data, isError } = useTask(id);
-  if (isError) return <NewTaskForm initial={blank()} />;
+  if (isError) return <NewTaskForm initial={blank()} notice={t.tasks.earlierUnread} />;
   if (!data) return <div className="p-6"><Skeleton className="h-96" /></div>;
-  const { action: old } = data;
-  return (
-    <NewTaskForm
-      initial={{ ...blank(), name: data.name ?? "", interpreter: old.interpreter, body: old.body ?? "", args: (old.args ?? []).join("\n"), user: old.user ?? "", timeout: old.timeout_s || 3600 }}
-    />
-  );
+  const form = again(data.name, data.action);
+  return <NewTaskForm initial={form} {...(form.asked.length > 0 && { notice: t.tasks.envAsked(form.asked) })} />;
 }
 
-function NewTaskForm({ initial }: { initial: Form }) {
+function NewTaskForm({ initial, notice }: { initial: Form; notice?: string }) {
   const search = useSearch({ from: "/shell/tasks/new" });
   const navigate = useNavigate();
   const targets = useTargets(search);
@@ -92,8 +70,7 @@ function NewTaskForm({ initial }: { initial: Form }) {
   const number = targets.count;
   const check = (): string | null => {
     if (!number) return targets.kind === "gone" ? t.tasks.draftGone : t.tasks.noTargets;
-    if (form.body.trim() === "" || form.body === starters[form.interpreter]) return t.tasks.noBody;
-    return new Blob([form.body]).size > LONGEST_SCRIPT ? t.tasks.tooLong : null;
+    return problemOf(form);
   };
   const run = async () => {
     try {
@@ -135,6 +112,7 @@ function NewTaskForm({ initial }: { initial: Form }) {
       />
       <div className="flex flex-col gap-4 px-4 md:px-6">
         {problem && <Band tone="bad">{problem}</Band>}
+        {notice && <Band tone="warn">{notice}</Band>}
         <Panel title={t.tasks.target}>
           <TargetPicker targets={targets} />
           {targets.notOnline > 0 && <p className="mt-2 text-xs text-warn">{t.tasks.offlineHint(targets.notOnline, shortTime(now + form.expires * 1000, now))}</p>}
@@ -166,18 +144,21 @@ function NewTaskForm({ initial }: { initial: Form }) {
           <div className="grid gap-4 sm:grid-cols-2 lg:grid-cols-3">
             <Field label={t.tasks.name} hint={t.tasks.nameHint}>{(control) => <Input {...control} maxLength={120} value={form.name} onChange={(event) => edit({ name: event.target.value })} />}</Field>
             <Field label={t.tasks.timeout} hint={t.tasks.timeoutHint}>
-              {(control) => <Select {...control} className="w-full" value={form.timeout} onChange={(event) => edit({ timeout: Number(event.target.value) })}>{timeouts.map((value) => <option key={value} value={value}>{span(value)}</option>)}</Select>}
+              {(control) => <Select {...control} className="w-full" value={form.timeout} onChange={(event) => edit({ timeout: Number(event.target.value) })}>{offered(initial.timeout).map((value) => <option key={value} value={value}>{span(value)}</option>)}</Select>}
             </Field>
             <Field label={t.tasks.expires} hint={t.tasks.expiresHint}>
               {(control) => <Select {...control} className="w-full" value={form.expires} onChange={(event) => edit({ expires: Number(event.target.value) })}>{expiries.map((value) => <option key={value} value={value}>{span(value)}</option>)}</Select>}
             </Field>
           </div>
-          <details className="mt-4">
+          <details className="mt-4" open={initial.asked.length > 0}>
             <summary className="text-13 text-muted hover:text-text">{t.tasks.advanced}</summary>
             <div className="mt-3 grid gap-4 sm:grid-cols-2">
               <Field label={t.tasks.args} hint={t.tasks.argsHint}>{(control) => <Textarea {...control} rows={3} className="font-mono" value={form.args} onChange={(event) => edit({ args: event.target.value })} />}</Field>
+              <Field label={t.tasks.env} hint={t.tasks.envHint}>{(control) => <Textarea {...control} rows={3} className="font-mono" autoComplete="off" spellCheck={false} value={form.env} onChange={(event) => edit({ env: event.target.value })} />}</Field>
+              <Field label={t.tasks.folder} hint={t.tasks.folderHint}>{(control) => <Input {...control} maxLength={1024} autoComplete="off" value={form.folder} onChange={(event) => edit({ folder: event.target.value })} />}</Field>
               <Field label={t.tasks.user} hint={t.tasks.userHint}>{(control) => <Input {...control} maxLength={64} autoComplete="off" value={form.user} onChange={(event) => edit({ user: event.target.value })} />}</Field>
             </div>
+            {form.outputLimit && <p className="mt-3 text-xs text-muted">{t.tasks.outputLimit(bytes(form.outputLimit))}</p>}
           </details>
         </Panel>
       </div>
