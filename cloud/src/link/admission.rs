@@ -21,12 +21,15 @@ struct Connection {
     address: Option<IpAddr>,
     /// For strangers.
     until: Option<Instant>,
+    /// Rises from connection to connection.
+    number: u64,
 }
 
 /// The gateway's memory of its connections.
 pub(super) struct Admission {
     known: HashSet<PeerId>,
     connections: HashMap<ConnectionId, Connection>,
+    numbers: u64,
     strangers: usize,
     most_strangers: usize,
     stranger_time: Duration,
@@ -39,6 +42,7 @@ impl Admission {
         Self {
             known: HashSet::new(),
             connections: HashMap::new(),
+            numbers: 0,
             strangers: 0,
             most_strangers: limits.strangers,
             stranger_time: limits.stranger_time,
@@ -62,7 +66,9 @@ impl Admission {
             self.strangers += 1;
             Some(now + self.stranger_time)
         };
-        self.connections.insert(id, Connection { peer, address: address_of(from), until });
+        self.numbers += 1;
+        let (address, number) = (address_of(from), self.numbers);
+        self.connections.insert(id, Connection { peer, address, until, number });
         true
     }
 
@@ -81,6 +87,14 @@ impl Admission {
                 self.strangers -= 1;
             }
         }
+    }
+
+    /// The connections of a peer before its newest. A relay dials another only when
+    /// it left these; whatever is opened to it must not go there.
+    pub(super) fn left(&self, peer: &PeerId) -> Vec<ConnectionId> {
+        let of_peer = || self.connections.iter().filter(|(_, c)| c.peer == *peer);
+        let newest = of_peer().map(|(_, c)| c.number).max();
+        of_peer().filter(|(_, c)| Some(c.number) < newest).map(|(id, _)| *id).collect()
     }
 
     /// The addresses of a peer's connections.
@@ -181,6 +195,27 @@ mod tests {
         assert!(admission.connected(d, relay, &at, now));
         admission.closed(ConnectionId::new_unchecked(0));
         assert!(admission.connected(c, PeerId::random(), &at, now));
+    }
+
+    #[test]
+    fn only_the_newest_connection_of_a_relay_is_not_left() {
+        let (mut admission, now) = (admission(), Instant::now());
+        let at = from("/ip4/10.0.0.1/tcp/1");
+        let (relay, other) = (PeerId::random(), PeerId::random());
+        for peer in [relay, other] {
+            admission.admit(peer);
+        }
+        // Numbers of connections say nothing of their order.
+        let [old, silent, newest, others] = [7, 3, 5, 9].map(ConnectionId::new_unchecked);
+        for (id, peer) in [(old, relay), (silent, relay), (newest, relay), (others, other)] {
+            assert!(admission.connected(id, peer, &at, now));
+        }
+        let mut left = admission.left(&relay);
+        left.sort();
+        assert_eq!(left, [silent, old]);
+        assert!(admission.left(&other).is_empty());
+        left.into_iter().for_each(|id| admission.closed(id));
+        assert!(admission.left(&relay).is_empty());
     }
 
     #[test]

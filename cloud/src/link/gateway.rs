@@ -295,6 +295,9 @@ impl Gateway {
                 for address in self.admission.addresses(&peer) {
                     self.swarm.behaviour_mut().doorstep.know(address);
                 }
+                for silent in self.admission.left(&peer) {
+                    self.swarm.close_connection(silent);
+                }
             }
             Order::Expel(peer, why) => {
                 self.turned_away(why);

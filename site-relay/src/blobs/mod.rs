@@ -73,7 +73,7 @@ impl std::fmt::Debug for Blobs {
 struct Shared {
     folder: PathBuf,
     quota: u64,
-    cloud: Arc<OnceLock<(Control, PeerId)>>,
+    cloud: Arc<Mutex<Option<(Control, PeerId)>>>,
     /// Whether these are the files that anybody may have.
     open: bool,
     sisters: OnceLock<Sisters>,
@@ -169,9 +169,9 @@ impl Blobs {
         Ok(false)
     }
 
-    /// The way to the cloud.
+    /// The way to the cloud, in the place of the one before.
     pub(crate) fn attach(&self, control: Control, cloud: PeerId) {
-        drop(self.0.cloud.set((control, cloud)));
+        *self.0.cloud.lock().unwrap_or_else(PoisonError::into_inner) = Some((control, cloud));
     }
 
     /// Path of a whole file, fetched if it is not here.
@@ -191,12 +191,8 @@ impl Blobs {
         };
         let _one = lock.lock().await;
         if !tokio::fs::try_exists(&path).await? && !self.try_sisters(hash, &path).await? {
-            let (control, cloud) = self
-                .0
-                .cloud
-                .get()
-                .cloned()
-                .ok_or_else(|| BlobError::Away("not connected yet".into()))?;
+            let cloud = self.0.cloud.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let (control, cloud) = cloud.ok_or_else(|| BlobError::Away("not connected yet".into()))?;
             let partial = self.partial(&hash);
             let wanted = Wanted { hash, open: self.0.open };
             let size = fetch::fetch(control, cloud, wanted, &partial, &self.0.fetched);

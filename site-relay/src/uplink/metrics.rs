@@ -1,5 +1,6 @@
 //! Metrics of the uplink (`unifyit_relay_uplink_*`).
 
+use super::line::Pulse;
 use crate::telemetry::Telemetry;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
@@ -11,12 +12,15 @@ const CLOCK_WARNING_S: u64 = 30;
 /// Metrics of the uplink.
 #[derive(Debug)]
 pub(crate) struct UplinkMetrics {
+    /// When the cloud was last asked and heard.
+    pub(super) pulse: Pulse,
+    pub(super) silent: IntCounterVec,
     pub(super) up: IntGauge,
     transport: IntGaugeVec,
     clock_apart: IntGauge,
     pub(super) attempts: IntCounter,
     pub(super) sent_bytes: IntCounter,
-    pub(super) received_bytes: IntCounter,
+    received_bytes: IntCounter,
     pub(super) records: IntCounterVec,
     pub(super) acks: IntCounter,
     pub(super) unknown: IntCounter,
@@ -27,6 +31,12 @@ pub(crate) struct UplinkMetrics {
 impl UplinkMetrics {
     pub(super) fn register(telemetry: &Telemetry) -> Self {
         Self {
+            pulse: Pulse::default(),
+            silent: telemetry.counters(
+                "uplink_silent",
+                "Lines that seemed silent, by what became of them.",
+                "outcome",
+            ),
             up: telemetry.gauge("uplink_up", "1 while a session with the cloud runs."),
             transport: telemetry.gauges(
                 "uplink_transport",
@@ -46,6 +56,12 @@ impl UplinkMetrics {
                 .counter("uplink_live_dropped", "Live frames dropped because the link is slow."),
             window: telemetry.gauge("uplink_bulk_window_bytes", "Window of the bulk lanes."),
         }
+    }
+
+    /// Takes note of something that came.
+    pub(super) fn received(&self, bytes: usize) {
+        self.received_bytes.inc_by(bytes as u64);
+        self.pulse.heard();
     }
 
     /// Shows how far the machine's clock is ahead of the cloud's.

@@ -4,10 +4,13 @@
 //! not pass, and opens `/unifyit/lane/1` ([`session`]). When the connection or
 //! the session ends it dials again after a pause that doubles with each failure,
 //! up to half a minute, with jitter, so that thousands of relays do not return
-//! in step. Nothing depends on the state of a connection: lanes go on from the
-//! positions that both sides keep (G2).
+//! in step. A line that is silent ([`line`]) is left for a second connection that
+//! answers first ([`beside`]). Nothing depends on the state of a connection: lanes
+//! go on from the positions that both sides keep (G2).
 
+mod beside;
 pub(crate) mod framing;
+mod line;
 mod metrics;
 mod node;
 pub(crate) mod session;
@@ -17,25 +20,30 @@ mod start;
 mod tests;
 
 use crate::{blobs::Blobs, telemetry::Telemetry, tunnel::Tunnels};
-use futures::StreamExt as _;
+use beside::Found;
+use futures::{
+    FutureExt as _, StreamExt as _,
+    future::{Fuse, FusedFuture as _},
+};
 use libp2p::{
-    PeerId, Swarm,
+    Multiaddr, PeerId, Swarm,
     identity::Keypair,
+    ping,
     swarm::{
-        ConnectionId, SwarmEvent,
+        SwarmEvent,
         dial_opts::{DialOpts, PeerCondition},
     },
 };
 use metrics::UplinkMetrics;
-use node::{Behaviour, Cloud};
+use node::{Behaviour, BehaviourEvent, Cloud, Node};
 use session::{Ended, SessionParts};
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 use tokio::{
     sync::watch,
     time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use unifyit_protocol::{link, tunnel};
+use unifyit_protocol::link;
 
 pub(crate) use metrics::CLOCK_APART;
 pub use node::NodeError;
@@ -80,30 +88,28 @@ impl Uplink {
     ///
     /// # Errors
     /// [`NodeError`] when the node cannot be set up at all.
-    pub(crate) async fn run(mut self, telemetry: &Telemetry) -> Result<(), NodeError> {
+    pub(crate) async fn run(self, telemetry: &Telemetry) -> Result<(), NodeError> {
         let cloud = Cloud::parse(&self.cloud_peer, &self.cloud_addresses)?;
         let metrics = Arc::new(UplinkMetrics::register(telemetry));
-        let mut swarm = node::build(self.keypair.clone())?;
-        let mut control = swarm.behaviour().streams.new_control();
-        let inbound = control
-            .accept(node::protocol(tunnel::PROTOCOL))
-            .map_err(|e| NodeError::new(&e.to_string()))?;
-        self.blobs.attach(control.clone(), cloud.peer);
-        let tunnels = tokio::spawn(self.tunnels.clone().serve(
-            inbound,
-            cloud.peer,
-            self.cancel.child_token(),
-        ));
+        let mut node = self.node(&cloud)?;
+        self.blobs.attach(node.control.clone(), cloud.peer);
         let mut pause = PAUSE.0;
+        let mut connected = None;
         while !self.cancel.is_cancelled() {
-            let (ended, lasted) = match self.connect(&mut swarm, &cloud).await {
+            let replaced = connected.is_some();
+            let reached = match connected.take() {
+                Some(transport) => Ok(transport),
+                None => self.connect(&mut node.swarm, &cloud).await,
+            };
+            let (end, lasted) = match reached {
                 Ok(transport) => {
-                    metrics.connected_by(transport);
+                    metrics.connected_by(Some(transport));
+                    metrics.pulse.begin(replaced);
                     let began = Instant::now();
-                    let ended = self.serve(&mut swarm, &cloud, &control, &metrics).await;
-                    (ended, began.elapsed())
+                    let end = self.serve(&mut node, &cloud, &metrics).await;
+                    (end, began.elapsed())
                 }
-                Err(reason) => (Ended::Lost(reason), Duration::ZERO),
+                Err(reason) => (End::Over(Ended::Lost(reason)), Duration::ZERO),
             };
             self.session.live.set_up(false);
             metrics.up.set(0);
@@ -111,18 +117,30 @@ impl Uplink {
             if self.cancel.is_cancelled() {
                 break;
             }
+            let ended = match end {
+                End::Replaced(other, transport) => {
+                    self.blobs.attach(other.control.clone(), cloud.peer);
+                    node = *other;
+                    connected = Some(transport);
+                    continue;
+                }
+                End::Over(ended) => ended,
+            };
             self.down(&ended);
             metrics.attempts.inc();
             pause = next_pause(pause, &ended, lasted);
             let jittered = pause.mul_f64(rand::random_range(0.5..1.0));
             tokio::select! {
                 () = self.cancel.cancelled() => break,
-                () = idle(&mut swarm) => {}
+                () = idle(&mut node.swarm) => {}
                 () = tokio::time::sleep(jittered) => {}
             }
         }
-        tunnels.abort();
         Ok(())
+    }
+
+    fn node(&self, cloud: &Cloud) -> Result<Node, NodeError> {
+        Node::open(self.keypair.clone(), cloud.peer, self.tunnels.clone(), &self.cancel)
     }
 
     fn down(&self, ended: &Ended) {
@@ -146,25 +164,15 @@ impl Uplink {
         &self,
         swarm: &mut Swarm<Behaviour>,
         cloud: &Cloud,
-    ) -> Result<Option<&'static str>, String> {
+    ) -> Result<&'static str, String> {
         let mut reason = String::new();
-        for addresses in &cloud.tiers {
-            let options = DialOpts::peer_id(cloud.peer)
-                .condition(PeerCondition::Always)
-                .addresses(addresses.clone())
-                .build();
-            let attempt = options.connection_id();
-            if let Err(error) = swarm.dial(options) {
-                reason = error.to_string();
-                continue;
-            }
-            let connected = timeout(DIAL, connected(swarm, cloud.peer, attempt));
+        for (transport, addresses) in cloud.named_tiers() {
             let outcome = tokio::select! {
                 () = self.cancel.cancelled() => return Err("the relay is stopping".into()),
-                outcome = connected => outcome,
+                outcome = timeout(DIAL, dial(swarm, cloud.peer, addresses)) => outcome,
             };
             match outcome {
-                Ok(Ok(())) => return Ok(addresses.first().map(node::transport)),
+                Ok(Ok(())) => return Ok(transport),
                 Ok(Err(error)) => reason = error,
                 Err(_) => reason = "the cloud does not answer".into(),
             }
@@ -172,34 +180,33 @@ impl Uplink {
         Err(reason)
     }
 
-    /// Runs a session over the connection while driving the node.
-    async fn serve(
-        &mut self,
-        swarm: &mut Swarm<Behaviour>,
-        cloud: &Cloud,
-        control: &libp2p_stream::Control,
-        metrics: &Arc<UplinkMetrics>,
-    ) -> Ended {
+    /// Runs a session over the connection while driving the node, and looks for
+    /// another one when the line is silent.
+    async fn serve(&self, node: &mut Node, cloud: &Cloud, metrics: &Arc<UplinkMetrics>) -> End {
         let peer = cloud.peer;
-        let mut control = control.clone();
+        let mut control = node.control.clone();
         let parts = self.session.clone();
-        let (state, metrics) = (self.state.clone(), Arc::clone(metrics));
+        let (state, shared) = (self.state.clone(), Arc::clone(metrics));
         let stop = self.cancel.child_token();
         let stopped = stop.clone();
         let mut session = tokio::spawn(async move {
             let name = node::protocol(link::PROTOCOL);
             match control.open_stream(peer, name).await {
-                Ok(stream) => session::run(parts, stream, &metrics, &state, stopped).await,
+                Ok(stream) => session::run(parts, stream, &shared, &state, stopped).await,
                 Err(error) => Ended::Lost(error.to_string()),
             }
         });
+        let pulse = &metrics.pulse;
+        let control = node.control.clone();
+        let swarm = &mut node.swarm;
+        let mut looking = pin!(Fuse::terminated());
         let ended = loop {
             tokio::select! {
                 ended = &mut session => {
                     break ended.unwrap_or_else(|e| Ended::Lost(format!("a task failed: {e}")));
                 }
-                event = swarm.select_next_some() => {
-                    if let SwarmEvent::ConnectionClosed { num_established: 0, cause, .. } = event {
+                event = swarm.select_next_some() => match event {
+                    SwarmEvent::ConnectionClosed { num_established: 0, cause, .. } => {
                         let cause = cause.map_or_else(
                             || "the cloud closed the connection".to_owned(),
                             |error| error.to_string(),
@@ -210,7 +217,33 @@ impl Uplink {
                             _ => Ended::Lost(cause),
                         };
                     }
+                    SwarmEvent::Behaviour(BehaviourEvent::Ping(ping::Event { result: Ok(_), .. })) => {
+                        pulse.heard();
+                    }
+                    _ => {}
+                },
+                () = pulse.suspicious(), if looking.is_terminated() => {
+                    let open = || self.node(cloud).ok();
+                    looking.set(beside::look(pulse, control.clone(), cloud, open).fuse());
                 }
+                found = &mut looking, if !looking.is_terminated() => match found {
+                    Found::Answered => {
+                        pulse.heard();
+                        metrics.silent.with_label_values(&["answered"]).inc();
+                    }
+                    Found::Other(other, transport) => {
+                        metrics.silent.with_label_values(&["replaced"]).inc();
+                        tracing::warn!(transport, "the line to the cloud was silent and another connection answered: it takes its place");
+                        session.abort();
+                        // Its hold on what sessions share ends with it.
+                        drop(session.await);
+                        return End::Replaced(other, transport);
+                    }
+                    Found::Nothing => {
+                        metrics.silent.with_label_values(&["lost"]).inc();
+                        break Ended::Lost("the cloud does not answer".into());
+                    }
+                },
             }
         };
         session.abort();
@@ -222,8 +255,16 @@ impl Uplink {
         if swarm.disconnect_peer_id(peer).is_ok() {
             drop(timeout(CLOSING, closed(swarm)).await);
         }
-        ended
+        End::Over(ended)
     }
+}
+
+/// How the use of a connection ended.
+enum End {
+    /// With nothing in its place.
+    Over(Ended),
+    /// Another connection answered while this one was silent.
+    Replaced(Box<Node>, &'static str),
 }
 
 /// The pause after a connection that `lasted` so long; none is of no length.
@@ -235,11 +276,18 @@ fn next_pause(last: Duration, ended: &Ended, lasted: Duration) -> Duration {
     }
 }
 
-async fn connected(
+/// Dials addresses of a peer until one is connected.
+async fn dial(
     swarm: &mut Swarm<Behaviour>,
     peer: PeerId,
-    attempt: ConnectionId,
+    addresses: &[Multiaddr],
 ) -> Result<(), String> {
+    let options = DialOpts::peer_id(peer)
+        .condition(PeerCondition::Always)
+        .addresses(addresses.to_vec())
+        .build();
+    let attempt = options.connection_id();
+    swarm.dial(options).map_err(|error| error.to_string())?;
     loop {
         match swarm.select_next_some().await {
             SwarmEvent::ConnectionEstablished { peer_id, .. } if peer_id == peer => return Ok(()),

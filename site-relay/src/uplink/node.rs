@@ -1,5 +1,6 @@
 //! The relay's libp2p node: dials the cloud, listens nowhere.
 
+use crate::tunnel::Tunnels;
 use libp2p::{
     Multiaddr, PeerId, StreamProtocol, Swarm, SwarmBuilder,
     connection_limits::{self, ConnectionLimits},
@@ -11,10 +12,38 @@ use libp2p::{
     tcp, yamux,
 };
 use std::time::Duration;
-use unifyit_protocol::link::QUIC_IDLE_MS;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use unifyit_protocol::{link::QUIC_IDLE_MS, tunnel};
 
 /// A cloud that does not answer pings for about twice this long is gone.
 const PING: Duration = Duration::from_secs(10);
+
+/// A node, and what it serves to the cloud. Dropping it ends its connections and
+/// all that runs over them.
+pub(super) struct Node {
+    pub(super) swarm: Swarm<Behaviour>,
+    pub(super) control: libp2p_stream::Control,
+    _tunnels: DropGuard,
+}
+
+impl Node {
+    /// Sets up a node whose tunnels from the cloud are served.
+    pub(super) fn open(
+        keypair: Keypair,
+        cloud: PeerId,
+        tunnels: Tunnels,
+        cancel: &CancellationToken,
+    ) -> Result<Self, NodeError> {
+        let swarm = build(keypair)?;
+        let mut control = swarm.behaviour().streams.new_control();
+        let inbound = control
+            .accept(protocol(tunnel::PROTOCOL))
+            .map_err(|e| NodeError::new(&e.to_string()))?;
+        let serving = cancel.child_token();
+        tokio::spawn(tunnels.serve(inbound, cloud, serving.clone()));
+        Ok(Self { swarm, control, _tunnels: serving.drop_guard() })
+    }
+}
 
 /// The protocols of the node.
 #[derive(NetworkBehaviour)]
@@ -31,13 +60,13 @@ pub(super) struct Behaviour {
 pub struct NodeError(String);
 
 impl NodeError {
-    pub(super) fn new(what: &str) -> Self {
+    fn new(what: &str) -> Self {
         Self(what.to_owned())
     }
 }
 
 /// Builds the node: QUIC, and TCP with Noise and Yamux.
-pub(super) fn build(keypair: Keypair) -> Result<Swarm<Behaviour>, NodeError> {
+fn build(keypair: Keypair) -> Result<Swarm<Behaviour>, NodeError> {
     let behaviour = Behaviour {
         limits: connection_limits::Behaviour::new(
             ConnectionLimits::default()
@@ -79,7 +108,7 @@ pub(super) struct Cloud {
     pub(super) peer: PeerId,
     /// QUIC first: one round trip less, no head-of-line blocking between
     /// terminals and bulk. TCP where UDP is blocked.
-    pub(super) tiers: Vec<Vec<Multiaddr>>,
+    tiers: Vec<Vec<Multiaddr>>,
 }
 
 impl Cloud {
@@ -102,10 +131,16 @@ impl Cloud {
         }
         Ok(Self { peer, tiers })
     }
+
+    /// The tiers with the transport of each.
+    pub(super) fn named_tiers(&self) -> impl Iterator<Item = (&'static str, &[Multiaddr])> {
+        let named = |tier: &'_ Vec<Multiaddr>| tier.first().map_or("tcp", transport);
+        self.tiers.iter().map(move |tier| (named(tier), tier.as_slice()))
+    }
 }
 
 /// Name of the transport of an address.
-pub(super) fn transport(address: &Multiaddr) -> &'static str {
+fn transport(address: &Multiaddr) -> &'static str {
     match address.iter().any(|part| matches!(part, Protocol::QuicV1)) {
         true => "quic",
         false => "tcp",

@@ -219,7 +219,7 @@ async fn next(frames: &mut Frames, metrics: &UplinkMetrics) -> Result<Frame, End
             Some(Err(error)) => return Err(Ended::Lost(error.to_string())),
             Some(Ok(bytes)) => bytes,
         };
-        metrics.received_bytes.inc_by(bytes.len() as u64);
+        metrics.received(bytes.len());
         match Frame::decode(&bytes)? {
             Decoded::Known(frame) => return Ok(frame),
             Decoded::Unknown(_) => metrics.unknown.inc(),
@@ -362,6 +362,7 @@ impl Session<'_> {
         let lane = data.lane;
         let label = &[lane_name(lane)];
         self.metrics.records.with_label_values(label).inc_by(data.records.len() as u64);
+        self.metrics.pulse.asked();
         let queue = if lane == Lane::Urgent { &self.urgent } else { &self.bulk };
         self.queue(queue, &Frame::Data(data))
     }
@@ -380,6 +381,7 @@ impl Session<'_> {
     fn compare_clocks(&self) -> Result<(), Ended> {
         let clock = &self.parts.clock;
         let (asked_ms, now_ms) = (clock.uptime_ms(), clock.own_ms());
+        self.metrics.pulse.asked();
         self.send(&Frame::ClockAsk(ClockAsk { asked_ms, now_ms }))
     }
 

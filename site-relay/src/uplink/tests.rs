@@ -33,6 +33,8 @@ use unifyit_protocol::{
     tunnel::{self, TunnelFrame, TunnelOpen},
 };
 
+mod silent;
+
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The test's end of the WAN.
@@ -76,10 +78,11 @@ struct Running {
     peer: PeerId,
     cancel: CancellationToken,
     task: tokio::task::JoinHandle<()>,
+    telemetry: Arc<Telemetry>,
 }
 
 fn start(rig: Rig, cloud: &Cloud) -> Running {
-    let telemetry = Telemetry::new();
+    let telemetry = Arc::new(Telemetry::new());
     let broker = BrokerHandle::detached();
     let (fanout, _inbox) = fanout::channel();
     let (live, copies) = LiveHub::new(&telemetry);
@@ -114,11 +117,12 @@ fn start(rig: Rig, cloud: &Cloud) -> Running {
         state,
         cancel: cancel.clone(),
     };
+    let shown = Arc::clone(&telemetry);
     let task = tokio::spawn(async move {
-        uplink.run(&telemetry).await.unwrap();
+        uplink.run(&shown).await.unwrap();
         drop(folder);
     });
-    Running { rig, state: states, peer, cancel, task }
+    Running { rig, state: states, peer, cancel, task, telemetry }
 }
 
 /// One session as the cloud sees it.
