@@ -15,6 +15,7 @@ mod idle;
 mod latency;
 mod mosquitto;
 mod report;
+mod silence;
 mod wire;
 
 use anyhow::Result;
@@ -58,6 +59,11 @@ async fn main() -> Result<()> {
         let mut stack = Box::pin(Stack::for_test(0)).await?;
         let outcome = backlog::measure(&mut stack, &mut report).await;
         report.part("backlog", outcome);
+    }
+    if wanted("silence") {
+        let mut stack = Box::pin(Stack::for_test(1)).await?;
+        let outcome = silence::measure(&mut stack, &mut report).await;
+        report.part("killed cloud", outcome);
     }
     if wanted("cache") {
         let outcome = Box::pin(cache::measure(&mut report)).await;

@@ -81,8 +81,8 @@ async fn survive(victim: Victim) -> Result<()> {
             Victim::Cloud => {
                 stack.cloud.kill9();
                 stack.cloud.start().await?;
-                // A site notices its cloud's death late, for the network tells
-                // nobody: without this most kills would meet a dead line.
+                // A site notices its cloud's death after some seconds, for the network
+                // tells nobody: without this most kills would meet a dead line.
                 if rand::random_bool(0.5) {
                     let task = submit(&stack.api, &key, &device, "true").await?;
                     stack.api.finished(&task, REACHED).await.context("the site is cut off")?;

@@ -192,7 +192,8 @@ impl Blobs {
         let _one = lock.lock().await;
         if !tokio::fs::try_exists(&path).await? && !self.try_sisters(hash, &path).await? {
             let cloud = self.0.cloud.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let (control, cloud) = cloud.ok_or_else(|| BlobError::Away("not connected yet".into()))?;
+            let (control, cloud) =
+                cloud.ok_or_else(|| BlobError::Away("not connected yet".into()))?;
             let partial = self.partial(&hash);
             let wanted = Wanted { hash, open: self.0.open };
             let size = fetch::fetch(control, cloud, wanted, &partial, &self.0.fetched);

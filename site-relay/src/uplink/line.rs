@@ -22,7 +22,8 @@ const IDLE: Duration = Duration::from_millis(12_500);
 const FIRST: Duration = Duration::from_millis(100);
 /// What an answer takes at most, as far as this is concerned.
 const LONGEST: Duration = Duration::from_secs(5);
-/// A line that was left sooner than this may not have been silent, only slow.
+/// A line that was left sooner than this, before anything came on it, may not have
+/// been silent, only slow.
 const SETTLED: Duration = Duration::from_secs(60);
 
 /// The decision, without clocks.
@@ -32,19 +33,23 @@ struct Line {
     heard: Instant,
     /// Since when an answer is missing.
     asked: Option<Instant>,
-    /// How long answers usually take.
+    /// How long answers usually take; an assumption until there was one.
     usual: Duration,
+    answered: bool,
 }
 
 impl Line {
+    /// A line begins with a greeting, which has an answer.
     fn new(now: Instant, usual: Duration) -> Self {
-        Self { began: now, heard: now, asked: None, usual }
+        Self { began: now, heard: now, asked: Some(now), usual, answered: false }
     }
 
     fn heard(&mut self, now: Instant) {
         if let Some(asked) = self.asked.take() {
             let took = now.saturating_duration_since(asked);
-            self.usual = ((self.usual * 7 + took) / 8).min(LONGEST);
+            let known = if self.answered { self.usual } else { took.max(FIRST) };
+            self.usual = ((known * 7 + took) / 8).min(LONGEST);
+            self.answered = true;
         }
         self.heard = now;
     }
@@ -61,7 +66,8 @@ impl Line {
 
     /// The line that takes its place: asked less soon, when this one did not last.
     fn next(&self, now: Instant, replaced: bool) -> Self {
-        let hasty = replaced && now.saturating_duration_since(self.began) < SETTLED;
+        let young = now.saturating_duration_since(self.began) < SETTLED;
+        let hasty = replaced && young && !self.answered;
         Self::new(now, if hasty { (self.usual * 2 + SILENT).min(LONGEST) } else { FIRST })
     }
 }
@@ -144,9 +150,11 @@ mod tests {
     fn a_line_is_suspicious_when_an_answer_is_missing_and_not_before() {
         let now = Instant::now();
         let mut line = Line::new(now, FIRST);
+        assert_eq!(line.suspect_at(), now + SILENT + FIRST * 2, "greeted");
+        line.heard(now);
         assert_eq!(line.suspect_at(), now + IDLE, "nothing was asked");
         line.asked = Some(now + ms(50));
-        assert_eq!(line.suspect_at(), now + ms(50) + SILENT + FIRST * 2);
+        assert_eq!(line.suspect_at(), now + ms(50) + line.patience());
         line.heard(now + ms(150));
         assert_eq!(line.suspect_at(), now + ms(150) + IDLE, "it was answered");
         line.asked = Some(now + IDLE);
@@ -180,6 +188,9 @@ mod tests {
             before = line.patience();
         }
         assert_eq!(line.usual, LONGEST);
+        let mut answered = line;
+        answered.heard(now + ms(2010));
+        assert_eq!(answered.next(now + ms(3000), true).usual, FIRST, "it was the line before");
         let (lasting, fresh) = (line.next(now + ms(2000) + SETTLED, true), line.next(now, false));
         assert_eq!((lasting.usual, fresh.usual), (FIRST, FIRST));
     }
