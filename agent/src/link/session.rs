@@ -305,8 +305,7 @@ struct Poller<I> {
     inbox: Arc<I>,
     notes: mpsc::UnboundedSender<Note>,
     asked_ms: Arc<AtomicU64>,
-    /// Whether the relay greeted: only then it is known whether the memory of
-    /// commands is whole.
+    /// Whether the relay greeted: before, nobody knows whether the memory is whole.
     greeted: AtomicBool,
 }
 
