@@ -1,21 +1,25 @@
 //! How many reports a second the relay makes durable, and how long each waits
 //! for that (G1).
 
-use crate::{
-    flood::{self, BATCH, Flooder},
-    report::{Report, ms, quantile},
-};
+use crate::report::{Report, ms, quantile};
 use anyhow::Result;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
-use unifyit_tests::{sim::Identity, sim::now_ms, stack::Stack};
+use unifyit_tests::{
+    sim::{
+        Identity,
+        flooder::{BATCH, Flooder, enrol_at},
+        now_ms,
+    },
+    stack::Stack,
+};
 
 const DEVICES: u64 = 32;
 const MEASURE: Duration = Duration::from_secs(10);
 
 pub(crate) async fn measure(stack: &Stack, report: &mut Report) -> Result<()> {
     println!("durable acks ({DEVICES} devices, {} s)", MEASURE.as_secs());
-    let identities = flood::enrol(stack, "flood", DEVICES).await?;
+    let identities = enrol_at(&stack.api, &stack.site()?, "flood", DEVICES).await?;
     let began = Instant::now();
     let mut tasks = JoinSet::new();
     for identity in identities {

@@ -1,16 +1,17 @@
 //! A day of a whole site, gathered while the WAN was down: how fast it drains
 //! into the cloud, what that costs the cloud, and what it takes at rest.
 
-use crate::{
-    flood::{self, BATCH, Flooder},
-    report::{Report, cpu_s},
-};
+use crate::report::{Report, cpu_s};
 use anyhow::{Context, Result};
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use unifyit_tests::{
     process::descendants,
-    sim::{Identity, now_ms},
+    sim::{
+        Identity,
+        flooder::{BATCH, Flooder, enrol_at},
+        now_ms,
+    },
     stack::Stack,
     wait::{self, secs},
 };
@@ -30,7 +31,7 @@ const AT_REST: &str = "SELECT coalesce(sum(octet_length(block)), 0)::bigint FROM
 #[expect(clippy::cast_precision_loss, reason = "shown with few digits")]
 pub(crate) async fn measure(stack: &mut Stack, report: &mut Report) -> Result<()> {
     println!("backlog ({HOURS} h of {DEVICES} devices)");
-    let identities = flood::enrol(stack, "backlog", DEVICES).await?;
+    let identities = enrol_at(&stack.api, &stack.site()?, "backlog", DEVICES).await?;
     // The cloud must know the devices before it is cut off.
     number_reaches(stack, KNOWN, DEVICES, secs(60)).await?;
     let before = stack.postgres.sql(ARRIVED)?.trim().parse::<u64>()?;

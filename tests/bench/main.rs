@@ -10,7 +10,7 @@ mod backlog;
 mod cache;
 mod cache_load;
 mod fanout;
-mod flood;
+mod floods;
 mod idle;
 mod latency;
 mod mosquitto;
@@ -72,6 +72,9 @@ async fn main() -> Result<()> {
     if wanted("wire") {
         let outcome = wire::measure(&mut report);
         report.part("bytes a sample", outcome);
+    }
+    if wanted("floods") {
+        floods::measure(&mut report).await;
     }
     report.print();
     Ok(())

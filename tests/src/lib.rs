@@ -6,12 +6,14 @@
 //! * [`stack`]: PostgreSQL, cloud, relay and agents, wired together.
 //! * [`api`]: the REST API and the WebSockets as a client sees them.
 //! * [`cache`]: package caches, an upstream that misbehaves, and the fault test.
+//! * [`floods`]: somebody who sends too much, and what others notice of it.
 //! * [`sim`]: devices that speak the real protocol, thousands in one process.
 //!
 //! Nothing here links cloud, relay or agent: only what a user can reach is used.
 
 pub mod api;
 pub mod cache;
+pub mod floods;
 pub mod process;
 pub mod sim;
 pub mod stack;

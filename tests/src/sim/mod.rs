@@ -9,6 +9,7 @@
 pub mod device;
 pub mod enroll;
 pub mod execute;
+pub mod flooder;
 pub mod hostile;
 pub mod inventory;
 pub mod machine;

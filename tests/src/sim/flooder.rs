@@ -1,6 +1,12 @@
 //! A device that has more to tell than real ones: batch after batch of samples,
 //! each sent when the one before is durable at the relay.
 
+use super::{
+    Connection, Enroller, Identity,
+    machine::{Machine, Meter},
+    now_ms,
+};
+use crate::api::Api;
 use anyhow::Result;
 use std::{
     sync::Arc,
@@ -15,22 +21,17 @@ use unifyit_protocol::{
     report::{Report, ReportBatch, Sequenced},
     topics::Up,
 };
-use unifyit_tests::{
-    sim::{
-        Connection, Enroller, Identity,
-        machine::{Machine, Meter},
-        now_ms,
-    },
-    stack::Stack,
-};
 
 /// Reports in a batch.
-pub(crate) const BATCH: u64 = 32;
+pub const BATCH: u64 = 32;
 
-/// Enrols devices for a flood.
-pub(crate) async fn enrol(stack: &Stack, name: &str, devices: u64) -> Result<Vec<Identity>> {
+/// Enrols devices for a flood at a site.
+///
+/// # Errors
+/// When one is refused.
+pub async fn enrol_at(api: &Api, site: &str, name: &str, devices: u64) -> Result<Vec<Identity>> {
     let uses = u32::try_from(devices)?;
-    let token = stack.api.install_token(&stack.site()?, "agent", uses).await?.token;
+    let token = api.install_token(site, "agent", uses).await?.token;
     let enroller = Enroller::new(&token)?;
     let mut identities = Vec::new();
     for seed in 0..devices {
@@ -40,7 +41,8 @@ pub(crate) async fn enrol(stack: &Stack, name: &str, devices: u64) -> Result<Vec
 }
 
 /// A connected device with its meter.
-pub(crate) struct Flooder {
+#[derive(Debug)]
+pub struct Flooder {
     connection: Connection,
     topic: String,
     meter: Meter,
@@ -50,7 +52,10 @@ pub(crate) struct Flooder {
 
 impl Flooder {
     /// Connects and is welcomed.
-    pub(crate) async fn open(identity: &Identity) -> Result<Self> {
+    ///
+    /// # Errors
+    /// When it is not.
+    pub async fn open(identity: &Identity) -> Result<Self> {
         let mut connection = Connection::open(identity, Arc::new(identity.tls()?)).await?;
         let epoch = now_ms();
         let hello = UpControl::Hello(Hello {
@@ -71,13 +76,17 @@ impl Flooder {
     }
 
     /// Columns of each sample.
-    pub(crate) fn columns(&self) -> u64 {
+    #[must_use]
+    pub fn columns(&self) -> u64 {
         self.meter.series().series.len() as u64
     }
 
     /// Sends one batch of samples, each at the time that `at` gives for its
     /// number (from 0), and returns how long it took to be durable.
-    pub(crate) async fn batch(&mut self, at: impl Fn(u64) -> u64) -> Result<Duration> {
+    ///
+    /// # Errors
+    /// When the relay does not acknowledge it.
+    pub async fn batch(&mut self, at: impl Fn(u64) -> u64) -> Result<Duration> {
         let prev = self.sent;
         let mut reports = Vec::new();
         for seq in prev + 1..=prev + BATCH {
@@ -102,7 +111,7 @@ impl Flooder {
     }
 
     /// Disconnects.
-    pub(crate) async fn close(self) {
+    pub async fn close(self) {
         self.connection.close().await;
     }
 }

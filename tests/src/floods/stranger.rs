@@ -1,7 +1,8 @@
 //! Somebody without an account, from one address.
 
-use super::{Others, memory, print};
-use anyhow::{Context, Result};
+use super::{Figures, Length, Others, memory};
+use crate::{api::Api, stack::Stack};
+use anyhow::{Context, Result, ensure};
 use std::{
     net::{Ipv4Addr, SocketAddr},
     time::Duration,
@@ -11,7 +12,6 @@ use tokio::{
     net::{TcpSocket, TcpStream},
     time::timeout,
 };
-use unifyit_tests::{api::Api, stack::Stack};
 
 /// Where the stranger comes from.
 const STRANGER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
@@ -38,28 +38,31 @@ async fn ask(to: SocketAddr, requests: impl Iterator<Item = String>) -> Result<(
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_strangers_flood_costs_nobody_anything() -> Result<()> {
-    let mut stack = Stack::for_test(1).await?;
+/// Floods the cloud, and says what it did to the others.
+///
+/// # Errors
+/// When one of the others was refused or broken off, or the stranger took what is not
+/// bounded.
+pub async fn flood(stack: &mut Stack, length: Length) -> Result<Figures> {
     let to: SocketAddr = stack.cloud.url().trim_start_matches("http://").parse()?;
-    let others = Others::at_work(&stack).await?;
     for _ in 0..20 {
         let wrong = Api::new(&stack.cloud.url())?.login(&stack.saved.email, "a wrong one").await;
-        assert!(wrong.is_err());
+        ensure!(wrong.is_err(), "a wrong password signed in");
     }
-    let before = memory(&mut stack);
-    println!("after twenty sign-ins the cloud holds {before} kB");
+    let others = Others::at_work(stack, length.quiet).await?;
+    let before = memory(stack);
 
     // Words and keys that are made up.
     let mut asking = tokio::task::JoinSet::new();
+    let words = length.times * 5 / 2;
     for worker in 0..8 {
         asking.spawn(ask(
             to,
-            (0..250).map(move |n| {
+            (0..words).map(move |n| {
                 format!("M{worker}x{n}{} /x{n} HTTP/1.1\r\nHost: x\r\n\r\n", "Y".repeat(2000))
             }),
         ));
-        asking.spawn(ask(to, (0..250).map(move |n| {
+        asking.spawn(ask(to, (0..words).map(move |n| {
             format!(
                 "GET /api/v1/sites HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer uak_{worker:0>21}{n:0>22}\r\n\r\n"
             )
@@ -83,15 +86,17 @@ async fn a_strangers_flood_costs_nobody_anything() -> Result<()> {
     let figures = reqwest::Client::builder().no_proxy().build()?;
     let page =
         figures.get(format!("{}/metrics", stack.cloud.admin_url())).send().await?.text().await?;
-    assert!(!page.contains("YYYY"), "a made-up word became a figure");
+    ensure!(!page.contains("YYYY"), "a made-up word became a figure");
     let refused = page
         .lines()
         .find_map(|line| line.strip_prefix("unifyit_http_connections_refused_total "))
         .context("the figure of refused connections")?;
-    assert!(refused.parse::<u64>()? > 0, "one address took as many places as it liked");
-    let after = memory(&mut stack);
-    let waited = others.went_on(&stack).await?;
+    let refused = refused.parse::<u64>()?;
+    ensure!(refused > 0, "one address took as many places as it liked");
+    let during = memory(stack);
+    let (quiet, meanwhile) = others.went_on(stack).await?;
+    let extent =
+        format!("{} requests, {} connections held, {refused} refused", words * 16, held.len());
     drop(held);
-    print("stranger", before, after, &waited);
-    Ok(())
+    Ok(Figures::new(quiet, meanwhile, [before, during]).of(extent))
 }

@@ -1,0 +1,79 @@
+//! Somebody who may look, and looks as hard as they can.
+
+use super::{Figures, Length, Others, memory};
+use crate::{
+    api::{
+        Api, Refused,
+        live::{Event, Events},
+        types::NewKey,
+    },
+    stack::Stack,
+    wait::secs,
+};
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+/// What the limit on requests lets through at once.
+const BURST: usize = 500;
+const WORKERS: usize = 8;
+
+/// Asks for the overview again and again; how often it was answered. Too often is
+/// refused with a word, which is an answer too; anything else is an error.
+async fn ask(viewer: Api, times: usize) -> Result<usize> {
+    let mut answered = 0;
+    for _ in 0..times {
+        match viewer.get::<Value>("/overview").await {
+            Ok(_) => answered += 1,
+            Err(error) => {
+                let refused = error.downcast_ref::<Refused>().context("an answer of the cloud")?;
+                ensure!(refused.status == 429, "{refused}");
+            }
+        }
+    }
+    Ok(answered)
+}
+
+/// Changes what it watches again and again, and hears of it in the end: it was
+/// bounded, not put out.
+async fn watch(mut socket: Events, device: String, times: usize) -> Result<usize> {
+    for n in 0..times {
+        let watched = if n.is_multiple_of(2) { vec![device.as_str()] } else { Vec::new() };
+        socket.watch(&watched, &[]).await?;
+        tokio::task::yield_now().await;
+    }
+    socket.watch(&[device.as_str()], &[]).await?;
+    let sample = |event: &Event| (event.kind == "device.sample").then_some(());
+    socket.find("a sample", secs(30), sample).await?;
+    Ok(0)
+}
+
+/// Floods the cloud, and says what it did to the others.
+///
+/// # Errors
+/// When one of the others was refused or broken off, or the viewer was answered
+/// otherwise than by what was asked or by the limit's word.
+pub async fn flood(stack: &mut Stack, length: Length) -> Result<Figures> {
+    let wish = json!({"name": "viewer", "role": "viewer"});
+    let viewer: NewKey = stack.api.post("/api-keys", &wish).await?;
+    let viewer = Api::with_key(stack.api.base(), &viewer.key)?;
+    let device = stack.first_device().await?;
+    let others = Others::at_work(stack, length.quiet).await?;
+    let before = memory(stack);
+
+    let mut looking = tokio::task::JoinSet::new();
+    for _ in 0..WORKERS {
+        let socket = Events::open(&viewer).await?;
+        looking.spawn(watch(socket, device.clone(), length.times * 20));
+        looking.spawn(ask(viewer.clone(), length.times));
+    }
+    let mut answered = 0;
+    while let Some(done) = looking.join_next().await {
+        answered += done??;
+    }
+    let during = memory(stack);
+    let (quiet, meanwhile) = others.went_on(stack).await?;
+    let asked = WORKERS * length.times;
+    ensure!(answered >= BURST.min(asked), "only {answered} of {asked} questions were answered");
+    let extent = format!("{answered} of {asked} questions answered");
+    Ok(Figures::new(quiet, meanwhile, [before, during]).of(extent))
+}
