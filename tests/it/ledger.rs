@@ -3,10 +3,12 @@
 //! Those under test write one line for each thing that they do, each with its
 //! number. Whoever gave the order notes what was acknowledged. The judge counts.
 
+use anyhow::{Context, Result, ensure};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt,
+    fmt, fs,
 };
+use unifyit_tests::stack::Stack;
 
 /// What the judge found.
 #[derive(Debug, PartialEq, Eq)]
@@ -46,6 +48,21 @@ pub(crate) fn judge(acked: &BTreeSet<u64>, ledger: impl IntoIterator<Item = u64>
         acked: acked.len(),
         happened: counts.len(),
     }
+}
+
+/// A script that notes its number in the stack's ledger.
+pub(crate) fn note(stack: &Stack, number: u64) -> String {
+    format!("echo {number} >> {}", stack.folder().join("ledger").display())
+}
+
+/// Nothing of these is missing from the stack's ledger, and nothing stands in it twice.
+pub(crate) fn assert_once(stack: &Stack, acked: impl IntoIterator<Item = u64>) -> Result<()> {
+    let text = fs::read_to_string(stack.folder().join("ledger"))?;
+    let lines = text.lines().map(|line| line.parse().with_context(|| line.to_owned()));
+    let verdict = judge(&acked.into_iter().collect(), lines.collect::<Result<Vec<u64>>>()?);
+    println!("{verdict}");
+    ensure!(verdict.lost.is_empty() && verdict.repeated.is_empty(), "{verdict:?}");
+    Ok(())
 }
 
 #[test]

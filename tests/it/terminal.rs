@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use serde_json::json;
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 use unifyit_tests::{
     api::{Api, live::Terminal},
     stack::Stack,
@@ -28,6 +28,9 @@ async fn a_terminal_runs_a_shell_follows_the_window_and_says_when_it_ends() -> R
     Ok(())
 }
 
+/// By when what came from a right is over, once the right is.
+const OVER: Duration = secs(5);
+
 /// Opens a terminal and returns it with its shell's folder in `/proc`.
 async fn shell(api: &Api, device: &str) -> Result<(Terminal, PathBuf)> {
     let mut terminal = Terminal::open(api, device, 80, 24).await?;
@@ -52,13 +55,13 @@ async fn a_shell_ends_on_the_device_when_the_right_to_it_ends() -> Result<()> {
     let (mut stays, staying_shell) = shell(&stack.api, &device).await?;
 
     person.call(reqwest::Method::POST, "/auth/logout", Some(&json!({}))).await?;
-    let why = by_session.closed(secs(15)).await?;
+    let why = by_session.closed(OVER).await?;
     assert!(why.contains("signed out"), "{why}");
     stack.api.delete(&format!("/api-keys/{}", key.id)).await?;
-    let why = by_key.closed(secs(15)).await?;
+    let why = by_key.closed(OVER).await?;
     assert!(why.contains("no longer valid"), "{why}");
     for shell in [&session_shell, &key_shell] {
-        wait::until("the shell to end on the device", secs(15), || async {
+        wait::until("the shell to end on the device", OVER, || async {
             Ok((!shell.exists()).then_some(()))
         })
         .await?;
