@@ -120,7 +120,7 @@ test: ## Everything that must hold
 	@$(MAKE) --no-print-directory test-browser
 
 .PHONY: soak
-soak: deps-bench build ## The fault tests at full length (about an hour)
+soak: deps-bench build ## The fault tests at full length (several hours)
 	UNIFYIT_SOAK=50 UNIFYIT_CACHE_ROUNDS=1000 cargo test --locked --workspace --test it -- --nocapture --test-threads 1 --include-ignored kill_ soak_
 
 .PHONY: bench

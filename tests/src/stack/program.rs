@@ -18,13 +18,20 @@ use std::{
 const PATIENCE: Duration = Duration::from_secs(25);
 
 /// The library of Debian's package `faketime`, which stands between a program and
-/// the time of day.
-const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
+/// the time of day, where distributions put it.
+fn faketime() -> Option<PathBuf> {
+    let debian = format!("/usr/lib/{}-linux-gnu/faketime", std::env::consts::ARCH);
+    let folders = [debian.as_str(), "/usr/lib64/faketime", "/usr/lib/faketime"];
+    folders
+        .map(|folder| Path::new(folder).join("libfaketime.so.1"))
+        .into_iter()
+        .find(|f| f.exists())
+}
 
 /// Whether clocks of programs can be set off on this machine.
 #[must_use]
 pub fn can_set_clocks() -> bool {
-    Path::new(FAKETIME).exists()
+    faketime().is_some()
 }
 
 /// One of our programs, running or not.
@@ -70,9 +77,10 @@ impl Program {
     pub(super) fn spawn(&mut self, verb: &str) -> Result<()> {
         let mut spec = self.command(&[verb])?;
         if self.clock().exists() {
+            let library = faketime().context("the package faketime is not installed")?;
             // Only the time of day: spans of time go on as they do.
             spec = spec
-                .env("LD_PRELOAD", FAKETIME)
+                .env("LD_PRELOAD", library.display().to_string())
                 .env("FAKETIME_TIMESTAMP_FILE", self.clock().display().to_string())
                 .env("FAKETIME_NO_CACHE", "1")
                 .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
