@@ -46,6 +46,9 @@ const PATIENCE_MS: u64 = 60_000;
 const TOLD_AGAIN_MS: u64 = 30_000;
 /// Of one device, a clock is told this often at most, whatever it says.
 const TOLD_EVERY_MS: u64 = 60_000;
+/// But for so many times at once: a clock that was set wrong and right again is shown
+/// to be right at once.
+const TOLD_AT_ONCE: u64 = 4;
 
 /// Reads the machine's clocks; tests put their own.
 pub trait Machine: Send + Sync {
@@ -112,8 +115,8 @@ struct Devices {
 struct Told {
     ahead_ms: i64,
     told_ms: Option<i64>,
-    /// Uptime at which it was told.
-    at_ms: u64,
+    /// Uptime up to which what was told counts: each time for [`TOLD_EVERY_MS`].
+    spent_ms: u64,
 }
 
 impl Told {
@@ -122,11 +125,12 @@ impl Told {
     }
 
     fn may_be_told(&self, uptime_ms: u64) -> bool {
-        self.told_ms.is_none() || uptime_ms >= self.at_ms.saturating_add(TOLD_EVERY_MS)
+        self.spent_ms <= uptime_ms.saturating_add((TOLD_AT_ONCE - 1) * TOLD_EVERY_MS)
     }
 
     fn tell(&mut self, uptime_ms: u64) -> i64 {
-        (self.told_ms, self.at_ms) = (Some(self.ahead_ms), uptime_ms);
+        self.told_ms = Some(self.ahead_ms);
+        self.spent_ms = self.spent_ms.max(uptime_ms).saturating_add(TOLD_EVERY_MS);
         self.ahead_ms
     }
 }
