@@ -7,19 +7,22 @@
 //! section. The daemon puts the reports into the spool and only then lets the new
 //! snapshot replace the old: a crash in between tells changes twice, which changes
 //! nothing. A source that fails or hangs loses only itself: what was told of it
-//! stays, and the system section names it.
+//! stays, and the system section names it. A package manager whose database looks as
+//! it did when it was told is not asked again.
 
+mod managers;
 mod snapshot;
 
 pub use snapshot::accept_snapshot;
 
-use super::{packages::Packages, services};
+use super::services;
 use crate::{
     apart::{NoAnswer, Watch, within_blocking},
     clock::now_ms,
     platform,
     platform::{Mounts, ServiceManager},
 };
+use managers::{SOURCES, Seen, packages};
 use snapshot::{Told, hash, load, save};
 use std::{
     collections::BTreeMap,
@@ -96,7 +99,11 @@ pub fn tell_changes(order: &Order, out: impl Write) -> anyhow::Result<()> {
             system = read.entries.remove(SYSTEM).unwrap_or_default();
             read = system_with(&system, &before);
         }
+        let seen = std::mem::take(&mut read.seen);
         teller.tell(section, name, read)?;
+        if section == Section::Packages {
+            teller.seen(&seen)?;
+        }
     }
     let text: String = missing.join("; ").chars().take(MAX_UNREAD).collect();
     if text != before {
@@ -183,6 +190,18 @@ impl<W: Write> Teller<'_, W> {
         Ok(self.out.flush()?)
     }
 
+    /// Notes how databases look, to hold once what was read of them is durable.
+    fn seen(&mut self, seen: &Seen) -> anyhow::Result<()> {
+        if load(&self.order.folder.join(format!("{SOURCES}.told"))).as_ref() == Some(seen) {
+            return Ok(());
+        }
+        self.count += 1;
+        let snapshot = format!("{SOURCES}.{}.next", self.count);
+        save(&self.order.folder.join(&snapshot), seen)?;
+        self.frame(FrameKind::Snapshot, snapshot.as_bytes())?;
+        Ok(self.out.flush()?)
+    }
+
     fn frame(&mut self, kind: FrameKind, body: &[u8]) -> anyhow::Result<()> {
         self.out.write_all(&u32::try_from(body.len())?.to_be_bytes())?;
         self.out.write_all(&[kind as u8])?;
@@ -240,8 +259,10 @@ struct SectionRead {
     cut: u32,
     /// What is missing, and why.
     unread: Vec<String>,
-    /// What the keys of missing entries begin with.
+    /// What the keys of entries begin with that stay as they were told.
     kept: Vec<String>,
+    /// How the databases looked just before they were read.
+    seen: Seen,
 }
 
 const SYSTEM: &str = "system";
@@ -316,28 +337,6 @@ fn told_disks(mounts: Mounts) -> SectionRead {
 fn owned<const N: usize>(facts: [(&str, String); N]) -> Entry {
     let facts = facts.into_iter().filter(|(_, v)| !v.is_empty());
     facts.map(|(k, v)| (k.to_owned(), v)).collect()
-}
-
-/// The packages of every manager that can be asked.
-fn packages(order: &Order) -> SectionRead {
-    let (mut all, mut read) = (Packages::default(), SectionRead::default());
-    for source in platform::package_sources(&order.root) {
-        let manager = source.manager;
-        let found = platform::read_source(&source.from, order.limit, move |from| {
-            let mut packages = Packages::default();
-            packages.add(manager, from)?;
-            Ok(packages)
-        });
-        match found {
-            Ok(packages) => all.join(packages),
-            Err(error) => {
-                read.unread.push(format!("{manager}: {error}"));
-                read.kept.push(format!("{manager}/"));
-            }
-        }
-    }
-    (read.entries, read.cut) = (all.entries, all.cut);
-    read
 }
 
 fn read_services(limit: Duration) -> Result<BTreeMap<String, Entry>, String> {

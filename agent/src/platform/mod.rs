@@ -215,6 +215,9 @@ pub struct PackageSource {
     pub manager: &'static str,
     /// How to read it.
     pub from: SourceKind,
+    /// What changes on the disk when something is installed or removed; empty where
+    /// that is not known.
+    pub database: Vec<std::path::PathBuf>,
 }
 
 /// How a source of facts is read.

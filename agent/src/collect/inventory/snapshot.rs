@@ -1,7 +1,7 @@
 //! What was told last, on disk: a hash an entry.
 
 use crate::platform;
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 use std::{collections::BTreeMap, fs, io, path::Path};
 use unifyit_protocol::{codec, inventory::Entry};
 
@@ -36,7 +36,7 @@ pub(super) fn hash(entry: &Entry) -> u64 {
 }
 
 /// A snapshot that cannot be read counts as none: everything is told again.
-pub(super) fn load(path: &Path) -> Option<Told> {
+pub(super) fn load<T: DeserializeOwned>(path: &Path) -> Option<T> {
     let bytes = fs::read(path).ok()?;
     let plain = zstd::bulk::decompress(&bytes, SNAPSHOT_BYTES).ok()?;
     codec::decode_within(&plain, SNAPSHOT_BYTES).ok()

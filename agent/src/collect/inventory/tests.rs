@@ -108,7 +108,7 @@ fn what_was_told_and_accepted_is_not_told_again() {
     for snapshot in &snapshots {
         accept_snapshot(&order.folder, snapshot).unwrap();
     }
-    assert!(load(&order.folder.join("system.told")).is_some());
+    assert!(load::<Told>(&order.folder.join("system.told")).is_some());
     let (third, _) = tell(&order);
     assert!(third.iter().all(|r| r.section != Section::Packages), "{third:?}");
 }
@@ -142,4 +142,42 @@ fn a_manager_that_fails_or_hangs_loses_only_itself_and_is_named() {
     let (reports, _) = tell(&order);
     let packages = reports.iter().find(|r| r.section == Section::Packages).unwrap();
     assert_eq!(packages.gone, ["flatpak/org.x"]);
+}
+
+#[test]
+fn a_manager_whose_database_is_unchanged_is_not_asked_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let asked = dir.path().join("asked");
+    let body = format!("echo x >> {}; printf 'org.x\\t1\\tx86_64\\tstable\\n'", asked.display());
+    program(dir.path(), "flatpak", &body);
+    program(dir.path(), "pacman", "echo zsh 5.9-1");
+    let database = dir.path().join("root/var/lib/flatpak/.changed");
+    fs::create_dir_all(database.parent().unwrap()).unwrap();
+    fs::write(&database, "1").unwrap();
+    let times = || fs::read_to_string(&asked).unwrap().lines().count();
+    let run = |whole, accept: bool| {
+        let order = order(dir.path(), whole);
+        let (reports, snapshots) = tell(&order);
+        for snapshot in snapshots.iter().filter(|_| accept) {
+            accept_snapshot(&order.folder, snapshot).unwrap();
+        }
+        reports.into_iter().filter(|r| r.section == Section::Packages).collect::<Vec<_>>()
+    };
+    assert_eq!(run(false, false)[0].set.len(), 2);
+    assert_eq!((run(false, true)[0].set.len(), times()), (2, 2), "a crash came in between");
+    assert_eq!((run(false, true).len(), times()), (0, 2), "asked, or forgotten");
+    // Another manager's change leaves it alone.
+    program(dir.path(), "pacman", "echo zsh 6.0-1");
+    let changed = run(false, true);
+    assert_eq!(changed[0].set.keys().collect::<Vec<_>>(), ["pacman/zsh"]);
+    assert_eq!((changed.len(), changed[0].gone.len(), times()), (1, 0, 2));
+    fs::write(&database, "22").unwrap();
+    assert_eq!((run(false, true).len(), times()), (0, 3), "what changed is read");
+    assert_eq!((run(true, true)[0].set.len(), times()), (2, 4), "everything was asked for");
+    // A snapshot that is lost is no word of what was told.
+    fs::write(dir.path().join("told/packages.told"), "x").unwrap();
+    assert_eq!((run(false, true)[0].set.len(), times()), (2, 5));
+    // It is gone, database or not.
+    fs::remove_file(dir.path().join("root/usr/local/bin/flatpak")).unwrap();
+    assert_eq!(run(false, true)[0].gone, ["flatpak/org.x"]);
 }

@@ -62,8 +62,9 @@ pub(super) fn count_list(list: &str) -> Option<usize> {
     Some(count)
 }
 
-/// Most interfaces told of.
+/// Most interfaces told of, and most addresses of each.
 const MAX_INTERFACES: usize = 128;
+const MAX_ADDRESSES: usize = 64;
 
 /// Interfaces by name, and how many are left out.
 #[must_use]
@@ -105,12 +106,22 @@ pub fn interfaces() -> (BTreeMap<String, Entry>, usize) {
             ("state", read("operstate")),
             ("mtu", read("mtu")),
             ("speed_mbit", speed),
-            ("addresses", addresses.remove(&name).map(|a| a.join(", "))),
+            ("addresses", addresses.remove(&name).map(listed)),
         ];
         let entry = facts.into_iter().filter_map(|(k, v)| Some((k.to_owned(), v?))).collect();
         (name, entry)
     });
     (told.collect(), left_out)
+}
+
+/// Addresses for people's eyes. Hosts of many sites or containers have thousands.
+pub(super) fn listed(mut addresses: Vec<String>) -> String {
+    let more = addresses.len().saturating_sub(MAX_ADDRESSES);
+    addresses.truncate(MAX_ADDRESSES);
+    if more > 0 {
+        addresses.push(format!("and {more} more"));
+    }
+    addresses.join(", ")
 }
 
 /// A file's text, of whatever encoding.
@@ -142,7 +153,8 @@ pub(super) fn os_name(release: &str) -> Option<String> {
             .find_map(|l| l.strip_prefix(key)?.strip_prefix('='))
             .map(|v| v.trim().trim_matches(['"', '\'']).to_owned())
     };
-    value("PRETTY_NAME").or_else(|| value("NAME"))
+    let name = value("PRETTY_NAME").or_else(|| value("NAME"))?;
+    Some(name.chars().filter(|c| !c.is_control()).take(256).collect())
 }
 
 pub(super) fn cpu_model(cpuinfo: &str) -> Option<String> {

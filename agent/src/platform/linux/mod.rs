@@ -33,7 +33,7 @@ pub use process::{
 };
 pub use pty::{Pty, open_pty};
 pub use service::remove_service;
-pub use sources::{package_sources, prepare_for_sources, read_source, service_manager};
+pub use sources::{look_of, package_sources, prepare_for_sources, read_source, service_manager};
 
 #[cfg(test)]
 mod tests;

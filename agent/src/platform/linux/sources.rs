@@ -14,9 +14,9 @@ use nix::{
     unistd::Pid,
 };
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, BufRead, BufReader, Read},
-    os::unix::process::CommandExt,
+    os::unix::{fs::MetadataExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -26,6 +26,9 @@ use std::{
 const MAX_SOURCE: u64 = 256 << 20;
 /// How long the end of a source's processes is waited for.
 const END: Duration = Duration::from_secs(2);
+/// How long they are asked to end before they are ended by force: some hold locks in
+/// a database, which would stay.
+const ASK: Duration = Duration::from_secs(1);
 
 /// Finds a program in the search path below a root folder.
 fn find(root: &Path, program: &str) -> Option<PathBuf> {
@@ -91,15 +94,21 @@ fn read_whole<T>(
 /// Ends all processes below this one, as far as they can be ended.
 fn end_children() {
     let own = i32::try_from(std::process::id()).unwrap_or_default();
-    let until = Instant::now() + END;
+    let (begun, mut asked) = (Instant::now(), Vec::new());
     loop {
         let mut below = tree::below(own, &tree::look());
         below.retain(|p| !p.ended);
-        if below.is_empty() || Instant::now() >= until {
+        if below.is_empty() || begun.elapsed() >= END {
             return;
         }
         for process in below {
-            let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
+            let pid = Pid::from_raw(process.pid);
+            if begun.elapsed() >= ASK {
+                let _ = kill(pid, Signal::SIGKILL);
+            } else if !asked.contains(&pid) {
+                let _ = kill(pid, Signal::SIGTERM);
+                asked.push(pid);
+            }
         }
         while matches!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Ok(s) if s != WaitStatus::StillAlive)
         {
@@ -115,29 +124,69 @@ pub fn package_sources(root: &Path) -> Vec<PackageSource> {
     let at = |path: &str| root.join(path.trim_start_matches('/'));
     let file = |manager, path: &str| {
         let path = at(path);
-        path.is_file().then_some(PackageSource { manager, from: SourceKind::File(path) })
+        path.is_file().then(|| {
+            let database = vec![path.clone()];
+            PackageSource { manager, from: SourceKind::File(path), database }
+        })
     };
-    let command = |manager, program: &str, arguments: &[&'static str]| {
+    let command = |manager, program: &str, arguments: &[&'static str], database: &[&str]| {
         let from = SourceKind::Command(find(root, program)?, arguments.to_vec());
-        Some(PackageSource { manager, from })
+        let database = database.iter().map(|path| at(path)).collect();
+        Some(PackageSource { manager, from, database })
     };
     // rpm is often installed on Debian without a database of its own.
-    let rpm = ["/var/lib/rpm", "/usr/lib/sysimage/rpm"].iter().any(|p| {
-        ["rpmdb.sqlite", "Packages", "Packages.db"].iter().any(|f| at(p).join(f).exists())
-    });
+    let rpm = RPM_DATABASE.iter().any(|path| !path.ends_with("-wal") && at(path).exists());
     const RPM: &[&str] =
         &["-qa", "--qf", "%{NAME}\\t%{EPOCHNUM}:%{VERSION}-%{RELEASE}\\t%{ARCH}\\t%{SUMMARY}\\n"];
+    const SNAP: &[&str] = &["list", "--color=never", "--unicode=never"];
+    const FLATPAK: &[&str] = &["list", "--columns=application,version,arch,branch"];
+    // Installations elsewhere change without a word here.
+    let elsewhere = fs::read_dir(at("/etc/flatpak/installations.d")).is_ok_and(|d| d.count() > 0);
+    let flatpaks = if elsewhere { &[][..] } else { &FLATPAK_DATABASE };
     [
         file("dpkg", "/var/lib/dpkg/status"),
         file("apk", "/lib/apk/db/installed").or_else(|| file("apk", "/usr/lib/apk/db/installed")),
-        rpm.then(|| command("rpm", "rpm", RPM)).flatten(),
-        command("pacman", "pacman", &["-Q"]),
-        command("snap", "snap", &["list", "--color=never", "--unicode=never"]),
-        command("flatpak", "flatpak", &["list", "--columns=application,version,arch,branch"]),
+        rpm.then(|| command("rpm", "rpm", RPM, &RPM_DATABASE)).flatten(),
+        // Each package has a folder there.
+        command("pacman", "pacman", &["-Q"], &["/var/lib/pacman/local"]),
+        command("snap", "snap", SNAP, &["/var/lib/snapd/state.json"]),
+        command("flatpak", "flatpak", FLATPAK, flatpaks),
     ]
     .into_iter()
     .flatten()
     .collect()
+}
+
+/// rpm's database: where, and in which format, depends on the system and its age.
+const RPM_DATABASE: [&str; 8] = [
+    "/var/lib/rpm/rpmdb.sqlite",
+    "/var/lib/rpm/rpmdb.sqlite-wal",
+    "/var/lib/rpm/Packages",
+    "/var/lib/rpm/Packages.db",
+    "/usr/lib/sysimage/rpm/rpmdb.sqlite",
+    "/usr/lib/sysimage/rpm/rpmdb.sqlite-wal",
+    "/usr/lib/sysimage/rpm/Packages",
+    "/usr/lib/sysimage/rpm/Packages.db",
+];
+
+/// What flatpak touches at each change, of the system and of the agent's own user.
+const FLATPAK_DATABASE: [&str; 2] =
+    ["/var/lib/flatpak/.changed", "/root/.local/share/flatpak/.changed"];
+
+/// How a source's database looks from outside: as long as that is the same, so is
+/// what is installed. `None` where nothing can be told from it.
+#[must_use]
+pub fn look_of(source: &PackageSource) -> Option<String> {
+    let look = |path: &PathBuf| {
+        let meta = fs::metadata(path).ok()?;
+        // An empty log is as good as none, and readers make one.
+        (meta.is_dir() || meta.size() > 0).then(|| {
+            let changed = (meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec());
+            format!("{}:{}:{}:{changed:?}", meta.dev(), meta.ino(), meta.size())
+        })
+    };
+    let looks: Vec<_> = source.database.iter().map(look).collect();
+    looks.iter().any(Option::is_some).then(|| format!("{:?} {looks:?}", source.from))
 }
 
 /// Who manages services here.

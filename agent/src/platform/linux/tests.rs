@@ -161,6 +161,16 @@ fn names_of_system_and_processor_are_found() {
 }
 
 #[test]
+fn facts_of_one_thing_stay_short() {
+    let many: Vec<String> = (0..5000).map(|n| format!("2001:db8::{n:x}/64")).collect();
+    let told = facts::listed(many);
+    assert!(told.len() < 2000 && told.ends_with(", and 4936 more"), "{told}");
+    assert_eq!(facts::listed(vec!["10.0.0.1/8".into()]), "10.0.0.1/8");
+    let release = format!("NAME={}", "x".repeat(100_000));
+    assert_eq!(facts::os_name(&release).unwrap().len(), 256);
+}
+
+#[test]
 fn this_computer_can_be_read() {
     let mut probe = Probe::default();
     let reading = probe.read(&Watch::default());
