@@ -4,20 +4,23 @@
 //! terminal; the relay hands it to the device and says so, then carries frames
 //! both ways. Flow control is end to end (credits between viewer and terminal);
 //! what the relay itself holds is bounded, and a tunnel whose viewer does not
-//! keep up is ended with a sentence that says so.
+//! keep up is ended with a sentence that says so. However a tunnel ends, the device
+//! is told, then or when it next speaks of it: a terminal is open for nobody never
+//! for long.
 
 use crate::{
     broker::BrokerHandle,
     telemetry::Telemetry,
-    uplink::framing::{self, FrameSink, Frames},
+    uplink::framing::{self, FrameSink},
 };
-use bytes::Bytes;
-use futures::{SinkExt, StreamExt as _};
-use libp2p::{PeerId, Stream};
+use bytes::{Bytes, BytesMut};
+use futures::{Sink, SinkExt, Stream, StreamExt as _};
+use libp2p::PeerId;
 use libp2p_stream::IncomingStreams;
 use prometheus::{IntCounter, IntGauge};
 use std::{
     collections::HashMap,
+    io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -43,6 +46,7 @@ const OPENING: Duration = Duration::from_secs(10);
 const OFFLINE: &str = "The device is offline.";
 const WENT_OFFLINE: &str = "The device went offline.";
 const TOO_SLOW: &str = "The connection was too slow for what the terminal wrote.";
+const LEFT: &str = "The viewer's connection ended.";
 const TOO_MANY: &str = "The site relay has too many open terminals. Close one and try again.";
 
 /// All open tunnels. Cheap to clone.
@@ -112,7 +116,14 @@ impl Tunnels {
             LiveUp::Output(_) | LiveUp::Holds(_) => return,
         };
         let mut open = self.open();
-        let Some(entry) = open.get_mut(&tunnel).filter(|e| e.device == device) else { return };
+        let Some(entry) = open.get_mut(&tunnel).filter(|e| e.device == device) else {
+            drop(open);
+            // Its end was not heard: the device was away then, or the relay began anew.
+            if !matches!(frame, LiveUp::Closed(_)) {
+                self.left(device, tunnel, LEFT);
+            }
+            return;
+        };
         if entry.frames.try_send(frame).is_err() {
             entry.cut(TOO_SLOW);
             self.0.ended.inc();
@@ -131,7 +142,7 @@ impl Tunnels {
         self.0.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn carry(&self, stream: Stream) {
+    async fn carry(&self, stream: libp2p::Stream) {
         let (mut frames, mut sink) = framing::split(stream);
         let Ok(Some(Ok(first))) = timeout(OPENING, frames.next()).await else { return };
         let Ok(Decoded::Known(TunnelFrame::Open(open))) = TunnelFrame::decode(&first) else {
@@ -140,14 +151,18 @@ impl Tunnels {
         let device = open.device;
         match self.start(open) {
             Ok((tunnel, from_device, end)) => {
-                if send(&mut sink, TunnelFrame::Accepted(Accepted {})).await {
-                    self.pipe((tunnel, device), from_device, &end, &mut frames, &mut sink).await;
-                }
+                let knows = send(&mut sink, TunnelFrame::Accepted(Accepted {})).await
+                    && self.pipe((tunnel, device), from_device, &end, &mut frames, &mut sink).await;
                 let entry = self.open().remove(&tunnel);
                 self.0.count.set(i64::try_from(self.open().len()).unwrap_or(i64::MAX));
-                if let Some(reason) = entry.and_then(|e| e.reason) {
+                let reason = entry.and_then(|e| e.reason);
+                if !knows {
+                    self.left(device, tunnel, reason.unwrap_or(LEFT));
+                }
+                if let Some(reason) = reason {
                     let closed = TunnelClosed { tunnel, reason: reason.to_owned() };
-                    send(&mut sink, TunnelFrame::Closed(closed)).await;
+                    let told = send(&mut sink, TunnelFrame::Closed(closed));
+                    drop(timeout(OPENING, told).await);
                 }
             }
             Err((tunnel, reason)) => {
@@ -192,31 +207,39 @@ impl Tunnels {
         Ok((tunnel, from_device, end))
     }
 
+    /// Carries frames until an end. Whether the device knows of it.
     async fn pipe(
         &self,
         (tunnel, device): (TunnelId, DeviceId),
         mut from_device: mpsc::Receiver<LiveUp>,
         end: &CancellationToken,
-        frames: &mut Frames,
-        sink: &mut FrameSink,
-    ) {
+        frames: &mut (impl Stream<Item = io::Result<BytesMut>> + Unpin),
+        sink: &mut (impl Sink<Bytes> + Unpin),
+    ) -> bool {
         loop {
             tokio::select! {
-                () = end.cancelled() => return,
+                () = end.cancelled() => return false,
                 Some(frame) = from_device.recv() => {
-                    if !self.up(frame, &mut from_device, sink).await {
-                        return;
+                    // A cloud that does not read keeps nothing from ending.
+                    let flow = tokio::select! {
+                        () = end.cancelled() => return false,
+                        flow = up(frame, &mut from_device, sink) => flow,
+                    };
+                    match flow {
+                        Flow::Goes => {}
+                        Flow::Closed => return true,
+                        Flow::Broken => return false,
                     }
                 }
                 frame = frames.next() => {
                     let frame = match frame {
                         Some(Ok(bytes)) => TunnelFrame::decode(&bytes),
-                        _ => return self.left(device, tunnel),
+                        _ => return false,
                     };
                     match frame {
                         Ok(Decoded::Known(TunnelFrame::Closed(closed))) => {
                             self.down(device, LiveDown::Close(closed));
-                            return;
+                            return true;
                         }
                         Ok(Decoded::Known(frame)) => {
                             if of_tunnel(&frame, tunnel)
@@ -226,44 +249,15 @@ impl Tunnels {
                                 if let Some(entry) = self.open().get_mut(&tunnel) {
                                     entry.cut(WENT_OFFLINE);
                                 }
-                                return;
+                                return false;
                             }
                         }
                         Ok(Decoded::Unknown(_)) => {}
-                        Err(_) => return self.left(device, tunnel),
+                        Err(_) => return false,
                     }
                 }
             }
         }
-    }
-
-    /// Passes on what the device wrote: all that waits in one flush. `false` at
-    /// the end.
-    async fn up(
-        &self,
-        first: LiveUp,
-        rest: &mut mpsc::Receiver<LiveUp>,
-        sink: &mut FrameSink,
-    ) -> bool {
-        let mut frame = Some(first);
-        while let Some(one) = frame {
-            let (one, last) = match one {
-                LiveUp::Data(data) => (TunnelFrame::Data(data), false),
-                LiveUp::Credit(credit) => (TunnelFrame::Credit(credit), false),
-                LiveUp::Closed(closed) => (TunnelFrame::Closed(closed), true),
-                LiveUp::Output(_) | LiveUp::Holds(_) => return true,
-            };
-            let Ok(bytes) = one.encode() else { return false };
-            if sink.feed(Bytes::from(bytes)).await.is_err() {
-                return false;
-            }
-            if last {
-                drop(SinkExt::<Bytes>::flush(sink).await);
-                return false;
-            }
-            frame = rest.try_recv().ok();
-        }
-        SinkExt::<Bytes>::flush(sink).await.is_ok()
     }
 
     fn down(&self, device: DeviceId, frame: LiveDown) -> bool {
@@ -271,10 +265,9 @@ impl Tunnels {
         self.0.broker.send(device, Down::Live, bytes.into()).is_ok()
     }
 
-    /// The viewer went without a word: the device must not keep a terminal open
-    /// for nobody.
-    fn left(&self, device: DeviceId, tunnel: TunnelId) {
-        let reason = "The viewer's connection ended.".to_owned();
+    /// There is no viewer: the device must not keep a terminal open for nobody.
+    fn left(&self, device: DeviceId, tunnel: TunnelId, reason: &str) {
+        let reason = reason.to_owned();
         self.down(device, LiveDown::Close(TunnelClosed { tunnel, reason }));
     }
 }
@@ -284,6 +277,42 @@ impl Entry {
         self.reason.get_or_insert(reason);
         self.end.cancel();
     }
+}
+
+/// What became of a tunnel when frames were passed on.
+enum Flow {
+    Goes,
+    /// The device closed it.
+    Closed,
+    /// The way to the cloud is gone.
+    Broken,
+}
+
+/// Passes on what the device wrote: all that waits in one flush.
+async fn up(
+    first: LiveUp,
+    rest: &mut mpsc::Receiver<LiveUp>,
+    sink: &mut (impl Sink<Bytes> + Unpin),
+) -> Flow {
+    let mut frame = Some(first);
+    while let Some(one) = frame {
+        let (one, last) = match one {
+            LiveUp::Data(data) => (TunnelFrame::Data(data), false),
+            LiveUp::Credit(credit) => (TunnelFrame::Credit(credit), false),
+            LiveUp::Closed(closed) => (TunnelFrame::Closed(closed), true),
+            LiveUp::Output(_) | LiveUp::Holds(_) => return Flow::Goes,
+        };
+        let Ok(bytes) = one.encode() else { return Flow::Broken };
+        if sink.feed(Bytes::from(bytes)).await.is_err() {
+            return Flow::Broken;
+        }
+        if last {
+            drop(sink.flush().await);
+            return Flow::Closed;
+        }
+        frame = rest.try_recv().ok();
+    }
+    if sink.flush().await.is_ok() { Flow::Goes } else { Flow::Broken }
 }
 
 /// A stream carries its own tunnel only.
@@ -311,3 +340,6 @@ async fn send(sink: &mut FrameSink, frame: TunnelFrame) -> bool {
         Err(_) => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

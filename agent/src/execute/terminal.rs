@@ -117,6 +117,7 @@ impl Terminals {
     /// Remembers that a viewer is gone.
     fn leave(&self, tunnel: TunnelId) {
         let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        left.retain(|other| *other != tunnel);
         if left.len() >= MAX_LEFT {
             left.pop_front();
         }
@@ -334,7 +335,7 @@ impl Shell {
                         waiting = Some(frame);
                     }
                 }
-                () = lost_for_long(context) => break "The connection was away for a minute.",
+                () = lost(context, tunnel) => break "The connection was away for a minute.",
                 () = context.stop.cancelled() => break "The agent is being stopped.",
             }
         };
@@ -384,12 +385,15 @@ impl Shell {
     }
 }
 
-async fn lost_for_long(context: &Context) {
+/// Waits until the connection is lost for long. When it is back before, a relay that
+/// has ended the terminal meanwhile says so as soon as it is spoken of.
+async fn lost(context: &Context, tunnel: TunnelId) {
     loop {
         context.live.link(false).await;
         tokio::select! {
             () = sleep(LINK_PATIENCE) => return,
             () = context.live.link(true) => {}
         }
+        context.live.offer(TunnelCredit { tunnel, bytes: 0 });
     }
 }

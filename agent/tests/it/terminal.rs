@@ -75,6 +75,33 @@ async fn a_shell_sits_on_a_real_terminal_that_can_be_resized() {
 }
 
 #[tokio::test]
+async fn a_terminal_that_outlives_a_break_of_the_connection_speaks_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let bench = Bench::start(dir.path(), 8).await;
+    let mut screen = Screen::open(&bench).await;
+    screen.type_in(&bench, "echo is=open\r");
+    screen.shows(&bench, "is=open\r\n").await;
+    bench.context.live.set_up(false);
+    // It has noticed when it is waiting on the one thread again.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    bench.context.live.set_up(true);
+    let credit = loop {
+        match bench.live().await {
+            LiveUp::Credit(credit) => break credit,
+            LiveUp::Closed(closed) => panic!("{}", closed.reason),
+            _ => {}
+        }
+    };
+    assert_eq!((credit.tunnel, credit.bytes), (screen.tunnel, 0));
+    // The relay does not know it any more.
+    let reason = String::new();
+    bench.terminals.take(LiveDown::Close(TunnelClosed { tunnel: screen.tunnel, reason }));
+    assert_eq!(screen.closed(&bench).await, "The viewer left.");
+}
+
+#[tokio::test]
 async fn control_c_reaches_the_program_in_front() {
     let dir = tempfile::tempdir().unwrap();
     let bench = Bench::start(dir.path(), 8).await;

@@ -114,6 +114,20 @@ impl BrokerHandle {
         let metrics = Metrics::new(&crate::telemetry::Telemetry::new());
         Self(Arc::new(Table::new(BrokerLimits::default(), metrics)))
     }
+
+    /// Enters a session of a device that has subscribed to everything.
+    pub(crate) fn connect(&self, device: DeviceId) {
+        if let Some((link, _)) = self.0.enter(device) {
+            let mut all = Subscribed::default();
+            all.add("#");
+            link.set_subscribed(all);
+        }
+    }
+
+    /// The next message in a device's queue.
+    pub(crate) fn next_for(&self, device: DeviceId) -> Option<(topics::Down, Bytes)> {
+        self.0.find(device)?.queue().pop()
+    }
 }
 
 /// All sessions, one a device.
