@@ -18,7 +18,6 @@ use crate::{
     jobs,
     lifecycle::{Lifecycle, Runtime},
     link::{Gateway, LinkDeps, LinkLimits, LinkMetrics, LinkOptions},
-    trust::Trust,
 };
 use anyhow::Context;
 use axum::{Router, extract::DefaultBodyLimit, middleware, response::IntoResponse};
@@ -181,10 +180,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         return Ok(());
     }
 
-    let trust = Trust::load(
-        std::env::var("UNIFYIT_MASTER_KEY").ok().as_deref(),
-        &config.master_key_file(),
-    )?;
+    let trust = keys::load(&db, &config).await?;
     let downloads = publish(&config).await?;
     let (watches, metrics) = (Watches::default(), Metrics::new()?);
     let link_metrics = LinkMetrics::new(metrics.registry())?;
@@ -295,5 +291,6 @@ async fn await_database(db: &Db, lifecycle: &Lifecycle) -> anyhow::Result<bool> 
     }
 }
 
+mod keys;
 #[cfg(test)]
 mod tests;

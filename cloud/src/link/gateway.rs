@@ -94,6 +94,9 @@ impl Gateway {
     /// # Errors
     /// [`LinkError`] with a sentence that says what to mend.
     pub async fn bind(options: LinkOptions, deps: LinkDeps) -> Result<Self, LinkError> {
+        if identity::is_gone(&options.state) && relay::any(&deps.db).await? {
+            return Err(identity::gone(&options.state).into());
+        }
         let keypair = identity::load_or_create(&deps.trust, &options.state)?;
         let mut swarm = behaviour::build(keypair, &options.limits).map_err(LinkError::Setup)?;
         let addresses = listen(&mut swarm, &options.listen).await?;

@@ -10,8 +10,21 @@ use zeroize::Zeroizing;
 
 /// Name of the file in the state folder.
 const FILE: &str = "identity.key";
+/// Made by an operator whose identity is lost for good: another may be made.
+const LOST: &str = "identity.key.lost";
 /// What the seal is for.
 const WHAT: &str = "unifyit cloud identity v1";
+
+/// Whether a start would make an identity: there is none, and nobody said that it
+/// is lost for good.
+pub(super) fn is_gone(state: &Path) -> bool {
+    !state.join(FILE).exists() && !state.join(LOST).exists()
+}
+
+/// What a start is told that may not make an identity.
+pub(super) fn gone(state: &Path) -> TrustError {
+    TrustError::IdentityGone(state.join(FILE).display().to_string())
+}
 
 /// Reads the identity, making it at the first start.
 ///
@@ -27,6 +40,8 @@ pub(super) fn load_or_create(trust: &Trust, state: &Path) -> Result<Keypair, Tru
             aws_lc_rs::rand::fill(seed.as_mut_slice()).map_err(|_| TrustError::Randomness)?;
             let sealed = trust.master().seal(WHAT, &[], seed.as_slice())?;
             create_private(&path, &sealed).map_err(failed)?;
+            // The word counts once.
+            let _ = std::fs::remove_file(state.join(LOST));
             std::fs::read(&path).map_err(failed)?
         }
         Err(e) => return Err(failed(e)),

@@ -15,6 +15,7 @@
 //! transaction as its records' effects (G2); an acknowledgement follows the
 //! commit (G1); one record that cannot be applied never stops a lane.
 
+pub(crate) mod address;
 mod admission;
 mod behaviour;
 mod blobs;

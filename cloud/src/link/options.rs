@@ -2,7 +2,7 @@
 
 use super::{LinkLimits, LinkMetrics, Records, behaviour::Behaviour};
 use crate::{
-    db::Db,
+    db::{Db, DbError},
     events::Watches,
     trust::{Trust, TrustError},
 };
@@ -49,6 +49,9 @@ pub enum LinkError {
     /// The identity cannot be had.
     #[error(transparent)]
     Trust(#[from] TrustError),
+    /// The database cannot say whether relays are enrolled.
+    #[error(transparent)]
+    Db(#[from] DbError),
     /// An address is none.
     #[error("{0} is not a multiaddress such as /ip4/0.0.0.0/tcp/4001")]
     Address(String),

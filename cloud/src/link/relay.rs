@@ -39,6 +39,16 @@ pub(super) struct KnownPeer {
     pub(super) revoked: bool,
 }
 
+/// Whether any relay is enrolled, and so pinned this cloud's identity.
+pub(super) async fn any(db: &Db) -> Result<bool, DbError> {
+    let mut tx = db.tenant(&Scope::Platform).await?;
+    let any = sqlx::query_scalar("SELECT EXISTS (SELECT FROM relays WHERE revoked_at IS NULL)")
+        .fetch_one(&mut *tx)
+        .await?;
+    tx.commit().await?;
+    Ok(any)
+}
+
 /// Looks a peer id up, before any scope is known.
 pub(super) async fn by_peer(db: &Db, peer: &PeerId) -> Result<Option<KnownPeer>, DbError> {
     type Row = (Uuid, Uuid, Uuid, Uuid, bool);

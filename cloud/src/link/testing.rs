@@ -11,9 +11,11 @@
 
 mod relay;
 
-pub use relay::{FakeLane, FakeRelay, request};
+pub use relay::{FakeLane, FakeRelay, hello, request};
 
-use super::{Gateway, Link, LinkDeps, LinkLimits, LinkMetrics, LinkOptions, Records, now_ms};
+use super::{
+    Gateway, Link, LinkDeps, LinkError, LinkLimits, LinkMetrics, LinkOptions, Records, now_ms,
+};
 use crate::{
     db::Scope,
     events::Watches,
@@ -75,7 +77,7 @@ pub struct World {
     pub peer: PeerId,
     cancel: CancellationToken,
     running: Option<tokio::task::JoinHandle<()>>,
-    state: tempfile::TempDir,
+    pub state: tempfile::TempDir,
     records: Arc<dyn Records>,
     limits: LinkLimits,
 }
@@ -116,6 +118,12 @@ impl World {
             records,
             limits,
         }
+    }
+
+    /// A second gateway over the same state, or why there is none.
+    pub async fn bind(&self) -> Result<Gateway, LinkError> {
+        let state = self.state.path().into();
+        bind(&self.db, &self.trust, &self.watches, self.records.clone(), state, self.limits).await
     }
 
     /// Stops the gateway and starts it again over the same state.
@@ -229,14 +237,14 @@ impl Drop for World {
     }
 }
 
-async fn start(
+async fn bind(
     db: &TestDb,
     trust: &Trust,
     watches: &Watches,
     records: Arc<dyn Records>,
     state: PathBuf,
     limits: LinkLimits,
-) -> (Link, Multiaddr, tokio::task::JoinHandle<()>, CancellationToken) {
+) -> Result<Gateway, LinkError> {
     let options = LinkOptions {
         listen: vec!["/ip4/127.0.0.1/tcp/0".into()],
         announce: vec![],
@@ -250,7 +258,18 @@ async fn start(
         records,
         metrics: LinkMetrics::new(&prometheus::Registry::new()).unwrap(),
     };
-    let gateway = Gateway::bind(options, deps).await.unwrap();
+    Gateway::bind(options, deps).await
+}
+
+async fn start(
+    db: &TestDb,
+    trust: &Trust,
+    watches: &Watches,
+    records: Arc<dyn Records>,
+    state: PathBuf,
+    limits: LinkLimits,
+) -> (Link, Multiaddr, tokio::task::JoinHandle<()>, CancellationToken) {
+    let gateway = bind(db, trust, watches, records, state, limits).await.unwrap();
     let (link, address) = (gateway.link(), gateway.addresses()[0].parse().unwrap());
     let cancel = CancellationToken::new();
     let running = tokio::spawn(gateway.run(cancel.clone()));

@@ -16,9 +16,12 @@ use zeroize::Zeroizing;
 /// Name of the file in the state folder, unless configured otherwise.
 pub const MASTER_KEY_FILE: &str = "master.key";
 
-/// Reads the key, making it first where there is none.
-pub(super) fn load_or_create(path: &Path) -> Result<MasterKey, TrustError> {
+/// Reads the key, making it first where there is none and none was `in_use`.
+pub(super) fn load_or_create(path: &Path, in_use: bool) -> Result<MasterKey, TrustError> {
     match read(path) {
+        Err(TrustError::File { source, .. }) if source.kind() == ErrorKind::NotFound && in_use => {
+            Err(TrustError::MasterKeyGone(path.display().to_string()))
+        }
         Err(TrustError::File { source, .. }) if source.kind() == ErrorKind::NotFound => {
             create(path)?;
             read(path)

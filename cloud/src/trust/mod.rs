@@ -48,6 +48,20 @@ pub enum TrustError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// There is no master key, and the database was made with one.
+    #[error(
+        "this database holds organizations, and the master key that opens them is not at {0}; put that \
+         file back from the backup of the state folder (owned by the service's user, mode 600), or set \
+         UNIFYIT_MASTER_KEY to what it held. None was made: another key opens no organization"
+    )]
+    MasterKeyGone(String),
+    /// There is no identity, and relays pinned one.
+    #[error(
+        "relays are enrolled with this cloud, and the identity that they know it by is not at {0}; put that \
+         file back from the backup of the state folder (owned by the service's user, mode 600). If it is lost for \
+         good, make the empty file {0}.lost: the next start makes another, and every relay must be enrolled anew"
+    )]
+    IdentityGone(String),
     /// The system gives no randomness, or the cipher failed.
     #[error("the system gives no randomness")]
     Randomness,
@@ -78,14 +92,15 @@ pub struct Trust {
 
 impl Trust {
     /// Takes the master key from `text` (the value of `UNIFYIT_MASTER_KEY`), or
-    /// else from `file`, which is made at the first start.
+    /// else from `file`, which is made at the first start: where `in_use` says that
+    /// organizations exist already, a key made here would open none of them.
     ///
     /// # Errors
     /// [`TrustError`] with a sentence that says what to mend.
-    pub fn load(text: Option<&str>, file: &Path) -> Result<Self, TrustError> {
+    pub fn load(text: Option<&str>, file: &Path, in_use: bool) -> Result<Self, TrustError> {
         let master = match text.map(str::trim).filter(|t| !t.is_empty()) {
             Some(text) => MasterKey::from_text(text)?,
-            None => file::load_or_create(file)?,
+            None => file::load_or_create(file, in_use)?,
         };
         Ok(Self::new(master))
     }
@@ -100,6 +115,12 @@ impl Trust {
     #[must_use]
     pub fn master(&self) -> &MasterKey {
         &self.master
+    }
+
+    /// Whether a stored authority opens under this master key.
+    #[must_use]
+    pub fn opens(&self, organization: OrganizationId, sealed: &[u8]) -> bool {
+        self.master.open(AUTHORITY, organization.0.as_bytes(), sealed).is_ok()
     }
 
     /// Makes an organization's authority.

@@ -75,22 +75,31 @@ fn a_changed_seal_or_another_master_key_does_not_open() {
 fn the_master_key_file_is_made_once_private_and_kept() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state/master.key");
-    let first = Trust::load(None, &path).unwrap();
+    let first = Trust::load(None, &path, false).unwrap();
     let mode = std::fs::metadata(&path).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let organization = OrganizationId::generate();
     let authority = first.new_authority(organization).unwrap();
-    let second = Trust::load(Some("  "), &path).unwrap();
+    let second = Trust::load(Some("  "), &path, true).unwrap();
     assert!(second.certify_site(&authority.sealed, &certificate(organization)).is_ok());
+}
+
+#[test]
+fn no_master_key_is_made_where_organizations_need_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("master.key");
+    let error = Trust::load(None, &path, true).unwrap_err();
+    assert!(error.to_string().contains("put that file back from the backup"), "{error}");
+    assert!(!path.exists());
 }
 
 #[test]
 fn a_master_key_that_others_can_read_is_refused_with_the_remedy() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("master.key");
-    Trust::load(None, &path).unwrap();
+    Trust::load(None, &path, false).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-    let error = Trust::load(None, &path).unwrap_err();
+    let error = Trust::load(None, &path, false).unwrap_err();
     assert!(error.to_string().contains("chmod 600"), "{error}");
 }
 
@@ -98,7 +107,7 @@ fn a_master_key_that_others_can_read_is_refused_with_the_remedy() {
 fn a_master_key_of_wrong_length_is_refused() {
     for text in ["AAAA", "not base64!", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"] {
         let folder = tempfile::tempdir().unwrap();
-        let loaded = Trust::load(Some(text), &folder.path().join("k"));
+        let loaded = Trust::load(Some(text), &folder.path().join("k"), false);
         assert!(matches!(loaded, Err(TrustError::MasterKeyFormat)), "{text}");
     }
 }

@@ -1,6 +1,7 @@
 //! The decisions of an enrolment, without I/O.
 
 use super::Refusal;
+use crate::link::address::is_address;
 use libp2p::{PeerId, identity};
 use unifyit_protocol::{
     enroll::EnrollRelay,
@@ -79,8 +80,7 @@ pub(super) fn bounded(mut request: EnrollRelay) -> Result<EnrollRelay, Refusal> 
     if request.version.len() > 64 || !plain(&request.version) {
         return said("The relay's version is longer than 64 bytes or not plain text.");
     }
-    if request.lan_https.len() > 16 || request.lan_https.iter().any(|a| a.len() > 255 || !plain(a))
-    {
+    if request.lan_https.len() > 16 || !request.lan_https.iter().all(|at| is_address(at)) {
         return said("The relay names more than 16 addresses, or one that is no address.");
     }
     let pin = &request.ui_pin_hash;

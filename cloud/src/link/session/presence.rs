@@ -5,6 +5,7 @@ use crate::{
     db::{Db, DbError, Scope, TenantTx},
     link::{
         ApplyError, Link, RelayChange, RelayIdentity,
+        address::is_address,
         records::Records,
         registry::Slot,
         relay::{from_ms, now_ms},
@@ -31,8 +32,8 @@ pub(super) async fn online(
         tracing::warn!(relay = %relay.id, "{sentence}");
     }
     let version: String = hello.version.chars().filter(|c| !c.is_control()).take(64).collect();
-    let lan_https = addresses(&hello.lan_https);
-    let sister_addresses = addresses(&hello.sister_addresses);
+    let lan_https = addresses(relay, &hello.lan_https);
+    let sister_addresses = addresses(relay, &hello.sister_addresses);
     let mut tx = deps.db.tenant(&relay.scope()).await?;
     let (was, moved): (bool, bool) = sqlx::query_as(
         "UPDATE relays r SET online = true, connected_since = now(), last_contact = now(), version = $2, \
@@ -59,10 +60,15 @@ pub(super) async fn online(
     tx.commit().await
 }
 
-/// `host:port` texts of a relay, as far as they are fit to store.
-fn addresses(all: &[String]) -> Vec<&str> {
-    let fit = |a: &&str| a.len() <= 255 && !a.chars().any(char::is_control);
-    all.iter().map(String::as_str).filter(fit).take(16).collect()
+/// Where a relay says that it is reached, as far as those are addresses.
+fn addresses<'a>(relay: &RelayIdentity, all: &'a [String]) -> Vec<&'a str> {
+    let fit: Vec<&str> =
+        all.iter().map(String::as_str).filter(|at| is_address(at)).take(16).collect();
+    if fit.len() < all.len() {
+        tracing::warn!(relay = %relay.id, named = all.len(), kept = fit.len(),
+            "A relay named more than 16 addresses, or one that is no host:port; those were left out.");
+    }
+    fit
 }
 
 /// The session ended. Stores it unless another one takes over, however long the

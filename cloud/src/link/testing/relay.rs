@@ -151,23 +151,32 @@ impl FakeRelay {
     }
 
     pub async fn try_lane(&self, epoch: u64, resume: Resume) -> Option<FakeLane> {
+        self.greet(hello(epoch), resume).await
+    }
+
+    /// Opens the lane stream and says these.
+    pub async fn greet(&self, hello: LinkHello, resume: Resume) -> Option<FakeLane> {
         let mut control = self.control.clone();
         let stream = control.open_stream(self.cloud, StreamProtocol::new(PROTOCOL)).await.ok()?;
         let (frames, sink) = framing::split(stream);
-        let mut lane =
-            FakeLane { frames, sink, epoch, hello: None, resume: Resume::default(), sent: [0; 4] };
-        let hello = LinkHello {
-            version: "0.1.0".into(),
-            epoch,
-            now_ms: now_ms(),
-            lan_https: vec!["10.0.0.2:8443".into()],
-            ca_fingerprint: vec![5; 32],
-            sister_addresses: vec!["10.0.0.2:4002".into()],
-            applied_ms: Vec::new(),
-        };
+        let (epoch, unsaid) = (hello.epoch, Resume::default());
+        let mut lane = FakeLane { frames, sink, epoch, hello: None, resume: unsaid, sent: [0; 4] };
         lane.try_send(Frame::Hello(hello)).await?;
         lane.try_send(Frame::Resume(resume)).await?;
         Some(lane)
+    }
+}
+
+/// What a relay says first.
+pub fn hello(epoch: u64) -> LinkHello {
+    LinkHello {
+        version: "0.1.0".into(),
+        epoch,
+        now_ms: now_ms(),
+        lan_https: vec!["10.0.0.2:8443".into()],
+        ca_fingerprint: vec![5; 32],
+        sister_addresses: vec!["10.0.0.2:4002".into()],
+        applied_ms: Vec::new(),
     }
 }
 

