@@ -191,7 +191,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                      Proxies that people set up stay as they are; package_cache = false in \
                      /etc/unifyit/agent.toml leaves package managers alone.");
             }
-            say("unifyit-agent uninstall takes back all that the agent changed.");
+            say(
+                "unifyit-agent uninstall --yes takes back all that the agent changed; the program \
+                 itself stays.",
+            );
             Ok(ExitCode::SUCCESS)
         }
         Command::Run => {

@@ -4,6 +4,10 @@
 #
 #   sh install.sh agent|relay --from URL --token TOKEN
 #
+# A TOKEN of `-` is read from standard input, and after it, in a line of its own, a
+# proxy to fetch through: what stands among a program's arguments is read by every
+# user of the computer.
+#
 # Packages come from URL by their BLAKE3 and are checked against the SHA-256 in
 # the table below before anything is done with them. It says what it changes and
 # how that is undone. It may be run again: what is installed is brought up to
@@ -14,7 +18,16 @@ files='
 @FILES@
 '
 
+# A computer's agent fetches from a relay on its LAN, past any proxy.
+past_proxies() { unset https_proxy HTTPS_PROXY all_proxy ALL_PROXY; }
+
 say() { printf '%s\n' "$*"; }
+needs() { # what the program for this machine is built for; see deploy/packages/build
+    case $machine in
+    aarch64) echo "glibc 2.36 or newer (Debian 12, Ubuntu 24.04, Fedora 37 and newer)" ;;
+    *) echo "Linux 3.2 or newer" ;;
+    esac
+}
 fail() {
     printf 'unifyit: %s\n' "$*" >&2
     exit 1
@@ -35,6 +48,12 @@ while [ $# -gt 0 ]; do
     esac
 done
 [ -n "$from" ] && [ -n "$token" ] || fail "--from and --token are needed. Copy the whole line from the console again."
+if [ "$token" = - ]; then
+    IFS= read -r token || :
+    IFS= read -r proxy || proxy=
+    [ -n "$token" ] || fail "no token came by standard input. Copy the whole line from the console again."
+    if [ -n "$proxy" ]; then export https_proxy="$proxy"; fi
+fi
 [ "$(id -u)" = 0 ] || fail "installing needs root. Run the line as root, or install sudo and run it again."
 [ "$(uname -s)" = Linux ] || fail "this installer is for Linux; this is $(uname -s)."
 name=unifyit-$program
@@ -50,7 +69,8 @@ row() { # row FORM: "sha256 blake3" of the file for this machine, or nothing
 }
 
 form=raw
-if have dpkg && [ -d /var/lib/dpkg ]; then
+# The package manager that the system itself came by: others may be installed too.
+if have dpkg && dpkg -s dpkg >/dev/null 2>&1; then
     form=deb
 elif have rpm && { [ -d /var/lib/rpm ] || [ -d /usr/lib/sysimage/rpm ]; }; then
     form=rpm
@@ -72,19 +92,64 @@ chmod 0755 "$folder" # apt's helper fetches as a user of its own
 file=$folder/$name.$form
 say "Fetching $name ($form, $machine) from $from"
 # The bytes are checked below; the certificate proves nothing that the hash does not.
-{ have curl && curl -kfsSL --retry 3 -o "$file" "$from/$blake"; } ||
-    { have wget && wget -q --no-check-certificate -O "$file" "$from/$blake"; } ||
-    /usr/lib/apt/apt-helper -o Acquire::https::Verify-Peer=false download-file "$from/$blake" "$file" >/dev/null 2>&1 ||
+# Whoever stalls for a minute is given up.
+fetch() (
+    [ "$program" = relay ] || past_proxies
+    { have curl && curl -kfsSL --retry 3 --connect-timeout 10 --speed-limit 1 --speed-time 60 -o "$file" "$from/$blake"; } ||
+        { have wget && wget -q -t 3 -T 60 --no-check-certificate -O "$file" "$from/$blake"; } ||
+        /usr/lib/apt/apt-helper -o Acquire::https::Verify-Peer=false download-file "$from/$blake" "$file" >/dev/null 2>&1
+)
+fetch ||
     fail "$from cannot be reached, or does not have the package. Check the network, then run the line again."
 [ "$(sha256sum <"$file" | cut -c1-64)" = "$sha" ] ||
     fail "what came from $from is not the package that the console named. Nothing was installed. Copy a fresh line from the console; if this happens again, something between here and there changes files."
 
+# --- Does it run here? -------------------------------------------------------
+
+try=$folder/try
+case $form in
+deb) dpkg-deb --fsys-tarfile "$file" | tar -xO "./usr/bin/$name" >"$try" 2>/dev/null || rm -f "$try" ;;
+rpm)
+    if have rpm2cpio && have cpio; then
+        rpm2cpio "$file" | (cd "$folder" && cpio -i --to-stdout "./usr/bin/$name") >"$try" 2>/dev/null || rm -f "$try"
+    fi
+    ;;
+raw) cp "$file" "$try" ;;
+esac
+if [ -s "$try" ]; then
+    chmod 0755 "$try"
+    code=0
+    "$try" --version >"$folder/log" 2>&1 || code=$?
+    # 126: programs in /tmp may not be run, which says nothing of this one.
+    if [ $code != 0 ] && [ $code != 126 ]; then
+        cat "$folder/log" >&2
+        fail "$name does not run on this system; it says why above. For $machine it needs $(needs). Nothing was installed."
+    fi
+    rm -f "$try"
+fi
+
 # --- Install -----------------------------------------------------------------
+
+unit_file=/etc/systemd/system/$name.service
+if [ $form != raw ] && [ -d /run/systemd/system ] && [ -e "$unit_file" ]; then
+    fail "$unit_file was put there by hand or by \`make install\` and would hide the package's: the old program would go on. Remove it and its program (systemctl disable --now $name; rm $unit_file /usr/local/bin/$name), then run the line again. Nothing was installed."
+fi
+
+# Another package manager at work, as on a system's first start, is waited for.
+as_package() {
+    left=24
+    until dpkg -i "$file" >"$folder/log" 2>&1 </dev/null; do
+        grep -q 'lock was locked\|is locked\|database lock' "$folder/log" && [ $left -gt 0 ] || return 1
+        [ $left != 24 ] || say "Another package manager is at work; waiting for it, two minutes at most."
+        left=$((left - 1))
+        sleep 5
+    done
+}
 
 case $form in
 deb)
-    dpkg -i "$file" >"$folder/log" 2>&1 || { cat "$folder/log" >&2 && fail "dpkg could not install the package; it says why above."; }
-    removal="apt-get purge $name (or dpkg -P $name)"
+    as_package || { cat "$folder/log" >&2 && fail "dpkg could not install the package; it says why above."; }
+    removal="dpkg -P $name"
     path=/usr/bin/$name
     ;;
 rpm)
@@ -101,7 +166,9 @@ raw)
     removal="rm $path"
     ;;
 esac
-say "Installed $path: $("$path" --version)"
+version=$("$path" --version 2>&1) ||
+    fail "$path was installed and does not run here: $version. For $machine it needs $(needs). Undo with: $removal"
+say "Installed $path: $version"
 
 # --- Service -----------------------------------------------------------------
 
@@ -148,7 +215,7 @@ service=none
 if [ -d /run/systemd/system ]; then
     service=systemd
     if [ $form = raw ]; then
-        unit | sed "s#/usr/local/bin/#${path%/*}/#g" >"/etc/systemd/system/$name.service"
+        unit | sed "s#/usr/local/bin/#${path%/*}/#g" >"$unit_file"
         systemctl daemon-reload
     fi
 elif have openrc-run && have rc-service; then
@@ -163,9 +230,11 @@ fi
 
 state=/var/lib/$name
 if [ -e "$state/identity.cbor" ] || [ -e "$state/enrolment" ]; then
-    say "This computer is enrolled already and stays so."
+    say "This computer is enrolled already and stays where it is. The line's token was not used:"
+    # It refuses, and says where that is and how it is changed.
+    UNIFYIT_TOKEN=$token "$path" enroll 2>&1 </dev/null || :
 else
-    "$path" enroll --token "$token" || fail "not enrolled; the sentence above says why. The program stays installed: mend that and run the line again, or undo with: $removal"
+    UNIFYIT_TOKEN=$token "$path" enroll </dev/null || fail "not enrolled; the sentence above says why. The program stays installed: mend that and run the line again, or undo with: $removal"
 fi
 
 # A relay runs as a user of its own; enrolling was root's work.
@@ -173,37 +242,48 @@ if [ "$program" = relay ] && [ -d "$state" ]; then chown -R "$user" "$state"; fi
 
 # --- Start -------------------------------------------------------------------
 
+boot="also after a restart of the computer"
+no_boot="but it could not be set to start with the computer"
 case $service in
 systemd)
-    systemctl enable "$name" >/dev/null 2>&1 || :
+    systemctl enable "$name" >/dev/null 2>&1 || boot="$no_boot: systemctl enable $name says why"
     systemctl restart "$name" || fail "the service did not start: journalctl -u $name -n 30 says why."
-    say "Started by systemd, also after a restart of the computer. How it is: systemctl status $name"
+    say "Started by systemd, $boot. How it is: systemctl status $name"
+    off="systemctl disable --now $name"
+    if [ $form = raw ]; then off="$off; rm -f $unit_file; systemctl daemon-reload"; fi
     ;;
 openrc)
-    rc-update add "$name" default >/dev/null 2>&1 || :
+    rc-update add "$name" default >/dev/null 2>&1 || boot="$no_boot: rc-update add $name default says why"
     rc-service "$name" restart || fail "the service did not start; the system's log says why."
-    say "Started by OpenRC, also after a restart of the computer. How it is: rc-service $name status"
+    say "Started by OpenRC, $boot. How it is: rc-service $name status"
+    off="rc-service $name stop; rc-update del $name default; rm -f /etc/init.d/$name"
     ;;
 sysv)
+    off="/etc/init.d/$name stop; rm -f /etc/init.d/$name"
     if have update-rc.d; then
-        update-rc.d "$name" defaults >/dev/null 2>&1 || :
-        after="also after a restart of the computer"
+        update-rc.d "$name" defaults >/dev/null 2>&1 || boot="$no_boot: update-rc.d $name defaults says why"
+        off="$off; update-rc.d $name remove"
     elif have chkconfig; then
-        chkconfig --add "$name" || :
-        after="also after a restart of the computer"
+        chkconfig --add "$name" || boot="$no_boot; it says why above"
+        off="/etc/init.d/$name stop; chkconfig --del $name; rm -f /etc/init.d/$name"
     else
-        after="but not after a restart of the computer: add \"/etc/init.d/$name start\" to what this system runs then"
+        boot="but not after a restart of the computer: add \"/etc/init.d/$name start\" to what this system runs then"
     fi
     "/etc/init.d/$name" restart || fail "the service did not start: $path run says why."
-    say "Started by /etc/init.d/$name, $after. How it is: /etc/init.d/$name status"
+    say "Started by /etc/init.d/$name, $boot. How it is: /etc/init.d/$name status"
     ;;
-none) say "No service manager was found. Have this system's init run: $path run" ;;
+none)
+    say "No service manager was found. Have this system's init run: $path run"
+    off="kill \$(pidof $name)"
+    ;;
 esac
 
 # --- The way back ------------------------------------------------------------
 
+# One line that can be pasted as root, and leaves nothing.
 if [ "$program" = agent ]; then
-    say "Undo everything: $name uninstall --yes, then $removal"
+    say "Undo everything: $name uninstall --yes; $removal"
 else
-    say "Undo everything: stop the service, then $removal and rm -r $state"
+    if have userdel; then unmake="userdel $user"; else unmake="deluser $user"; fi
+    say "Undo everything: $off; $removal; rm -rf $state; rmdir /etc/unifyit 2>/dev/null; $unmake"
 fi

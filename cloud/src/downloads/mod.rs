@@ -1,9 +1,10 @@
 //! What the cloud hands out to install agents and relays with.
 //!
 //! A folder holds the packages that a release was built into
-//! (`deploy/packages/build`). At start each is hashed and listed under its BLAKE3
-//! in `<state>/install`, together with an installer script that carries all their
-//! hashes. An install line pins the script by its SHA-256, and the script every
+//! (`deploy/packages/build`). At start each is copied under its BLAKE3 into
+//! `<state>/install`, together with an installer script that carries all their
+//! hashes: packages that are replaced under a running cloud change nothing, and what
+//! the release before handed out stays, so that its lines work until they expire. An install line pins the script by its SHA-256, and the script every
 //! package, so it does not matter by which road the bytes come: HTTPS from here
 //! (`/install/<hash>`), or a relay that fetched them over its link.
 
@@ -11,14 +12,17 @@ mod script;
 
 use aws_lc_rs::digest;
 use std::{
+    collections::BTreeSet,
     fs, io,
-    io::Read,
-    os::unix::fs::symlink,
+    io::{Read, Write},
     path::{Path, PathBuf},
 };
 
 /// Folder of the files that anybody may have, below the state folder.
 pub const FOLDER: &str = "install";
+/// In it, the names of what this release hands out, and of what the one before did.
+const LIST: &str = "list";
+const LIST_BEFORE: &str = "list-before";
 
 /// How a file is installed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,31 +70,31 @@ pub struct Downloads {
 }
 
 impl Downloads {
-    /// Lists the packages of `from` in `<state>/install`. Without packages there
+    /// Puts the packages of `from` into `<state>/install`. Without packages there
     /// is nothing to hand out, which is no error.
     ///
     /// # Errors
     /// When the folder in the state cannot be written, or a package not read.
     pub fn publish(from: &Path, state: &Path) -> io::Result<Self> {
         let folder = state.join(FOLDER);
-        match fs::remove_dir_all(&folder) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-            _ => fs::create_dir_all(&folder)?,
-        }
+        fs::create_dir_all(&folder)?;
         let mut table = Vec::new();
         for (named, path) in packages(from)? {
             let pin = pin(&path)?;
-            // A second name of the same content is no second file.
-            drop(symlink(&path, folder.join(&pin.blake3)));
+            copy(&path, &pin, &folder)?;
             table.push((named, pin));
         }
-        if table.is_empty() {
-            return Ok(Self { script: None, folder });
+        let text = if table.is_empty() { None } else { Some(script::render(&table)) };
+        let mut names: BTreeSet<String> = table.into_iter().map(|(_, pin)| pin.blake3).collect();
+        let mut script = None;
+        if let Some(text) = text {
+            let pin = pin_of(text.as_bytes());
+            write_whole(&folder.join(&pin.blake3), |file| file.write_all(text.as_bytes()))?;
+            names.insert(pin.blake3.clone());
+            script = Some(pin);
         }
-        let text = script::render(&table);
-        let pin = pin_of(text.as_bytes());
-        fs::write(folder.join(&pin.blake3), text)?;
-        Ok(Self { script: Some(pin), folder })
+        keep_last(&folder, &names)?;
+        Ok(Self { script, folder })
     }
 
     /// The installer, when there is anything to install.
@@ -111,6 +115,68 @@ impl Downloads {
 #[must_use]
 pub fn line(script: &Pin, program: &str, bases: &[String], token: &str) -> String {
     script::line(script, program, bases, token)
+}
+
+/// Copies a package under its hash. One that changes meanwhile is an error, not
+/// another file under that name.
+fn copy(from: &Path, pin: &Pin, folder: &Path) -> io::Result<()> {
+    let to = folder.join(&pin.blake3);
+    if let (Ok(there), Ok(meta)) = (fs::symlink_metadata(&to), fs::metadata(from))
+        && there.is_file()
+        && there.len() == meta.len()
+    {
+        return Ok(());
+    }
+    write_whole(&to, |file| {
+        let mut hasher = blake3::Hasher::new();
+        let mut source = fs::File::open(from)?;
+        let mut buffer = vec![0; 256 * 1024];
+        loop {
+            let read = source.read(&mut buffer)?;
+            if read == 0 {
+                break;
+            }
+            hasher.update(&buffer[..read]);
+            file.write_all(&buffer[..read])?;
+        }
+        if hasher.finalize().to_hex().as_str() == pin.blake3 {
+            return Ok(());
+        }
+        Err(io::Error::other(format!("{} changed while it was read", from.display())))
+    })
+}
+
+/// A file appears under its name whole or not at all.
+fn write_whole(to: &Path, write: impl FnOnce(&mut fs::File) -> io::Result<()>) -> io::Result<()> {
+    let draft = to.with_extension("new");
+    let mut file = fs::File::create(&draft)?;
+    write(&mut file)?;
+    fs::rename(draft, to)
+}
+
+/// Removes what belongs neither to `names` nor to the release before them.
+fn keep_last(folder: &Path, names: &BTreeSet<String>) -> io::Result<()> {
+    let read = |list: &str| -> BTreeSet<String> {
+        let text = fs::read_to_string(folder.join(list)).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    };
+    let (listed, mut last) = (read(LIST), read(LIST_BEFORE));
+    if listed != *names {
+        last = listed;
+    }
+    for (list, names) in [(LIST_BEFORE, &last), (LIST, names)] {
+        let text = names.iter().map(|name| format!("{name}\n")).collect::<String>();
+        write_whole(&folder.join(list), |file| file.write_all(text.as_bytes()))?;
+    }
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let kept = [LIST, LIST_BEFORE].contains(&name.as_str());
+        if !kept && !names.contains(&name) && !last.contains(&name) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// What a folder holds, one file each of program, form and machine: where there

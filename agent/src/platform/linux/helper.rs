@@ -7,9 +7,9 @@
 
 use super::machine;
 use anyhow::{Context, bail};
-use nix::unistd::{Gid, Uid, chdir, initgroups, setgid, setsid, setuid};
+use nix::unistd::{Gid, Uid, chdir, setgid, setgroups, setsid, setuid};
 use std::{
-    ffi::{CString, OsString},
+    ffi::OsString,
     fs::{File, OpenOptions},
     io,
     os::unix::process::CommandExt,
@@ -70,10 +70,11 @@ fn switch_to(user: &str) -> anyhow::Result<()> {
     if Uid::effective().as_raw() == account.uid {
         return Ok(());
     }
-    let name = CString::new(user).context("the user's name holds a zero byte")?;
+    let groups = machine::groups(&account)
+        .with_context(|| format!("the groups of {user} could not be found"))?;
     let gid = Gid::from_raw(account.gid);
     let refused = || format!("the agent may not switch to the user {user}; it must run as root");
-    initgroups(&name, gid).with_context(refused)?;
+    setgroups(&groups).with_context(refused)?;
     setgid(gid).with_context(refused)?;
     setuid(Uid::from_raw(account.uid)).with_context(refused)
 }

@@ -1,8 +1,13 @@
 //! Who this computer is and who its users are.
 
 use crate::platform::Account;
-use nix::unistd::{Uid, User, geteuid};
-use std::{fs, path::PathBuf};
+use nix::unistd::{Gid, Uid, User, geteuid, getgrouplist};
+use std::{
+    ffi::CString,
+    fs,
+    path::PathBuf,
+    process::{Command, Stdio},
+};
 use zeroize::Zeroizing;
 
 /// The secret that binds sealed files to this computer: `machine-id`, which
@@ -27,10 +32,56 @@ pub fn hostname() -> String {
         .unwrap_or_else(|| "unnamed".into())
 }
 
-/// Looks a user up.
+/// Looks a user up, also one of a directory. May take as long as that.
 #[must_use]
 pub fn account(name: &str) -> Option<Account> {
-    User::from_name(name).ok().flatten().map(from_nix)
+    User::from_name(name).ok().flatten().map(from_nix).or_else(|| account_of_the_system(name))
+}
+
+/// A static program reads /etc/passwd and nothing else; users of SSSD, LDAP, winbind
+/// and homed are known to the system's own C library, which `getent` asks.
+fn account_of_the_system(name: &str) -> Option<Account> {
+    // A number would be looked up as one, and anything with a dash be an option.
+    if !name.starts_with(|c: char| c.is_alphabetic() || c == '_') {
+        return None;
+    }
+    account_of_row(&said_by("getent", &["passwd", name])?)
+}
+
+fn account_of_row(row: &str) -> Option<Account> {
+    let mut fields = row.lines().next()?.split(':');
+    let (name, _password) = (fields.next()?.to_owned(), fields.next()?);
+    let (uid, gid) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+    let _person = fields.next()?;
+    let (home, shell) = (fields.next()?.into(), fields.next()?.into());
+    Some(Account { name, uid, gid, home, shell })
+}
+
+/// The groups of a user, those of a directory among them.
+#[must_use]
+pub(super) fn groups(account: &Account) -> Option<Vec<Gid>> {
+    let gid = Gid::from_raw(account.gid);
+    let listed = || {
+        let name = CString::new(account.name.as_str()).ok()?;
+        getgrouplist(&name, gid).ok()
+    };
+    if !cfg!(target_env = "musl") {
+        return listed();
+    }
+    said_by("id", &["-G", "--", &account.name]).and_then(|row| groups_of_row(&row)).or_else(listed)
+}
+
+fn groups_of_row(row: &str) -> Option<Vec<Gid>> {
+    let all: Result<Vec<Gid>, _> =
+        row.split_whitespace().map(|n| n.parse().map(Gid::from_raw)).collect();
+    all.ok().filter(|all| !all.is_empty())
+}
+
+/// What a program of the system answers when all is well.
+fn said_by(program: &str, arguments: &[&str]) -> Option<String> {
+    let mut command = Command::new(program);
+    let out = command.args(arguments).stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
+    out.status.success().then(|| String::from_utf8_lossy(&out.stdout).into_owned())
 }
 
 /// The user whom the agent itself runs as.
@@ -63,5 +114,40 @@ fn unnamed(uid: Uid) -> Account {
         gid: nix::unistd::getegid().as_raw(),
         home: PathBuf::from("/"),
         shell: PathBuf::from("/bin/sh"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn what_the_system_says_of_a_user_is_understood() {
+        let row = "ann@corp.example:*:1200011:1200513:Ann, of sales:/home/corp/ann:/bin/zsh\n";
+        let ann = account_of_row(row).unwrap();
+        assert_eq!(
+            (ann.name.as_str(), ann.uid, ann.gid),
+            ("ann@corp.example", 1_200_011, 1_200_513)
+        );
+        assert_eq!((ann.home, ann.shell), ("/home/corp/ann".into(), "/bin/zsh".into()));
+        for other in ["", "ann", "ann:*:x:1:::", "ann:*:1:1"] {
+            assert!(account_of_row(other).is_none(), "{other}");
+        }
+        let groups = groups_of_row("1200513 27 1200600\n").unwrap();
+        assert_eq!(
+            groups.iter().map(|g| g.as_raw()).collect::<Vec<_>>(),
+            [1_200_513, 27, 1_200_600]
+        );
+        assert!(groups_of_row("\n").is_none());
+    }
+
+    #[test]
+    fn the_system_itself_knows_root_and_nobody_by_number() {
+        let root = account_of_the_system("root").unwrap();
+        assert_eq!((root.uid, root.gid), (0, 0));
+        assert!(account_of_the_system("0").is_none());
+        assert!(account_of_the_system("--help").is_none());
+        assert!(groups(&root).unwrap().contains(&Gid::from_raw(0)));
     }
 }

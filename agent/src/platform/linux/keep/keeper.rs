@@ -21,10 +21,9 @@ use nix::{
         signalfd::{SfdFlags, SignalFd},
         wait::{WaitPidFlag, WaitStatus, waitpid},
     },
-    unistd::{Gid, Pid, Uid, getgrouplist},
+    unistd::{Gid, Pid, Uid},
 };
 use std::{
-    ffi::CString,
     fs::OpenOptions,
     io::{self, PipeReader, PipeWriter, Read, Write},
     os::{
@@ -299,9 +298,7 @@ fn who(user: Option<&str>) -> Result<(Account, Becomes), String> {
         ));
     }
     let (uid, gid) = (Uid::from_raw(account.uid), Gid::from_raw(account.gid));
-    let groups = CString::new(account.name.as_str())
-        .ok()
-        .and_then(|name| getgrouplist(&name, gid).ok())
+    let groups = machine::groups(&account)
         .ok_or_else(|| format!("The groups of {name} could not be found."))?;
     Ok((account, Some((uid, gid, groups))))
 }

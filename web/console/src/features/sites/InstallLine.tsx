@@ -18,7 +18,7 @@ export function Line({ siteId, token }: { siteId: string; token: NewInstallToken
   const line = token.command;
   return (
     <div className="flex flex-col gap-2">
-      <p className="text-13 text-muted">{token.kind === "relay" ? words.relayHint : words.agentHint}</p>
+      <p className="text-13 text-muted">{(token.kind === "relay" ? words.relayHint : words.agentHint)(token.fetches)}</p>
       {!token.fetches && <p className="text-13 text-muted">{words.needsProgram(`unifyit-${token.kind}`)}</p>}
       <div className="flex items-stretch overflow-hidden rounded-md border border-line-strong bg-sunken">
         <code className="max-h-28 min-w-0 flex-1 overflow-auto px-3 py-2 font-mono text-xs break-all select-all" tabIndex={0}>{line}</code>
