@@ -134,9 +134,10 @@ packages: web ## Build .deb, .rpm and static programs into dist/
 	deploy/packages/build dist
 
 .PHONY: test-install
-test-install: build ## Paste the install lines on clean systems, and undo them (as root)
+test-install: build ## Paste the install lines on clean systems and undo them; back a cloud up and restore it (as root)
 	@deploy/dev/install-deps package
 	tests/install/run $(PACKAGES)
+	tests/install/restore
 
 .PHONY: fresh
 fresh: ## make test in a fresh clone with empty caches, as on a new machine
