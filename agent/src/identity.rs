@@ -24,6 +24,7 @@ use zeroize::Zeroizing;
 const IDENTITY: &str = "identity.cbor";
 const KEY: &str = "device.key";
 const MACHINE_SECRET: &str = "machine.secret";
+const WELCOMED_AS: &str = "welcomed-as";
 const SEALED_AS: &str = "device key";
 
 /// What enrolment gave.
@@ -158,6 +159,34 @@ fn machine_secret(state: &Path) -> Result<Zeroizing<Vec<u8>>, IdentityError> {
 pub fn instance() -> Uuid {
     static INSTANCE: OnceLock<Uuid> = OnceLock::new();
     *INSTANCE.get_or_init(Uuid::now_v7)
+}
+
+/// Where the name is kept under which this computer was welcomed last, and that name.
+static WELCOMED: OnceLock<(PathBuf, Option<Uuid>)> = OnceLock::new();
+
+/// Reads under which name this computer was welcomed last. Copies of a computer have
+/// that in common only until each was welcomed; a relay tells them apart by it.
+pub fn recall(state: &Path) {
+    let path = state.join(WELCOMED_AS);
+    let name = fs::read_to_string(&path).ok().and_then(|name| name.trim().parse().ok());
+    let _first_word_holds = WELCOMED.set((path, name));
+}
+
+/// The name under which this computer was welcomed last, before this start.
+#[must_use]
+pub fn welcomed_before() -> Option<Uuid> {
+    WELCOMED.get().and_then(|(_, name)| *name)
+}
+
+/// The relay welcomed this computer under its present name.
+pub fn welcomed() {
+    static KEPT: OnceLock<()> = OnceLock::new();
+    let Some((path, _)) = WELCOMED.get() else { return };
+    KEPT.get_or_init(|| {
+        if let Err(error) = platform::write_private(path, instance().to_string().as_bytes()) {
+            tracing::warn!(%error, "the name of this start could not be kept");
+        }
+    });
 }
 
 /// Identifies this installation to the relay, so that a reinstalled computer is

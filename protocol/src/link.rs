@@ -22,7 +22,9 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 
-pub use crate::sharing::{AllowReenrolment, SeparateIdentity, SharedIdentity, SharingComputer};
+pub use crate::sharing::{
+    AllowReenrolment, ForgetComputer, SeparateIdentity, SharedIdentity, SharingComputer,
+};
 
 /// Protocol name.
 pub const PROTOCOL: &str = "/unifyit/lane/1";
@@ -181,6 +183,8 @@ messages! {
         20 => AllowReenrolment(AllowReenrolment),
         /// One of the computers that share an identity gets its own.
         21 => SeparateIdentity(SeparateIdentity),
+        /// One of the computers that shared an identity is gone.
+        22 => ForgetComputer(ForgetComputer),
     }
 }
 

@@ -49,3 +49,12 @@ pub struct SeparateIdentity {
     /// Which computer, see [`SharingComputer::instance`].
     pub instance: Uuid,
 }
+
+/// One of the computers that shared an identity is gone: nobody waits for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForgetComputer {
+    /// The device.
+    pub device: DeviceId,
+    /// Which computer, see [`SharingComputer::instance`].
+    pub instance: Uuid,
+}

@@ -186,6 +186,10 @@ fn take_record(
             txn.separate_identity(chosen.device, chosen.instance)?;
             effects.separated.push(chosen.device);
         }
+        DownRecord::ForgetComputer(gone) => {
+            txn.forget_computer(gone.device, gone.instance)?;
+            effects.separated.push(gone.device);
+        }
     }
     Ok(())
 }

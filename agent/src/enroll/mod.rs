@@ -115,13 +115,17 @@ pub async fn enroll(
     // another site's relay would refuse the certificate, so it is not shown there.
     let before = Identity::load(state).ok();
     let before = before.filter(|(identity, _)| fingerprint(&identity.ca) == *ca_fingerprint);
-    let trusting = Trusting {
-        ca_fingerprint: *ca_fingerprint,
-        ca: None,
-        client: before.as_ref().map(|(identity, key)| (identity.certificate.as_slice(), key)),
+    let ask_with = async |client: Option<(&[u8], &PrivateKey)>| {
+        let trusting = Trusting { ca_fingerprint: *ca_fingerprint, ca: None, client };
+        let tls = trusting.config().map_err(|e| EnrollError::Inside(e.to_string()))?;
+        ask_each(relay_https, &Arc::new(tls), AGENT_PATH, &ask).await
     };
-    let tls = Arc::new(trusting.config().map_err(|e| EnrollError::Inside(e.to_string()))?);
-    let enrolment = ask_each(relay_https, &tls, AGENT_PATH, &ask).await?;
+    let shown = before.as_ref().map(|(identity, key)| (identity.certificate.as_slice(), key));
+    let enrolment = match ask_with(shown).await {
+        // The relay breaks off when the certificate ended long ago.
+        Err(EnrollError::Unreachable(_)) if shown.is_some() => ask_with(None).await?,
+        other => other?,
+    };
     let config = enrolment.config.clone();
     let identity = checked(enrolment, &token, *ca_fingerprint, now_ms)?;
     identity.save(state, &key)?;

@@ -13,7 +13,7 @@ use crate::{
     config::Settings,
     execute::{self, Context, Executor, RunningSet, Terminals},
     guard::Guard,
-    identity::{Identity, PrivateKey},
+    identity::{Identity, PrivateKey, recall},
     link::{
         live::LiveQueue,
         session::Link,
@@ -57,6 +57,7 @@ pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 /// # Errors
 /// A sentence for whoever reads the journal.
 pub fn run(settings: &Settings) -> anyhow::Result<()> {
+    recall(&settings.state);
     let runtime = runtime()?;
     while let Some((identity, key)) = runtime.block_on(serve(settings))? {
         // What was remembered is the other computer's too, and goes by its name.

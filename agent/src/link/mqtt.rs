@@ -1,7 +1,10 @@
 //! The MQTT client: a new one for each connection, so that nothing queued for a
 //! lost one can slip into the next.
 
-use crate::{enroll::https::split_address, identity::instance};
+use crate::{
+    enroll::https::split_address,
+    identity::{instance, welcomed_before},
+};
 use rumqttc::{AsyncClient, EventLoop, MqttOptions, NetworkOptions, TlsConfiguration, Transport};
 use rustls::ClientConfig;
 use std::{sync::Arc, time::Duration};
@@ -23,7 +26,11 @@ pub fn prepare(
     tls: Arc<ClientConfig>,
 ) -> Option<(AsyncClient, EventLoop)> {
     let (host, port) = split_address(address)?;
-    let mut options = MqttOptions::new(format!("{device}/{}", instance()), host, port);
+    let mut name = format!("{device}/{}", instance());
+    if let Some(before) = welcomed_before() {
+        name = format!("{name}/{before}");
+    }
+    let mut options = MqttOptions::new(name, host, port);
     options
         .set_keep_alive(KEEP_ALIVE)
         .set_clean_session(true)

@@ -20,7 +20,7 @@ use crate::{
     clock::{self, jitter, local_ms, uptime_ms},
     enroll::tls::{Trusting, fingerprint},
     execute::RunningSet,
-    identity::{Identity, PrivateKey, instance},
+    identity::{Identity, PrivateKey, instance, welcomed},
     platform,
 };
 use rumqttc::{
@@ -369,6 +369,7 @@ impl<I: Inbox> Poller<I> {
     fn control(&self, control: DownControl) -> Option<Note> {
         match control {
             DownControl::Welcome(welcome) => {
+                welcomed();
                 let asked_ms = self.asked_ms.load(Ordering::Relaxed);
                 self.inbox.relay_time(welcome.now_ms, asked_ms);
                 self.inbox.config(welcome.config);

@@ -64,6 +64,7 @@ fn about(record: &DownRecord) -> About {
             ("allow_reenrolment", Some(allowed.device.0), None)
         }
         DownRecord::SeparateIdentity(chosen) => ("separate_identity", Some(chosen.device.0), None),
+        DownRecord::ForgetComputer(gone) => ("forget_computer", Some(gone.device.0), None),
         // The key tells one batch of a comparison from the next.
         DownRecord::Known(known) => {
             let device = known.devices.first().map(|d| d.device.0);

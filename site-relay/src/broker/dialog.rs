@@ -6,6 +6,7 @@
 //! `unifyit_protocol` alone: what they do not name does not exist.
 
 use super::{
+    Named,
     handle::Subscribed,
     metrics::Metrics,
     wire::{Fault, Shape, Version, inspect},
@@ -18,7 +19,6 @@ use rumqttd::protocol::{
     SubscribeReasonCode, UnsubAck, UnsubAckReason, v4::V4, v5::V5,
 };
 use unifyit_protocol::{ids::DeviceId, topics};
-use uuid::Uuid;
 
 /// QoS 2 messages that a device may have in flight.
 const RECEIVE_MAXIMUM: u16 = 32;
@@ -49,8 +49,8 @@ pub(super) struct Wishes {
     /// Seconds; 0 means none.
     keep_alive: u16,
     unnamed: bool,
-    /// What the computer calls itself, where its client id says so.
-    pub(super) computer: Option<Uuid>,
+    /// What the computer calls itself.
+    pub(super) computer: Named,
     keeps_session: bool,
     max_packet: Option<u32>,
 }
@@ -77,10 +77,16 @@ pub(super) fn read_connect(packet: BytesMut) -> Result<Wishes, Fault> {
         version,
         keep_alive,
         unnamed: client_id.is_empty(),
-        computer: client_id.rsplit_once('/').and_then(|(_, name)| name.parse().ok()),
+        computer: named(&client_id),
         keeps_session: asked(|p| p.session_expiry_interval).is_some_and(|s| s > 0),
         max_packet: asked(|p| p.max_packet_size),
     })
+}
+
+/// A client id is `DEVICE[/INSTANCE[/BEFORE]]`.
+fn named(client_id: &str) -> Named {
+    let mut names = client_id.split('/').skip(1).map(|name| name.parse().ok());
+    Named { instance: names.next().flatten(), before: names.next().flatten() }
 }
 
 /// Writes the refusal of a CONNECT in the client's own words, as far as known.

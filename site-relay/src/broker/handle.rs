@@ -13,7 +13,7 @@ use crate::{clock::SiteClock, config::BrokerLimits, ingest::message::Time};
 use bytes::Bytes;
 use futures::task::AtomicWaker;
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
@@ -89,7 +89,9 @@ impl BrokerHandle {
 
     /// Lets commands go to a device whose session took another's place.
     pub fn release_commands(&self, device: DeviceId) {
-        if let Some(link) = self.0.find(device) {
+        let mut links = self.0.links.write().unwrap_or_else(PoisonError::into_inner);
+        links.held.remove(&device);
+        if let Some(link) = links.of.get(&device) {
             link.queue().commands_held = false;
         }
     }
@@ -97,13 +99,13 @@ impl BrokerHandle {
     /// Devices with a session.
     #[must_use]
     pub fn online(&self) -> Vec<DeviceId> {
-        self.0.read().keys().copied().collect()
+        self.0.read().of.keys().copied().collect()
     }
 
     /// Whether a device has a session.
     #[must_use]
     pub fn is_online(&self, device: DeviceId) -> bool {
-        self.0.read().contains_key(&device)
+        self.0.read().of.contains_key(&device)
     }
 }
 
@@ -130,10 +132,18 @@ impl BrokerHandle {
     }
 }
 
+/// The sessions, and from whose next one commands are held back.
+#[derive(Debug, Default)]
+struct Links {
+    of: HashMap<DeviceId, Arc<Link>>,
+    /// Devices whose last session ended while commands were held back from it.
+    held: HashSet<DeviceId>,
+}
+
 /// All sessions, one a device.
 #[derive(Debug)]
 pub(super) struct Table {
-    links: RwLock<HashMap<DeviceId, Arc<Link>>>,
+    links: RwLock<Links>,
     next: AtomicU64,
     pub(super) limits: BrokerLimits,
     pub(super) metrics: Metrics,
@@ -159,7 +169,7 @@ impl Table {
     /// taken.
     pub(super) fn enter(&self, device: DeviceId) -> Option<(Arc<Link>, Option<Arc<Link>>)> {
         let mut links = self.links.write().unwrap_or_else(PoisonError::into_inner);
-        if links.len() >= self.limits.max_sessions && !links.contains_key(&device) {
+        if links.of.len() >= self.limits.max_sessions && !links.of.contains_key(&device) {
             return None;
         }
         let link = Arc::new(Link {
@@ -170,10 +180,10 @@ impl Table {
             waker: AtomicWaker::new(),
             ended: CancellationToken::new(),
         });
-        let before = links.insert(device, Arc::clone(&link));
-        self.metrics.sessions.set(i64::try_from(links.len()).unwrap_or(i64::MAX));
+        let before = links.of.insert(device, Arc::clone(&link));
+        self.metrics.sessions.set(i64::try_from(links.of.len()).unwrap_or(i64::MAX));
+        link.queue().commands_held = links.held.remove(&device) || before.is_some();
         if let Some(before) = &before {
-            link.queue().commands_held = true;
             self.metrics.takeovers.inc();
             before.close(Closing::TakenOver);
         }
@@ -183,10 +193,13 @@ impl Table {
     /// Removes a session, unless another has taken its place.
     pub(super) fn leave(&self, link: &Link) {
         let mut links = self.links.write().unwrap_or_else(PoisonError::into_inner);
-        if links.get(&link.device).is_some_and(|present| present.session == link.session) {
-            links.remove(&link.device);
+        if links.of.get(&link.device).is_some_and(|present| present.session == link.session) {
+            links.of.remove(&link.device);
+            if link.queue().commands_held {
+                links.held.insert(link.device);
+            }
         }
-        self.metrics.sessions.set(i64::try_from(links.len()).unwrap_or(i64::MAX));
+        self.metrics.sessions.set(i64::try_from(links.of.len()).unwrap_or(i64::MAX));
         link.ended.cancel();
     }
 
@@ -198,16 +211,16 @@ impl Table {
 
     /// Closes every session.
     pub(super) fn close_all(&self) {
-        for link in self.read().values() {
+        for link in self.read().of.values() {
             link.close(Closing::ShuttingDown);
         }
     }
 
     fn find(&self, device: DeviceId) -> Option<Arc<Link>> {
-        self.read().get(&device).cloned()
+        self.read().of.get(&device).cloned()
     }
 
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, HashMap<DeviceId, Arc<Link>>> {
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, Links> {
         self.links.read().unwrap_or_else(PoisonError::into_inner)
     }
 }

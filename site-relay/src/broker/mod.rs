@@ -108,11 +108,20 @@ pub trait Admission: Send + Sync {
     fn admit(&self, device: DeviceId, proof: &Proof) -> bool;
 
     /// Whether this computer may use the device's identity: not where another one
-    /// has it. `computer` is what it calls itself.
-    fn may_use(&self, device: DeviceId, computer: Option<Uuid>, address: IpAddr) -> bool {
+    /// has it.
+    fn may_use(&self, device: DeviceId, computer: Named, address: IpAddr) -> bool {
         let _ = (device, computer, address);
         true
     }
+}
+
+/// What a computer calls itself, where its client id says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Named {
+    /// Since its start.
+    pub instance: Option<Uuid>,
+    /// When it was welcomed last, before that.
+    pub before: Option<Uuid>,
 }
 
 /// The front, bound and not yet serving.

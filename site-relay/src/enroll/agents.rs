@@ -8,10 +8,7 @@ use super::{Place, judge, rate::RatePerAddress};
 use crate::{
     broker::Admission,
     http::agents::Peer,
-    identity::{
-        Identity,
-        ca::{proof_of, sha256},
-    },
+    identity::{Identity, ca::proof_of},
     store::{EnrollDecision, NewDevice, StoreError, StoreHandle},
     telemetry::Telemetry,
 };
@@ -131,6 +128,7 @@ impl AgentEnroller {
             hostname: bounded(&request.hostname),
             version: bounded(&request.version),
             machine: bounded(&request.machine),
+            key: key_of(&trial)?,
             proven,
             at_ms: self.store.now_ms(),
         };
@@ -147,7 +145,6 @@ impl AgentEnroller {
         };
         let certificate =
             if device == proposed { trial } else { self.issue(&request.csr, device)? };
-        self.certified(device, &certificate).await?;
         tracing::info!(%device, hostname = %bounded(&request.hostname), "a device enrolled");
         Ok(self.answer(device, certificate))
     }
@@ -161,7 +158,7 @@ impl AgentEnroller {
         };
         if !self.admission.admit(*device, proof) {
             return Err(Refused::Said(
-                "This device is not enrolled at this site, was removed from it, or has a newer certificate. Allow its re-enrolment in the console, then enrol it anew with a token.".into(),
+                "This device is not enrolled at this site, was removed from it, or has a newer key. Allow its re-enrolment in the console, then enrol it anew with a token.".into(),
             ));
         }
         Ok(*device)
@@ -170,8 +167,16 @@ impl AgentEnroller {
     async fn renew(&self, peer: &Peer, request: &RenewAgent) -> Result<AgentEnrolment, Refused> {
         let device = self.proven(peer)?;
         let certificate = self.issue(&request.csr, device)?;
-        // The present one stays good until this one is used: the answer may be lost.
-        self.store.issued(device, sha256(&certificate)).await.map_err(|e| not_stored(&e))?;
+        let key = key_of(&certificate)?;
+        if peer.device.is_none_or(|(_, proof)| proof.key != key) {
+            if self.store.device(device).is_some_and(|record| record.sharing.is_some()) {
+                return Err(Refused::Said(
+                    "Several computers use this device's identity; none of them gets another key. Separate them in the console first.".into(),
+                ));
+            }
+            // The present one stays good until this one is used: the answer may be lost.
+            self.store.offered(device, key).await.map_err(|e| not_stored(&e))?;
+        }
         tracing::info!(%device, "a certificate was renewed");
         Ok(self.answer(device, certificate))
     }
@@ -186,6 +191,7 @@ impl AgentEnroller {
             hostname: bounded(&request.hostname),
             version: bounded(&request.version),
             machine: bounded(&request.machine),
+            key: key_of(&certificate)?,
             proven: None,
             at_ms: self.store.now_ms(),
         };
@@ -195,16 +201,10 @@ impl AgentEnroller {
                 "Nobody asked for a new identity of this computer. Choose it on the device's page in the console.".into(),
             ));
         };
-        self.certified(device, &certificate).await?;
+        let certificate =
+            if device == proposed { certificate } else { self.issue(&request.csr, device)? };
         tracing::info!(%device, %shared, "a computer that shared its identity got its own");
         Ok(self.answer(device, certificate))
-    }
-
-    async fn certified(&self, device: DeviceId, certificate: &[u8]) -> Result<(), Refused> {
-        let Some((_, proof)) = proof_of(certificate) else {
-            return Err(Refused::Said("The relay could not read what it issued.".into()));
-        };
-        self.store.certified(device, proof).await.map_err(|e| not_stored(&e))
     }
 
     fn issue(&self, csr: &[u8], device: DeviceId) -> Result<Vec<u8>, Refused> {
@@ -350,6 +350,12 @@ async fn separate(
         }
         Err(_) => unreadable(),
     }
+}
+
+/// The public key that a certificate of this relay is for.
+fn key_of(certificate: &[u8]) -> Result<[u8; 32], Refused> {
+    let unreadable = || Refused::Said("The relay could not read what it issued.".into());
+    proof_of(certificate).map(|(_, proof)| proof.key).ok_or_else(unreadable)
 }
 
 fn not_stored(error: &StoreError) -> Refused {

@@ -197,17 +197,20 @@ pub fn device_of(certificate: &[u8]) -> Option<DeviceId> {
 /// What a verified client certificate proves, beside the device's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Proof {
-    /// SHA-256 of its DER.
-    pub sha256: [u8; 32],
-    /// Since when it is valid, Unix seconds: a later one replaces an earlier one.
+    /// SHA-256 of its public key (SubjectPublicKeyInfo): a renewal keeps it.
+    pub key: [u8; 32],
+    /// Since when the certificate is valid, Unix seconds: of two keys, the one that
+    /// was certified later replaces the other.
     pub since_s: i64,
 }
 
-/// Which device a verified client certificate names, and which certificate it is.
+/// Which device a verified client certificate names, and whose key it certifies.
 #[must_use]
 pub fn proof_of(certificate: &[u8]) -> Option<(DeviceId, Proof)> {
-    let (since_s, _) = validity(certificate)?;
-    Some((device_of(certificate)?, Proof { sha256: sha256(certificate), since_s }))
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    let key = sha256(parsed.public_key().raw);
+    let since_s = parsed.validity().not_before.timestamp();
+    Some((device_of(certificate)?, Proof { key, since_s }))
 }
 
 /// First and last moment of a certificate, Unix seconds.

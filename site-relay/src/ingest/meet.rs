@@ -36,24 +36,27 @@ impl Ingest {
                 false => hello.instance,
             },
             hostname: hello.hostname.chars().filter(|c| !c.is_control()).take(255).collect(),
-            address: String::new(),
             last_ms: now_ms,
+            ..Computer::default()
         };
         let sharing = self.store.device(device).and_then(|record| record.sharing);
-        if sharing.is_some_and(|s| s.replace == Some(computer.instance)) {
+        if sharing.is_some_and(|s| s.replaces(computer.instance)) {
             tracing::info!(%device, hostname = computer.hostname,
                 "a computer that shares its identity is told to get its own");
             self.control(device, DownControl::NewIdentity(NewIdentity {}));
             return false;
         }
-        match self.twins.hello(device, computer) {
-            Meaning::Usual | Meaning::HeldUntil(_) => {}
-            Meaning::Two(first, other) => {
+        match self.twins.hello(device, computer, self.clock.uptime_ms()) {
+            Meaning::Usual | Meaning::Held => {}
+            Meaning::Two(two) => {
+                let (first, other) = &*two;
                 self.metrics.shared_identities.inc();
                 tracing::warn!(%device, hostname = first.hostname, address = first.address,
                     other_hostname = other.hostname, other_address = other.address,
                     "two computers use one identity: a cloned machine; the second is kept out");
-                items.push(Item::Share(device, Box::new((first, other))));
+                // They take turns within seconds; once they are known, the other is not
+                // let in.
+                items.push(Item::Share(device, two));
             }
         }
         true

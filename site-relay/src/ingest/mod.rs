@@ -75,7 +75,8 @@ pub(crate) struct Ingest {
 /// Something for the next commit.
 pub(crate) enum Item {
     Batch(Batch),
-    Hello(DeviceId, Box<Hello>, Option<DeviceClock>),
+    /// With the session that it came by.
+    Hello(DeviceId, u64, Box<Hello>, Option<DeviceClock>),
     Clock(DeviceClock),
     Presence(PresenceChange),
     /// Two computers use one identity: who had it first, and the other.
@@ -86,7 +87,7 @@ pub(crate) enum Item {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     Batch { device: DeviceId, lane: Lane, applied: Applied },
-    Welcome { device: DeviceId, greeting: Greeting },
+    Welcome { device: DeviceId, session: u64, greeting: Greeting },
     Nothing,
 }
 
@@ -113,7 +114,7 @@ fn apply_one(txn: &mut Txn<'_>, item: Item) -> Result<Answer, StoreError> {
             txn.append(Lane::State, &UpRecord::Clocks(vec![clock]))?;
             Ok(Answer::Nothing)
         }
-        Item::Hello(device, hello, clock) => {
+        Item::Hello(device, session, hello, clock) => {
             if let Some(clock) = clock {
                 txn.append(Lane::State, &UpRecord::Clocks(vec![clock]))?;
             }
@@ -128,7 +129,7 @@ fn apply_one(txn: &mut Txn<'_>, item: Item) -> Result<Answer, StoreError> {
                 .collect();
             let Hello { running, heeds_handed, .. } = *hello;
             let said = Introduction { running, heeds_handed };
-            Ok(Answer::Welcome { device, greeting: Greeting { positions, said } })
+            Ok(Answer::Welcome { device, session, greeting: Greeting { positions, said } })
         }
         Item::Presence(change) => txn.present(&change).map(|()| Answer::Nothing),
         Item::Share(device, two) => {
@@ -182,7 +183,7 @@ impl Ingest {
                     }
                 }
                 _ = tick.tick(), if room => {
-                    for (device, said) in self.twins.due(self.store.now_ms()) {
+                    for (device, said) in self.twins.due(self.clock.uptime_ms()) {
                         self.serve(device, said);
                     }
                     let uptime_ms = self.clock.uptime_ms();
@@ -236,7 +237,7 @@ impl Ingest {
                 BrokerEvent::Connected { device, session, address, took_over } => {
                     sessions.connected(device, session);
                     let shown = address.to_canonical().to_string();
-                    self.twins.connected(device, shown, took_over);
+                    self.twins.connected(device, shown, took_over, self.clock.uptime_ms());
                     self.monitor.connected(device, address, At::now(&self.clock));
                     self.shadows.change(device, |s| {
                         s.online = true;
@@ -252,7 +253,7 @@ impl Ingest {
                 BrokerEvent::Disconnected { device, session, reason } => {
                     if sessions.disconnected(device, session) {
                         tracing::debug!(%device, reason, "device disconnected");
-                        self.twins.disconnected(device);
+                        self.twins.disconnected(device, self.clock.uptime_ms());
                         self.monitor.disconnected(device, At::now(&self.clock));
                         self.tunnels.device_gone(device);
                         self.shadows.change(device, |s| {
@@ -263,9 +264,11 @@ impl Ingest {
                 }
                 BrokerEvent::Message { device, session, content, .. } => {
                     if sessions.is_current(device, session)
-                        && let Some(item) = self.message(device, content.read, sessions)
+                        && let Some(item) = self.message(device, session, content.read, sessions)
                     {
-                        if let Item::Hello(device, hello, _) = &item
+                        // Who it is, it says once.
+                        if let Item::Hello(device, _, hello, _) = &item
+                            && sessions.greets_first(*device)
                             && !self.met(*device, hello, now_ms, &mut items)
                         {
                             continue;
@@ -282,13 +285,14 @@ impl Ingest {
     fn message(
         &mut self,
         device: DeviceId,
+        session: u64,
         read: Result<Message, ProtocolError>,
         sessions: &mut Sessions,
     ) -> Option<Item> {
         match read {
             Ok(Message::Hello(hello)) => {
                 let clock = self.measured(device, hello.now_ms);
-                Some(Item::Hello(device, hello, clock))
+                Some(Item::Hello(device, session, hello, clock))
             }
             Ok(Message::Clock(ask)) => {
                 let (asked_ms, now_ms) = (Some(ask.asked_ms), self.clock.now_ms());
@@ -358,9 +362,9 @@ impl Ingest {
                     let of = |(command, status)| (device, command, status);
                     answered.extend(applied.answered.into_iter().map(of));
                 }
-                Answer::Welcome { device, greeting } => {
+                Answer::Welcome { device, session, greeting } => {
                     self.monitor.introduced(device, uptime_ms);
-                    if let Some(greeting) = sessions.introduced(device, greeting) {
+                    if let Some(greeting) = sessions.introduced(device, session, greeting) {
                         self.welcome(device, greeting);
                     }
                 }

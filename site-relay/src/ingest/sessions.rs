@@ -25,6 +25,7 @@ struct Session {
     subscribed: bool,
     welcome: Option<Greeting>,
     strikes: u8,
+    greeted: bool,
 }
 
 /// The live sessions.
@@ -56,9 +57,20 @@ impl Sessions {
         session.welcome.take()
     }
 
-    /// The device introduced itself. The welcome, when it can hear it.
-    pub(super) fn introduced(&mut self, device: DeviceId, greeting: Greeting) -> Option<Greeting> {
-        let session = self.0.get_mut(&device)?;
+    /// Whether this is the first time that the device introduces itself.
+    pub(super) fn greets_first(&mut self, device: DeviceId) -> bool {
+        self.0.get_mut(&device).is_some_and(|s| !std::mem::replace(&mut s.greeted, true))
+    }
+
+    /// The device introduced itself in that session. The welcome, when it can hear it:
+    /// what a session before said is not this one's word.
+    pub(super) fn introduced(
+        &mut self,
+        device: DeviceId,
+        id: u64,
+        greeting: Greeting,
+    ) -> Option<Greeting> {
+        let session = self.0.get_mut(&device).filter(|s| s.id == id)?;
         if session.subscribed {
             return Some(greeting);
         }

@@ -10,7 +10,7 @@ use crate::{fanout::Introduction, store::Computer};
 use std::collections::HashMap;
 use unifyit_protocol::ids::DeviceId;
 
-/// How long a name counts after it was last heard.
+/// How long a name counts after its computer was last heard.
 const REMEMBERED_MS: u64 = 10 * 60_000;
 /// Names remembered of a device.
 const MAX_NAMES: usize = 4;
@@ -23,10 +23,17 @@ pub(super) const HELD_MS: u64 = 30_000;
 pub(super) enum Meaning {
     /// The same computer as before, or one after a proper end.
     Usual,
-    /// Perhaps another computer: commands wait until then.
-    HeldUntil(u64),
+    /// Perhaps another computer: commands wait.
+    Held,
     /// This one has been here before the other, and both are alive.
-    Two(Computer, Computer),
+    Two(Box<(Computer, Computer)>),
+}
+
+/// A computer, and when it was last heard, by the relay's uptime.
+#[derive(Debug)]
+struct Heard {
+    computer: Computer,
+    at_ms: u64,
 }
 
 /// A device from which commands are held back.
@@ -37,60 +44,76 @@ struct Hold {
     said: Option<Introduction>,
 }
 
-/// The names of devices, oldest first.
+/// The names of devices, oldest first. All times are the relay's uptime.
 #[derive(Debug, Default)]
 pub(crate) struct Twins {
-    names: HashMap<DeviceId, Vec<Computer>>,
+    names: HashMap<DeviceId, Vec<Heard>>,
     addresses: HashMap<DeviceId, (String, bool)>,
     held: HashMap<DeviceId, Hold>,
 }
 
 impl Twins {
     /// A session began; `took_over` when it took the place of one that seemed alive.
-    pub(super) fn connected(&mut self, device: DeviceId, address: String, took_over: bool) {
+    pub(super) fn connected(
+        &mut self,
+        device: DeviceId,
+        address: String,
+        took_over: bool,
+        now_ms: u64,
+    ) {
         self.addresses.insert(device, (address, took_over));
-        self.held.remove(&device);
+        if took_over {
+            self.heard(device, now_ms);
+        }
     }
 
-    /// A session ended.
-    pub(super) fn disconnected(&mut self, device: DeviceId) {
+    /// A session ended. What is held back from the device stays so: it may be the
+    /// newcomer that comes again, before the other does.
+    pub(super) fn disconnected(&mut self, device: DeviceId, now_ms: u64) {
         self.addresses.remove(&device);
-        self.held.remove(&device);
+        self.heard(device, now_ms);
+    }
+
+    /// A session is heard until it ends, also one that began long ago.
+    fn heard(&mut self, device: DeviceId, now_ms: u64) {
+        if let Some(newest) = self.names.get_mut(&device).and_then(|names| names.last_mut()) {
+            newest.at_ms = now_ms;
+        }
     }
 
     /// A computer introduced itself.
-    pub(super) fn hello(&mut self, device: DeviceId, computer: Computer) -> Meaning {
+    pub(super) fn hello(&mut self, device: DeviceId, computer: Computer, now_ms: u64) -> Meaning {
         let (address, took_over) = self.addresses.get(&device).cloned().unwrap_or_default();
         let computer = Computer { address, ..computer };
-        let now_ms = computer.last_ms;
         let names = self.names.entry(device).or_default();
-        names.retain(|n| n.last_ms.saturating_add(REMEMBERED_MS) > now_ms);
-        let before = names.iter().position(|n| n.instance == computer.instance);
+        names.retain(|n| n.at_ms.saturating_add(REMEMBERED_MS) > now_ms);
+        let before = names.iter().position(|n| n.computer.instance == computer.instance);
         let newest = names.len().checked_sub(1);
+        let heard = Heard { computer, at_ms: now_ms };
         match before {
             Some(at) if Some(at) == newest => {
-                names[at] = computer;
+                names[at] = heard;
                 Meaning::Usual
             }
             Some(at) => {
                 names.remove(at);
-                let other = names.last().cloned().unwrap_or_default();
-                names.push(computer.clone());
-                Meaning::Two(computer, other)
+                let other = names.last().map(|n| n.computer.clone()).unwrap_or_default();
+                let first = heard.computer.clone();
+                names.push(heard);
+                self.held.remove(&device);
+                Meaning::Two(Box::new((first, other)))
             }
             None => {
                 let follows = !names.is_empty();
-                names.push(computer);
+                names.push(heard);
                 let over = names.len().saturating_sub(MAX_NAMES);
                 names.drain(..over);
-                match follows && took_over {
-                    true => {
-                        let until = now_ms.saturating_add(HELD_MS);
-                        self.held.insert(device, Hold { until_ms: until, said: None });
-                        Meaning::HeldUntil(until)
-                    }
-                    false => Meaning::Usual,
+                if !(follows && took_over) {
+                    return Meaning::Usual;
                 }
+                let until_ms = now_ms.saturating_add(HELD_MS);
+                self.held.insert(device, Hold { until_ms, said: None });
+                Meaning::Held
             }
         }
     }
@@ -124,35 +147,45 @@ mod tests {
     use super::*;
     use uuid::Uuid;
 
-    fn computer(n: u128, at_ms: u64) -> Computer {
+    fn computer(n: u128) -> Computer {
         let hostname = format!("pc-{n}");
-        Computer { instance: Uuid::from_u128(n), hostname, address: String::new(), last_ms: at_ms }
+        Computer { instance: Uuid::from_u128(n), hostname, ..Computer::default() }
+    }
+
+    fn address(n: u128) -> String {
+        format!("10.0.0.{n}")
     }
 
     #[test]
     fn a_computer_that_starts_anew_is_one() {
         let (mut twins, device) = (Twins::default(), DeviceId::generate());
         for start in 1..9 {
-            twins.connected(device, "10.0.0.1".into(), false);
-            assert_eq!(twins.hello(device, computer(start, 1000)), Meaning::Usual);
-            twins.connected(device, "10.0.0.7".into(), true);
-            assert_eq!(twins.hello(device, computer(start, 1001)), Meaning::Usual, "it moved");
+            twins.connected(device, address(1), false, 999);
+            assert_eq!(twins.hello(device, computer(start), 1000), Meaning::Usual);
+            twins.connected(device, address(7), true, 1001);
+            assert_eq!(twins.hello(device, computer(start), 1001), Meaning::Usual, "it moved");
+            twins.disconnected(device, 1002);
         }
     }
 
+    /// Also when the first has been connected for days.
     #[test]
     fn two_that_take_turns_are_noticed_when_the_first_comes_back() {
         let (mut twins, device) = (Twins::default(), DeviceId::generate());
-        twins.connected(device, "10.0.0.1".into(), false);
-        assert_eq!(twins.hello(device, computer(1, 1000)), Meaning::Usual);
-        twins.connected(device, "10.0.0.2".into(), true);
-        assert_eq!(twins.hello(device, computer(2, 2000)), Meaning::HeldUntil(2000 + HELD_MS));
+        twins.connected(device, address(1), false, 0);
+        assert_eq!(twins.hello(device, computer(1), 1000), Meaning::Usual);
+        let days = 3 * 86_400_000;
+        twins.disconnected(device, days);
+        twins.connected(device, address(2), true, days);
+        assert_eq!(twins.hello(device, computer(2), days), Meaning::Held);
         assert_eq!(twins.welcomed(device, Introduction::default()), None, "held back");
-        twins.connected(device, "10.0.0.1".into(), true);
-        let Meaning::Two(first, other) = twins.hello(device, computer(1, 3000)) else {
+        twins.disconnected(device, days + 400);
+        twins.connected(device, address(1), true, days + 400);
+        let Meaning::Two(two) = twins.hello(device, computer(1), days + 400) else {
             unreachable!("noticed")
         };
-        assert_eq!((first.address.as_str(), other.address.as_str()), ("10.0.0.1", "10.0.0.2"));
+        let (first, other) = *two;
+        assert_eq!((first.address, other.address), (address(1), address(2)));
         assert_eq!((first.hostname.as_str(), other.hostname.as_str()), ("pc-1", "pc-2"));
         assert!(twins.welcomed(device, Introduction::default()).is_some(), "the first goes on");
     }
@@ -160,10 +193,10 @@ mod tests {
     #[test]
     fn a_newcomer_gets_its_commands_when_the_other_stays_away() {
         let (mut twins, device) = (Twins::default(), DeviceId::generate());
-        twins.connected(device, String::new(), false);
-        twins.hello(device, computer(1, 1000));
-        twins.connected(device, String::new(), true);
-        twins.hello(device, computer(2, 2000));
+        twins.connected(device, String::new(), false, 0);
+        twins.hello(device, computer(1), 1000);
+        twins.connected(device, String::new(), true, 1999);
+        twins.hello(device, computer(2), 2000);
         let said = Introduction { heeds_handed: true, ..Introduction::default() };
         assert_eq!(twins.welcomed(device, said.clone()), None);
         assert!(twins.due(2000 + HELD_MS - 1).is_empty());
@@ -172,11 +205,25 @@ mod tests {
     }
 
     #[test]
+    fn a_newcomer_that_comes_again_is_held_back_as_before() {
+        let (mut twins, device) = (Twins::default(), DeviceId::generate());
+        twins.connected(device, String::new(), false, 0);
+        twins.hello(device, computer(1), 1000);
+        twins.connected(device, String::new(), true, 2000);
+        twins.hello(device, computer(2), 2000);
+        twins.disconnected(device, 2100);
+        twins.connected(device, String::new(), false, 2200);
+        assert_eq!(twins.hello(device, computer(2), 2200), Meaning::Usual);
+        assert_eq!(twins.welcomed(device, Introduction::default()), None);
+    }
+
+    #[test]
     fn a_machine_set_back_long_after_is_one() {
         let (mut twins, device) = (Twins::default(), DeviceId::generate());
         for (instance, at_ms) in [(1, 0), (2, REMEMBERED_MS), (1, 2 * REMEMBERED_MS)] {
-            twins.connected(device, String::new(), false);
-            assert_eq!(twins.hello(device, computer(instance, at_ms)), Meaning::Usual);
+            twins.connected(device, String::new(), false, at_ms);
+            assert_eq!(twins.hello(device, computer(instance), at_ms), Meaning::Usual);
+            twins.disconnected(device, at_ms);
         }
     }
 }

@@ -4,6 +4,7 @@ use super::{
     StoreHandle,
     actor::Core,
     error::StoreError,
+    identity::Candidates,
     rows,
     tables::{self, DeviceRecord, Facts, PresenceRecord, TokenRecord},
     txn::{Change, Txn},
@@ -34,6 +35,9 @@ pub struct NewDevice {
     pub version: String,
     /// Stable machine identity; empty when there is none.
     pub machine: String,
+    /// SHA-256 of its public key (SubjectPublicKeyInfo), which the request proves that
+    /// it holds.
+    pub key: [u8; 32],
     /// The device that it has proven to be, by a certificate that is good.
     pub proven: Option<DeviceId>,
     /// Unix milliseconds.
@@ -179,12 +183,16 @@ impl Txn<'_> {
         if record.revoked {
             return Ok(EnrollDecision::Revoked);
         }
+        let Candidates { of_key, allowed, known } = self.candidates(new)?;
+        if let Some(same) = of_key {
+            // The answer to this very request was lost: nothing is spent twice.
+            return Ok(EnrollDecision::Accepted { device: same.device });
+        }
         if record.used >= uses {
             return Ok(EnrollDecision::UsedUp);
         }
         record.used += 1;
         self.put_token(token, record)?;
-        let (allowed, known) = self.of_machine(&new.machine)?;
         let proven = match new.proven {
             // Both computers of a shared identity could prove it.
             Some(device) => self.device(device)?.filter(|d| !d.revoked && d.sharing.is_none()),
@@ -206,12 +214,16 @@ impl Txn<'_> {
                 actor: device.to_string(),
                 detail,
             })?;
+            if known.machine.is_empty() {
+                // Only the row that this one takes over tells whose machine it is.
+                self.put_device(DeviceRecord { machine: new.machine.clone(), ..known })?;
+            }
         }
         if !new.machine.is_empty() {
             let key = tables::device_key(device);
             self.machines()?.insert(new.machine.as_str(), key)?;
         }
-        self.join(new, device, Some(token))?;
+        self.join(new, device, Some(token), None)?;
         Ok(EnrollDecision::Accepted { device })
     }
 

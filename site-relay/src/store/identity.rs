@@ -1,39 +1,47 @@
 //! Who may use a device's identity: which certificate, which computer.
 //!
-//! Only the newest certificate of a device is let in. The one before it stays good
-//! until the newest was used once, because the answer that carried it may have been
-//! lost. A certificate that this store never heard of is let in when it was issued
-//! later than the one it knows: the relay's disk may be an older copy.
+//! Of a device's keys only the newest is let in. The one before it stays good until
+//! the newest was used once, because the answer that carried its certificate may
+//! have been lost. A key that this store never heard of is let in when it was
+//! certified later than the one it knows: the relay's disk may be an older copy. A
+//! renewal keeps the key, so a computer that is set back to an older copy of itself
+//! comes in as before.
 //!
 //! A computer that is installed anew gets its device back only where that was
 //! allowed for the device. Two computers with one identity are kept apart: the one
-//! that had it first goes on, the other waits until it is given its own.
+//! that had it first goes on, the other waits until it is given its own. They are
+//! told apart by the names that they give themselves at each start, each with the
+//! name under which it was welcomed last: copies have that in common until they are
+//! noticed, and no longer.
+
+mod sharing;
 
 use super::{
     StoreHandle, Typed,
     actor::Message,
     error::StoreError,
     rows,
-    tables::{self, Certificate, Computer, DeviceRecord, Sharing},
+    tables::{self, DeviceRecord, Key, Split},
     txn::Txn,
 };
-use crate::{broker::Admission, identity::ca::Proof};
+use crate::{
+    broker::{Admission, Named},
+    identity::ca::Proof,
+};
 use redb::ReadableTable as _;
 use std::net::IpAddr;
 use tokio::sync::oneshot;
 use unifyit_protocol::{
     ids::{DeviceId, TokenId},
     lane::Lane,
-    link::{Enrolled, SharedIdentity, SharingComputer, UpRecord},
+    link::{Enrolled, UpRecord},
 };
 use uuid::Uuid;
 
-/// Certificates issued and not used yet that are remembered of a device.
-const MAX_ISSUED: usize = 4;
-/// Computers beside the first that are remembered of a device.
-const MAX_OTHERS: usize = 4;
+/// Keys certified and not used yet that are remembered of a device.
+const MAX_OFFERED: usize = 4;
 
-/// What a certificate is to a device.
+/// What a key is to a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Standing {
     /// The one in use.
@@ -46,75 +54,71 @@ enum Standing {
 
 impl DeviceRecord {
     fn standing(&self, proof: &Proof) -> Standing {
-        match &self.certificate {
+        match &self.key {
             None => Standing::Newer,
-            Some(in_use) if in_use.sha256 == proof.sha256 => Standing::InUse,
+            Some(in_use) if in_use.sha256 == proof.key => Standing::InUse,
             Some(in_use) => {
-                let newer = proof.since_s > in_use.since_s || self.issued.contains(&proof.sha256);
+                let newer = proof.since_s > in_use.since_s || self.offered.contains(&proof.key);
                 if newer { Standing::Newer } else { Standing::Replaced }
             }
         }
     }
 
-    fn use_certificate(&mut self, proof: &Proof) {
-        self.certificate = Some(Certificate { sha256: proof.sha256, since_s: proof.since_s });
-        self.issued.retain(|issued| *issued != proof.sha256);
+    /// The key is used for the first time. One that was certified at an enrolment
+    /// ends what that enrolment replaces: who else had the identity, and the
+    /// permission.
+    fn use_key(&mut self, proof: &Proof) {
+        self.key = Some(Key { sha256: proof.key, since_s: proof.since_s });
+        if self.offered.contains(&proof.key) {
+            self.offered.clear();
+            self.reenrol_until_ms = 0;
+            self.sharing = None;
+        }
+    }
+
+    fn offer(&mut self, key: [u8; 32]) {
+        self.offered.retain(|offered| *offered != key);
+        self.offered.push(key);
+        let over = self.offered.len().saturating_sub(MAX_OFFERED);
+        self.offered.drain(..over);
+    }
+
+    fn knows(&self, key: &[u8; 32]) -> bool {
+        self.key.is_some_and(|in_use| in_use.sha256 == *key) || self.offered.contains(key)
     }
 }
 
-impl Sharing {
-    /// Whether a computer that connects may, and whether something is to be noted
-    /// of it. What it says of itself tells computers apart, it gives no right.
-    fn judge(&mut self, instance: Uuid, address: &str) -> (bool, bool) {
-        if self.first.instance == instance {
-            return (true, false);
-        }
-        if instance.is_nil() {
-            return (self.first.address == address, false);
-        }
-        if self.others.iter().any(|other| other.instance == instance) {
-            return (self.replace == Some(instance), false);
-        }
-        if self.first.address == address {
-            self.first.instance = instance;
-            return (true, true);
-        }
-        // One of the others after a start, by its address or because it is the only one.
-        let at = self.others.iter().position(|o| o.address == address).unwrap_or_default();
-        let Some(other) = self.others.get_mut(at) else { return (true, false) };
-        let before = std::mem::replace(&mut other.instance, instance);
-        address.clone_into(&mut other.address);
-        if self.replace == Some(before) {
-            self.replace = Some(instance);
-        }
-        (self.replace == Some(instance), true)
-    }
-
-    fn told(&self, device: DeviceId, at_ms: u64) -> SharedIdentity {
-        let computers = std::iter::once(&self.first).chain(&self.others);
-        let told = |c: &Computer| SharingComputer {
-            instance: c.instance,
-            hostname: c.hostname.clone(),
-            address: c.address.clone(),
-            last_ms: c.last_ms,
-        };
-        SharedIdentity { device, at_ms, computers: computers.map(told).collect() }
-    }
+/// What the store knows of a machine that asks to join.
+#[derive(Debug, Default)]
+pub(super) struct Candidates {
+    /// The device that this very key was certified for: its answer was lost.
+    pub(super) of_key: Option<DeviceRecord>,
+    /// The device whose re-enrolment was allowed.
+    pub(super) allowed: Option<DeviceRecord>,
+    /// A device of the same machine whose re-enrolment was not.
+    pub(super) known: Option<DeviceRecord>,
 }
 
 impl StoreHandle {
     /// Changes a device at once for those who ask, and durably soon. Not awaited:
-    /// what is lost by a crash is found out again at the next connection.
+    /// what is lost by a crash is found out again at the next connection. `change`
+    /// says whether it changed anything.
     fn note(
         &self,
-        record: DeviceRecord,
+        device: DeviceId,
+        change: impl FnOnce(&mut DeviceRecord) -> bool,
         op: impl FnOnce(&mut Txn<'_>) -> Result<(), StoreError> + Send + 'static,
     ) {
         let core = &self.inner.core;
-        core.devices
-            .write()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .insert(record.device, record);
+        {
+            // In place: what was read before may be revoked meanwhile.
+            let mut devices =
+                core.devices.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let record = devices.get_mut(&device).filter(|record| !record.revoked);
+            if !record.is_some_and(change) {
+                return;
+            }
+        }
         let (reply, _nobody_asks) = oneshot::channel();
         let job = Typed { op: Some(op), value: None, reply };
         if self.inner.writer.try_send(Message::Job(Box::new(job))).is_err() {
@@ -122,38 +126,22 @@ impl StoreHandle {
         }
     }
 
-    /// Remembers a certificate that is about to be handed out.
+    /// Remembers a new key of a device that is about to be certified.
     ///
     /// # Errors
     /// [`StoreError`] when it was not stored.
-    pub async fn issued(&self, device: DeviceId, sha256: [u8; 32]) -> Result<(), StoreError> {
+    pub async fn offered(&self, device: DeviceId, key: [u8; 32]) -> Result<(), StoreError> {
         self.write(move |txn| {
             let Some(mut record) = txn.device(device)? else { return Ok(()) };
-            record.issued.retain(|issued| *issued != sha256);
-            record.issued.push(sha256);
-            let over = record.issued.len().saturating_sub(MAX_ISSUED);
-            record.issued.drain(..over);
+            record.offer(key);
             txn.put_device(record)
         })
         .await
     }
 
-    /// From now on this certificate alone is good: the computer enrolled anew.
-    ///
-    /// # Errors
-    /// [`StoreError`] when it was not stored.
-    pub async fn certified(&self, device: DeviceId, proof: Proof) -> Result<(), StoreError> {
-        self.write(move |txn| {
-            let Some(mut record) = txn.device(device)? else { return Ok(()) };
-            record.issued.clear();
-            record.use_certificate(&proof);
-            txn.put_device(record)
-        })
-        .await
-    }
-
-    /// Gives a computer that shares an identity its own, where that was asked for.
-    /// `None` when it was not.
+    /// Gives a computer that shares an identity its own, where that was asked for:
+    /// the same one as often as it asks, until it uses it. `None` when nobody asked
+    /// for it.
     ///
     /// # Errors
     /// [`StoreError`] when nothing was stored.
@@ -169,75 +157,100 @@ impl StoreHandle {
 
 impl Admission for StoreHandle {
     fn admit(&self, device: DeviceId, proof: &Proof) -> bool {
-        let Some(mut record) = self.device(device).filter(|d| !d.revoked) else { return false };
+        let Some(record) = self.device(device).filter(|d| !d.revoked) else { return false };
         match record.standing(proof) {
             Standing::InUse => true,
             Standing::Newer => {
-                record.use_certificate(proof);
                 let proof = *proof;
-                self.note(record, move |txn| match txn.device(device)? {
-                    Some(mut record) if record.standing(&proof) == Standing::Newer => {
-                        record.use_certificate(&proof);
-                        txn.put_device(record)
+                let change = |record: &mut DeviceRecord| {
+                    let newer = record.standing(&proof) == Standing::Newer;
+                    if newer {
+                        record.use_key(&proof);
                     }
-                    _ => Ok(()),
-                });
+                    newer
+                };
+                self.note(device, change, move |txn| txn.use_key(device, &proof));
                 true
             }
             Standing::Replaced => {
                 tracing::warn!(%device,
-                    "a certificate was refused that a newer one has replaced; its key may be in wrong hands");
+                    "a key was refused that a newer one has replaced; it may be in wrong hands");
                 false
             }
         }
     }
 
-    fn may_use(&self, device: DeviceId, computer: Option<Uuid>, address: IpAddr) -> bool {
+    fn may_use(&self, device: DeviceId, computer: Named, address: IpAddr) -> bool {
         let Some(mut record) = self.device(device) else { return true };
         let Some(sharing) = &mut record.sharing else { return true };
         let address = address.to_canonical().to_string();
-        let instance = computer.unwrap_or_default();
-        let (may, noted) = sharing.judge(instance, &address);
-        if noted {
-            self.note(record, move |txn| {
-                let Some(mut record) = txn.device(device)? else { return Ok(()) };
-                if let Some(sharing) = &mut record.sharing {
-                    sharing.judge(instance, &address);
-                }
-                txn.put_sharing(record)
-            });
+        let judged = sharing.judge(computer, &address);
+        if judged.changed {
+            let noted = address.clone();
+            let change = move |record: &mut DeviceRecord| {
+                record.sharing.as_mut().is_some_and(|s| s.judge(computer, &noted).changed)
+            };
+            self.note(device, change, move |txn| txn.judged(device, computer, &address));
         }
-        may
+        judged.may
     }
 }
 
 impl Txn<'_> {
-    /// The device that an enrolling machine gets back, when that was allowed; and
-    /// whether another one of that machine exists.
-    pub(super) fn of_machine(
-        &mut self,
-        machine: &str,
-    ) -> Result<(Option<DeviceRecord>, Option<DeviceRecord>), StoreError> {
-        if machine.is_empty() {
-            return Ok((None, None));
+    /// A key is used for the first time.
+    fn use_key(&mut self, device: DeviceId, proof: &Proof) -> Result<(), StoreError> {
+        let Some(mut record) = self.device(device)? else { return Ok(()) };
+        if record.revoked || record.standing(proof) != Standing::Newer {
+            return Ok(());
         }
+        let was_shared = record.sharing.is_some();
+        record.use_key(proof);
+        let split = record.split.take();
+        match was_shared && record.sharing.is_none() {
+            true => self.put_sharing(record)?,
+            false => self.put_device(record)?,
+        }
+        match split {
+            Some(Split { device, instance }) => self.forget_computer(device, instance),
+            None => Ok(()),
+        }
+    }
+
+    /// What is known of a machine that asks to join with a key. Its host name is
+    /// enough where re-enrolment was allowed: a system that was installed anew has
+    /// another machine identity.
+    pub(super) fn candidates(&mut self, new: &super::NewDevice) -> Result<Candidates, StoreError> {
         let now_ms = self.now_ms;
-        let owner = self.machines()?.get(machine)?.map(|id| tables::device_of(id.value()));
-        let (mut allowed, mut known) = (None, None);
+        let owner = match new.machine.as_str() {
+            "" => None,
+            machine => self.machines()?.get(machine)?.map(|id| tables::device_of(id.value())),
+        };
+        let mut found = Candidates::default();
+        let mut named = Vec::new();
         for row in self.devices()?.range::<u128>(..)? {
             let Some(record) = rows::read::<DeviceRecord>("devices", row?.1.value()) else {
                 continue;
             };
-            if record.revoked || (record.machine != machine && owner != Some(record.device)) {
+            if record.revoked {
                 continue;
             }
-            if record.reenrol_until_ms > now_ms {
-                allowed = Some(record);
-            } else {
-                known = Some(record);
+            let same_machine = !new.machine.is_empty()
+                && (record.machine == new.machine || owner == Some(record.device));
+            let allowed = record.reenrol_until_ms > now_ms;
+            if record.knows(&new.key) {
+                found.of_key = Some(record);
+            } else if same_machine && allowed {
+                found.allowed = Some(record);
+            } else if same_machine {
+                found.known = Some(record);
+            } else if allowed && record.hostname.eq_ignore_ascii_case(&new.hostname) {
+                named.push(record);
             }
         }
-        Ok((allowed, known))
+        if found.allowed.is_none() && named.len() == 1 {
+            found.allowed = named.pop();
+        }
+        Ok(found)
     }
 
     /// A technician lets a device's computer enrol again, or takes that back.
@@ -254,64 +267,6 @@ impl Txn<'_> {
         }
     }
 
-    /// Two computers use one identity: `first` had it before `other`.
-    pub(crate) fn share(
-        &mut self,
-        device: DeviceId,
-        first: Computer,
-        other: Computer,
-    ) -> Result<(), StoreError> {
-        let Some(mut record) = self.device(device)? else { return Ok(()) };
-        let sharing = record
-            .sharing
-            .get_or_insert_with(|| Sharing { first: first.clone(), ..Sharing::default() });
-        for computer in [first, other] {
-            if sharing.first.instance == computer.instance {
-                sharing.first = computer;
-            } else {
-                sharing.others.retain(|o| {
-                    let same = (&o.hostname, &o.address) == (&computer.hostname, &computer.address);
-                    o.instance != computer.instance && !same
-                });
-                sharing.others.push(computer);
-                let over = sharing.others.len().saturating_sub(MAX_OTHERS);
-                sharing.others.drain(..over);
-            }
-        }
-        self.put_sharing(record)
-    }
-
-    /// Stores what computers share a device's identity, and tells the cloud.
-    fn put_sharing(&mut self, record: DeviceRecord) -> Result<(), StoreError> {
-        let (device, at_ms) = (record.device, self.now_ms);
-        let told = match &record.sharing {
-            Some(sharing) => sharing.told(device, at_ms),
-            None => SharedIdentity { device, at_ms, computers: Vec::new() },
-        };
-        self.put_device(record)?;
-        self.append(Lane::Urgent, &UpRecord::Shared(told))
-    }
-
-    /// A technician chose which of the computers gets an identity of its own.
-    pub(crate) fn separate_identity(
-        &mut self,
-        device: DeviceId,
-        instance: Uuid,
-    ) -> Result<(), StoreError> {
-        let Some(mut record) = self.device(device)? else { return Ok(()) };
-        let Some(sharing) = &mut record.sharing else { return Ok(()) };
-        // The one that had it first can be chosen too: the other then goes on with it.
-        if sharing.first.instance == instance && !sharing.others.is_empty() {
-            let next = sharing.others.remove(0);
-            let before = std::mem::replace(&mut sharing.first, next);
-            sharing.others.push(before);
-        }
-        if sharing.others.iter().any(|other| other.instance == instance) {
-            sharing.replace = Some(instance);
-        }
-        self.put_device(record)
-    }
-
     fn separate(
         &mut self,
         shared: DeviceId,
@@ -319,38 +274,43 @@ impl Txn<'_> {
         new: &super::NewDevice,
     ) -> Result<Option<DeviceId>, StoreError> {
         let Some(mut record) = self.device(shared)? else { return Ok(None) };
-        let Some(sharing) = &mut record.sharing else { return Ok(None) };
-        if sharing.replace != Some(instance) {
+        let Some(computer) = record.sharing.as_mut().and_then(|s| s.replaced(instance)) else {
             return Ok(None);
+        };
+        let split = Split { device: shared, instance: computer.instance };
+        let given = computer.own;
+        if let Some(own) = given
+            && let Some(mut own) = self.device(own)?.filter(|own| !own.revoked)
+        {
+            own.offer(new.key);
+            let device = own.device;
+            self.put_device(own)?;
+            return Ok(Some(device));
         }
-        sharing.replace = None;
-        sharing.others.retain(|other| other.instance != instance);
-        if sharing.others.is_empty() {
-            record.sharing = None;
-        }
-        self.put_sharing(record)?;
-        self.join(new, new.proposed, None)?;
+        computer.own = Some(new.proposed);
+        self.put_device(record)?;
+        self.join(new, new.proposed, None, Some(split))?;
         Ok(Some(new.proposed))
     }
 
-    /// Writes a device that joins, and tells the cloud.
+    /// Writes a device that joins, and tells the cloud. What it had goes on holding
+    /// until the new key is used.
     pub(super) fn join(
         &mut self,
         new: &super::NewDevice,
         device: DeviceId,
         token: Option<TokenId>,
+        split: Option<Split>,
     ) -> Result<(), StoreError> {
         let before = self.device(device)?;
-        let (hostname, version) =
-            (rows::clipped(&new.hostname, 256), rows::clipped(&new.version, 256));
-        self.put_device(DeviceRecord {
-            hostname: hostname.clone(),
-            version: version.clone(),
-            machine: new.machine.clone(),
-            // It goes on holding until the one that is about to be issued takes its place.
-            certificate: before.as_ref().and_then(|d| d.certificate),
-            ..DeviceRecord::new(device, before.as_ref().map_or(new.at_ms, |d| d.enrolled_ms))
-        })?;
+        let mut record = before.unwrap_or_else(|| DeviceRecord::new(device, new.at_ms));
+        record.hostname = rows::clipped(&new.hostname, 256);
+        record.version = rows::clipped(&new.version, 256);
+        record.machine.clone_from(&new.machine);
+        record.split = split;
+        record.offer(new.key);
+        let (hostname, version) = (record.hostname.clone(), record.version.clone());
+        self.put_device(record)?;
         let token = token.unwrap_or(TokenId(Uuid::nil()));
         let record = Enrolled { device, hostname, version, token, at_ms: new.at_ms };
         self.append(Lane::Urgent, &UpRecord::Enrolled(record))

@@ -51,7 +51,7 @@ pub(crate) use metrics::lane_name;
 pub use outbox::{LaneState, Lanes, Segment};
 pub(crate) use rows::kept;
 pub use space::{Quotas, Space};
-pub use tables::{Certificate, Computer, DeviceRecord, Facts, PresenceRecord, Sharing};
+pub use tables::{Computer, DeviceRecord, Facts, PresenceRecord, Sharing};
 
 /// Name of the file in the state folder.
 const FILE: &str = "relay.redb";

@@ -84,18 +84,21 @@ pub struct DeviceRecord {
     /// Stable machine identity that it enrolled with; empty when it had none.
     #[serde(default)]
     pub machine: String,
-    /// The certificate in use, once one was used.
+    /// The key in use, once one was used.
     #[serde(default)]
-    pub certificate: Option<Certificate>,
-    /// SHA-256 of certificates handed out and not used yet.
+    pub key: Option<Key>,
+    /// SHA-256 of keys that were certified and not used yet.
     #[serde(default)]
-    pub issued: Vec<[u8; 32]>,
+    pub offered: Vec<[u8; 32]>,
     /// Until when its computer may enrol again, Unix milliseconds.
     #[serde(default)]
     pub reenrol_until_ms: u64,
     /// The computers that use this identity, when there are more than one.
     #[serde(default)]
     pub sharing: Option<Sharing>,
+    /// Which computer it was, as long as its own key was not used yet.
+    #[serde(default)]
+    pub split: Option<Split>,
 }
 
 impl DeviceRecord {
@@ -109,21 +112,31 @@ impl DeviceRecord {
             revoked: false,
             enrolled_ms,
             machine: String::new(),
-            certificate: None,
-            issued: Vec::new(),
+            key: None,
+            offered: Vec::new(),
             reenrol_until_ms: 0,
             sharing: None,
+            split: None,
         }
     }
 }
 
-/// A device's certificate.
+/// A device's key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Certificate {
-    /// SHA-256 of its DER.
+pub struct Key {
+    /// SHA-256 of its SubjectPublicKeyInfo.
     pub sha256: [u8; 32],
-    /// Since when it is valid, Unix seconds.
+    /// Since when it is certified, Unix seconds.
     pub since_s: i64,
+}
+
+/// A computer that got an identity of its own and has not used it yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Split {
+    /// The device whose identity it shared.
+    pub device: DeviceId,
+    /// Which of its computers it was.
+    pub instance: Uuid,
 }
 
 /// Computers that use one identity.
@@ -142,14 +155,18 @@ pub struct Sharing {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Computer {
-    /// What it calls itself since its start.
+    /// What it called itself when it was let in last.
     pub instance: Uuid,
+    /// What it calls itself since its last start; nil when that is the same.
+    pub now: Uuid,
     /// Host name.
     pub hostname: String,
     /// IP address on the LAN.
     pub address: String,
     /// When it was last heard, Unix milliseconds.
     pub last_ms: u64,
+    /// The identity of its own that it was given and has not used yet.
+    pub own: Option<DeviceId>,
 }
 
 impl DeviceRecord {

@@ -27,6 +27,13 @@ pub(crate) struct Rig {
     pub(crate) store: StoreHandle,
 }
 
+/// The hash of a key that nothing else has.
+fn new_key() -> [u8; 32] {
+    let mut key = [0; 32];
+    key[..16].copy_from_slice(DeviceId::generate().0.as_bytes());
+    key
+}
+
 impl Rig {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -66,12 +73,14 @@ impl Rig {
         self.now.fetch_sub(ms, Ordering::Relaxed);
     }
 
+    /// A device joins.
     pub(crate) async fn enrol(&self) -> DeviceId {
         let new = NewDevice {
             proposed: DeviceId::generate(),
             hostname: "box".into(),
             version: "1".into(),
             machine: String::new(),
+            key: new_key(),
             proven: None,
             at_ms: START_MS,
         };
@@ -155,6 +164,7 @@ async fn token_uses_are_counted() {
         hostname: "h".into(),
         version: "1".into(),
         machine: machine.into(),
+        key: new_key(),
         proven: None,
         at_ms: 1,
     };

@@ -49,6 +49,7 @@ fn probes(place: &Place) -> Vec<Probe> {
         probe("DELETE", "/devices/{id}", None, MayNot),
         probe("POST", "/devices/{id}/allow-reenrolment", None, MayNot),
         probe("GET", "/devices/{id}/audit", None, MayNot),
+        probe("DELETE", "/devices/{id}/computers/{computer}", None, MayNot),
         probe("GET", "/devices/{id}/gaps", None, May),
         probe("GET", "/devices/{id}/inventory/{section}", None, May),
         probe("GET", "/devices/{id}/metrics", None, May),
@@ -147,6 +148,7 @@ fn filled(path: &str, place: &Place, key: uuid::Uuid) -> String {
     path.replace("{id}", &id.to_string())
         .replace("{device_id}", &place.device.to_string())
         .replace("{section}", "packages")
+        .replace("{computer}", &uuid::Uuid::nil().to_string())
 }
 
 #[tokio::test]

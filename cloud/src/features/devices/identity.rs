@@ -17,6 +17,9 @@ use unifyit_protocol::{
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+/// Computers of one identity that are shown.
+const MAX_COMPUTERS: usize = 8;
+
 /// One of the computers that use a device's identity.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Computer {
@@ -133,7 +136,8 @@ pub async fn apply(
         first: n == 0,
         last_seen: at(c.last_ms),
     };
-    let computers: Vec<Computer> = told.computers.iter().enumerate().map(computer).collect();
+    let told_of = told.computers.iter().take(MAX_COMPUTERS).enumerate();
+    let computers: Vec<Computer> = told_of.map(computer).collect();
     let now = (computers.len() > 1).then(|| Json(computers.clone()));
     let before: Option<(bool, String)> = sqlx::query_as(
         "UPDATE devices d SET computers = $2, \

@@ -278,6 +278,7 @@ fn down_records() -> Vec<Example> {
         Known(known()),
         AllowReenrolment(AllowReenrolment { device: device(), until_ms: 9000 }),
         SeparateIdentity(SeparateIdentity { device: device(), instance: id(5) }),
+        ForgetComputer(ForgetComputer { device: device(), instance: id(5) }),
     )
 }
 

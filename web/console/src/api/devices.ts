@@ -133,6 +133,15 @@ export function useSeparateIdentity(id: string) {
   });
 }
 
+/** Waits no longer for one of the computers that share a device's identity. */
+export function useForgetComputer(id: string) {
+  const client = useQueryClient();
+  return useMutation({
+    mutationFn: (computer: string) => call<void>("DELETE", `/devices/${id}/computers/${computer}`),
+    onSuccess: () => client.invalidateQueries({ queryKey: keys.device(id) }),
+  });
+}
+
 /** Lets a device's computer enrol again and keep its identity, for an hour. */
 export function useAllowReenrolment(id: string) {
   const client = useQueryClient();

@@ -15,6 +15,7 @@ export const actions: Readonly<Record<string, string>> = {
   "device.identity_single": "One computer uses the identity again",
   "device.allow_reenrolment": "Re-enrolment allowed",
   "device.separate_identity": "Own identity for a computer",
+  "device.forget_computer": "Computer forgotten",
   "site.device.enrolled_beside": "Computer joined with another's machine identity",
   "relay.enroll": "Relay joined",
   "relay.revoke": "Relay removed",

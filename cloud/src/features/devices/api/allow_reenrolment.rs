@@ -5,6 +5,7 @@ use crate::{
     audit::AuditTarget,
     authz::Can,
     context::Ctx,
+    events::{Kind, NewEvent},
     http::{Path, Problem, Query},
     link::downlink,
 };
@@ -63,16 +64,21 @@ pub(super) async fn allow_reenrolment(
         ));
     }
     let until = OffsetDateTime::now_utc() + Duration::minutes(minutes.into());
-    identity::allow_reenrolment(&mut tx, id, until).await?;
     let until_ms = u64::try_from(until.unix_timestamp_nanos() / 1_000_000).unwrap_or_default();
     let Some(relay) = downlink::relay_of(&mut tx, device.site()).await? else {
         return Err(Problem::invalid("The site has no relay at which the computer could enrol."));
     };
     let record = DownRecord::AllowReenrolment(AllowReenrolment { device: id, until_ms });
+    // The relay's row before the device's, as where relays' records are applied: else
+    // the two would wait for each other.
     downlink::append(&mut tx, relay, &record).await?;
+    identity::allow_reenrolment(&mut tx, id, until).await?;
     let target = AuditTarget::device(device.place(), id.0, format!("device {}", device.name));
     ctx.audit(&mut tx, "device.allow_reenrolment", &target, &format!("for {minutes} minutes"))
         .await?;
+    if let Some(item) = store::items(&mut tx, &[id]).await?.pop() {
+        tx.emit(NewEvent::kept(Kind::DeviceChanged, device.place(), &item));
+    }
     tx.commit().await?;
     Ok(Json(ReenrolmentAllowed { until }))
 }

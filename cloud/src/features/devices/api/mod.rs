@@ -2,6 +2,7 @@
 
 mod allow_reenrolment;
 mod facets;
+mod forget_computer;
 mod get;
 mod list;
 mod list_of_site;
@@ -21,4 +22,5 @@ pub fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(list_of_site::list_site_devices))
         .routes(routes!(allow_reenrolment::allow_reenrolment))
         .routes(routes!(separate_identity::separate_identity))
+        .routes(routes!(forget_computer::forget_computer))
 }

@@ -53,7 +53,7 @@ pub(crate) async fn enrolled(
     let hostname = line(&enrolled.hostname, 255);
     let revoked: bool = sqlx::query_scalar(
         "UPDATE devices SET hostname = $2, agent_version = $3, enrolled_at = least(enrolled_at, $4), \
-             relay_id = $5 WHERE id = $1 RETURNING revoked_at IS NOT NULL",
+             relay_id = $5, reenrol_until = NULL WHERE id = $1 RETURNING revoked_at IS NOT NULL",
     )
     .bind(enrolled.device.0)
     .bind(&hostname)
