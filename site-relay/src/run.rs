@@ -227,7 +227,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
         });
     }
 
-    announce(&folder, &runtime)?;
+    announce(&folder, &runtime);
     health.set_ready(true);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     let ended = life.run(stop).await;
@@ -265,8 +265,13 @@ async fn follow_settings(
     }
 }
 
-fn announce(folder: &StateFolder, runtime: &Runtime) -> anyhow::Result<()> {
-    folder.write(RUNTIME_FILE, &serde_json::to_vec_pretty(runtime)?)?;
+/// Says where the relay listens, in a file and in the log.
+fn announce(folder: &StateFolder, runtime: &Runtime) {
+    let text = serde_json::to_vec_pretty(runtime).unwrap_or_default();
+    // Only who looks for it misses the file; on a full disk the site goes on (G9).
+    if let Err(error) = folder.write(RUNTIME_FILE, &text) {
+        tracing::warn!(%error, "where the relay listens could not be written down");
+    }
     let shown = |at: Option<SocketAddr>| at.map(|at| at.to_string()).unwrap_or_default();
     tracing::info!(
         mqtt = %shown(runtime.mqtt),
@@ -276,5 +281,4 @@ fn announce(folder: &StateFolder, runtime: &Runtime) -> anyhow::Result<()> {
         cache = %shown(runtime.cache),
         "the relay is up"
     );
-    Ok(())
 }

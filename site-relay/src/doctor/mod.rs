@@ -46,9 +46,8 @@ pub async fn examine(config: &Config, now: OffsetDateTime) -> Report {
         machine::disk(config),
     ];
     findings.extend(machine::folder(&config.state));
-    // What stands in the folder is read as the relay reads it, but only when
-    // it is there: opening would make it.
-    let folder = if config.state.is_dir() { StateFolder::open(&config.state).ok() } else { None };
+    // What stands in the folder is read as the relay reads it, and left as it is.
+    let folder = StateFolder::look(&config.state);
     let record = folder.as_ref().map(crate::identity::read_record);
     findings.push(papers::enrolment(record.as_ref()));
     let record = record.and_then(Result::ok).flatten();
