@@ -60,6 +60,20 @@ pub(crate) struct Time {
     pub(crate) ahead_ms: i64,
 }
 
+/// Bytes that [`at_once`] may take at most for a message of so many.
+pub(crate) fn most_at_once(kind: Up, length: usize) -> usize {
+    taken(smaller(AT_ONCE, whole(kind)), length)
+}
+
+/// Bytes that [`at_length`] may take at most for a message of so many.
+pub(crate) fn most(kind: Up, length: usize) -> usize {
+    taken(whole(kind), length)
+}
+
+fn taken(budget: Budget, length: usize) -> usize {
+    length + budget.bytes() + budget.values() * VALUE_BYTES
+}
+
 /// Reads what can be read at once. `None` when it is more than that.
 pub(crate) fn at_once(device: DeviceId, kind: Up, payload: &[u8], time: Time) -> Option<Read> {
     let mut budget = smaller(AT_ONCE, whole(kind));
