@@ -129,7 +129,7 @@ pub struct BrokerLimits {
 pub struct HttpsLimits {
     /// Connections, all together.
     pub max_connections: usize,
-    /// The same from one address.
+    /// The same from one address: where many computers share one (NAT), their number.
     pub max_connections_per_ip: usize,
     /// Connections that have not finished the handshake, all together.
     pub max_half_open: usize,

@@ -5,7 +5,11 @@ use std::{
     collections::HashMap,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
+
+/// How often it is said in the log that there was no place.
+const SAID_EVERY: Duration = Duration::from_secs(60);
 
 /// The places. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -22,6 +26,7 @@ struct Inner {
 struct Taken {
     all: usize,
     by_ip: HashMap<IpAddr, usize>,
+    said: Option<Instant>,
 }
 
 /// A place, given back when dropped.
@@ -40,14 +45,20 @@ impl Places {
     pub(super) fn take(&self, ip: IpAddr) -> Result<Place, &'static str> {
         let ip = crate::tls::gate::neighbourhood(ip);
         let mut taken = self.taken();
-        if taken.all >= self.0.total {
-            return Err("connections_full");
+        let own = taken.by_ip.get(&ip).copied().unwrap_or_default();
+        let (reason, setting) = match (taken.all >= self.0.total, own >= self.0.per_ip) {
+            (true, _) => ("connections_full", "max_connections"),
+            (_, true) => ("connections_of_address", "max_connections_per_ip"),
+            _ => ("", ""),
+        };
+        if !reason.is_empty() {
+            if taken.said.is_none_or(|at| at.elapsed() >= SAID_EVERY) {
+                taken.said = Some(Instant::now());
+                tracing::warn!(%ip, own, all = taken.all, "an HTTPS connection found no place; where many computers share an address, raise https.{setting}");
+            }
+            return Err(reason);
         }
-        let own = taken.by_ip.entry(ip).or_default();
-        if *own >= self.0.per_ip {
-            return Err("connections_of_address");
-        }
-        *own += 1;
+        taken.by_ip.insert(ip, own + 1);
         taken.all += 1;
         drop(taken);
         Ok(Place { places: self.clone(), ip })
