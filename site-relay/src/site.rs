@@ -13,7 +13,7 @@ use crate::{
     live::LiveHub,
     monitor::{At, Monitor},
     rollup,
-    sacrifice::Expendable,
+    sacrifice::{self, Expendable},
     shadow::Shadows,
     sisters::Sisters,
     status,
@@ -147,7 +147,8 @@ pub async fn run_with(
     let limits = &config.store;
     let raw_min = u64::from(limits.raw_hours).max(1) * 60;
     let quotas = Quotas::of_total(limits.quota_bytes, limits.keep_free_bytes, raw_min);
-    let expendable = Expendable { cache: cache.clone(), blobs };
+    let folder = config.cache_folder();
+    let expendable = Expendable::beside(&config.state, (cache.clone(), &folder), blobs);
     let mut helpers = Helpers::default();
     helpers.spawn("clock", clock.clone().watch(cancel.clone()));
     helpers.spawn("rollup", rollup::run(store.clone(), cancel.clone()));
@@ -240,12 +241,7 @@ async fn keep_space(
             _ = look.tick() => {}
             () = store.wants_space() => {}
         }
-        // What can be fetched again goes before anything that cannot (G6).
-        let space = store.space(&quotas);
-        if space.pressure {
-            expendable.give_up(quotas.keep_free.saturating_sub(space.free)).await;
-        }
-        if let Err(error) = store.maintain(quotas).await {
+        if let Err(error) = sacrifice::make_room(&store, quotas, &expendable).await {
             tracing::warn!(%error, "the store's upkeep failed");
         }
         // A disk that stays full is not looked at without end.

@@ -73,12 +73,18 @@ impl StoreHandle {
         self.inner.core.wants_space.notified().await;
     }
 
+    /// Whether a commit failed for want of space since something was dropped.
+    pub(crate) fn is_full(&self) -> bool {
+        self.inner.core.full.load(Ordering::Relaxed)
+    }
+
     /// Holds the quotas and prunes what is old; a bounded amount of work, to be
-    /// called every few seconds.
+    /// called every few seconds. `spared`: others made room on the disk, so that
+    /// nothing need be dropped for want of it.
     ///
     /// # Errors
     /// [`StoreError`] when the commit failed.
-    pub async fn maintain(&self, quotas: Quotas) -> Result<Space, StoreError> {
+    pub async fn maintain(&self, quotas: Quotas, spared: bool) -> Result<Space, StoreError> {
         let space = self.space(&quotas);
         let core = &self.inner.core;
         let was = core.pressure.swap(space.pressure, Ordering::Relaxed);
@@ -93,7 +99,7 @@ impl StoreHandle {
         // under pressure more goes only when the file grew or a commit failed.
         let stood = core.stood.swap(space.file, Ordering::Relaxed);
         let failed = core.full.swap(false, Ordering::Relaxed);
-        let squeeze = failed || (space.pressure && was && space.file > stood);
+        let squeeze = !spared && (failed || (space.pressure && was && space.file > stood));
         let (dropped, open) = self
             .write(move |txn| {
                 let now_min = txn.now_ms / MINUTE_MS;

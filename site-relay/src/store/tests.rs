@@ -5,6 +5,7 @@ use super::{
     DeviceRecord, EnrollDecision, NewDevice, PresenceChange, Quotas, StoreError, StoreHandle,
     StoreOptions,
 };
+use crate::sacrifice::{Expendable, make_room};
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
@@ -266,16 +267,16 @@ async fn metrics_are_dropped_first_and_the_loss_is_stated() {
     let quotas =
         Quotas { lanes: [u64::MAX / 4; 4], keep_free: u64::MAX, raw_min: 60, file: u64::MAX };
     let full = || rig.store.inner.core.full.store(true, Ordering::Relaxed);
-    rig.store.maintain(quotas).await.unwrap();
+    rig.store.maintain(quotas, false).await.unwrap();
     assert_eq!(before, *rig.store.lanes().borrow(), "a file that does not grow loses nothing");
     full();
-    rig.store.maintain(quotas).await.unwrap();
+    rig.store.maintain(quotas, false).await.unwrap();
     let after = rig.store.lanes().borrow().clone();
     assert!(after.of(Lane::Metrics).records < before.of(Lane::Metrics).records);
     assert_eq!(after.of(Lane::State).records, before.of(Lane::State).records);
     while rig.store.lanes().borrow().of(Lane::Metrics).records > 0 {
         full();
-        rig.store.maintain(quotas).await.unwrap();
+        rig.store.maintain(quotas, false).await.unwrap();
     }
     let urgent = rig.waiting(Lane::Urgent).await;
     let lost: u64 = urgent
@@ -287,6 +288,31 @@ async fn metrics_are_dropped_first_and_the_loss_is_stated() {
         .sum();
     assert_eq!(lost, 40);
     assert_eq!(rig.waiting(Lane::State).await.len(), 40, "state goes on over the hole");
+}
+
+#[tokio::test]
+async fn nothing_that_waits_is_dropped_while_there_are_files_that_can_be_fetched_again() {
+    let rig = Rig::new();
+    let status = UpRecord::Relay(RelayStatus::default());
+    let append = move |txn: &mut super::txn::Txn<'_>| txn.append(Lane::State, &status);
+    rig.store.write(append).await.unwrap();
+    let state = tempfile::tempdir().unwrap();
+    let telemetry = crate::telemetry::Telemetry::new();
+    let blobs = crate::blobs::Blobs::open(state.path(), u64::MAX, &telemetry).unwrap();
+    for name in ["a", "b"] {
+        let file = std::fs::File::create(state.path().join("blobs").join(name)).unwrap();
+        file.set_len(32 << 20).unwrap();
+    }
+    let files = || std::fs::read_dir(state.path().join("blobs")).unwrap().count();
+    let expendable = Expendable::beside(state.path(), (None, state.path()), blobs);
+    // A commit failed for want of space, whatever the disk says that it has.
+    let quotas = Quotas { lanes: [u64::MAX / 4; 4], keep_free: 0, raw_min: 60, file: u64::MAX };
+    for (left, waits) in [(1, 1), (0, 1), (0, 0)] {
+        rig.store.inner.core.full.store(true, Ordering::Relaxed);
+        make_room(&rig.store, quotas, &expendable).await.unwrap();
+        let waiting = rig.store.lanes().borrow().of(Lane::State).records;
+        assert_eq!((files(), waiting), (left, waits));
+    }
 }
 
 #[tokio::test]
@@ -316,7 +342,7 @@ async fn a_lane_over_its_quota_loses_its_oldest_and_keeps_its_column_names() {
         raw_min: 60,
         file: u64::MAX,
     };
-    rig.store.maintain(quotas).await.unwrap();
+    rig.store.maintain(quotas, false).await.unwrap();
     assert!(rig.store.lanes().borrow().of(Lane::Metrics).bytes <= bytes / 2);
     let rig = rig.crash();
     let left = rig.waiting(Lane::Metrics).await;
