@@ -3,9 +3,11 @@
 //!
 //! The bounds of the wire are checked when something is taken in; a row is read
 //! without them, because refusing it later would lose what was acknowledged (G1).
-//! A row that is damaged all the same counts as missing, so that it never fails
-//! the commit that others take part in; the next start removes it and leaves a gap
-//! record (G6).
+//! A row that cannot be read all the same counts as missing, so that it never fails
+//! the commit that others take part in. The next start removes it and leaves a gap
+//! record (G6) where its bytes are no row at all. One whose bytes are whole may be
+//! what a later version wrote, before this one was put back: it stays, for that
+//! version to read.
 
 use super::{
     error::StoreError,
@@ -13,7 +15,7 @@ use super::{
     txn::Txn,
 };
 use redb::{ReadableTable, Table};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use std::{
     collections::BTreeMap,
     sync::atomic::{AtomicU64, Ordering},
@@ -40,9 +42,16 @@ pub(super) fn read<T: DeserializeOwned>(table: &'static str, bytes: &[u8]) -> Op
     codec::decode_within(bytes, usize::MAX)
         .inspect_err(|error| {
             UNREADABLE.fetch_add(1, Ordering::Relaxed);
-            tracing::error!(table, %error, "a stored row is damaged and counts as missing");
+            tracing::error!(table, %error, "a stored row cannot be read and counts as missing");
         })
         .ok()
+}
+
+/// Whether bytes are a row, of whatever version: one map of named fields, and nothing
+/// after it.
+fn is_row(bytes: &[u8]) -> bool {
+    let fields = codec::decode_within::<BTreeMap<String, IgnoredAny>>(bytes, usize::MAX);
+    fields.is_ok_and(|fields| !fields.is_empty())
 }
 
 /// A device's facts, cut to what is kept of them.
@@ -61,7 +70,7 @@ pub(super) fn clipped(text: &str, most: usize) -> String {
 }
 
 impl Txn<'_> {
-    /// Removes rows that cannot be read, at the start of the relay, and says so.
+    /// Removes rows that are damaged, at the start of the relay, and says so.
     pub(crate) fn heal(&mut self) -> Result<(), StoreError> {
         let mut lost: Vec<Option<DeviceId>> = Vec::new();
         for key in damaged::<DeviceRecord>("devices", self.devices()?)? {
@@ -113,9 +122,58 @@ fn damaged<T: DeserializeOwned>(
     let mut keys = Vec::new();
     for row in table.range::<u128>(..)? {
         let (key, value) = row?;
-        if read::<T>(name, value.value()).is_none() {
-            keys.push(key.value());
+        if read::<T>(name, value.value()).is_some() {
+            continue;
+        }
+        match is_row(value.value()) {
+            true => tracing::warn!(table = name, "a row of a later version is left as it is"),
+            false => keys.push(key.value()),
         }
     }
     Ok(keys)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::store::tests::Rig;
+    use unifyit_protocol::{ids::TokenId, link::UpRecord};
+
+    #[tokio::test]
+    async fn a_row_of_a_later_version_is_left_for_it_and_gives_nothing_away() {
+        let rig = Rig::new();
+        let (device, token) = (rig.enrol().await, TokenId::generate());
+        // A later version keeps something else under names that this one knows.
+        let fields = |names: &[&str]| {
+            let fields = names.iter().map(|name| (name.to_string(), vec![7u8, 8]));
+            codec::encode(&fields.collect::<BTreeMap<_, _>>()).unwrap()
+        };
+        let rows = (fields(&["device", "hostname"]), fields(&["used", "revoked"]));
+        let planted = rows.clone();
+        rig.store
+            .write(move |txn| {
+                let (device, token) = (tables::device_key(device), tables::token_key(token));
+                txn.devices()?.insert(device, planted.0.as_slice())?;
+                txn.tokens()?.insert(token, planted.1.as_slice())?;
+                // Cut off in the middle: damaged.
+                txn.devices()?.insert(1, &planted.0[..planted.0.len() - 1])?;
+                Ok(())
+            })
+            .await
+            .unwrap();
+        let rig = rig.crash();
+        assert!(rig.store.device(device).is_none(), "not let in");
+        let found = rig.store.write(move |txn| {
+            let token = (tables::token_key(token), txn.token(token)?);
+            let row = |row: Option<redb::AccessGuard<'_, &[u8]>>| row.map(|r| r.value().to_vec());
+            let device = row(txn.devices()?.get(tables::device_key(device))?);
+            let damaged = row(txn.devices()?.get(1)?);
+            Ok((device, row(txn.tokens()?.get(token.0)?), damaged, token.1.revoked))
+        });
+        assert_eq!(found.await.unwrap(), (Some(rows.0), Some(rows.1), None, true));
+        let urgent = rig.waiting(Lane::Urgent).await;
+        let gaps: Vec<_> = urgent.iter().filter(|r| matches!(r, UpRecord::Gap(_))).collect();
+        assert_eq!(gaps.len(), 1, "of the damaged one alone: {gaps:?}");
+    }
 }
