@@ -18,6 +18,8 @@ const MAX_SAMPLES_A_MINUTE: u64 = 3600;
 /// A batch that starts behind a hole is refused this often, then taken.
 const PATIENCE: u8 = 3;
 
+const CROWDED: &str = "The computer took more samples in one minute than are kept of one.";
+const BAD: &str = "The device sent reports that cannot be read or are not acceptable.";
 const AHEAD: &str = "The computer's clock was ahead when these were measured, and it is not known \
     by how much.";
 
@@ -30,8 +32,18 @@ pub(crate) struct Applied {
     pub(crate) out_of_step: bool,
     /// Commands on which it reported.
     pub(crate) answered: Vec<(CommandId, Status)>,
+    /// Whether nothing was taken because the device brought its share: it keeps the
+    /// batch, and sends it again when it was not acknowledged for a while.
+    pub(crate) later: bool,
     /// Reports that were left out.
     pub(crate) bad: u64,
+}
+
+impl Applied {
+    /// What the device is told that it need not keep.
+    pub(crate) fn acknowledged(&self) -> Option<(u64, u64)> {
+        (!self.later).then_some(self.position)
+    }
 }
 
 impl Txn<'_> {
@@ -46,6 +58,12 @@ impl Txn<'_> {
             std::cmp::Ordering::Equal => batch.prev <= seen,
             std::cmp::Ordering::Greater => batch.prev == 0,
         };
+        let fresh = batch.epoch != epoch || batch.through > seen;
+        if batch.lane == Lane::Metrics && fresh && !self.may_bring(batch.device) {
+            // What follows it is no hole.
+            self.mem.stuck.remove(&key);
+            return Ok(Applied { position: (epoch, seen), later: true, ..Applied::default() });
+        }
         let seen = if batch.epoch == epoch { seen } else { 0 };
         if !continues && !self.cannot_continue(&batch) {
             let position = self.mem.cursors.get(&key).copied().unwrap_or_default();
@@ -96,17 +114,17 @@ impl Txn<'_> {
     ) -> Result<(), StoreError> {
         let device = batch.device;
         let mut output: Vec<OutputChunk> = Vec::new();
-        let (mut output_bytes, mut ahead) = (0, 0);
+        let (mut output_bytes, mut ahead, mut crowded) = (0, 0, 0);
         for (seq, effect) in batch.effects.into_iter().filter(|(seq, _)| *seq > seen) {
             match effect {
                 Effect::Series(table) => self.take_series(device, table)?,
                 Effect::Sample(sample, body) => {
                     let minute = sample.at_ms / crate::store::samples::MINUTE_MS;
                     let mark = self.mem.dirty.get(&(minute, device));
-                    let crowded = mark.is_some_and(|m| m.count >= MAX_SAMPLES_A_MINUTE);
-                    if crowded || !self.may_bring(device, body.len()) {
-                        applied.bad += 1;
+                    if mark.is_some_and(|m| m.count >= MAX_SAMPLES_A_MINUTE) {
+                        crowded += 1;
                     } else {
+                        self.bring(device, body.len());
                         let tag = seq ^ batch.epoch.rotate_left(32);
                         self.take_sample(device, sample.at_ms, tag, &body)?;
                     }
@@ -138,13 +156,12 @@ impl Txn<'_> {
             let record = UpRecord::Output(DeviceOutput { device, chunks: output });
             self.append(Lane::Output, &record)?;
         }
-        if ahead > 0 {
-            self.gap(Some(device), batch.lane, ahead, AHEAD)?;
+        for (count, reason) in [(ahead, AHEAD), (crowded, CROWDED), (applied.bad, BAD)] {
+            if count > 0 {
+                self.gap(Some(device), batch.lane, count, reason)?;
+            }
         }
-        if applied.bad > 0 {
-            let reason = "The device sent reports that cannot be read or are not acceptable.";
-            self.gap(Some(device), batch.lane, applied.bad, reason)?;
-        }
+        applied.bad += crowded;
         Ok(())
     }
 

@@ -13,6 +13,7 @@ pub(crate) struct IngestMetrics {
     left_out: IntCounter,
     acks: IntCounter,
     out_of_step: IntCounter,
+    slowed: IntCounter,
 }
 
 impl IngestMetrics {
@@ -33,14 +34,19 @@ impl IngestMetrics {
             acks: telemetry.counter("ingest_acks", "Batches acknowledged after their commit."),
             out_of_step: telemetry
                 .counter("ingest_out_of_step", "Batches that did not continue what was there."),
+            slowed: telemetry.counter(
+                "ingest_slowed",
+                "Batches of samples that stay with their devices for a while, which brought their share.",
+            ),
         }
     }
 
     pub(super) fn applied(&self, applied: &Applied) {
         self.left_out.inc_by(applied.bad);
-        match applied.out_of_step {
-            true => self.out_of_step.inc(),
-            false => self.acks.inc(),
+        match (applied.out_of_step, applied.later) {
+            (true, _) => self.out_of_step.inc(),
+            (_, true) => self.slowed.inc(),
+            _ => self.acks.inc(),
         }
     }
 }

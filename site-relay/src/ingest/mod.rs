@@ -357,7 +357,7 @@ impl Ingest {
             match answer {
                 Answer::Batch { device, lane, applied } => {
                     self.metrics.applied(&applied);
-                    let (epoch, through) = applied.position;
+                    let Some((epoch, through)) = applied.acknowledged() else { continue };
                     self.control(device, DownControl::Ack(ReportAck { lane, epoch, through }));
                     let of = |(command, status)| (device, command, status);
                     answered.extend(applied.answered.into_iter().map(of));

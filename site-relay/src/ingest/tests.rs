@@ -311,9 +311,9 @@ async fn raw_samples_go_when_they_are_old_but_never_before_their_rollup() {
     send(&rig.store, device, Lane::Metrics, (1, 0), &[sample(START_MS, 1)]).await;
     let minute = START_MS / MINUTE_MS;
     rig.pass_ms(120 * MINUTE_MS);
-    assert_eq!(rig.store.write(move |txn| txn.prune_raw(minute + 60)).await.unwrap(), 0);
+    assert_eq!(rig.store.write(move |txn| txn.prune_raw(minute + 60)).await.unwrap().0, 0);
     rollup::close_due(&rig.store).await.unwrap();
-    assert_eq!(rig.store.write(move |txn| txn.prune_raw(minute + 60)).await.unwrap(), 1);
+    assert_eq!(rig.store.write(move |txn| txn.prune_raw(minute + 60)).await.unwrap().0, 1);
     assert_eq!(at_cloud(&rig).await.len(), 1);
 }
 

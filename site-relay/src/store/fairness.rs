@@ -3,7 +3,9 @@
 //! Records that are one device's own are accounted to it while they wait for the
 //! cloud. When a lane is over its quota, the device that takes more than its share
 //! loses its oldest records first; only where nobody does, the oldest of all go.
-//! Samples and series tables of a device are bounded as they come.
+//! Series tables of a device are bounded as they come. Of samples a device may
+//! bring as much at once as an agent keeps during an outage; one that brings more is
+//! slowed, not robbed: its samples stay with it until there is room for them.
 
 use super::{error::StoreError, outbox::STAMP, records::Victim, tables, txn::Txn};
 use redb::ReadableTable as _;
@@ -15,12 +17,16 @@ const SHARES: u64 = 4;
 /// Bytes of series tables, gaps and the like of one device in a lane, which stay
 /// while others go: beyond, they go too.
 const KEPT_BYTES: u64 = 4 * 1024 * 1024;
+/// Rows of a lane that are looked at for one device's in one commit.
+const MAX_LOOKED_AT: usize = if cfg!(test) { 256 } else { 131_072 };
 /// Series tables remembered of a device.
 const MAX_SERIES_TABLES: usize = 32;
-/// Bytes of samples that a device may bring in an hour: a backlog of weeks. Each
-/// counts as [`SAMPLE_BYTES`] at least.
+/// Bytes of samples that a device may bring at once, what an agent keeps while its
+/// relay is away, and in an hour for long.
+const SAMPLES_AT_ONCE: u64 = 64 * 1024 * 1024;
 const SAMPLES_AN_HOUR: u64 = 64 * 1024 * 1024;
-const SAMPLE_BYTES: u64 = 1024;
+/// What a sample takes beside its report.
+const ROW_BYTES: u64 = 64;
 const HOUR_MS: u64 = 3_600_000;
 
 /// What a device has waiting in a lane.
@@ -30,14 +36,17 @@ pub(crate) struct Waiting {
     pub(crate) bytes: u64,
     /// Of these, bytes of records that stay while others go.
     pub(crate) kept: u64,
+    /// Up to here its records were looked for: only such as stay are left, or, the
+    /// second time, none.
+    swept: [u64; 2],
 }
 
-/// What a device brought in the present hour.
+/// What a device brought of late: grows with what comes and shrinks with time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Brought {
-    hour: u64,
     bytes: u64,
-    told: bool,
+    at_ms: u64,
+    told_ms: u64,
 }
 
 impl Txn<'_> {
@@ -89,39 +98,50 @@ impl Txn<'_> {
         Ok(())
     }
 
-    /// The oldest records of the device that takes more than its share of a lane.
-    /// Empty where none does.
+    /// The oldest records of the device that takes more than its share of a lane, as
+    /// far as a bounded look finds them: the next one goes on. `None` where no device
+    /// takes more.
     pub(super) fn of_the_greediest(
         &mut self,
         lane: Lane,
         bytes: u64,
         most: usize,
-    ) -> Result<Vec<Victim>, StoreError> {
+    ) -> Result<Option<Vec<Victim>>, StoreError> {
         let key = tables::lane_key(lane);
         let share = self.mem.lanes.of(lane).bytes / SHARES;
         let of_lane = self.mem.waiting.iter().filter(|((lane, _), _)| *lane == key);
         let greediest = of_lane.max_by_key(|(_, waiting)| waiting.bytes);
         let Some((device, waiting)) = greediest.map(|((_, device), w)| (*device, *w)) else {
-            return Ok(Vec::new());
+            return Ok(None);
         };
         let spare_kept = waiting.kept <= KEPT_BYTES;
         if waiting.bytes <= share || (spare_kept && waiting.bytes == waiting.kept) {
-            return Ok(Vec::new());
+            return Ok(None);
         }
         let wanted = bytes.min(waiting.bytes - share).max(1);
-        let from = self.mem.lanes.of(lane).acked + 1;
+        let sweep = usize::from(!spare_kept);
+        let from = self.mem.lanes.of(lane).acked.max(waiting.swept[sweep]) + 1;
         let mut positions = Vec::new();
-        let mut found = 0;
-        for row in self.owners()?.range((key, from)..=(key, u64::MAX))? {
+        let (mut found, mut swept, mut more) = (0, from, false);
+        for (looked_at, row) in self.owners()?.range((key, from)..=(key, u64::MAX))?.enumerate() {
             let (at, row) = row?;
             let (owner, size, kept) = row.value();
-            if owner == tables::device_key(device) && !(kept && spare_kept) {
-                found += u64::from(size);
-                positions.push(at.value().1);
-            }
-            if found >= wanted || positions.len() >= most {
+            more = found >= wanted || positions.len() >= most || looked_at >= MAX_LOOKED_AT;
+            if more {
                 break;
             }
+            swept = at.value().1;
+            if owner == tables::device_key(device) && !(kept && spare_kept) {
+                found += u64::from(size);
+                positions.push(swept);
+            }
+        }
+        self.mem.looking = positions.is_empty() && more;
+        if positions.is_empty() && !more {
+            return Ok(None);
+        }
+        if let Some(waiting) = self.mem.waiting.get_mut(&(key, device)) {
+            waiting.swept[sweep] = swept;
         }
         let mut victims = Vec::with_capacity(positions.len());
         for position in positions {
@@ -132,7 +152,7 @@ impl Txn<'_> {
                 victims.push(Victim { position, bytes, at_ms, kept: false, device });
             }
         }
-        Ok(victims)
+        Ok(Some(victims))
     }
 
     /// Remembers a device's series table; whether it is not known yet. The oldest
@@ -150,20 +170,25 @@ impl Txn<'_> {
         Ok(true)
     }
 
-    /// Whether a device may bring another sample of so many bytes in this hour.
-    pub(crate) fn may_bring(&mut self, device: DeviceId, bytes: usize) -> bool {
-        let hour = self.now_ms / HOUR_MS;
+    /// Whether a device may bring more samples at this moment.
+    pub(crate) fn may_bring(&mut self, device: DeviceId) -> bool {
+        let now_ms = self.now_ms;
         let brought = self.mem.brought.entry(device).or_default();
-        if brought.hour != hour {
-            *brought = Brought { hour, ..Brought::default() };
-        }
-        brought.bytes += (bytes as u64).max(SAMPLE_BYTES);
-        let may = brought.bytes <= SAMPLES_AN_HOUR;
-        if !may && !brought.told {
-            brought.told = true;
-            tracing::warn!(%device, "a device brings more samples than fit into its share of the disk; more of this hour is left out");
+        let passed_ms = now_ms.saturating_sub(brought.at_ms);
+        let gone = passed_ms.saturating_mul(SAMPLES_AN_HOUR) / HOUR_MS;
+        brought.bytes = brought.bytes.saturating_sub(gone);
+        brought.at_ms = now_ms;
+        let may = brought.bytes < SAMPLES_AT_ONCE;
+        if !may && brought.told_ms.abs_diff(now_ms) >= HOUR_MS {
+            brought.told_ms = now_ms;
+            tracing::warn!(%device, "a device brings more samples than its share of the disk takes; it is slowed down");
         }
         may
+    }
+
+    /// A device brought a sample whose report has so many bytes.
+    pub(crate) fn bring(&mut self, device: DeviceId, bytes: usize) {
+        self.mem.brought.entry(device).or_default().bytes += bytes as u64 + ROW_BYTES;
     }
 }
 
@@ -173,7 +198,9 @@ mod tests {
     use super::*;
     use crate::store::tests::Rig;
     use unifyit_protocol::{
+        envelope::Decoded,
         ids::CommandId,
+        lane::{Ack, Resume},
         link::{DeviceOutput, DeviceSeries, UpRecord},
         outcome::{OutputChunk, Stream},
         telemetry::{Series, SeriesTable},
@@ -251,5 +278,72 @@ mod tests {
         let told = rig.waiting(Lane::Metrics).await;
         let named = told.iter().filter(|r| matches!(r, UpRecord::Series(DeviceSeries { .. })));
         assert_eq!(named.count(), 100, "each was told before the samples that use it");
+    }
+
+    fn small(device: DeviceId, n: u64) -> UpRecord {
+        let data = blake3::hash(&n.to_le_bytes()).as_bytes().to_vec();
+        let command = CommandId::generate();
+        let chunk = OutputChunk { command, offset: n, stream: Stream::Stdout, data };
+        UpRecord::Output(DeviceOutput { device, chunks: vec![chunk] })
+    }
+
+    #[tokio::test]
+    async fn holes_that_one_device_left_do_not_slow_what_others_have_waiting() {
+        let rig = Rig::new();
+        let (loud, quiet) = (DeviceId::generate(), DeviceId::generate());
+        rig.store
+            .write(move |txn| {
+                (0..100).try_for_each(|n| {
+                    txn.append(Lane::Output, &small(quiet, n))?;
+                    txn.append(Lane::Output, &small(loud, n))?;
+                    txn.append(Lane::Output, &small(loud, n + 100))
+                })
+            })
+            .await
+            .unwrap();
+        let lost = rig.store.write(|txn| txn.drop_oldest(Lane::Output, 1 << 30, "full"));
+        let lost = lost.await.unwrap();
+        assert!(lost > 100, "{lost}");
+        let mut sender = rig.sender();
+        sender.open(&Resume::default()).unwrap();
+        let (mut frames, mut found) = (0, 0);
+        while let Some(fetch) = sender.next_fetch() {
+            let rows = rig.store.fetch(fetch).await.unwrap();
+            let data = sender.fetched(fetch, rows, 0).unwrap().unwrap();
+            let (lane, epoch, through) = (data.lane, data.epoch, data.through().unwrap());
+            sender.acked(&Ack { lane, epoch, through }, 0).unwrap();
+            if lane == Lane::Output {
+                frames += 1;
+                let records = data.numbered().map(|(_, body)| UpRecord::decode(&body).unwrap());
+                found +=
+                    records.filter(|r| matches!(r, Decoded::Known(UpRecord::Output(_)))).count();
+            }
+        }
+        assert_eq!(found as u64, 300 - lost, "each once");
+        assert!(frames <= 3, "{frames} frames");
+    }
+
+    #[tokio::test]
+    async fn a_look_for_one_devices_records_is_bounded_and_goes_on_where_it_ended() {
+        let rig = Rig::new();
+        let (loud, quiet) = (DeviceId::generate(), [(); 9].map(|()| DeviceId::generate()));
+        rig.store
+            .write(move |txn| {
+                (0..900)
+                    .try_for_each(|n| txn.append(Lane::Output, &small(quiet[n as usize % 9], n)))?;
+                (0..900).try_for_each(|n| txn.append(Lane::Output, &small(loud, n)))
+            })
+            .await
+            .unwrap();
+        let mut lost = Vec::new();
+        for _ in 0..5 {
+            let drop = rig.store.write(|txn| txn.drop_oldest(Lane::Output, 1 << 30, "full"));
+            lost.push(drop.await.unwrap());
+        }
+        assert_eq!(lost[..3], [0, 0, 0], "256 rows a look, and the first 900 are others'");
+        assert!(lost[3] > 0 && lost[4] > 0, "{lost:?}");
+        let left = rig.waiting(Lane::Output).await;
+        assert_eq!(outputs_of(&left, loud) as u64, 900 - lost.iter().sum::<u64>());
+        assert!(quiet.iter().all(|device| outputs_of(&left, *device) == 100));
     }
 }

@@ -29,6 +29,8 @@ use unifyit_protocol::{
 
 /// Rows dropped in one commit at most, so that no commit takes long.
 const MAX_ROWS_A_COMMIT: usize = 4096;
+/// Numbers of a hole that are filled up at most, see [`read`].
+const MAX_FILLED: u64 = 32;
 /// Length of the time stamp before each record.
 pub(super) const STAMP: usize = 8;
 
@@ -146,8 +148,10 @@ impl Lanes {
     }
 }
 
-/// Reads what the lane machine asked for: numbered records, up to the first hole
-/// after the first of them.
+/// Reads what the lane machine asked for: numbered records, up to the first wide hole
+/// after the first of them. A frame has no words for holes between its records, so
+/// the numbers of narrow ones, which one device's dropped rows leave between those
+/// of others, are filled with records that say nothing: else each would travel alone.
 pub(crate) fn read(
     tx: &ReadTransaction,
     state: &LaneState,
@@ -158,20 +162,25 @@ pub(crate) fn read(
         return Ok(Vec::new());
     };
     let from = segment.base + fetch.after + 1;
+    let nothing = UpRecord::Presence(Vec::new()).encode()?;
     let mut records: Vec<(u64, Vec<u8>)> = Vec::new();
     let mut bytes = 0;
     for row in tx.open_table(OUTBOX)?.range((key, from)..=(key, end))? {
         let (position, value) = row?;
         let seq = position.value().1 - segment.base;
         let record = value.value().get(STAMP..).unwrap_or_default();
-        let follows = records.last().is_none_or(|(last, _)| last + 1 == seq);
-        bytes += record.len();
-        if !follows
+        let next = records.last().map_or(seq, |(last, _)| last + 1);
+        let missing = seq.saturating_sub(next);
+        let wide = missing > MAX_FILLED || (missing > 0 && position.value().1 > state.dropped);
+        let filled = usize::try_from(missing).unwrap_or(usize::MAX);
+        bytes += record.len() + filled.saturating_mul(nothing.len());
+        if wide
             || (!records.is_empty() && bytes > fetch.max_bytes)
-            || records.len() >= fetch.max_records
+            || records.len().saturating_add(filled) >= fetch.max_records
         {
             break;
         }
+        records.extend((next..seq).map(|number| (number, nothing.clone())));
         records.push((seq, record.to_vec()));
     }
     Ok(records)
@@ -292,14 +301,17 @@ impl Txn<'_> {
         reason: &str,
     ) -> Result<u64, StoreError> {
         let key = tables::lane_key(lane);
-        let mut victims = self.of_the_greediest(lane, bytes, MAX_ROWS_A_COMMIT)?;
-        if victims.is_empty() {
-            let from = self.mem.swept[lane.index()].max(self.mem.lanes.of(lane).acked) + 1;
-            victims = self.victims(key, from, bytes)?;
-            if let Some(last) = victims.last() {
-                self.mem.swept[lane.index()] = last.position;
+        let victims = match self.of_the_greediest(lane, bytes, MAX_ROWS_A_COMMIT)? {
+            Some(victims) => victims,
+            None => {
+                let from = self.mem.swept[lane.index()].max(self.mem.lanes.of(lane).acked) + 1;
+                let victims = self.victims(key, from, bytes)?;
+                if let Some(last) = victims.last() {
+                    self.mem.swept[lane.index()] = last.position;
+                }
+                victims
             }
-        }
+        };
         let mut losses = Losses::default();
         let mut freed = 0;
         for victim in victims.iter().filter(|v| !v.kept) {

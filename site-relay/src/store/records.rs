@@ -1,6 +1,23 @@
-//! What records are to the store: whose, whether they may go, and what was lost.
+//! What records are to the store: how they are packed, whose they are, whether they
+//! may go, and what was lost.
 
+use super::txn::Txn;
+use std::collections::BTreeMap;
 use unifyit_protocol::{ids::DeviceId, link::UpRecord};
+
+/// Most entries in one record.
+const MAX_ENTRIES_A_RECORD: usize = 1000;
+/// Bytes that one device may have in an hour in records that it shares with others.
+/// What it has beyond travels in records of its own, which are accounted to it.
+const SHARED_AN_HOUR: u64 = 64 * 1024;
+const HOUR_MS: u64 = 3_600_000;
+
+/// What a device had in shared records.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct InShared {
+    hour: u64,
+    bytes: u64,
+}
 
 /// A record that may go.
 pub(super) struct Victim {
@@ -55,6 +72,7 @@ pub(super) fn device_of(record: &UpRecord) -> Option<DeviceId> {
         UpRecord::Metrics(m) => one_device(m.iter().map(|one| one.device)),
         UpRecord::Progress(p) => one_device(p.iter().map(|one| one.device)),
         UpRecord::Presence(p) => one_device(p.iter().map(|one| one.device)),
+        UpRecord::Clocks(c) => one_device(c.iter().map(|one| one.device)),
         _ => None,
     }
 }
@@ -62,4 +80,55 @@ pub(super) fn device_of(record: &UpRecord) -> Option<DeviceId> {
 fn one_device(mut devices: impl Iterator<Item = DeviceId>) -> Option<DeviceId> {
     let first = devices.next()?;
     devices.all(|device| device == first).then_some(first)
+}
+
+impl Txn<'_> {
+    /// Groups entries for records of about so many bytes at most, given whose each is
+    /// and its bytes: what one device says at length must not make others' entries
+    /// unsendable, nor hide among them. Entries of a device keep their order.
+    pub(super) fn packed<T>(
+        &mut self,
+        entries: Vec<T>,
+        most: usize,
+        of: impl Fn(&T) -> (DeviceId, usize),
+    ) -> Vec<Vec<T>> {
+        let mut shared = Vec::new();
+        let mut own: BTreeMap<DeviceId, Vec<T>> = BTreeMap::new();
+        for entry in entries {
+            let (device, bytes) = of(&entry);
+            match self.shares(device, bytes) {
+                true => shared.push(entry),
+                false => own.entry(device).or_default().push(entry),
+            }
+        }
+        let mut records: Vec<Vec<T>> = Vec::new();
+        for group in std::iter::once(shared).chain(own.into_values()) {
+            let (mut record, mut held): (Vec<T>, usize) = (Vec::new(), 0);
+            for entry in group {
+                let bytes = of(&entry).1;
+                let full = held + bytes > most || record.len() >= MAX_ENTRIES_A_RECORD;
+                if full && !record.is_empty() {
+                    records.push(std::mem::take(&mut record));
+                    held = 0;
+                }
+                held += bytes;
+                record.push(entry);
+            }
+            if !record.is_empty() {
+                records.push(record);
+            }
+        }
+        records
+    }
+
+    /// Whether an entry may share a record with others'.
+    fn shares(&mut self, device: DeviceId, bytes: usize) -> bool {
+        let hour = self.now_ms / HOUR_MS;
+        let so_far = self.mem.in_shared.entry(device).or_default();
+        if so_far.hour != hour {
+            *so_far = InShared { hour, bytes: 0 };
+        }
+        so_far.bytes = so_far.bytes.saturating_add(bytes as u64);
+        so_far.bytes <= SHARED_AN_HOUR
+    }
 }

@@ -45,8 +45,11 @@ const AHEAD_MINUTES: u64 = 3;
 const MAX_DUE: usize = 8192;
 /// Blocks are packed into records of about this many bytes.
 const RECORD_BYTES: usize = 192 * 1024;
-/// Raw samples pruned in one commit at most.
+/// Bytes that a block takes beside its columns.
+const BLOCK_BYTES: usize = 48;
+/// Raw samples pruned in one commit at most, and looked at.
 const MAX_PRUNED: usize = 8192;
+const MAX_LOOKED_AT: usize = 131_072;
 
 /// What is remembered of a minute that is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -56,6 +59,9 @@ pub(crate) struct Mark {
     /// When the last of them came.
     pub(crate) touched_ms: u64,
 }
+
+/// (minute, device, Unix milliseconds, tag) of a raw sample.
+pub(super) type RawKey = (u64, u128, u64, u64);
 
 /// A minute to close.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,8 +186,7 @@ impl Txn<'_> {
     /// another sample came in between is left for the next time. Returns how many
     /// minutes were closed.
     pub(crate) fn close_minutes(&mut self, closed: Vec<Closed>) -> Result<usize, StoreError> {
-        let mut record = Vec::new();
-        let mut bytes = 0;
+        let mut entries = Vec::new();
         let mut count = 0;
         for Closed { device, blocks, minutes } in closed {
             let current = |due: &Due| {
@@ -195,26 +200,19 @@ impl Txn<'_> {
                 self.dirty()?.remove((due.minute, tables::device_key(device)))?;
             }
             count += minutes.len();
-            for block in blocks {
-                let more = block.columns.len() + 48;
-                // One device's large block must not make others' unsendable.
-                if bytes + more > RECORD_BYTES && !record.is_empty() {
-                    self.append(Lane::Metrics, &UpRecord::Metrics(std::mem::take(&mut record)))?;
-                    bytes = 0;
-                }
-                bytes += more;
-                record.push(DeviceMetrics { device, block });
-            }
+            entries.extend(blocks.into_iter().map(|block| DeviceMetrics { device, block }));
         }
-        if !record.is_empty() {
+        let of = |one: &DeviceMetrics| (one.device, one.block.columns.len() + BLOCK_BYTES);
+        for record in self.packed(entries, RECORD_BYTES, of) {
             self.append(Lane::Metrics, &UpRecord::Metrics(record))?;
         }
         Ok(count)
     }
 
     /// Removes raw samples of minutes before `minute`, a bounded number. Those
-    /// still due stay, and those of devices that were late a moment ago.
-    pub(crate) fn prune_raw(&mut self, minute: u64) -> Result<usize, StoreError> {
+    /// still due stay, and those of devices that were late a moment ago. Whether all
+    /// were looked at is told too; else the next call goes on.
+    pub(crate) fn prune_raw(&mut self, minute: u64) -> Result<(usize, bool), StoreError> {
         let now_ms = self.now_ms;
         self.mem.late.retain(|_, at| at.abs_diff(now_ms) < LATE_KEPT_MS);
         let mut gone = Vec::new();
@@ -225,11 +223,12 @@ impl Txn<'_> {
         });
         self.mem.dirty = dirty;
         self.mem.late = late;
-        found?;
+        let next = found?;
+        self.mem.prune_from = next.unwrap_or_default();
         for key in &gone {
             self.raw()?.remove(key)?;
         }
-        Ok(gone.len())
+        Ok((gone.len(), next.is_none()))
     }
 
     /// Drops samples of minutes that have not come: the site's time was set back, and
@@ -261,22 +260,25 @@ impl Txn<'_> {
         Ok(())
     }
 
+    /// Finds what can go, a bounded number from where the last call ended. Gives where
+    /// the next one goes on, unless all were looked at.
     fn prunable(
         &mut self,
         minute: u64,
-        gone: &mut Vec<(u64, u128, u64, u64)>,
+        gone: &mut Vec<RawKey>,
         kept: impl Fn(u64, DeviceId) -> bool,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Option<RawKey>, StoreError> {
         use redb::ReadableTable as _;
-        for row in self.raw()?.range((0, 0, 0, 0)..(minute, 0, 0, 0))? {
+        let from = self.mem.prune_from.min((minute, 0, 0, 0));
+        for (looked_at, row) in self.raw()?.range(from..(minute, 0, 0, 0))?.enumerate() {
             let key = row?.0.value();
+            if gone.len() >= MAX_PRUNED || looked_at >= MAX_LOOKED_AT {
+                return Ok(Some(key));
+            }
             if !kept(key.0, tables::device_of(key.1)) {
                 gone.push(key);
             }
-            if gone.len() >= MAX_PRUNED {
-                break;
-            }
         }
-        Ok(())
+        Ok(None)
     }
 }

@@ -104,7 +104,7 @@ impl StoreHandle {
             .write(move |txn| {
                 let now_min = txn.now_ms / MINUTE_MS;
                 let raw_min = if crowded { RAW_FLOOR_MIN } else { quotas.raw_min };
-                let pruned = txn.prune_raw(now_min.saturating_sub(raw_min))?;
+                let (pruned, all_looked_at) = txn.prune_raw(now_min.saturating_sub(raw_min))?;
                 txn.prune_inbox()?;
                 let mut dropped = Vec::new();
                 for lane in DROP_ORDER {
@@ -115,12 +115,14 @@ impl StoreHandle {
                         dropped.push((lane, txn.drop_oldest(lane, excess, OVER_QUOTA)?));
                     }
                 }
-                if squeeze && pruned == 0 && dropped.is_empty() {
+                if squeeze && all_looked_at && pruned == 0 && dropped.is_empty() {
                     for lane in DROP_ORDER {
                         let step = (txn.mem.lanes.of(lane).bytes / 8).max(STEP);
                         let lost = txn.drop_oldest(lane, step, DISK_FULL)?;
                         if lost > 0 {
                             dropped.push((lane, lost));
+                        }
+                        if lost > 0 || std::mem::take(&mut txn.mem.looking) {
                             break;
                         }
                     }

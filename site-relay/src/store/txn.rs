@@ -11,8 +11,9 @@ use super::{
     fairness::{Brought, Waiting},
     holds::Before,
     outbox::{LaneState, Lanes},
+    records::InShared,
     rows,
-    samples::Mark,
+    samples::{Mark, RawKey},
     tables::{self, CommandRecord, DeviceRecord, Facts, PresenceRecord, TokenRecord},
 };
 use redb::{ReadableDatabase, ReadableTable, Table, WriteTransaction};
@@ -26,9 +27,7 @@ use unifyit_protocol::{
     link::{Presence, Progress, UpRecord},
 };
 
-/// Most progress or presence entries in one record, and about how many bytes: what
-/// one device says at length must not make others' entries unsendable.
-const MAX_ENTRIES_A_RECORD: usize = 1000;
+/// Bytes of one record of progress or presence, about.
 const RECORD_BYTES: usize = 128 * 1024;
 /// Bytes that an entry takes besides its texts.
 const ENTRY_BYTES: usize = 256;
@@ -52,8 +51,14 @@ pub(crate) struct Mem {
     pub(crate) series: HashMap<DeviceId, VecDeque<u32>>,
     /// What each device has waiting for the cloud, by lane.
     pub(crate) waiting: HashMap<(u8, DeviceId), Waiting>,
-    /// What each device brought in the present hour.
+    /// Samples that each device brought of late.
     pub(crate) brought: HashMap<DeviceId, Brought>,
+    /// What each device had of late in records that it shares with others.
+    pub(crate) in_shared: HashMap<DeviceId, InShared>,
+    /// From here on raw samples are looked at next, to be pruned.
+    pub(crate) prune_from: RawKey,
+    /// Whether the last look for a device's records found none yet and goes on.
+    pub(crate) looking: bool,
     /// Up to here only records that stay are left of a lane.
     pub(crate) swept: [u64; 4],
     /// Number of the newest audit entry.
@@ -241,11 +246,15 @@ impl<'t> Txn<'t> {
     /// whether any was opened: if none was, there is nothing to sync.
     pub(crate) fn finish(mut self) -> Result<(Vec<Change>, bool), StoreError> {
         let progress = std::mem::take(&mut self.progress);
-        for some in packed(progress, |p| p.event.reason.as_ref().map_or(0, String::len)) {
+        let texts = |p: &Progress| p.event.reason.as_ref().map_or(0, String::len);
+        let of = |p: &Progress| (p.device, ENTRY_BYTES + texts(p));
+        for some in self.packed(progress, RECORD_BYTES, of) {
             self.append(Lane::Urgent, &UpRecord::Progress(some))?;
         }
         let presence = std::mem::take(&mut self.presence_out);
-        for some in packed(presence, |p| p.agent_version.len() + p.address.len()) {
+        let texts = |p: &Presence| p.agent_version.len() + p.address.len();
+        let of = |p: &Presence| (p.device, ENTRY_BYTES + texts(p));
+        for some in self.packed(presence, RECORD_BYTES, of) {
             self.append(Lane::Urgent, &UpRecord::Presence(some))?;
         }
         for (device, lane) in std::mem::take(&mut self.cursors_out) {
@@ -282,9 +291,13 @@ impl<'t> Txn<'t> {
         Ok(())
     }
 
-    /// What is known about a token.
+    /// What is known about a token. One whose row cannot be read is out.
     pub(crate) fn token(&mut self, token: TokenId) -> Result<TokenRecord, StoreError> {
-        Ok(get("tokens", self.tokens()?, tables::token_key(token))?.unwrap_or_default())
+        match self.tokens()?.get(tables::token_key(token))? {
+            Some(bytes) => Ok(rows::read("tokens", bytes.value())
+                .unwrap_or(TokenRecord { used: 0, revoked: true })),
+            None => Ok(TokenRecord::default()),
+        }
     }
 
     /// Stores what is known about a token.
@@ -366,25 +379,6 @@ impl<'t> Txn<'t> {
             None => Ok(None),
         }
     }
-}
-
-/// Groups entries for records of a bounded size, given the bytes of their texts.
-fn packed<T>(entries: Vec<T>, texts: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
-    let mut records: Vec<Vec<T>> = Vec::new();
-    let mut bytes = 0;
-    for entry in entries {
-        bytes += ENTRY_BYTES + texts(&entry);
-        match records.last_mut() {
-            Some(last) if bytes <= RECORD_BYTES && last.len() < MAX_ENTRIES_A_RECORD => {
-                last.push(entry);
-            }
-            _ => {
-                bytes = ENTRY_BYTES + texts(&entry);
-                records.push(vec![entry]);
-            }
-        }
-    }
-    records
 }
 
 fn get<T: DeserializeOwned>(

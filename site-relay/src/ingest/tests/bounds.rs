@@ -2,7 +2,7 @@
 
 use super::{
     super::{Item, apply_all},
-    decode, event, payload, send,
+    decode, event, payload, sample, send,
 };
 use crate::store::{
     tables,
@@ -88,6 +88,89 @@ async fn one_devices_long_reasons_do_not_cost_others_their_outcomes() {
         _ => None,
     });
     assert_eq!(told.sum::<usize>(), 251);
+}
+
+#[tokio::test]
+async fn a_backlog_is_taken_whole_and_beyond_its_share_a_device_waits_and_loses_nothing() {
+    let rig = Rig::new();
+    let device = rig.enrol().await;
+    let lane = Lane::Metrics;
+    // Eleven days in samples of ten seconds come at once.
+    let within = rig.store.write(move |txn| {
+        let taken = |_: &u32| {
+            let may = txn.may_bring(device);
+            txn.bring(device, 400);
+            may
+        };
+        Ok((0..100_000).filter(taken).count())
+    });
+    assert_eq!(within.await.unwrap(), 100_000);
+    let more = rig.store.write(move |txn| Ok(txn.bring(device, 64 << 20)));
+    more.await.unwrap();
+    let (first, second) = (sample(START_MS, 1), sample(START_MS + 1, 2));
+    for _ in 0..5 {
+        let held = send(&rig.store, device, lane, (1, 0), std::slice::from_ref(&first)).await;
+        assert!(held.later && held.acknowledged().is_none(), "it keeps what was not taken");
+        let next = send(&rig.store, device, lane, (1, 1), std::slice::from_ref(&second)).await;
+        assert!(next.later, "what follows is no hole");
+    }
+    let urgent = |r: &UpRecord| matches!(r, UpRecord::Gap(_));
+    assert!(!rig.waiting(Lane::Urgent).await.iter().any(urgent), "nothing is lost");
+    let failed = [event(CommandId::generate(), Status::Failed)];
+    let other = send(&rig.store, device, Lane::Urgent, (1, 0), &failed).await;
+    assert_eq!(other.acknowledged(), Some((1, 1)), "other lanes go on");
+    rig.pass_ms(2 * 3_600_000);
+    let taken = send(&rig.store, device, lane, (1, 0), &[first, second]).await;
+    assert_eq!(taken.acknowledged(), Some((1, 2)));
+}
+
+#[tokio::test]
+async fn samples_beyond_what_a_minute_holds_are_lost_with_the_true_reason() {
+    let rig = Rig::new();
+    let device = rig.enrol().await;
+    for n in 0..15 {
+        let some: Vec<_> = (0..256).map(|i| sample(START_MS + n * 256 + i, 1)).collect();
+        send(&rig.store, device, Lane::Metrics, (1, n * 256), &some).await;
+    }
+    let gaps: Vec<_> = rig
+        .waiting(Lane::Urgent)
+        .await
+        .into_iter()
+        .filter_map(|r| match r {
+            UpRecord::Gap(told) => Some((told.gap.count, told.gap.reason)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(gaps.iter().map(|(count, _)| count).sum::<u64>(), 15 * 256 - 3600);
+    assert!(gaps.iter().all(|(_, reason)| reason.contains("in one minute")), "{gaps:?}");
+}
+
+#[tokio::test]
+async fn what_a_device_says_at_length_is_accounted_to_it_in_whatever_company() {
+    let rig = Rig::new();
+    let (wordy, brief) = (rig.enrol().await, rig.enrol().await);
+    for n in 0..40 {
+        let said = |device, reason: String| {
+            let Report::Command(event) = event(CommandId::generate(), Status::Failed) else {
+                panic!()
+            };
+            let event = CommandEvent { reason: Some(reason), ..event };
+            let bytes = payload(Lane::Urgent, 1, n, &[(n + 1, Report::Command(event))]);
+            Item::Batch(decode(device, &bytes, START_MS).unwrap())
+        };
+        let items = vec![said(wordy, noise(4096)), said(brief, "no".into())];
+        rig.store.write(move |txn| apply_all(txn, items)).await.unwrap();
+    }
+    let waiting = rig.store.write(move |txn| {
+        let key = (tables::lane_key(Lane::Urgent), wordy);
+        Ok(txn.mem.waiting.get(&key).copied().unwrap_or_default().bytes)
+    });
+    assert!(waiting.await.unwrap() > 20 * 4096 / 2, "compressed, and all but the first of it");
+    let told = rig.waiting(Lane::Urgent).await.into_iter().filter_map(|r| match r {
+        UpRecord::Progress(p) => Some(p.into_iter().filter(|p| p.device == brief).count()),
+        _ => None,
+    });
+    assert_eq!(told.sum::<usize>(), 40);
 }
 
 /// Text that does not compress.
