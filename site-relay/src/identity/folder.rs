@@ -328,7 +328,9 @@ mod tests {
         fs::remove_dir(&own).unwrap();
         // It is gone, or damaged, and what is sealed with it is there.
         for damaged in [None, Some(&[0; 5])] {
-            damaged.map(|bytes| fs::write(&own, bytes).unwrap());
+            if let Some(bytes) = damaged {
+                fs::write(&own, bytes).unwrap();
+            }
             let error = StateFolder::open(root.path()).unwrap_err();
             assert!(error.to_string().contains("machine-secret"), "{error}");
         }

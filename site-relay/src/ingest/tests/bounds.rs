@@ -105,7 +105,10 @@ async fn a_backlog_is_taken_whole_and_beyond_its_share_a_device_waits_and_loses_
         Ok((0..100_000).filter(taken).count())
     });
     assert_eq!(within.await.unwrap(), 100_000);
-    let more = rig.store.write(move |txn| Ok(txn.bring(device, 64 << 20)));
+    let more = rig.store.write(move |txn| {
+        txn.bring(device, 64 << 20);
+        Ok(())
+    });
     more.await.unwrap();
     let (first, second) = (sample(START_MS, 1), sample(START_MS + 1, 2));
     for _ in 0..5 {
