@@ -15,10 +15,13 @@
 //!
 //! What a relay that lies about the time can do, and what not: it can hold a
 //! command back and make the agent take it for unexpired later on. It cannot make
-//! it run twice (the ledger), nor before it was issued, nor after the agent has
-//! seen, in the same run, a newer command that was signed after its expiry
-//! ([`later_issue`]). Making a command seem expired gains
-//! nothing: a courier could as well drop it.
+//! it run twice (the ledger), nor before it was issued, nor after the agent wrote
+//! down a newer command that was signed after its expiry ([`later_issue`]). Making
+//! a command seem expired gains nothing: a courier could as well drop it.
+//!
+//! What was written down while a clock was years ahead binds nobody for years: a
+//! moment that neither the site's time nor the own clock has reached, by more than
+//! [`AHEAD_MS`], was never a moment.
 
 use rustix::time::{ClockId, clock_gettime};
 use std::{
@@ -36,6 +39,8 @@ const TOLERANCE_MS: i64 = 250;
 const STEP_MS: i64 = 1000;
 /// How often the clocks are compared.
 const COMPARE_EVERY_MS: u64 = 60_000;
+/// Clocks that are right differ by less, whatever zone somebody set them to.
+pub const AHEAD_MS: u64 = 24 * 3_600_000;
 /// An answer that took longer says little.
 const SLOW_MS: u64 = 5000;
 
@@ -137,8 +142,7 @@ impl Clock {
     }
 }
 
-/// The newest command of the authority in this run, by its count, and when it was
-/// signed. The count decides: a cloud whose clock was ahead and is right again signs
+/// The newest command of the authority, by its count, and when it was signed. The count decides: a cloud whose clock was ahead and is right again signs
 /// newer commands at earlier times.
 #[derive(Debug, Default)]
 pub struct Newest(Mutex<(u64, u64)>);
@@ -153,12 +157,18 @@ impl Newest {
         *newest = (counter, issued_ms);
         0
     }
+
+    /// The count of the newest one and when it was signed.
+    pub fn get(&self) -> (u64, u64) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 static CLOCK: Clock = Clock::new();
 static NEWEST: Newest = Newest(Mutex::new((0, 0)));
 static COMPARE: Notify = Notify::const_new();
 static MOVED: Notify = Notify::const_new();
+static STEPPED: Notify = Notify::const_new();
 /// Reports of epochs before this one were dated by an earlier run.
 static FIRST_EPOCH: AtomicU64 = AtomicU64::new(0);
 static EARLIER_SHIFT: AtomicI64 = AtomicI64::new(0);
@@ -215,8 +225,14 @@ pub fn learn(site_ms: u64, asked_ms: u64) -> bool {
     let moved = CLOCK.learn(site_ms, asked_ms, uptime_ms());
     if moved {
         MOVED.notify_one();
+        STEPPED.notify_one();
     }
     moved
+}
+
+/// Completes when the time to judge by may have made a step since it was last asked.
+pub async fn stepped() {
+    STEPPED.notified().await;
 }
 
 /// Completes when the reckoning moved since it was last asked.
@@ -234,6 +250,7 @@ pub fn ahead_ms() -> Option<i64> {
 pub fn look() {
     if CLOCK.look(uptime_ms(), local_ms()) {
         COMPARE.notify_one();
+        STEPPED.notify_one();
     }
 }
 
@@ -242,9 +259,27 @@ pub async fn compare_wanted() {
     COMPARE.notified().await;
 }
 
+/// The later of the site's time and the computer's own: no clock says more.
+#[must_use]
+pub fn latest_ms() -> u64 {
+    now_ms().max(local_ms())
+}
+
 /// Notes a genuine command of the authority; see [`Newest`].
 pub fn later_issue(counter: u64, issued_ms: u64) -> u64 {
-    NEWEST.later_issue(counter, issued_ms)
+    reached(NEWEST.later_issue(counter, issued_ms), latest_ms())
+}
+
+/// The newest command of the authority, for being written down.
+#[must_use]
+pub fn newest() -> (u64, u64) {
+    NEWEST.get()
+}
+
+/// A moment, or 0 when no clock has reached it.
+#[must_use]
+pub fn reached(moment_ms: u64, latest_ms: u64) -> u64 {
+    if moment_ms > latest_ms.saturating_add(AHEAD_MS) { 0 } else { moment_ms }
 }
 
 /// A number below `bound`, different at each call: for jitter, not for secrets.
@@ -327,6 +362,13 @@ mod tests {
         assert_eq!(newest.later_issue(6, T + HOUR), 0, "a repeat of the newest");
         assert_eq!(newest.later_issue(7, T + 60_000), 0, "the cloud's clock was set right");
         assert_eq!(newest.later_issue(6, T + HOUR), T + 60_000);
+    }
+
+    #[test]
+    fn a_moment_that_no_clock_has_reached_binds_nobody() {
+        assert_eq!(reached(T + HOUR, T), T + HOUR);
+        assert_eq!(reached(T + AHEAD_MS, T), T + AHEAD_MS);
+        assert_eq!(reached(T + YEARS, T), 0);
     }
 
     #[test]

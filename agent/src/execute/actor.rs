@@ -7,7 +7,7 @@ use super::{
     ledger::{self, Entry},
 };
 use crate::{
-    clock::now_ms,
+    clock::{now_ms, stepped},
     guard::{Guard, Refusal, Seen, Verdict},
     link::spool,
     store::StoreError,
@@ -105,6 +105,8 @@ impl Executor {
                     None => break,
                 },
                 () = sleep(due), if held => self.release().await,
+                // How far away their time is, is asked anew.
+                () = stepped(), if held => {}
                 Some(_) = self.tasks.join_next(), if !self.tasks.is_empty() => {}
             }
         }

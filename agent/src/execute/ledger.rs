@@ -3,35 +3,38 @@
 //!
 //! Bounded: beyond [`KEEP`] entries, expired ones with an outcome are forgotten,
 //! and the highest expiry among them becomes the *floor*, below which the guard
-//! lets nothing pass. So forgetting never lets a command run twice.
+//! lets nothing pass. So forgetting never lets a command run twice. Expired is what
+//! both the site's time and the computer's own clock say is over, so that a site
+//! that is years ahead forgets nothing.
 //!
 //! The file itself can be lost or set back. The ledger therefore has a *birth*, by
 //! the site's time: what was signed before it and is not in it may have run. A
 //! ledger that was always there is born at 0; a new file has no birth until the
-//! relay says whether it ever heard of this device ([`Birth`]).
+//! relay says whether it ever heard of this device ([`Birth`]). A floor or a birth
+//! that no clock has reached was written by one that was wrong: the ledger is then
+//! born once more, at the latest moment that a clock names.
+//!
+//! With each entry the newest command of the authority is written down, by its
+//! count, so that what a courier held back is judged by it in the next run too.
 //!
 //! Entries of a later version of the agent are left as they are; ones that are
 //! damaged are concluded as indeterminate. Neither stops the agent.
 
+mod birth;
+
+pub use birth::{Birth, Times};
+
 use crate::{
+    clock,
     guard::{Memory, Seen},
     store::{LEDGER, META, Store, StoreError, Txn},
 };
-use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, WriteTransaction};
+use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata};
 use serde::{Deserialize, Serialize, de::IgnoredAny};
-use std::{
-    collections::HashSet,
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Instant,
-};
 use unifyit_protocol::{
     codec,
     command::MAX_VALIDITY_MS,
     ids::CommandId,
-    lan::Handed,
     outcome::{CommandEvent, Status},
 };
 
@@ -42,12 +45,7 @@ pub const MAX_ENTRIES: u64 = 65_536;
 /// How often, in new entries, expired ones are looked for.
 const PURGE_EVERY: u64 = 256;
 const FLOOR: &str = "ledger floor";
-const BORN: &str = "ledger birth";
-/// The birth of a ledger of which nothing is known yet.
-const UNBORN: u64 = u64::MAX;
-/// Commands known to have been handed over before; a relay that names more is
-/// believed for all.
-const MAX_HANDED: usize = 16_384;
+const NEWEST: &str = "newest command";
 
 /// What is written down of a command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,8 +101,15 @@ pub fn write(
     entry: &Entry,
     now_ms: u64,
 ) -> Result<bool, StoreError> {
+    let (counter, issued_ms) = clock::newest();
+    let mut newest = [0; 16];
+    newest[..8].copy_from_slice(&counter.to_be_bytes());
+    newest[8..].copy_from_slice(&issued_ms.to_be_bytes());
+    txn.tables.open_table(META)?.insert(NEWEST, newest.as_slice())?;
     let mut table = txn.tables.open_table(LEDGER)?;
     let entries = table.len()?;
+    // An own clock that never gets there must not fill the ledger.
+    let now_ms = if entries < MAX_ENTRIES / 2 { now_ms.min(clock::local_ms()) } else { now_ms };
     if entries >= KEEP && entries % PURGE_EVERY == 0 || entries >= MAX_ENTRIES {
         let mut floor = 0;
         table.retain(|_, bytes| {
@@ -153,6 +158,22 @@ pub fn conclude(txn: &mut Txn<'_>, event: &CommandEvent) -> Result<(), StoreErro
     entry.outcome = Some(event.clone());
     table.insert(key(event.command), codec::encode(&entry)?.as_slice())?;
     Ok(())
+}
+
+/// The newest command of the authority of the runs before: its count, and when it
+/// was signed.
+///
+/// # Errors
+/// [`StoreError`] when the disk fails.
+pub fn newest(store: &Store) -> Result<(u64, u64), StoreError> {
+    store.read(|tables| {
+        let table = tables.open_table(META)?;
+        let found = table.get(NEWEST)?.map(|bytes| {
+            let (counter, issued) = bytes.value().split_at_checked(8).unwrap_or_default();
+            (number(counter), number(issued))
+        });
+        Ok(found.unwrap_or_default())
+    })
 }
 
 fn number(bytes: &[u8]) -> u64 {
@@ -208,105 +229,6 @@ pub fn unfinished(store: &Store) -> Result<Vec<CommandId>, StoreError> {
     })
 }
 
-/// Since when the ledger is whole, in memory and on disk.
-#[derive(Debug)]
-pub struct Birth {
-    opened: Instant,
-    at_ms: AtomicU64,
-    /// What the disk says.
-    saved_ms: AtomicU64,
-    handed: Mutex<HandedSet>,
-}
-
-#[derive(Debug, Default)]
-struct HandedSet {
-    /// The memory is younger than this connection's relay, so that also what was
-    /// only sent may have come.
-    younger: bool,
-    started: HashSet<CommandId>,
-    sent: HashSet<CommandId>,
-    all: bool,
-}
-
-impl Birth {
-    /// Reads it; `fresh` says that the file was just made.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the disk fails.
-    pub fn load(tables: &WriteTransaction, fresh: bool) -> Result<Self, StoreError> {
-        let mut meta = tables.open_table(META)?;
-        let saved = meta.get(BORN)?.map(|bytes| number(bytes.value()));
-        let at_ms = saved.unwrap_or(if fresh { UNBORN } else { 0 });
-        meta.insert(BORN, at_ms.to_be_bytes().as_slice())?;
-        Ok(Self {
-            opened: Instant::now(),
-            at_ms: at_ms.into(),
-            saved_ms: at_ms.into(),
-            handed: Mutex::default(),
-        })
-    }
-
-    /// The relay was reached; it has heard of this device before, or never, and it
-    /// holds what this disk never wrote, or does not. `now_ms` is the site's time.
-    /// Whether the memory turned out to be younger than the device.
-    pub fn greet(&self, known: bool, ahead: bool, now_ms: u64) -> bool {
-        let at_ms = self.at_ms.load(Ordering::Acquire);
-        let begun = now_ms
-            .saturating_sub(u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX));
-        let mut handed = self.lock();
-        *handed = HandedSet { younger: handed.younger, ..HandedSet::default() };
-        let younger = if at_ms == UNBORN {
-            self.at_ms.store(if known { begun } else { 0 }, Ordering::Release);
-            known
-        } else {
-            // Never earlier: what a wrong clock made of it stays on the safe side.
-            self.at_ms.fetch_max(if ahead { now_ms } else { 0 }, Ordering::AcqRel);
-            ahead
-        };
-        handed.younger |= younger;
-        younger
-    }
-
-    /// The relay names commands that it handed over before.
-    pub fn handed(&self, named: Handed) {
-        let mut handed = self.lock();
-        handed.started.extend(named.started);
-        handed.sent.extend(named.sent);
-        if handed.started.len() + handed.sent.len() > MAX_HANDED {
-            tracing::warn!("the relay names more commands as handed over than can be kept apart");
-            *handed = HandedSet { all: true, younger: handed.younger, ..HandedSet::default() };
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HandedSet> {
-        self.handed.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether the disk says otherwise.
-    #[must_use]
-    pub fn is_unsaved(&self) -> bool {
-        self.at_ms.load(Ordering::Acquire) != self.saved_ms.load(Ordering::Acquire)
-    }
-
-    /// Writes it down where the disk says otherwise; what was written counts once
-    /// the commit is durable ([`Self::saved`]).
-    ///
-    /// # Errors
-    /// [`StoreError`] when the disk fails.
-    pub fn save(&self, tables: &WriteTransaction) -> Result<u64, StoreError> {
-        let at_ms = self.at_ms.load(Ordering::Acquire);
-        if at_ms != self.saved_ms.load(Ordering::Acquire) {
-            tables.open_table(META)?.insert(BORN, at_ms.to_be_bytes().as_slice())?;
-        }
-        Ok(at_ms)
-    }
-
-    /// The disk says so.
-    pub fn saved(&self, at_ms: u64) {
-        self.saved_ms.store(at_ms, Ordering::Release);
-    }
-}
-
 /// Whether a command, of which only the id is known, may have run without being
 /// remembered.
 #[must_use]
@@ -334,11 +256,52 @@ impl Memory for Store {
     }
 
     fn born_ms(&self) -> Option<u64> {
-        Some(self.birth().at_ms.load(Ordering::Acquire)).filter(|at| *at != UNBORN)
+        self.birth().at_ms()
     }
 
     fn was_handed(&self, id: CommandId) -> bool {
-        let handed = self.birth().lock();
-        handed.all || handed.started.contains(&id) || (handed.younger && handed.sent.contains(&id))
+        self.birth().was_handed(id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::link::spool::Quotas;
+
+    const HOUR: u64 = 3_600_000;
+    const YEARS: u64 = 10 * 365 * 24 * HOUR;
+
+    fn ended(expires_ms: u64) -> Entry {
+        Entry { expires_ms, accepted_ms: 1, outcome: Some(lost(CommandId::generate())) }
+    }
+
+    #[tokio::test]
+    async fn a_site_that_is_years_ahead_makes_the_ledger_forget_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let now = clock::local_ms();
+        let store = Store::open(folder.path(), Quotas::share(1 << 20), now).unwrap();
+        let fill = store.write(move |txn| {
+            for _ in 0..KEEP {
+                write(txn, CommandId::generate(), &ended(now + HOUR), now)?;
+            }
+            write(txn, CommandId::generate(), &ended(now + YEARS), now + YEARS)
+        });
+        assert!(fill.await.unwrap());
+        assert_eq!(store.floor_ms().unwrap(), 0, "nothing would pass for an hour, or for years");
+    }
+
+    #[tokio::test]
+    async fn the_newest_command_is_known_to_the_next_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let now = clock::local_ms();
+        let store = Store::open(folder.path(), Quotas::share(1 << 20), now).unwrap();
+        assert_eq!(newest(&store).unwrap(), (0, 0));
+        assert_eq!(clock::later_issue(7, now), 0);
+        let one = store.write(move |txn| write(txn, CommandId::generate(), &ended(now), now));
+        assert!(one.await.unwrap());
+        assert_eq!(newest(&store).unwrap(), clock::newest());
+        assert!(newest(&store).unwrap() >= (7, now));
     }
 }

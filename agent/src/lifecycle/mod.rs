@@ -76,6 +76,8 @@ async fn serve(settings: &Settings) -> anyhow::Result<Option<(Identity, PrivateK
     let (identity, key) = Identity::load(&settings.state)?;
     let store = Store::open(&settings.state, Quotas::share(settings.spool_bytes), now_ms())?;
     clock::start(Spool::new(store.clone()).epoch(), tasks::load_shift(&store));
+    let (counter, issued_ms) = execute::ledger::newest(&store)?;
+    clock::later_issue(counter, issued_ms);
     let work = settings.state.join("work");
     let left = execute::recover(&store, &work, now_ms()).await?;
     let identity = Arc::new(identity);
