@@ -135,7 +135,7 @@ packages: web ## Build .deb, .rpm and static programs into dist/
 
 .PHONY: test-install
 test-install: build ## Paste the install lines on clean systems and undo them; back a cloud up and restore it (as root)
-	@deploy/dev/install-deps package
+	@deploy/dev/install-deps try
 	tests/install/run $(PACKAGES)
 	tests/install/restore
 
