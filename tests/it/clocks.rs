@@ -68,7 +68,8 @@ async fn a_terminal_works(stack: &Stack, device: &str) -> Result<()> {
 }
 
 async fn is_ahead(stack: &Stack, device: &str, by: i64) -> Result<Device> {
-    wait::until(&format!("{device} to be known as {by} ms ahead"), secs(40), || async {
+    // A clock that was set often is told once a minute.
+    wait::until(&format!("{device} to be known as {by} ms ahead"), secs(90), || async {
         let device = stack.api.device(device).await?;
         let near = device.clock_ahead_ms.abs_diff(by) < 20_000;
         ensure!(near, "it is {} ms ahead", device.clock_ahead_ms);
