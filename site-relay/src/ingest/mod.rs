@@ -359,8 +359,7 @@ impl Ingest {
                     self.metrics.applied(&applied);
                     let Some((epoch, through)) = applied.acknowledged() else { continue };
                     self.control(device, DownControl::Ack(ReportAck { lane, epoch, through }));
-                    let of = |(command, status)| (device, command, status);
-                    answered.extend(applied.answered.into_iter().map(of));
+                    answered.extend(applied.answered.into_iter().map(|(c, s)| (device, c, s)));
                 }
                 Answer::Welcome { device, session, greeting } => {
                     self.monitor.introduced(device, uptime_ms);
@@ -377,8 +376,7 @@ impl Ingest {
     }
 
     fn welcome(&mut self, device: DeviceId, Greeting { positions, said }: Greeting) {
-        let config = self.store.device_config();
-        let now_ms = self.clock.now_ms();
+        let (config, now_ms) = (self.store.device_config(), self.clock.now_ms());
         self.control(device, DownControl::Welcome(Welcome { positions, config, now_ms }));
         if let Some(said) = self.twins.welcomed(device, said) {
             self.serve(device, said);
