@@ -9,14 +9,14 @@ use crate::{
         testing::{FakeLane, World},
     },
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use unifyit_protocol::{
     compare::SiteHolds,
     config::SiteConfig,
     ids::DeviceId,
     inventory::{InventoryReport, Section},
     lane::{Ack, Lane, Resume},
-    link::{DeviceInventory, Frame, RelayStatus, UpRecord},
+    link::{DeviceInventory, DownRecord, Frame, RelayStatus, UpRecord},
 };
 
 async fn run(world: &World, sql: &'static str) {
@@ -118,4 +118,55 @@ async fn a_relay_that_claims_the_last_of_all_epochs_is_not_served() {
     let lane = relay.lane(3).await;
     let epoch = lane.hello.unwrap().epoch;
     assert!(epoch <= now_ms(), "{epoch}");
+}
+
+/// Whom the commands that wait for the relay name as having had them.
+async fn handed(world: &World) -> BTreeSet<DeviceId> {
+    let commands = super::compare_tests::waiting(world).await.into_iter();
+    let commands = commands.filter_map(|record| match record {
+        DownRecord::Command(command) => Some(command),
+        _ => None,
+    });
+    let (mut all, mut had) = (0, BTreeSet::new());
+    for command in commands {
+        all += 1;
+        had.extend(command.handed);
+    }
+    assert_eq!(all, 3, "each is sent again");
+    had
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_was_there_before_the_relay_forgot_counts_as_having_had_a_command() {
+    let (world, relay, mut lane, _ticker) = world().await;
+    let [here, away, back] = [(); 3].map(|()| DeviceId::generate());
+    let records = vec![
+        presence(here, true),
+        presence(away, true),
+        presence(back, true),
+        presence(away, false),
+        presence(back, false),
+    ];
+    lane.push(Lane::Urgent, records).await;
+    for device in [here, away, back] {
+        super::compare_tests::open_task(&world, device).await;
+    }
+    run(&world, "UPDATE task_targets SET status = 'pending'").await;
+    let epoch = lane.hello.as_ref().unwrap().epoch;
+    let through = world.scalar::<i64>("SELECT down_seq FROM relays").await.unsigned_abs();
+    lane.send(Frame::Ack(Ack { lane: Lane::Urgent, epoch, through })).await;
+    world.until("it is deleted", "SELECT count(*) = 0 FROM downlink").await;
+    drop(lane);
+    world.until("it is gone", "SELECT NOT online FROM relays").await;
+
+    // It has forgotten everything, and says so once it is back.
+    let mut lane = relay.lane(2).await;
+    world.until("it is told anew", "SELECT count(*) >= 4 FROM downlink").await;
+    assert_eq!(handed(&world).await, BTreeSet::from([here]));
+    run(&world, "DELETE FROM downlink").await;
+    lane.push(Lane::Urgent, vec![presence(back, true)]).await;
+    let devices = vec![here, away, back];
+    let online = vec![0b101];
+    tell(&mut lane, SiteHolds { at_ms: now_ms(), devices, online, ..SiteHolds::default() }).await;
+    assert_eq!(handed(&world).await, BTreeSet::from([here]), "one came when it was forgotten");
 }

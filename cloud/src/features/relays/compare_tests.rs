@@ -41,7 +41,7 @@ async fn tell(lane: &mut FakeLane, holds: SiteHolds) {
 }
 
 /// All that waits for the relay, as it would get it.
-async fn waiting(world: &World) -> Vec<DownRecord> {
+pub(super) async fn waiting(world: &World) -> Vec<DownRecord> {
     let mut tx = world.db.db.tenant(&Scope::Platform).await.unwrap();
     let bodies: Vec<Vec<u8>> = sqlx::query_scalar("SELECT body FROM downlink ORDER BY seq")
         .fetch_all(&mut *tx)

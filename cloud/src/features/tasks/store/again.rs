@@ -28,13 +28,28 @@ struct Lost {
     signed: Vec<u8>,
     expires_at: OffsetDateTime,
     devices: Vec<Uuid>,
-    /// Those to whom it went, as far as the relay told.
+    /// Those to whom it may have gone. A stop is for everybody: it may come twice, and
+    /// must not be taken for one that was forgotten.
     handed: Vec<Uuid>,
 }
+
+/// Until when the relay may have handed out commands before it lost them: until its
+/// last session ended, or until now when no end of it was seen.
+const GONE: &str = "SELECT CASE WHEN NOT r.online THEN r.state_since \
+         WHEN r.state_since = r.connected_since THEN ( \
+             SELECT p.at FROM presence_log p WHERE p.site_id = r.site_id AND p.device_id IS NULL \
+                 AND p.relay_id = r.id AND NOT p.online ORDER BY p.at DESC LIMIT 1) END \
+     FROM relays r WHERE r.id = $1";
 
 /// Queues the site's open commands that the relay neither holds nor is about to
 /// get, for those devices that it can reach; `None` for all. Expired ones are not
 /// sent: what became of those is for the devices to say. Returns how many.
+///
+/// A relay that lost a command may have lost, too, that it had handed it out. So a
+/// device counts as having had it that was connected at any time between the making
+/// of the command and the relay's going: should its own memory be an older copy as
+/// well, nobody else keeps it from running the command again. Who came back only
+/// after that cannot have had it.
 ///
 /// # Errors
 /// [`ApplyError`].
@@ -44,9 +59,17 @@ pub(crate) async fn send_again(
     held: &HashSet<Uuid>,
     reachable: Option<&HashSet<DeviceId>>,
 ) -> Result<usize, ApplyError> {
+    let gone: Option<OffsetDateTime> =
+        sqlx::query_scalar(GONE).bind(relay.id.0).fetch_one(&mut **tx).await?;
     let lost: Vec<Lost> = sqlx::query_as(
         "SELECT c.id, c.kind, c.signed, c.expires_at, array_agg(t.device_id ORDER BY t.device_id) AS devices, \
-             coalesce(array_agg(t.device_id) FILTER (WHERE t.status <> 'pending'), '{}') AS handed \
+             coalesce(array_agg(t.device_id) FILTER (WHERE c.kind <> 'cancel' AND (t.status <> 'pending' \
+                 OR EXISTS (SELECT FROM presence_log p WHERE p.device_id = t.device_id \
+                     AND p.at >= c.created_at AND p.at <= coalesce($5, now())) \
+                 OR coalesce( \
+                     (SELECT p.online FROM presence_log p WHERE p.device_id = t.device_id \
+                         AND p.at < c.created_at ORDER BY p.at DESC, p.id DESC LIMIT 1), \
+                     (SELECT d.online FROM devices d WHERE d.id = t.device_id), false))), '{}') AS handed \
          FROM task_targets t JOIN commands c ON c.task_id = t.task_id AND c.site_id = t.site_id \
              AND (c.id = t.command_id OR c.kind = 'cancel') \
          WHERE t.site_id = $1 AND t.status IN ('pending', 'sent', 'running') AND c.expires_at > now() \
@@ -58,6 +81,7 @@ pub(crate) async fn send_again(
     .bind(relay.id.0)
     .bind(held.iter().copied().collect::<Vec<_>>())
     .bind(MOST)
+    .bind(gone)
     .fetch_all(&mut **tx)
     .await?;
     let mut sent = 0;
