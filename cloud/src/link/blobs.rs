@@ -8,15 +8,18 @@
 use super::framing;
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
-use libp2p::Stream;
+use libp2p::{PeerId, Stream};
 use std::{
+    collections::HashMap,
     io::SeekFrom,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
 use tokio::{
     fs::File,
     io::{AsyncReadExt, AsyncSeekExt},
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
 use unifyit_protocol::{
@@ -26,6 +29,47 @@ use unifyit_protocol::{
 
 /// A peer that takes or says nothing for this long is dropped.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Streams at a time, of all relays together and of one.
+const MOST: usize = 128;
+const EACH: usize = 8;
+
+/// Who may be served at this moment: one relay that takes its time leaves room for
+/// all others.
+#[derive(Debug, Clone)]
+pub(super) struct Places {
+    all: Arc<Semaphore>,
+    each: Arc<Mutex<HashMap<PeerId, Weak<Semaphore>>>>,
+}
+
+/// A place; it is free when this is dropped.
+#[derive(Debug)]
+pub(super) struct BlobPlace {
+    _own: OwnedSemaphorePermit,
+    _all: OwnedSemaphorePermit,
+}
+
+impl Places {
+    /// All free.
+    pub(super) fn new() -> Self {
+        Self { all: Arc::new(Semaphore::new(MOST)), each: Arc::default() }
+    }
+
+    /// A place for one of a relay's streams, if it may have another.
+    pub(super) fn take(&self, peer: PeerId) -> Option<BlobPlace> {
+        let mut each = self.each.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = each.get(&peer).and_then(Weak::upgrade);
+        let own = known.unwrap_or_else(|| Arc::new(Semaphore::new(EACH)));
+        let place = BlobPlace {
+            _own: own.clone().try_acquire_owned().ok()?,
+            _all: self.all.clone().try_acquire_owned().ok()?,
+        };
+        // Not more than are being served.
+        each.retain(|_, places| places.strong_count() > 0);
+        each.insert(peer, Arc::downgrade(&own));
+        Some(place)
+    }
+}
 
 /// Answers one request.
 pub(super) async fn serve(state: PathBuf, stream: Stream) -> std::io::Result<()> {
@@ -38,11 +82,11 @@ pub(super) async fn serve(state: PathBuf, stream: Stream) -> std::io::Result<()>
     };
     let folder = state.join(if request.open { crate::downloads::FOLDER } else { "blobs" });
     let Ok(mut file) = File::open(path_of(&folder, &request.hash)).await else {
-        return sink.send(encode(BlobAnswer::Missing)?).await;
+        return timeout(PATIENCE, sink.send(encode(BlobAnswer::Missing)?)).await?;
     };
     let size = file.metadata().await?.len();
     let mut following = request.following(size);
-    sink.send(encode(BlobAnswer::Found { size, following })?).await?;
+    timeout(PATIENCE, sink.send(encode(BlobAnswer::Found { size, following })?)).await??;
     file.seek(SeekFrom::Start(request.offset)).await?;
     while following > 0 {
         let take = usize::try_from(following).unwrap_or(MAX_CHUNK).min(MAX_CHUNK);
@@ -51,9 +95,28 @@ pub(super) async fn serve(state: PathBuf, stream: Stream) -> std::io::Result<()>
         following -= take as u64;
         timeout(PATIENCE, sink.send(Bytes::from(chunk))).await??;
     }
-    SinkExt::<Bytes>::close(&mut sink).await
+    timeout(PATIENCE, SinkExt::<Bytes>::close(&mut sink)).await?
 }
 
 fn path_of(folder: &Path, hash: &[u8; 32]) -> PathBuf {
     folder.join(blake3::Hash::from_bytes(*hash).to_hex().as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn one_relay_leaves_places_for_all_others() {
+        let (places, slow) = (Places::new(), PeerId::random());
+        let held: Vec<BlobPlace> = std::iter::from_fn(|| places.take(slow)).collect();
+        assert_eq!(held.len(), EACH);
+        let others: Vec<BlobPlace> =
+            std::iter::from_fn(|| places.take(PeerId::random())).take(MOST).collect();
+        assert_eq!(others.len(), MOST - EACH, "and all together are bounded");
+        drop((held, others));
+        places.take(slow).unwrap();
+        assert_eq!(places.each.lock().unwrap().len(), 1, "nobody is remembered who is gone");
+    }
 }

@@ -33,8 +33,6 @@ use unifyit_protocol::enroll::{EnrollRelay, EnrollRelayAnswer};
 const ENROLLING: usize = 16;
 /// Peers looked up in the database at a time.
 const LOOKING_UP: usize = 32;
-/// Blob streams at a time.
-const BLOBS: usize = 64;
 /// Streams and orders waiting for the gateway's task.
 const QUEUE: usize = 1024;
 /// After a start, relays have this long to come back before they count as away.
@@ -71,7 +69,7 @@ pub struct Gateway {
     streams: mpsc::Receiver<(PeerId, Stream, Kind)>,
     enrolling: Arc<Semaphore>,
     looking_up: Arc<Semaphore>,
-    serving_blobs: Arc<Semaphore>,
+    serving_blobs: blobs::Places,
     tasks: TaskTracker,
     bound_said: Option<Instant>,
 }
@@ -151,7 +149,7 @@ impl Gateway {
             streams,
             enrolling: Arc::new(Semaphore::new(ENROLLING)),
             looking_up: Arc::new(Semaphore::new(LOOKING_UP)),
-            serving_blobs: Arc::new(Semaphore::new(BLOBS)),
+            serving_blobs: blobs::Places::new(),
             tasks: TaskTracker::new(),
         })
     }
@@ -344,7 +342,7 @@ impl Gateway {
                 if !self.admission.knows(&peer) {
                     return self.on_order(Order::Expel(peer, "not_enrolled"));
                 }
-                let Ok(permit) = self.serving_blobs.clone().try_acquire_owned() else {
+                let Some(place) = self.serving_blobs.take(peer) else {
                     return self.turned_away("busy");
                 };
                 let state = self.state.clone();
@@ -362,7 +360,7 @@ impl Gateway {
                     if let Err(error) = blobs::serve(state, stream).await {
                         tracing::debug!(%peer, %error, "A blob stream ended early.");
                     }
-                    drop(permit);
+                    drop(place);
                 });
             }
         }
