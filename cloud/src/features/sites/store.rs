@@ -165,6 +165,13 @@ pub async fn rename(tx: &mut TenantTx, id: SiteId, name: &str) -> Result<(), DbE
 /// # Errors
 /// [`DbError`].
 pub async fn delete(tx: &mut TenantTx, id: SiteId) -> Result<(), DbError> {
+    // Tokens, relays, devices: as wherever two of them are changed together.
+    sqlx::query(
+        "UPDATE install_tokens SET revoked_at = now() WHERE site_id = $1 AND revoked_at IS NULL",
+    )
+    .bind(id.0)
+    .execute(&mut **tx)
+    .await?;
     // While they still count: their sisters are to let them go.
     let leaving: Vec<Uuid> =
         sqlx::query_scalar("SELECT id FROM relays WHERE site_id = $1 AND revoked_at IS NULL")
@@ -180,17 +187,10 @@ pub async fn delete(tx: &mut TenantTx, id: SiteId) -> Result<(), DbError> {
     .bind(id.0)
     .fetch_all(&mut **tx)
     .await?;
-    // After the relays, as where their records are applied.
     sqlx::query("UPDATE devices SET revoked_at = now(), online = false WHERE site_id = $1 AND revoked_at IS NULL")
         .bind(id.0)
         .execute(&mut **tx)
         .await?;
-    sqlx::query(
-        "UPDATE install_tokens SET revoked_at = now() WHERE site_id = $1 AND revoked_at IS NULL",
-    )
-    .bind(id.0)
-    .execute(&mut **tx)
-    .await?;
     sqlx::query("UPDATE sites SET deleted_at = now() WHERE id = $1")
         .bind(id.0)
         .execute(&mut **tx)
