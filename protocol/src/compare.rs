@@ -42,6 +42,16 @@ pub struct SiteHolds {
     /// Commands that are not finished.
     #[serde(deserialize_with = "crate::codec::at_most::<MAX_HELD, _, _>")]
     pub commands: Vec<CommandId>,
+    /// When each of `devices` last told of its inventory, four bytes each: Unix seconds,
+    /// highest byte first. 0 where that is not known or still on its way to the cloud.
+    #[serde(with = "serde_bytes", skip_serializing_if = "Vec::is_empty")]
+    pub inventory: Vec<u8>,
+    /// Whether `settings` has the files that the cache is to have ready.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub ahead: bool,
+    /// Devices whose identity several computers use. None from a relay that does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shared: Option<Vec<DeviceId>>,
     /// The lists did not fit and say nothing.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub cut: bool,
@@ -52,6 +62,18 @@ impl SiteHolds {
     pub fn connected(&self) -> impl Iterator<Item = DeviceId> {
         let bit = |n: usize| self.online.get(n / 8).is_some_and(|byte| byte >> (n % 8) & 1 == 1);
         self.devices.iter().enumerate().filter(move |(n, _)| bit(*n)).map(|(_, device)| *device)
+    }
+
+    /// When devices last told of their inventory, where that is known.
+    pub fn inventories(&self) -> impl Iterator<Item = (DeviceId, u32)> {
+        let told = self.inventory.as_chunks::<4>().0.iter().map(|bytes| u32::from_be_bytes(*bytes));
+        self.devices.iter().copied().zip(told).filter(|(_, seconds)| *seconds != 0)
+    }
+
+    /// Notes when the last of `devices` told of its inventory.
+    pub fn note_inventory(&mut self, seconds: u32) {
+        self.inventory.resize(self.devices.len().saturating_sub(1) * 4, 0);
+        self.inventory.extend(seconds.to_be_bytes());
     }
 
     /// Notes whether the last of `devices` is connected.
@@ -74,6 +96,18 @@ pub struct SiteKnown {
     /// Uses of install tokens.
     #[serde(deserialize_with = "crate::codec::at_most::<MAX_KNOWN, _, _>")]
     pub tokens: Vec<KnownToken>,
+}
+
+/// What devices are to tell once more, whole: the cloud lacks it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TellAgain {
+    /// Of these the inventory.
+    #[serde(deserialize_with = "crate::codec::at_most::<MAX_KNOWN, _, _>")]
+    pub inventory: Vec<DeviceId>,
+    /// Of these the columns of their measurements.
+    #[serde(deserialize_with = "crate::codec::at_most::<MAX_KNOWN, _, _>")]
+    pub series: Vec<DeviceId>,
 }
 
 /// A device that joined.
@@ -118,6 +152,9 @@ mod tests {
             }
         }
         assert_eq!(holds.connected().collect::<Vec<_>>(), expected);
+        assert_eq!(holds.inventories().count(), 0);
+        holds.note_inventory(7);
+        assert_eq!(holds.inventories().collect::<Vec<_>>(), [(holds.devices[19], 7)]);
         holds.online.truncate(1);
         assert!(holds.connected().count() <= 8, "a short list says nothing of the rest");
     }

@@ -42,6 +42,8 @@ messages! {
         /// Names commands that this device was handed before, ahead of handing them
         /// out again.
         6 => Handed(Handed),
+        /// The whole inventory is wanted.
+        7 => TellInventory(TellInventory),
     }
 }
 
@@ -53,6 +55,10 @@ messages! {
         1 => Command(Signed<Command>),
     }
 }
+
+/// Asks an agent for its whole inventory, whatever it told before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TellInventory {}
 
 /// An agent introduces itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,7 +9,7 @@ use crate::{
     cache::CacheReport,
     clock::{ClockAnswer, ClockAsk},
     command::Command,
-    compare::{SiteHolds, SiteKnown},
+    compare::{SiteHolds, SiteKnown, TellAgain},
     config::SiteConfig,
     envelope::messages,
     ids::{CommandId, DeviceId, TokenId},
@@ -179,6 +179,8 @@ messages! {
         4 => RevokeToken(TokenId),
         /// What the relay lacks of that which it once had.
         5 => Known(SiteKnown),
+        /// What the cloud lacks of that which it once had.
+        6 => TellAgain(TellAgain),
         /// A computer that is installed anew may have its identity back.
         20 => AllowReenrolment(AllowReenrolment),
         /// One of the computers that share an identity gets its own.

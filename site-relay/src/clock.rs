@@ -366,6 +366,13 @@ impl SiteClock {
         DeviceClock { device, ahead_ms, at_ms: self.now_ms() }
     }
 
+    /// The cloud lacks what it was told of devices' clocks: all of it is told again as it
+    /// is measured.
+    pub fn forget_told(&self) {
+        let mut devices = self.inner.devices.lock().unwrap_or_else(PoisonError::into_inner);
+        devices.told.values_mut().for_each(|known| known.told_ms = None);
+    }
+
     /// How far a device's clock was ahead when it was last measured; 0 when right.
     #[must_use]
     pub fn of_device(&self, device: DeviceId) -> i64 {

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use unifyit_protocol::{
     envelope::Decoded,
     ids::DeviceId,
-    lan::DownControl,
+    lan::{DownControl, TellInventory},
     lane::{Ack, Data, Lane, Receiver, Resume, Verdict},
     link::{DownRecord, Frame},
     topics::Down,
@@ -43,6 +43,8 @@ pub(crate) struct Effects {
     pub(crate) commands: Vec<NewCommand>,
     pub(crate) revoked: Vec<DeviceId>,
     pub(crate) separated: Vec<DeviceId>,
+    /// Whose whole inventory is wanted.
+    pub(crate) inventory: Vec<DeviceId>,
     pub(crate) config: bool,
     pub(crate) unknown: u64,
 }
@@ -179,6 +181,10 @@ fn take_record(
         }
         DownRecord::RevokeToken(token) => txn.revoke_token(token)?,
         DownRecord::Known(known) => txn.take_known(known)?,
+        DownRecord::TellAgain(again) => {
+            txn.devices_tell_again(&again)?;
+            effects.inventory.extend(again.inventory);
+        }
         DownRecord::AllowReenrolment(allowed) => {
             txn.allow_reenrolment(allowed.device, allowed.until_ms)?;
         }
@@ -204,6 +210,13 @@ async fn follow(parts: &DownlinkParts, effects: Effects) {
     // Its computers come again, and each learns what was decided.
     for device in effects.separated {
         parts.broker.disconnect(device, "one of its computers gets an identity of its own");
+    }
+    if let Ok(bytes) = DownControl::TellInventory(TellInventory {}).encode() {
+        let bytes = bytes::Bytes::from(bytes);
+        for device in effects.inventory {
+            // Who is away is asked after the next welcome.
+            let _away = parts.broker.send(device, Down::Control, bytes.clone());
+        }
     }
     if effects.config
         && let Ok(bytes) = DownControl::Config(parts.store.device_config()).encode()

@@ -112,6 +112,11 @@ impl Reporter {
     /// Tells what changed of the package cache since the cloud was last told.
     async fn report_cache(&self, told: &mut Told, savings: bool) -> Result<(), StoreError> {
         let Some(cache) = self.cache.clone() else { return Ok(()) };
+        if savings
+            && self.store.write(|txn| Ok(std::mem::take(&mut txn.mem.before.cloud_forgot))).await?
+        {
+            *told = Told::default();
+        }
         let before = told.clone();
         let news = tokio::task::spawn_blocking(move || before.news(&cache, savings)).await;
         let (reports, now) = match news {

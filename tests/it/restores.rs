@@ -149,6 +149,17 @@ async fn a_relay_restored_from_an_older_copy_is_told_what_it_forgot() -> Result<
     stack.check_alive()
 }
 
+/// What is on a device is known.
+async fn inventoried(stack: &Stack, device: &str) -> Result<()> {
+    wait::until("a whole inventory", WELL, || async {
+        let told = format!(
+            "select count(distinct section) > 1 from inventory_entries where device_id = '{device}'"
+        );
+        Ok((stack.postgres.sql(&told)? == "t").then_some(()))
+    })
+    .await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_restored_from_an_older_copy_learns_what_the_site_knows() -> Result<()> {
     let mut stack = Stack::for_test(2).await?;
@@ -176,6 +187,7 @@ async fn a_database_restored_from_an_older_copy_learns_what_the_site_knows() -> 
     collect_every(&stack, 20).await?;
     stack.api.delete(&format!("/devices/{goes}")).await?;
     state(&stack.api, &asleep, "online").await?;
+    inventoried(&stack, &asleep).await?;
     wait::until("the relay to know all that", secs(20), || async {
         Ok((stack.postgres.sql("select count(*) from downlink")? == "0").then_some(()))
     })
@@ -190,6 +202,7 @@ async fn a_database_restored_from_an_older_copy_learns_what_the_site_knows() -> 
     assert_eq!(site["config"]["collect_every_s"], 20, "{site}");
     ends(&stack.api, &stack.api.run_script(&asleep, &note(&stack, 3)).await?, "succeeded").await?;
     assert_once(&stack, [1, 2, 3])?;
+    inventoried(&stack, &asleep).await?;
     let gaps = stack.postgres.sql(
         "select count(*) from gaps where lane = 'urgent' and records > 0 and from_at < to_at",
     )?;

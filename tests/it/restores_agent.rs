@@ -206,6 +206,33 @@ async fn a_relay_that_was_set_back_is_told_outcomes_and_output_again() -> Result
     stack.check_alive()
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_and_the_database_set_back_at_once_run_nothing_twice() -> Result<()> {
+    let mut stack = Stack::for_test(1).await?;
+    let device = stack.first_device().await?;
+    copy_agent(&mut stack).await?;
+    let open = stack.api.run_script(&device, &waits(&stack, 1)).await?;
+    status_of(&stack, &open, "running").await?;
+    stack.cloud.stop();
+    stack.postgres.copy()?;
+    stack.cloud.start().await?;
+    stack.relay_online().await?;
+    // Neither copy knows of this one, and of the other only the database does.
+    works(&stack, &device, 2).await?;
+    stack.cloud.kill9();
+    stack.postgres.restore()?;
+    set_back_agent(&mut stack)?;
+    lets_go(&stack)?;
+    stack.cloud.start().await?;
+    stack.agents[0].start()?;
+    let target = end(&stack, &open).await?;
+    ensure!(target.status == "indeterminate", "{target:?}");
+    stack.devices_online(1).await?;
+    works(&stack, &device, 3).await?;
+    assert_once(&stack, &[1, 2, 3])?;
+    stack.check_alive()
+}
+
 fn rounds() -> u64 {
     std::env::var("UNIFYIT_RESTORES").ok().and_then(|n| n.parse().ok()).unwrap_or(5)
 }

@@ -123,6 +123,7 @@ async fn serve(settings: &Settings) -> anyhow::Result<Option<(Identity, PrivateK
         own_identity: Notify::new(),
         tell_table: Notify::new(),
         tell_inventory: Notify::new(),
+        whole_inventory: false.into(),
     });
     let spool = Spool::new(store.clone());
     let link = Link {

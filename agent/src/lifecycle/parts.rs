@@ -7,6 +7,7 @@ use crate::{
     link::Inbox,
     store::Store,
 };
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::{
     Notify,
     mpsc::{self, error::TrySendError},
@@ -26,6 +27,9 @@ pub(super) struct Router {
     pub(super) own_identity: Notify,
     pub(super) tell_table: Notify,
     pub(super) tell_inventory: Notify,
+    /// The next inventory is to be whole; should it not come to that, the relay asks
+    /// again.
+    pub(super) whole_inventory: AtomicBool,
 }
 
 impl Inbox for Router {
@@ -73,6 +77,11 @@ impl Inbox for Router {
 
     fn tell_all_again(&self) {
         self.tell_table.notify_one();
+        self.tell_inventory.notify_one();
+    }
+
+    fn tell_inventory(&self) {
+        self.whole_inventory.store(true, Ordering::Release);
         self.tell_inventory.notify_one();
     }
 

@@ -20,7 +20,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     process::Stdio,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 use tokio::{
@@ -108,7 +108,9 @@ pub(super) async fn inventory(
             }
         }
         let mut every = u64::from(config.borrow_and_update().inventory_every_s);
-        if let Err(error) = tell_inventory(&store, &settings).await {
+        let asked = router.whole_inventory.swap(false, Ordering::AcqRel);
+        if let Err(error) = tell_inventory(&store, &settings, asked).await {
+            router.whole_inventory.fetch_or(asked, Ordering::AcqRel);
             tracing::warn!(%error, "the inventory could not be told; it is read again soon");
             every = every.min(INVENTORY_RETRY_S);
         }
@@ -117,9 +119,9 @@ pub(super) async fn inventory(
     }
 }
 
-async fn tell_inventory(store: &Store, settings: &Settings) -> anyhow::Result<()> {
+async fn tell_inventory(store: &Store, settings: &Settings, asked: bool) -> anyhow::Result<()> {
     let folder = inventory::folder(&settings.state);
-    let whole = Spool::new(store.clone()).state_was_lost();
+    let whole = asked || Spool::new(store.clone()).state_was_lost();
     let mut command = Command::new(platform::agent_program());
     command.args(["internal", "inventory", "--folder"]).arg(&folder);
     command.arg("--log").arg(&settings.log);

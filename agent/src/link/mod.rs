@@ -31,6 +31,8 @@ pub trait Inbox: Send + Sync + 'static {
     fn own_identity(&self);
     /// The relay's memory was lost: series and inventory must be told again.
     fn tell_all_again(&self);
+    /// The whole inventory is wanted.
+    fn tell_inventory(&self);
     /// The site's time, Unix milliseconds, in answer to a question that left at
     /// `asked_ms` of this computer's uptime.
     fn relay_time(&self, site_ms: u64, asked_ms: u64);

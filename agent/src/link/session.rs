@@ -373,18 +373,15 @@ impl<I: Inbox> Poller<I> {
                 let asked_ms = self.asked_ms.load(Ordering::Relaxed);
                 self.inbox.relay_time(welcome.now_ms, asked_ms);
                 self.inbox.config(welcome.config);
-                let continuity = self.spool.welcome(&welcome.positions);
+                let unreadable = |error: &_| tracing::error!(%error, "the spool cannot be read");
+                let continuity = self.spool.welcome(&welcome.positions).inspect_err(unreadable);
                 let greeted = matches!(&continuity, Ok(c) if *c != Continuity::Impossible);
                 self.greeted.store(greeted, Ordering::Relaxed);
                 return match continuity {
                     Ok(Continuity::Holds) => Some(Note::Up),
                     Ok(Continuity::BrokenAbove(epoch)) => Some(Note::Broken(epoch)),
                     Ok(Continuity::Broken) => Some(Note::Broken(0)),
-                    Ok(Continuity::Impossible) => None,
-                    Err(error) => {
-                        tracing::error!(%error, "the spool cannot be read");
-                        None
-                    }
+                    Ok(Continuity::Impossible) | Err(_) => None,
                 };
             }
             DownControl::Ack(ack) => self.spool.acked(&ack, Instant::now()),
@@ -392,6 +389,7 @@ impl<I: Inbox> Poller<I> {
             DownControl::Renew(_) => self.inbox.renew(),
             DownControl::Handed(handed) => self.inbox.handed(handed),
             DownControl::NewIdentity(_) => self.inbox.own_identity(),
+            DownControl::TellInventory(_) => self.inbox.tell_inventory(),
             DownControl::Clock(ClockAnswer { asked_ms, now_ms }) => {
                 self.inbox.relay_time(now_ms, asked_ms.unwrap_or_else(uptime_ms));
             }

@@ -8,7 +8,9 @@
 use super::{ApplyError, from_ms};
 use crate::db::{Db, DbError, DownRow, Scope, TenantTx};
 use sqlx::Row;
-use unifyit_protocol::{ProtocolError, ids::RelayId, lane::MAX_RECORD, link::DownRecord};
+use unifyit_protocol::{
+    ProtocolError, compare::TellAgain, ids::RelayId, lane::MAX_RECORD, link::DownRecord,
+};
 use uuid::Uuid;
 
 /// Why an entry could not be written.
@@ -60,6 +62,10 @@ fn about(record: &DownRecord) -> About {
         DownRecord::Config(_) => ("config", None, None),
         DownRecord::RevokeDevice(device) => ("revoke_device", Some(device.0), None),
         DownRecord::RevokeToken(token) => ("revoke_token", Some(token.0), None),
+        DownRecord::TellAgain(TellAgain { inventory, series }) => match inventory.first() {
+            Some(device) => ("tell_inventory", Some(device.0), None),
+            None => ("tell_series", series.first().map(|device| device.0), None),
+        },
         DownRecord::AllowReenrolment(allowed) => {
             ("allow_reenrolment", Some(allowed.device.0), None)
         }

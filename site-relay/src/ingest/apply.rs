@@ -165,21 +165,22 @@ impl Txn<'_> {
         Ok(())
     }
 
-    fn take_inventory(
+    pub(crate) fn take_inventory(
         &mut self,
         device: DeviceId,
         report: InventoryReport,
     ) -> Result<(), StoreError> {
+        let mut facts = self.device_facts(device)?;
         if report.section == Section::System
             && let Some(system) = report.set.get("system")
         {
-            let mut facts = self.device_facts(device)?;
-            let system = kept(system);
-            if facts.system != system {
-                facts.system = system;
-                self.put_facts(device, &facts)?;
-            }
+            facts.system = kept(system);
         }
+        facts.inventory_ms = facts.inventory_ms.max(report.at_ms.min(self.now_ms));
+        // These come last of a whole inventory.
+        let last = matches!(report.section, Section::Packages | Section::Services);
+        facts.ask_inventory &= !(report.whole && last);
+        self.put_facts(device, &facts)?;
         self.append(Lane::State, &UpRecord::Inventory(DeviceInventory { device, report }))
     }
 }

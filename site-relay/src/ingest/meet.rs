@@ -3,12 +3,13 @@
 use super::{
     Ingest, Item,
     batch::{Batch, Effect},
+    sessions::Greeting,
     twins::Meaning,
 };
 use crate::{fanout::Introduction, store::Computer};
 use unifyit_protocol::{
     ids::DeviceId,
-    lan::{DownControl, Hello, NewIdentity},
+    lan::{DownControl, Hello, NewIdentity, TellInventory, Welcome},
     link::DeviceClock,
 };
 use uuid::Uuid;
@@ -18,6 +19,20 @@ impl Ingest {
     pub(super) fn serve(&self, device: DeviceId, said: Introduction) {
         self.broker.release_commands(device);
         self.fanout.ready(device, said);
+    }
+
+    /// Says where this relay stands with a device.
+    pub(super) fn welcome(&mut self, device: DeviceId, greeting: Greeting) {
+        let Greeting { positions, said, ask_inventory } = greeting;
+        let config = self.store.device_config();
+        let now_ms = self.clock.now_ms();
+        self.control(device, DownControl::Welcome(Welcome { positions, config, now_ms }));
+        if ask_inventory {
+            self.control(device, DownControl::TellInventory(TellInventory {}));
+        }
+        if let Some(said) = self.twins.welcomed(device, said) {
+            self.serve(device, said);
+        }
     }
 
     /// A computer introduced itself. Whether it is to be welcomed: one that shares its

@@ -40,7 +40,7 @@ use unifyit_protocol::{
     ProtocolError,
     clock::ClockAnswer,
     ids::{CommandId, DeviceId},
-    lan::{DownControl, Hello, ReportAck, Welcome},
+    lan::{DownControl, Hello, ReportAck},
     lane::Lane,
     link::{DeviceClock, UpRecord},
     live::LiveUp,
@@ -129,7 +129,9 @@ fn apply_one(txn: &mut Txn<'_>, item: Item) -> Result<Answer, StoreError> {
                 .collect();
             let Hello { running, heeds_handed, .. } = *hello;
             let said = Introduction { running, heeds_handed };
-            Ok(Answer::Welcome { device, session, greeting: Greeting { positions, said } })
+            let ask_inventory = txn.device_facts(device)?.ask_inventory;
+            let greeting = Greeting { positions, said, ask_inventory };
+            Ok(Answer::Welcome { device, session, greeting })
         }
         Item::Presence(change) => txn.present(&change).map(|()| Answer::Nothing),
         Item::Share(device, two) => {
@@ -372,14 +374,6 @@ impl Ingest {
         }
         if !answered.is_empty() {
             self.fanout.answered(answered);
-        }
-    }
-
-    fn welcome(&mut self, device: DeviceId, Greeting { positions, said }: Greeting) {
-        let (config, now_ms) = (self.store.device_config(), self.clock.now_ms());
-        self.control(device, DownControl::Welcome(Welcome { positions, config, now_ms }));
-        if let Some(said) = self.twins.welcomed(device, said) {
-            self.serve(device, said);
         }
     }
 

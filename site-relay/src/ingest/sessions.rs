@@ -17,6 +17,8 @@ pub(crate) struct Greeting {
     pub(crate) positions: Vec<ReportAck>,
     /// What it said of its commands.
     pub(crate) said: Introduction,
+    /// Whether its whole inventory is wanted.
+    pub(crate) ask_inventory: bool,
 }
 
 #[derive(Debug, Default)]

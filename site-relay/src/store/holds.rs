@@ -10,17 +10,18 @@ use super::{
     error::StoreError,
     outbox::LaneState,
     rows,
-    tables::{self, DeviceRecord, TokenRecord},
+    tables::{self, DeviceRecord, Facts, TokenRecord},
     txn::Txn,
 };
 use redb::ReadableTable;
 use unifyit_protocol::{
-    compare::{KnownToken, MAX_HELD, MAX_KNOWN, SiteHolds, SiteKnown},
+    compare::{KnownToken, MAX_HELD, MAX_KNOWN, SiteHolds, SiteKnown, TellAgain},
     config::SiteConfig,
     ids::{CommandId, TokenId},
     lane::{Ack, Forgotten, Lane, MAX_RECORD},
-    link::{DeviceGap, UpRecord},
+    link::{DeviceGap, DeviceSeries, UpRecord},
     report::Gap,
+    telemetry::SeriesTable,
 };
 
 const RESTORED: &str = "The relay was restored from an older copy; what it had not passed on to the cloud since that copy was made is lost.";
@@ -36,12 +37,15 @@ pub(crate) struct Before {
     pub(crate) opened_ms: u64,
     /// Epoch and last number of each lane.
     pub(crate) lanes: [(u64, u64); 4],
+    /// Whether the cloud lacks what it was told, and was not told again yet how the
+    /// package cache fares.
+    pub(crate) cloud_forgot: bool,
 }
 
 impl Before {
     pub(crate) fn of(lanes: &[LaneState; 4], written_ms: u64, opened_ms: u64) -> Self {
         let lanes = lanes.each_ref().map(|lane| (lane.epoch(), lane.tail_seq()));
-        Self { written_ms, opened_ms, lanes }
+        Self { written_ms, opened_ms, lanes, cloud_forgot: false }
     }
 
     /// Whether the cloud has what this store did not have when it was opened and
@@ -90,6 +94,7 @@ impl Txn<'_> {
                 self.lost(lane, 0, from_ms, before.opened_ms, RESTORED)?;
             }
         }
+        self.mem.before.cloud_forgot |= !lost.is_empty();
         if !self.mem.told || !lost.is_empty() {
             self.tell_holds()?;
             self.mem.told = true;
@@ -115,18 +120,30 @@ impl Txn<'_> {
         let mut holds = SiteHolds { at_ms: self.now_ms, ..SiteHolds::default() };
         holds.settings = self.get_meta::<SiteConfig>(tables::META_SITE)?.unwrap_or_default();
         let revoked_tokens = std::mem::take(&mut holds.settings.revoked_tokens);
-        holds.settings.cache_ahead = Vec::new();
+        holds.ahead = true;
+        holds.shared = Some(Vec::new());
         let mut records = Vec::new();
         for row in self.devices()?.range::<u128>(..)? {
             records.extend(rows::read::<DeviceRecord>("devices", row?.1.value()));
         }
+        let mut shared = Vec::new();
         for record in records {
             if record.revoked {
                 holds.revoked.push(record.device);
                 continue;
             }
             holds.devices.push(record.device);
+            let told = record.sharing.as_ref().map(|s| s.told(record.device, self.now_ms));
+            shared.extend(told.map(UpRecord::Shared));
+            if record.sharing.is_some() {
+                holds.shared.get_or_insert_default().push(record.device);
+            }
             holds.note_last(self.told(record.device)?.online);
+            let told_ms = self.device_facts(record.device)?.inventory_ms;
+            let waits = (tables::lane_key(Lane::State), record.device);
+            if told_ms != 0 && !self.mem.waiting.contains_key(&waits) {
+                holds.note_inventory(u32::try_from(told_ms / 1000).unwrap_or(u32::MAX));
+            }
         }
         // The newest tokens: those that may still be valid.
         for row in self.tokens()?.range::<u128>(..)?.rev().take(MAX_KNOWN) {
@@ -146,9 +163,16 @@ impl Txn<'_> {
             }
         }
         let most = holds.devices.len().max(holds.revoked.len()).max(holds.commands.len());
-        let record = UpRecord::Holds(Box::new(holds.clone()));
-        if most <= MAX_HELD && record.encode()?.len() <= MAX_RECORD {
-            return self.append(Lane::Urgent, &record);
+        let fits = |record: &UpRecord| Ok::<_, StoreError>(record.encode()?.len() <= MAX_RECORD);
+        let mut record = UpRecord::Holds(Box::new(holds.clone()));
+        if most <= MAX_HELD && !fits(&record)? {
+            // Better the rest than nothing.
+            (holds.ahead, holds.settings.cache_ahead) = (false, Vec::new());
+            record = UpRecord::Holds(Box::new(holds.clone()));
+        }
+        if most <= MAX_HELD && fits(&record)? {
+            self.append(Lane::Urgent, &record)?;
+            return shared.iter().try_for_each(|told| self.append(Lane::Urgent, told));
         }
         tracing::warn!(most, "this relay holds more than one message can tell the cloud");
         let settings = SiteConfig {
@@ -159,6 +183,29 @@ impl Txn<'_> {
         };
         let cut = SiteHolds { at_ms: self.now_ms, settings, cut: true, ..SiteHolds::default() };
         self.append(Lane::Urgent, &UpRecord::Holds(Box::new(cut)))
+    }
+
+    /// The cloud lacks what devices told. Their columns are known here; their
+    /// inventories are asked for, of those that are away when they come back.
+    pub(crate) fn devices_tell_again(&mut self, again: &TellAgain) -> Result<(), StoreError> {
+        for device in &again.series {
+            let key = tables::device_key(*device);
+            let mut known = Vec::new();
+            for row in self.series()?.range((key, 0)..=(key, u32::MAX))? {
+                known.extend(rows::read::<SeriesTable>("series", row?.1.value()));
+            }
+            for table in known {
+                let series = DeviceSeries { device: *device, table };
+                self.append(Lane::Metrics, &UpRecord::Series(series))?;
+            }
+        }
+        for device in &again.inventory {
+            if self.device(*device)?.is_some_and(|known| !known.revoked) {
+                let facts = self.device_facts(*device)?;
+                self.put_facts(*device, &Facts { ask_inventory: true, ..facts })?;
+            }
+        }
+        Ok(())
     }
 
     /// Takes back what this disk has forgotten: devices that joined, uses of tokens.

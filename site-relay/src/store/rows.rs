@@ -105,11 +105,12 @@ impl Txn<'_> {
             if let Some(facts) = read::<Facts>("facts", value.value())
                 && kept(&facts.system) != facts.system
             {
-                large.push((tables::device_of(key.value()), kept(&facts.system)));
+                let system = kept(&facts.system);
+                large.push((tables::device_of(key.value()), Facts { system, ..facts }));
             }
         }
-        for (device, system) in large {
-            self.put_facts(device, &Facts { system })?;
+        for (device, facts) in large {
+            self.put_facts(device, &facts)?;
         }
         Ok(())
     }

@@ -226,6 +226,10 @@ pub struct PresenceRecord {
 pub struct Facts {
     /// The `system` entry of the inventory.
     pub system: BTreeMap<String, String>,
+    /// When it last told of its inventory, Unix milliseconds.
+    pub inventory_ms: u64,
+    /// Whether it is to tell its whole inventory.
+    pub ask_inventory: bool,
 }
 
 /// Lane as a key. Never renumber.

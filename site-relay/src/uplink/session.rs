@@ -280,6 +280,7 @@ impl Session<'_> {
             }
             Err(other) => return Err(other.into()),
         };
+        start::forget_told(&self.parts.clock, &opened.forgotten);
         let (peer, applied_ms) = (peer.positions.clone(), self.applied_ms.clone());
         let pending = self.parts.store.submit(move |txn| {
             opened.trims.iter().try_for_each(|trim| txn.trim(trim))?;

@@ -1,8 +1,8 @@
 //! Where a session's lane machine starts.
 
 use super::session::Ended;
-use crate::store::Lanes;
-use unifyit_protocol::lane::{Lane, LaneLimits, Sender};
+use crate::{clock::SiteClock, store::Lanes};
+use unifyit_protocol::lane::{Forgotten, Lane, LaneLimits, Sender};
 
 /// The sender, from what the store has.
 pub(super) fn sender_of(lanes: &Lanes) -> Result<Sender, Ended> {
@@ -14,4 +14,11 @@ pub(super) fn sender_of(lanes: &Lanes) -> Result<Sender, Ended> {
         }
     }
     Ok(sender)
+}
+
+/// What the cloud lacks of devices' clocks is told again as it is measured.
+pub(super) fn forget_told(clock: &SiteClock, lost: &[Forgotten]) {
+    if !lost.is_empty() {
+        clock.forget_told();
+    }
 }

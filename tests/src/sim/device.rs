@@ -248,6 +248,7 @@ impl Device {
             DownControl::Renew(_)
             | DownControl::Handed(_)
             | DownControl::Clock(_)
+            | DownControl::TellInventory(_)
             | DownControl::NewIdentity(_) => {}
         }
         Ok(())

@@ -9,18 +9,25 @@ use crate::{
     db::{Db, TenantTx},
     events::Watches,
     link::{
-        ApplyError, RelayIdentity, from_ms,
+        ApplyError, RelayIdentity, downlink, from_ms,
         gaps::{self, NewGap},
         now_ms,
     },
 };
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use lru::LruCache;
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    num::NonZeroUsize,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 use time::OffsetDateTime;
 use unifyit_protocol::{
     codec,
+    compare::{MAX_KNOWN, TellAgain},
     ids::DeviceId,
     lane::Lane,
-    link::{DeviceMetrics, DeviceSeries},
+    link::{DeviceMetrics, DeviceSeries, DownRecord},
     telemetry::{MAX_SERIES, Rollup, Sample, Series, SeriesTable},
 };
 
@@ -32,9 +39,16 @@ const MAX_UNFOLDED: usize = if cfg!(test) { 1024 * 1024 } else { 32 * 1024 * 102
 /// Values younger than this many minutes are told to browsers.
 const FRESH: u64 = 5;
 
+/// A device is asked for its columns no oftener than this.
+const ASK_AGAIN: Duration = Duration::from_secs(50);
+/// Devices of which it is remembered when they were asked.
+const ASKED: usize = 20_000;
+
 /// The ingest of measurements.
 pub struct MetricsIngest {
     live: LiveSamples,
+    /// When devices were last asked for their columns.
+    asked: Mutex<LruCache<DeviceId, Instant>>,
 }
 
 impl std::fmt::Debug for MetricsIngest {
@@ -47,7 +61,9 @@ impl MetricsIngest {
     /// For this database and these watchers.
     #[must_use]
     pub fn new(db: &Db, watches: &Watches) -> Self {
-        Self { live: LiveSamples::new(db.clone(), watches.clone()) }
+        let asked =
+            Mutex::new(LruCache::new(NonZeroUsize::new(ASKED).unwrap_or(NonZeroUsize::MIN)));
+        Self { live: LiveSamples::new(db.clone(), watches.clone()), asked }
     }
 
     /// Keeps a device's table of columns.
@@ -107,10 +123,11 @@ impl MetricsIngest {
         let wanted: Vec<(DeviceId, u32)> =
             latest.iter().map(|(device, (table, _))| (*device, *table)).collect();
         let tables = self.live.tables(tx, &wanted).await?;
-        let mut newest = Vec::with_capacity(latest.len());
+        let (mut newest, mut unnamed) = (Vec::with_capacity(latest.len()), Vec::new());
         for (device, (hash, rollup)) in latest {
             let Some(table) = tables.get(&(device, hash)) else {
                 tracing::warn!(%device, "Rollups came without the table of their columns.");
+                unnamed.push(device);
                 continue;
             };
             if rollup.minute + FRESH >= this_minute {
@@ -118,10 +135,33 @@ impl MetricsIngest {
             }
             newest.push(values(device, hash, table, &rollup));
         }
+        self.ask_series(tx, relay, unnamed).await?;
         if !newest.is_empty() {
             // In one order everywhere, so that two transactions cannot lock up.
             newest.sort_unstable_by_key(|n| n.device);
             store::keep_newest(tx, relay, &newest).await?;
+        }
+        Ok(())
+    }
+
+    /// Asks for tables of columns that the database does not have: a relay tells of
+    /// each once, and a database may be an older copy.
+    async fn ask_series(
+        &self,
+        tx: &mut TenantTx,
+        relay: &RelayIdentity,
+        mut devices: Vec<DeviceId>,
+    ) -> Result<(), ApplyError> {
+        {
+            let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+            let lately = |at: &Instant| at.elapsed() < ASK_AGAIN;
+            devices.retain(|d| !asked.put(*d, Instant::now()).as_ref().is_some_and(lately));
+        }
+        devices.sort_unstable();
+        for some in devices.chunks(MAX_KNOWN) {
+            let again = TellAgain { inventory: Vec::new(), series: some.to_vec() };
+            let record = DownRecord::TellAgain(again);
+            downlink::settle(downlink::append(tx, relay.id, &record).await.map(drop))?;
         }
         Ok(())
     }

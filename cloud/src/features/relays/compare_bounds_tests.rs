@@ -12,7 +12,7 @@ use crate::{
 use std::collections::{BTreeMap, BTreeSet};
 use unifyit_protocol::{
     compare::SiteHolds,
-    config::SiteConfig,
+    config::{CacheAhead, SiteConfig},
     ids::DeviceId,
     inventory::{InventoryReport, Section},
     lane::{Ack, Lane, Resume},
@@ -169,4 +169,83 @@ async fn who_was_there_before_the_relay_forgot_counts_as_having_had_a_command() 
     let online = vec![0b101];
     tell(&mut lane, SiteHolds { at_ms: now_ms(), devices, online, ..SiteHolds::default() }).await;
     assert_eq!(handed(&world).await, BTreeSet::from([here]), "one came when it was forgotten");
+}
+
+/// What waits for the relay of things that devices are to tell again.
+async fn asked(world: &World) -> (Vec<DeviceId>, Vec<DeviceId>) {
+    let (mut inventory, mut series) = (Vec::new(), Vec::new());
+    for record in super::compare_tests::waiting(world).await {
+        if let DownRecord::TellAgain(again) = record {
+            inventory.extend(again.inventory);
+            series.extend(again.series);
+        }
+    }
+    (inventory, series)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restored_database_asks_for_what_devices_told_since_its_copy() {
+    let (world, _relay, mut lane, _ticker) = world().await;
+    let [up_to_date, behind, silent] = [(); 3].map(|()| DeviceId::generate());
+    let now = now_ms() / 1000;
+    for (device, at_ms) in [(up_to_date, now * 1000), (behind, (now - 60) * 1000)] {
+        let set = BTreeMap::from([("eth0".to_owned(), BTreeMap::new())]);
+        let section = Section::Interfaces;
+        let report = InventoryReport { section, at_ms, whole: true, set, gone: vec![], cut: 0 };
+        lane.push(Lane::State, vec![UpRecord::Inventory(DeviceInventory { device, report })]).await;
+    }
+    let mut holds = SiteHolds { at_ms: now_ms(), ..SiteHolds::default() };
+    for device in [up_to_date, behind, silent] {
+        holds.devices.push(device);
+        holds.note_last(true);
+        holds.note_inventory(if device == silent { 0 } else { u32::try_from(now).unwrap() });
+    }
+    tell(&mut lane, holds).await;
+    assert_eq!(asked(&world).await, (vec![behind], vec![]));
+
+    // Two computers used an identity when the copy was made, and one does since.
+    run(&world, "UPDATE devices SET computers = '[]', computers_since = now()").await;
+    let shared = Some(vec![behind]);
+    let devices = vec![behind, silent];
+    tell(&mut lane, SiteHolds { at_ms: now_ms(), devices, shared, ..SiteHolds::default() }).await;
+    let left = "SELECT count(*) FROM devices WHERE computers IS NOT NULL";
+    assert_eq!(
+        world.scalar::<i64>(left).await,
+        2,
+        "of the third, and of one not named, nothing is said"
+    );
+
+    // Columns that the relay told of once, before the copy was put back.
+    run(&world, "DELETE FROM downlink").await;
+    let rollups = [super::tests::rollup(now / 60, 50)];
+    for _ in 0..2 {
+        lane.push(Lane::Metrics, vec![super::tests::metrics(behind, &rollups)]).await;
+    }
+    assert_eq!(asked(&world).await, (vec![], vec![behind]), "and not at once again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_to_have_ready_are_taken_back_from_the_relay() {
+    let (world, _relay, mut lane, _ticker) = world().await;
+    let file = |n: u8, url: &str| CacheAhead {
+        url: url.into(),
+        sha256: [n; 32],
+        size: 7,
+        until_ms: now_ms() + 86_400_000,
+    };
+    let told = |revision, ahead, cache_ahead| {
+        let settings = SiteConfig { revision, cache_ahead, ..SiteConfig::default() };
+        SiteHolds { at_ms: now_ms(), settings, ahead, ..SiteHolds::default() }
+    };
+    let urls = "SELECT coalesce(string_agg(url, ' ' ORDER BY place), '') FROM cache_ahead";
+    let files = vec![file(1, "/remap/a/b"), file(2, "javascript:x"), file(1, "/remap/a/c")];
+    tell(&mut lane, told(10, true, files)).await;
+    assert_eq!(world.scalar::<String>(urls).await, "/remap/a/b");
+    // A relay of an earlier version does not say, or has no room to.
+    tell(&mut lane, told(20, false, vec![])).await;
+    assert_eq!(world.scalar::<String>(urls).await, "/remap/a/b");
+    tell(&mut lane, told(5, true, vec![file(3, "/remap/old")])).await;
+    assert_eq!(world.scalar::<String>(urls).await, "/remap/a/b", "older settings");
+    tell(&mut lane, told(30, true, vec![])).await;
+    assert_eq!(world.scalar::<String>(urls).await, "");
 }

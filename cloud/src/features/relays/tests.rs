@@ -68,7 +68,7 @@ fn table() -> SeriesTable {
     }
 }
 
-fn rollup(minute: u64, value: i64) -> Rollup {
+pub(super) fn rollup(minute: u64, value: i64) -> Rollup {
     let cell = Some(Aggregate { min: value - 10, max: value + 10, avg: value, last: value });
     Rollup {
         minute,
@@ -77,7 +77,7 @@ fn rollup(minute: u64, value: i64) -> Rollup {
     }
 }
 
-fn metrics(device: DeviceId, rollups: &[Rollup]) -> UpRecord {
+pub(super) fn metrics(device: DeviceId, rollups: &[Rollup]) -> UpRecord {
     let block = RollupBlock::encode(table().hash(), rollups).unwrap();
     UpRecord::Metrics(vec![DeviceMetrics { device, block }])
 }

@@ -3,9 +3,10 @@
 
 use super::cache;
 use crate::{
-    db::{DbError, TenantTx},
+    db::{DbError, Place, TenantTx},
     link::downlink::{self, AppendError},
 };
+use time::OffsetDateTime;
 use unifyit_protocol::{
     config::{DeviceConfig, SiteConfig},
     ids::{OrganizationId, SiteId, TokenId},
@@ -92,11 +93,16 @@ pub async fn push(tx: &mut TenantTx, site: SiteId) -> Result<(), AppendError> {
 
 /// Takes over a relay's settings where it knows a later revision than the database,
 /// which is an older copy then: what technicians set since is not lost. What no
-/// console could have set is left out. Whether any were taken.
+/// console could have set is left out. `ahead` says whether it told which files the
+/// cache is to have ready. Whether any were taken.
 ///
 /// # Errors
 /// [`DbError`].
-pub async fn adopt(tx: &mut TenantTx, site: SiteId, held: &SiteConfig) -> Result<bool, DbError> {
+pub async fn adopt(
+    tx: &mut TenantTx,
+    (place, site): (&Place, SiteId),
+    (held, ahead): (&SiteConfig, bool),
+) -> Result<bool, DbError> {
     let (Ok(revision), pin) = (i64::try_from(held.revision), &held.ui_pin_hash) else {
         return Ok(false);
     };
@@ -122,7 +128,12 @@ pub async fn adopt(tx: &mut TenantTx, site: SiteId, held: &SiteConfig) -> Result
     .bind(plan.map(|p| i64::try_from(p.bytes_per_s).unwrap_or(i64::MAX)))
     .execute(&mut **tx)
     .await?;
-    Ok(taken.rows_affected() == 1)
+    let taken = taken.rows_affected() == 1;
+    if taken && ahead {
+        let files = cache::rules::held_ahead(held, OffsetDateTime::now_utc());
+        cache::store::set_ahead(tx, place, site, &files).await?;
+    }
+    Ok(taken)
 }
 
 /// Raises the revision of a site's settings, for a change that is not in their

@@ -9,12 +9,16 @@ pub(super) use values::{authority, cached_config, command, grant, relay, rollups
 use crate::{
     blob::{BlobAnswer, BlobRequest},
     codec,
+    compare::TellAgain,
     enroll::{
         AgentEnrolment, EnrollAgent, EnrollAgentAnswer, EnrollRelay, EnrollRelayAnswer,
         RelayEnrolment, RenewAgent,
     },
     envelope::{Decoded, Envelope},
-    lan::{Deliver, DownControl, Handed, Hello, NewIdentity, Renew, ReportAck, UpControl, Welcome},
+    lan::{
+        Deliver, DownControl, Handed, Hello, NewIdentity, Renew, ReportAck, TellInventory,
+        UpControl, Welcome,
+    },
     lane::{Ack, Data, Lane, Resume},
     link::*,
     live::{Holds, LiveDown, LiveUp, TunnelClosed, TunnelCredit, TunnelData, TunnelResize},
@@ -134,6 +138,7 @@ fn lan() -> Vec<Example> {
         Renew(Renew { expires_ms: 9000 }),
         Handed(Handed { started: vec![id(9)], sent: vec![id(10)] }),
         NewIdentity(NewIdentity {}),
+        TellInventory(TellInventory {}),
         Clock(crate::clock::ClockAnswer { asked_ms: Some(7000), now_ms: 1_800_000_000_000 }),
     ));
     all.push(plain("DeviceConfig with a package cache", cached_config()));
@@ -276,6 +281,7 @@ fn down_records() -> Vec<Example> {
         RevokeDevice(device()),
         RevokeToken(id(8)),
         Known(known()),
+        TellAgain(TellAgain { inventory: vec![device()], series: vec![id(11)] }),
         AllowReenrolment(AllowReenrolment { device: device(), until_ms: 9000 }),
         SeparateIdentity(SeparateIdentity { device: device(), instance: id(5) }),
         ForgetComputer(ForgetComputer { device: device(), instance: id(5) }),

@@ -250,6 +250,9 @@ pub(super) fn holds() -> SiteHolds {
         revoked: vec![id(11)],
         tokens: vec![KnownToken { token: id(8), used: 2, revoked: true }],
         commands: vec![id(9)],
+        inventory: vec![0, 0, 0, 7],
+        ahead: true,
+        shared: Some(vec![id(11)]),
         cut: false,
     }
 }

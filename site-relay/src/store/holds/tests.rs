@@ -115,3 +115,62 @@ async fn devices_come_back_and_a_revoked_one_does_not() {
     let used = rig.store.write(move |txn| Ok(txn.token(spent)?.used)).await.unwrap();
     assert_eq!(used, 1);
 }
+
+#[tokio::test]
+async fn what_the_cloud_lacks_of_a_device_is_told_again() {
+    use unifyit_protocol::{
+        compare::TellAgain,
+        config::CacheAhead,
+        inventory::{InventoryReport, Section},
+        telemetry::{Series, SeriesTable},
+    };
+    let rig = Rig::new();
+    let (told, silent) = (rig.enrol().await, rig.enrol().await);
+    let series = Series { name: "a".into(), label: String::new(), unit: String::new(), scale: 0 };
+    let table = SeriesTable { series: vec![series] };
+    let known = table.clone();
+    rig.store.write(move |txn| txn.take_series(told, known)).await.unwrap();
+    let file = CacheAhead { url: "/remap/a".into(), sha256: [1; 32], size: 1, until_ms: 1 };
+    let config = SiteConfig { revision: 3, cache_ahead: vec![file], ..SiteConfig::default() };
+    rig.store.write(move |txn| txn.take_site_config(config).map(drop)).await.unwrap();
+    let facts = move |txn: &mut Txn<'_>| txn.device_facts(told);
+    let report = |section, whole| InventoryReport {
+        section,
+        at_ms: START_MS,
+        whole,
+        set: std::collections::BTreeMap::new(),
+        gone: vec![],
+        cut: 0,
+    };
+    rig.store
+        .write(move |txn| {
+            txn.put_facts(told, &Facts { inventory_ms: START_MS, ..Facts::default() })
+        })
+        .await
+        .unwrap();
+    rig.store.write(|txn| txn.tell_holds()).await.unwrap();
+    let records = rig.waiting(Lane::Urgent).await;
+    let holds = self::told(&records).1;
+    let seconds = u32::try_from(START_MS / 1000).unwrap();
+    assert_eq!(holds[0].inventories().collect::<Vec<_>>(), [(told, seconds)]);
+    assert!(holds[0].ahead && holds[0].settings.cache_ahead.len() == 1);
+
+    let again =
+        TellAgain { inventory: vec![told, DeviceId::generate()], series: vec![told, silent] };
+    rig.store.write(move |txn| txn.devices_tell_again(&again)).await.unwrap();
+    let records = rig.waiting(Lane::Metrics).await;
+    let tables = records
+        .iter()
+        .filter(|r| matches!(r, UpRecord::Series(s) if s.device == told && s.table == table));
+    assert_eq!(tables.count(), 2);
+    assert!(rig.store.write(facts).await.unwrap().ask_inventory, "also when it comes back later");
+    for (section, whole, asked) in [
+        (Section::Services, false, true),
+        (Section::System, true, true),
+        (Section::Packages, true, false),
+    ] {
+        let report = report(section, whole);
+        rig.store.write(move |txn| txn.take_inventory(told, report)).await.unwrap();
+        assert_eq!(rig.store.write(facts).await.unwrap().ask_inventory, asked, "{section:?}");
+    }
+}

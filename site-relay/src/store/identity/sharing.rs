@@ -148,7 +148,8 @@ impl Sharing {
         timeless(self) == timeless(other)
     }
 
-    fn told(&self, device: DeviceId, at_ms: u64) -> SharedIdentity {
+    /// As the cloud is told of it.
+    pub(in crate::store) fn told(&self, device: DeviceId, at_ms: u64) -> SharedIdentity {
         let computers = std::iter::once(&self.first).chain(&self.others);
         let told = |c: &Computer| SharingComputer {
             instance: c.instance,

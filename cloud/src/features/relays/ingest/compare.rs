@@ -6,7 +6,7 @@
 //! sent again as they were signed; the devices' ledgers see to it that nothing runs
 //! twice (G3). Doing it twice changes nothing.
 
-use super::{presence::presence, site::tell_site};
+use super::{lacks, presence::presence, site::tell_site};
 use crate::{
     audit::{self, AuditActor, AuditTarget},
     db::TenantTx,
@@ -37,6 +37,7 @@ struct Mended {
     devices: usize,
     commands: usize,
     presence: usize,
+    inventories: usize,
 }
 
 impl Mended {
@@ -49,6 +50,7 @@ impl Mended {
             (self.devices, "devices made known to the relay again"),
             (self.commands, "commands sent again"),
             (self.presence, "devices whose connection was shown wrongly"),
+            (self.inventories, "devices asked for their whole inventory"),
         ];
         let told: Vec<String> =
             parts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
@@ -95,7 +97,12 @@ pub(crate) async fn holds(
     changed: &mut BTreeSet<DeviceId>,
 ) -> Result<(), ApplyError> {
     let mut mended = Mended {
-        settings: sites::config::adopt(tx, relay.site, &holds.settings).await?,
+        settings: sites::config::adopt(
+            tx,
+            (&relay.place(), relay.site),
+            (&holds.settings, holds.ahead),
+        )
+        .await?,
         ..Mended::default()
     };
     if !holds.cut {
@@ -138,6 +145,8 @@ pub(crate) async fn holds(
         present.iter().copied().chain(lost.iter().copied()).collect();
     mended.commands = tasks::send_again(tx, relay, &held, Some(&reachable)).await?;
 
+    mended.inventories = lacks::ask_inventories(tx, relay, &holds).await?;
+    lacks::single(tx, relay, &holds, changed).await?;
     let wrong = presence_of(&holds, &known, &newly);
     mended.presence = wrong.len();
     claim(tx, relay, &holds.devices).await?;
@@ -302,7 +311,7 @@ async fn make_known(
     Ok(())
 }
 
-async fn tell(
+pub(super) async fn tell(
     tx: &mut TenantTx,
     relay: &RelayIdentity,
     record: &DownRecord,

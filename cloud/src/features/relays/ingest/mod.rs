@@ -4,6 +4,7 @@ mod cache;
 mod compare;
 mod identity;
 mod inventory;
+mod lacks;
 mod order;
 mod own;
 mod presence;

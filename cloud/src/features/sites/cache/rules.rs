@@ -4,7 +4,10 @@
 use super::model::{AheadInput, CacheInput, Plan, Remap};
 use std::collections::HashSet;
 use time::OffsetDateTime;
-use unifyit_protocol::{cache::CachePlan, config::SiteConfig};
+use unifyit_protocol::{
+    cache::CachePlan,
+    config::{CacheAhead, SiteConfig},
+};
 
 const MAX_HOSTS: usize = 256;
 const MAX_REMAPS: usize = 128;
@@ -67,6 +70,27 @@ pub(crate) fn held(config: &SiteConfig) -> Option<(Vec<String>, Vec<String>)> {
     let remaps = check_remaps(remaps).ok()?;
     let remaps = remaps.into_iter().map(|r| format!("{}={}", r.name, r.url)).collect();
     Some((check_hosts(&config.cache_hosts).ok()?, remaps))
+}
+
+/// Files that a relay has ready or is to have, as far as a console could have named them.
+pub(crate) fn held_ahead(config: &SiteConfig, now: OffsetDateTime) -> Vec<Ahead> {
+    let mut hashes = HashSet::new();
+    let file = |file: &CacheAhead| {
+        let plain = file.url.starts_with("http://") || file.url.starts_with("/remap/");
+        let visible = file.url.len() <= MAX_URL && file.url.bytes().all(|b| b.is_ascii_graphic());
+        let seconds = i64::try_from(file.until_ms / 1000).ok()?;
+        let keep_until = OffsetDateTime::from_unix_timestamp(seconds).ok()?;
+        let known = keep_until > now && keep_until <= now + KEEP_AT_MOST;
+        let size = (1..=MAX_SIZE).contains(&file.size).then_some(file.size)?;
+        (plain && visible && known).then_some(Ahead {
+            url: file.url.clone(),
+            sha256: file.sha256,
+            size: i64::try_from(size).ok()?,
+            keep_until,
+        })
+    };
+    let files = config.cache_ahead.iter().take(MAX_AHEAD).filter_map(file);
+    files.filter(|file| hashes.insert(file.sha256)).collect()
 }
 
 fn check_hosts(hosts: &[String]) -> Result<Vec<String>, String> {

@@ -5,7 +5,7 @@ use super::{
         AheadItem, AheadStateBody, CacheSavings, InForce, PackageCacheBody, Plan, Remap, Saved,
         SavedDay, SavedRepository,
     },
-    rules::{self, Checked},
+    rules::{self, Ahead, Checked},
 };
 use crate::db::{DbError, Place, TenantTx};
 use sqlx::types::Json;
@@ -183,15 +183,28 @@ pub(crate) async fn set(
     .bind(plan.map(|p| i64::try_from(p.bytes_per_s).unwrap_or(i64::MAX)))
     .execute(&mut **tx)
     .await?;
-    let hashes: Vec<Vec<u8>> = input.ahead.iter().map(|file| file.sha256.to_vec()).collect();
+    set_ahead(tx, place, site, &input.ahead).await
+}
+
+/// Replaces the files to have ready. One that stays keeps how far it is.
+///
+/// # Errors
+/// [`DbError`].
+pub(in crate::features::sites) async fn set_ahead(
+    tx: &mut TenantTx,
+    place: &Place,
+    site: SiteId,
+    files: &[Ahead],
+) -> Result<(), DbError> {
+    let hashes: Vec<Vec<u8>> = files.iter().map(|file| file.sha256.to_vec()).collect();
     sqlx::query("DELETE FROM cache_ahead WHERE site_id = $1 AND sha256 <> ALL($2)")
         .bind(site.0)
         .bind(&hashes)
         .execute(&mut **tx)
         .await?;
-    let urls: Vec<&str> = input.ahead.iter().map(|file| file.url.as_str()).collect();
-    let sizes: Vec<i64> = input.ahead.iter().map(|file| file.size).collect();
-    let until: Vec<OffsetDateTime> = input.ahead.iter().map(|file| file.keep_until).collect();
+    let urls: Vec<&str> = files.iter().map(|file| file.url.as_str()).collect();
+    let sizes: Vec<i64> = files.iter().map(|file| file.size).collect();
+    let until: Vec<OffsetDateTime> = files.iter().map(|file| file.keep_until).collect();
     sqlx::query(
         "INSERT INTO cache_ahead AS a (site_id, partner_id, organization_id, place, url, sha256, \
              size, keep_until) \
