@@ -123,13 +123,19 @@ pub async fn enroll(
     let shown = before.as_ref().map(|(identity, key)| (identity.certificate.as_slice(), key));
     let enrolment = match ask_with(shown).await {
         // The relay breaks off when the certificate ended long ago.
-        Err(EnrollError::Unreachable(_)) if shown.is_some() => ask_with(None).await?,
+        Err(EnrollError::Unreachable(_)) if shown.is_some_and(|(of, _)| ended(of, now_ms)) => {
+            ask_with(None).await?
+        }
         other => other?,
     };
     let config = enrolment.config.clone();
     let identity = checked(enrolment, &token, *ca_fingerprint, now_ms)?;
     identity.save(state, &key)?;
     Ok(Enrolled { identity, key, config })
+}
+
+fn ended(certificate: &[u8], now_ms: u64) -> bool {
+    renewal_due(certificate, now_ms) == Renewal::Overdue
 }
 
 fn new_key() -> Result<(PrivateKey, Vec<u8>), EnrollError> {

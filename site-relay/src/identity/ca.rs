@@ -26,7 +26,7 @@ const KEY_FILE: &str = "ca.key";
 const CERTIFICATE_FILE: &str = "ca.der";
 const YEARS: i64 = 10;
 /// A device's clock may be behind; certificates hold from a day ago.
-const BACKDATE: Duration = Duration::DAY;
+pub(crate) const BACKDATE: Duration = Duration::DAY;
 /// The relay's own is also met by agents and browsers whose clock is far behind.
 const SERVER_BACKDATE: Duration = Duration::days(400);
 /// Longest certificate request that is read, in bytes.

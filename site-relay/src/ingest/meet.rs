@@ -22,7 +22,15 @@ impl Ingest {
     }
 
     /// Says where this relay stands with a device.
-    pub(super) fn welcome(&mut self, device: DeviceId, greeting: Greeting) {
+    pub(super) fn welcome(&mut self, device: DeviceId, greeting: Greeting, instance: Option<Uuid>) {
+        // That two use the identity may have become durable since it connected.
+        let sharing = self.store.device(device).and_then(|record| record.sharing);
+        if let (Some(sharing), Some(instance)) = (sharing, instance)
+            && !sharing.first.is_called(instance)
+        {
+            self.broker.disconnect(device, "another computer uses this identity");
+            return;
+        }
         let Greeting { positions, said, ask_inventory } = greeting;
         let config = self.store.device_config();
         let now_ms = self.clock.now_ms();

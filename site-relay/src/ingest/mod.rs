@@ -249,7 +249,7 @@ impl Ingest {
                 }
                 BrokerEvent::Subscribed { device, session } => {
                     if let Some(welcome) = sessions.subscribed(device, session) {
-                        self.welcome(device, welcome);
+                        self.welcome(device, welcome, sessions.instance(device));
                     }
                 }
                 BrokerEvent::Disconnected { device, session, reason } => {
@@ -269,11 +269,15 @@ impl Ingest {
                         && let Some(item) = self.message(device, session, content.read, sessions)
                     {
                         // Who it is, it says once.
-                        if let Item::Hello(device, _, hello, _) = &item
-                            && sessions.greets_first(*device)
-                            && !self.met(*device, hello, now_ms, &mut items)
-                        {
-                            continue;
+                        if let Item::Hello(device, _, hello, _) = &item {
+                            if sessions.greets_first(*device, hello.instance)
+                                && !self.met(*device, hello, now_ms, &mut items)
+                            {
+                                sessions.turn_away(*device);
+                            }
+                            if sessions.is_turned_away(*device) {
+                                continue;
+                            }
                         }
                         items.push(item);
                         holds.push(content.held);
@@ -366,7 +370,7 @@ impl Ingest {
                 Answer::Welcome { device, session, greeting } => {
                     self.monitor.introduced(device, uptime_ms);
                     if let Some(greeting) = sessions.introduced(device, session, greeting) {
-                        self.welcome(device, greeting);
+                        self.welcome(device, greeting, sessions.instance(device));
                     }
                 }
                 Answer::Nothing => {}

@@ -6,6 +6,7 @@
 use crate::fanout::Introduction;
 use std::collections::HashMap;
 use unifyit_protocol::{ids::DeviceId, lan::ReportAck};
+use uuid::Uuid;
 
 /// Unreadable messages in one session before it is ended.
 const MAX_STRIKES: u8 = 8;
@@ -28,6 +29,9 @@ struct Session {
     welcome: Option<Greeting>,
     strikes: u8,
     greeted: bool,
+    turned_away: bool,
+    /// What the computer calls itself, where it has a name of its own.
+    instance: Option<Uuid>,
 }
 
 /// The live sessions.
@@ -60,8 +64,29 @@ impl Sessions {
     }
 
     /// Whether this is the first time that the device introduces itself.
-    pub(super) fn greets_first(&mut self, device: DeviceId) -> bool {
-        self.0.get_mut(&device).is_some_and(|s| !std::mem::replace(&mut s.greeted, true))
+    pub(super) fn greets_first(&mut self, device: DeviceId, instance: Uuid) -> bool {
+        let Some(session) = self.0.get_mut(&device) else { return false };
+        let first = !std::mem::replace(&mut session.greeted, true);
+        if first {
+            session.instance = Some(instance).filter(|instance| !instance.is_nil());
+        }
+        first
+    }
+
+    /// The computer is not to be welcomed, however often it introduces itself.
+    pub(super) fn turn_away(&mut self, device: DeviceId) {
+        if let Some(session) = self.0.get_mut(&device) {
+            session.turned_away = true;
+        }
+    }
+
+    pub(super) fn is_turned_away(&self, device: DeviceId) -> bool {
+        self.0.get(&device).is_some_and(|s| s.turned_away)
+    }
+
+    /// What the device's computer calls itself.
+    pub(super) fn instance(&self, device: DeviceId) -> Option<Uuid> {
+        self.0.get(&device).and_then(|s| s.instance)
     }
 
     /// The device introduced itself in that session. The welcome, when it can hear it:
@@ -90,5 +115,34 @@ impl Sessions {
         let Some(session) = self.0.get_mut(&device) else { return false };
         session.strikes = session.strikes.saturating_add(1);
         session.strikes == MAX_STRIKES
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_of_the_session_before_is_not_this_ones() {
+        let (mut sessions, device) = (Sessions::default(), DeviceId::generate());
+        sessions.connected(device, 1);
+        sessions.connected(device, 2);
+        assert_eq!(sessions.subscribed(device, 2), None);
+        assert_eq!(sessions.introduced(device, 1, Greeting::default()), None);
+        assert!(sessions.introduced(device, 2, Greeting::default()).is_some());
+    }
+
+    #[test]
+    fn who_was_turned_away_stays_so_however_often_it_greets() {
+        let (mut sessions, device) = (Sessions::default(), DeviceId::generate());
+        let name = Uuid::from_u128(1);
+        sessions.connected(device, 1);
+        assert!(sessions.greets_first(device, name));
+        sessions.turn_away(device);
+        assert!(!sessions.greets_first(device, Uuid::from_u128(2)));
+        assert!(sessions.is_turned_away(device));
+        assert_eq!(sessions.instance(device), Some(name), "the first word holds");
+        sessions.connected(device, 2);
+        assert!(!sessions.is_turned_away(device) && sessions.greets_first(device, name));
     }
 }

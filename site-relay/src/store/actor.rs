@@ -356,6 +356,10 @@ impl Writer {
                 mem.before = std::mem::take(&mut self.mem.before);
                 self.core.lanes.send_replace(mem.lanes.clone());
                 self.mem = mem;
+                // What was noted and not stored is not so.
+                if let Err(error) = super::devices::load_shared(&self.core) {
+                    tracing::error!(%error, "the devices cannot be read again");
+                }
             }
             Err(error) => tracing::error!(%error, "the store cannot be opened again"),
         }

@@ -198,7 +198,7 @@ impl Txn<'_> {
             Some(device) => self.device(device)?.filter(|d| !d.revoked && d.sharing.is_none()),
             None => None,
         };
-        let allowed = allowed.or(proven);
+        let allowed = proven.or(allowed);
         let device = allowed.as_ref().map_or(new.proposed, |d| d.device);
         if allowed.is_none()
             && let Some(known) = known

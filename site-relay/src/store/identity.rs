@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     broker::{Admission, Named},
-    identity::ca::Proof,
+    identity::ca::{BACKDATE, Proof},
 };
 use redb::ReadableTable as _;
 use std::net::IpAddr;
@@ -67,8 +67,11 @@ impl DeviceRecord {
     /// The key is used for the first time. One that was certified at an enrolment
     /// ends what that enrolment replaces: who else had the identity, and the
     /// permission.
-    fn use_key(&mut self, proof: &Proof) {
-        self.key = Some(Key { sha256: proof.key, since_s: proof.since_s });
+    fn use_key(&mut self, proof: &Proof, now_ms: u64) {
+        // Whatever the key before was certified for until this moment is no later.
+        let now_s = i64::try_from(now_ms / 1000).unwrap_or(i64::MAX);
+        let since_s = proof.since_s.max(now_s.saturating_sub(BACKDATE.whole_seconds()));
+        self.key = Some(Key { sha256: proof.key, since_s });
         if self.offered.contains(&proof.key) {
             self.offered.clear();
             self.reenrol_until_ms = 0;
@@ -110,6 +113,11 @@ impl StoreHandle {
         op: impl FnOnce(&mut Txn<'_>) -> Result<(), StoreError> + Send + 'static,
     ) {
         let core = &self.inner.core;
+        // Nothing changes in memory that has no place on its way to the disk.
+        let Ok(place) = self.inner.writer.try_reserve() else {
+            tracing::debug!(%device, "a change of a device found no place; it is noted again");
+            return;
+        };
         {
             // In place: what was read before may be revoked meanwhile.
             let mut devices =
@@ -121,9 +129,7 @@ impl StoreHandle {
         }
         let (reply, _nobody_asks) = oneshot::channel();
         let job = Typed { op: Some(op), value: None, reply };
-        if self.inner.writer.try_send(Message::Job(Box::new(job))).is_err() {
-            tracing::debug!("a change of a device was not stored; it is noted again");
-        }
+        place.send(Message::Job(Box::new(job)));
     }
 
     /// Remembers a new key of a device that is about to be certified.
@@ -162,14 +168,15 @@ impl Admission for StoreHandle {
             Standing::InUse => true,
             Standing::Newer => {
                 let proof = *proof;
+                let now_ms = self.now_ms();
                 let change = |record: &mut DeviceRecord| {
                     let newer = record.standing(&proof) == Standing::Newer;
                     if newer {
-                        record.use_key(&proof);
+                        record.use_key(&proof, now_ms);
                     }
                     newer
                 };
-                self.note(device, change, move |txn| txn.use_key(device, &proof));
+                self.note(device, change, move |txn| txn.use_key(device, &proof, now_ms));
                 true
             }
             Standing::Replaced => {
@@ -198,13 +205,13 @@ impl Admission for StoreHandle {
 
 impl Txn<'_> {
     /// A key is used for the first time.
-    fn use_key(&mut self, device: DeviceId, proof: &Proof) -> Result<(), StoreError> {
+    fn use_key(&mut self, device: DeviceId, proof: &Proof, now_ms: u64) -> Result<(), StoreError> {
         let Some(mut record) = self.device(device)? else { return Ok(()) };
         if record.revoked || record.standing(proof) != Standing::Newer {
             return Ok(());
         }
         let was_shared = record.sharing.is_some();
-        record.use_key(proof);
+        record.use_key(proof, now_ms);
         let split = record.split.take();
         match was_shared && record.sharing.is_none() {
             true => self.put_sharing(record)?,
@@ -247,7 +254,7 @@ impl Txn<'_> {
                 named.push(record);
             }
         }
-        if found.allowed.is_none() && named.len() == 1 {
+        if found.allowed.is_none() && found.known.is_none() && named.len() == 1 {
             found.allowed = named.pop();
         }
         Ok(found)

@@ -31,7 +31,8 @@ pub(super) struct Judged {
 }
 
 impl Computer {
-    fn is_called(&self, name: Uuid) -> bool {
+    /// Whether it calls itself so, or did when it was let in last.
+    pub(crate) fn is_called(&self, name: Uuid) -> bool {
         !name.is_nil() && (self.instance == name || self.now == name)
     }
 
@@ -242,11 +243,19 @@ impl Txn<'_> {
         instance: Uuid,
     ) -> Result<(), StoreError> {
         let Some(mut record) = self.device(device)? else { return Ok(()) };
-        let Some(sharing) = &mut record.sharing else { return Ok(()) };
-        sharing.others.retain(|other| other.instance != instance);
-        if sharing.first.instance == instance && !sharing.others.is_empty() {
-            sharing.first = sharing.others.remove(0);
+        let Some(sharing) = &mut record.sharing else {
+            // Whoever asks believes otherwise.
+            return self.put_sharing(record);
+        };
+        if sharing.first.instance == instance {
+            match sharing.others.len() {
+                0 => {}
+                1 => sharing.first = sharing.others.remove(0),
+                // Which of several goes on is not for this relay to guess.
+                _ => return Ok(()),
+            }
         }
+        sharing.others.retain(|other| other.instance != instance);
         sharing.replace = sharing.replace.filter(|chosen| *chosen != instance);
         if sharing.others.is_empty() {
             record.sharing = None;

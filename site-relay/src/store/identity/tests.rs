@@ -76,11 +76,18 @@ async fn a_machine_gets_its_device_back_only_where_that_was_allowed_and_once() {
 async fn a_system_installed_anew_gets_its_device_back_by_its_host_name() {
     let rig = Rig::new();
     let mine = join(&rig, new("before", 1)).await;
-    assert_ne!(join(&rig, new("after", 2)).await, mine);
+    let beside = join(&rig, new("after", 2)).await;
+    assert_ne!(beside, mine);
     rig.allow(mine).await;
     let other = NewDevice { hostname: "other".into(), ..new("other", 3) };
     assert_ne!(join(&rig, other).await, mine, "another computer");
-    assert_eq!(join(&rig, NewDevice { hostname: "H".into(), ..new("after", 4) }).await, mine);
+    let again = |key| NewDevice { hostname: "H".into(), ..new("after", key) };
+    let another = join(&rig, again(4)).await;
+    assert_ne!(another, mine, "this machine is another device's");
+    for device in [beside, another] {
+        rig.store.write(move |txn| txn.revoke_device(device)).await.unwrap();
+    }
+    assert_eq!(join(&rig, again(5)).await, mine);
 }
 
 #[tokio::test]
@@ -120,9 +127,9 @@ async fn a_relay_from_an_older_copy_admits_what_was_certified_since() {
     rig.noted().await;
     let copy = rig.backup();
     rig.store.offered(device, [2; 32]).await.unwrap();
-    assert!(rig.store.admit(device, &proof(2, 20)));
+    assert!(rig.store.admit(device, &proof(2, LATER_S)));
     let rig = rig.restore(copy);
-    assert!(rig.store.admit(device, &proof(2, 20)));
+    assert!(rig.store.admit(device, &proof(2, LATER_S)));
     assert!(!rig.store.admit(device, &proof(1, 10)));
 }
 
@@ -134,6 +141,26 @@ async fn what_is_noted_does_not_bring_back_who_was_put_out() {
     // It was read before, and is written after.
     rig.store.note(device, |record| panic!("{record:?}"), |_| panic!("nothing to store"));
     assert!(!rig.store.admit(device, &proof(1, 10)));
+}
+
+/// A second key's certificate, issued a day's backdating before it is used.
+const LATER_S: i64 = 20 + (START_MS / 1000).cast_signed();
+
+#[tokio::test]
+async fn a_replaced_key_does_not_come_back_by_a_renewal() {
+    let rig = Rig::new();
+    let device = join(&rig, new("m", 1)).await;
+    assert!(rig.store.admit(device, &proof(1, 10)));
+    rig.noted().await;
+    rig.allow(device).await;
+    assert_eq!(join(&rig, new("m", 2)).await, device);
+    // Certified in this order: the new key, then the old one once more.
+    let backdated = LATER_S - 20 - 86_400;
+    assert!(rig.store.admit(device, &proof(2, backdated - 60)));
+    assert!(!rig.store.admit(device, &proof(1, backdated)));
+    rig.noted().await;
+    let rig = rig.crash();
+    assert!(!rig.store.admit(device, &proof(1, backdated)));
 }
 
 const A: u128 = 1;

@@ -32,6 +32,11 @@ pub(super) async fn forget_computer(
     let Some(gone) = computers.iter().find(|c| c.id == computer) else {
         return Err(Problem::not_found());
     };
+    if gone.first && computers.len() > 2 {
+        return Err(Problem::invalid(
+            "Several others wait: forget or separate them first, so that one is left to go on with the identity.",
+        ));
+    }
     let Some(relay) = downlink::relay_of(&mut tx, device.site()).await? else {
         return Err(Problem::invalid("The site has no relay that could forget the computer."));
     };
