@@ -23,7 +23,12 @@ struct Connection {
     until: Option<Instant>,
     /// Rises from connection to connection.
     number: u64,
+    since: Instant,
 }
+
+/// A dial goes on for about as long beside the one that succeeded, by another way of
+/// transport: such a twin is no line that was left.
+const TWIN: Duration = Duration::from_secs(15);
 
 /// The gateway's memory of its connections.
 pub(super) struct Admission {
@@ -68,7 +73,7 @@ impl Admission {
         };
         self.numbers += 1;
         let (address, number) = (address_of(from), self.numbers);
-        self.connections.insert(id, Connection { peer, address, until, number });
+        self.connections.insert(id, Connection { peer, address, until, number, since: now });
         true
     }
 
@@ -89,12 +94,15 @@ impl Admission {
         }
     }
 
-    /// The connections of a peer before its newest. A relay dials another only when
-    /// it left these; whatever is opened to it must not go there.
+    /// The connections of a peer from well before its newest. A relay dials another
+    /// only when it left these; whatever is opened to it must not go there.
     pub(super) fn left(&self, peer: &PeerId) -> Vec<ConnectionId> {
         let of_peer = || self.connections.iter().filter(|(_, c)| c.peer == *peer);
-        let newest = of_peer().map(|(_, c)| c.number).max();
-        of_peer().filter(|(_, c)| Some(c.number) < newest).map(|(id, _)| *id).collect()
+        let Some((_, newest)) = of_peer().max_by_key(|(_, c)| c.number) else {
+            return Vec::new();
+        };
+        let left = |c: &Connection| newest.since.saturating_duration_since(c.since) > TWIN;
+        of_peer().filter(|(_, c)| left(c)).map(|(id, _)| *id).collect()
     }
 
     /// The addresses of a peer's connections.
@@ -198,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_newest_connection_of_a_relay_is_not_left() {
+    fn connections_from_well_before_a_relays_newest_are_left() {
         let (mut admission, now) = (admission(), Instant::now());
         let at = from("/ip4/10.0.0.1/tcp/1");
         let (relay, other) = (PeerId::random(), PeerId::random());
@@ -206,9 +214,16 @@ mod tests {
             admission.admit(peer);
         }
         // Numbers of connections say nothing of their order.
-        let [old, silent, newest, others] = [7, 3, 5, 9].map(ConnectionId::new_unchecked);
-        for (id, peer) in [(old, relay), (silent, relay), (newest, relay), (others, other)] {
-            assert!(admission.connected(id, peer, &at, now));
+        let [old, silent, twin, newest, others] = [7, 3, 4, 5, 9].map(ConnectionId::new_unchecked);
+        let later = now + 2 * TWIN;
+        for (id, peer, since) in [
+            (old, relay, now),
+            (silent, relay, now),
+            (twin, relay, later - TWIN),
+            (newest, relay, later),
+            (others, other, later),
+        ] {
+            assert!(admission.connected(id, peer, &at, since));
         }
         let mut left = admission.left(&relay);
         left.sort();
