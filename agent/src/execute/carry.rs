@@ -68,6 +68,8 @@ pub(super) enum Carried {
     Back(Bearer),
 }
 
+const CANCELLED: &str = "It was cancelled before it started.";
+
 /// Executes a script. One that `waited`, and is given as it came, starts only when the
 /// relay holds the report of its intent: the state of this computer may be set back to
 /// one in which it still waited, and then only the relay can tell. A script that starts
@@ -94,18 +96,26 @@ pub(super) async fn carry(
         let at = spool::append_urgent(txn, now, &Report::Command(first))?;
         Ok(accepted.then_some(at))
     });
-    let at = match intent.await {
-        Ok(Some(at)) => at,
+    let intent = match intent.await {
+        Ok(Some(at)) => Some(at),
         Ok(None) => return Carried::ToItsEnd,
         Err(error) => {
             // Without a durable intent nothing runs (G3).
             tracing::error!(command = %id, %error, "a command cannot be made durable");
-            return waited.map_or(Carried::ToItsEnd, Carried::Back);
+            // Whoever cancelled it meanwhile was told that it is: it must not come back.
+            if !cancel.is_cancelled() {
+                return waited.map_or(Carried::ToItsEnd, Carried::Back);
+            }
+            None
         }
     };
     context.running.add(id);
     let waited = waited.map(drop).is_some();
-    let not = if waited { unstarted(context, command, at, cancel).await } else { None };
+    let not = match intent {
+        Some(at) if waited => unstarted(context, command, at, cancel).await,
+        Some(_) => None,
+        None => Some((Status::Cancelled, CANCELLED)),
+    };
     let (outcome, rest) = match not {
         Some((status, reason)) => {
             (event(id, status, now_ms(), Some(reason.into())), Rest::default())
@@ -116,7 +126,11 @@ pub(super) async fn carry(
     tracing::info!(command = %id, status = ?outcome.status, "a command ended");
     loop {
         let (event, rest) = (outcome.clone(), Arc::clone(&rest));
+        let unstarted = Entry { expires_ms: command.expires_ms, accepted_ms: now, outcome: None };
         let written = context.store.write(move |txn| {
+            if intent.is_none() {
+                ledger::write(txn, id, &unstarted, now)?;
+            }
             ledger::conclude(txn, &event)?;
             let at_ms = event.at_ms;
             rest.append(txn, at_ms)?;
@@ -145,7 +159,7 @@ async fn unstarted(
         tokio::select! {
             () = spool.until_acked(at) => {}
             () = cancel.cancelled() => {
-                return Some((Status::Cancelled, "It was cancelled before it started."));
+                return Some((Status::Cancelled, CANCELLED));
             }
             () = context.stop.cancelled() => {
                 return Some((Status::Failed, "The agent was stopped before the script started."));
