@@ -156,7 +156,7 @@ pub(crate) fn take_records(
     }
     // The cloud begins anew: one of the two was restored from an older copy.
     if becomes.epoch > epoch && epoch != 0 {
-        txn.tell_holds()?;
+        txn.tell_holds(true)?;
     }
     txn.mem.down = (becomes.epoch, becomes.through);
     txn.put_meta(tables::META_DOWN, &(becomes.epoch, becomes.through))?;

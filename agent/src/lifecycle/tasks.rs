@@ -11,7 +11,7 @@ use crate::{
     },
     config::Settings,
     enroll::{Renewal, own_identity, renew, renewal_due},
-    identity::{Identity, PrivateKey},
+    identity::{Identity, PrivateKey, instance},
     link::spool::{self, MAX_REPORT, Spool},
     platform,
     store::{META, Store},
@@ -85,6 +85,11 @@ pub(super) async fn sample(
     }
 }
 
+/// Up to 20 s, another for each agent.
+fn a_while() -> Duration {
+    Duration::from_millis(u64::try_from(instance().as_u128() % 20_000).unwrap_or(0))
+}
+
 /// Looks for changes of the inventory at the pace that the cloud wishes.
 pub(super) async fn inventory(
     store: Store,
@@ -96,7 +101,8 @@ pub(super) async fn inventory(
     loop {
         tokio::select! {
             () = sleep(pause) => {}
-            () = router.tell_inventory.notified() => {}
+            // After a restore all of a site are asked at once.
+            () = router.tell_inventory.notified() => sleep(a_while()).await,
             changed = config.changed() => match changed {
                 // Not a reason to look at once: wait anew, at the new pace.
                 Ok(()) => {

@@ -62,22 +62,28 @@ fn about(record: &DownRecord) -> About {
         DownRecord::Config(_) => ("config", None, None),
         DownRecord::RevokeDevice(device) => ("revoke_device", Some(device.0), None),
         DownRecord::RevokeToken(token) => ("revoke_token", Some(token.0), None),
-        DownRecord::TellAgain(TellAgain { inventory, series }) => match inventory.first() {
-            Some(device) => ("tell_inventory", Some(device.0), None),
-            None => ("tell_series", series.first().map(|device| device.0), None),
+        // The same devices replace themselves; others are asked beside them.
+        DownRecord::TellAgain(TellAgain { inventory, series }) => match inventory.is_empty() {
+            false => ("tell_inventory", Some(all_of(inventory.iter().map(|d| d.0))), None),
+            true => ("tell_series", Some(all_of(series.iter().map(|d| d.0))), None),
         },
         DownRecord::AllowReenrolment(allowed) => {
             ("allow_reenrolment", Some(allowed.device.0), None)
         }
         DownRecord::SeparateIdentity(chosen) => ("separate_identity", Some(chosen.device.0), None),
-        DownRecord::ForgetComputer(gone) => ("forget_computer", Some(gone.device.0), None),
+        DownRecord::ForgetComputer(gone) => ("forget_computer", Some(gone.instance), None),
         // The key tells one batch of a comparison from the next.
         DownRecord::Known(known) => {
-            let device = known.devices.first().map(|d| d.device.0);
-            ("known", device.or_else(|| known.tokens.first().map(|t| t.token.0)), None)
+            let devices = known.devices.iter().map(|d| d.device.0);
+            ("known", Some(all_of(devices.chain(known.tokens.iter().map(|t| t.token.0)))), None)
         }
     };
     About { kind, key, expires_ms }
+}
+
+/// A key for a set, in whatever order.
+fn all_of(ids: impl Iterator<Item = Uuid>) -> Uuid {
+    Uuid::from_u128(ids.fold(0, |all, id| all ^ id.as_u128()))
 }
 
 /// The word of the table for a command.

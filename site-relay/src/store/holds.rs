@@ -96,7 +96,8 @@ impl Txn<'_> {
         }
         self.mem.before.cloud_forgot |= !lost.is_empty();
         if !self.mem.told || !lost.is_empty() {
-            self.tell_holds()?;
+            let all = lost.iter().any(|lost| lost.lane == Lane::State);
+            self.tell_holds(all)?;
             self.mem.told = true;
         }
         Ok(())
@@ -115,8 +116,9 @@ impl Txn<'_> {
         self.append(Lane::Urgent, &UpRecord::Gap(DeviceGap { device: None, gap }))
     }
 
-    /// Tells the cloud what this relay holds as of this commit.
-    pub(crate) fn tell_holds(&mut self) -> Result<(), StoreError> {
+    /// Tells the cloud what this relay holds as of this commit. Inventory that waits
+    /// brings the cloud up to date by itself, unless the cloud lost what that leans on.
+    pub(crate) fn tell_holds(&mut self, lost_state: bool) -> Result<(), StoreError> {
         let mut holds = SiteHolds { at_ms: self.now_ms, ..SiteHolds::default() };
         holds.settings = self.get_meta::<SiteConfig>(tables::META_SITE)?.unwrap_or_default();
         let revoked_tokens = std::mem::take(&mut holds.settings.revoked_tokens);
@@ -141,7 +143,7 @@ impl Txn<'_> {
             holds.note_last(self.told(record.device)?.online);
             let told_ms = self.device_facts(record.device)?.inventory_ms;
             let waits = (tables::lane_key(Lane::State), record.device);
-            if told_ms != 0 && !self.mem.waiting.contains_key(&waits) {
+            if told_ms != 0 && (lost_state || !self.mem.waiting.contains_key(&waits)) {
                 holds.note_inventory(u32::try_from(told_ms / 1000).unwrap_or(u32::MAX));
             }
         }

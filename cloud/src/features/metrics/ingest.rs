@@ -40,7 +40,7 @@ const MAX_UNFOLDED: usize = if cfg!(test) { 1024 * 1024 } else { 32 * 1024 * 102
 const FRESH: u64 = 5;
 
 /// A device is asked for its columns no oftener than this.
-const ASK_AGAIN: Duration = Duration::from_secs(50);
+const ASK_AGAIN: Duration = Duration::from_secs(300);
 /// Devices of which it is remembered when they were asked.
 const ASKED: usize = 20_000;
 
@@ -155,7 +155,10 @@ impl MetricsIngest {
         {
             let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
             let lately = |at: &Instant| at.elapsed() < ASK_AGAIN;
-            devices.retain(|d| !asked.put(*d, Instant::now()).as_ref().is_some_and(lately));
+            devices.retain(|d| !asked.peek(d).is_some_and(lately));
+            for device in &devices {
+                asked.put(*device, Instant::now());
+            }
         }
         devices.sort_unstable();
         for some in devices.chunks(MAX_KNOWN) {

@@ -8,7 +8,7 @@ use crate::{
     link::{ApplyError, Records, RelayChange, RelayIdentity},
 };
 use futures::future::BoxFuture;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use unifyit_protocol::{
     compare::SiteHolds,
     ids::DeviceId,
@@ -157,11 +157,20 @@ impl Records for RelayRecords {
 /// What a relay holds, as far as it may speak of it.
 fn held(mut holds: SiteHolds, own: &HashSet<DeviceId>) -> SiteHolds {
     if holds.devices.iter().any(|device| !own.contains(device)) {
-        let mut kept = SiteHolds { devices: Vec::new(), online: Vec::new(), ..holds.clone() };
+        let mut kept = SiteHolds {
+            devices: Vec::new(),
+            online: Vec::new(),
+            inventory: Vec::new(),
+            ..holds.clone()
+        };
         let online: HashSet<DeviceId> = holds.connected().collect();
+        let inventory: HashMap<DeviceId, u32> = holds.inventories().collect();
         for device in holds.devices.iter().filter(|device| own.contains(device)) {
             kept.devices.push(*device);
             kept.note_last(online.contains(device));
+            if let Some(seconds) = inventory.get(device) {
+                kept.note_inventory(*seconds);
+            }
         }
         holds = kept;
     }
@@ -183,5 +192,25 @@ fn devices_of(record: &UpRecord, into: &mut BTreeSet<DeviceId>) {
         UpRecord::Holds(r) => into.extend(&r.devices),
         UpRecord::Shared(r) => into.extend([r.device]),
         UpRecord::Relay(_) | UpRecord::Audit(_) | UpRecord::Cache(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_relay_says_of_strangers_is_dropped_and_the_rest_stays_each_ones_own() {
+        let [a, foreign, b] = [(); 3].map(|()| DeviceId::generate());
+        let mut told = SiteHolds::default();
+        for (device, seconds) in [(a, 10), (foreign, 20), (b, 30)] {
+            told.devices.push(device);
+            told.note_last(device == b);
+            told.note_inventory(seconds);
+        }
+        let kept = held(told, &HashSet::from([a, b]));
+        assert_eq!(kept.devices, [a, b]);
+        assert_eq!(kept.connected().collect::<Vec<_>>(), [b]);
+        assert_eq!(kept.inventories().collect::<Vec<_>>(), [(a, 10), (b, 30)]);
     }
 }

@@ -148,7 +148,7 @@ async fn what_the_cloud_lacks_of_a_device_is_told_again() {
         })
         .await
         .unwrap();
-    rig.store.write(|txn| txn.tell_holds()).await.unwrap();
+    rig.store.write(|txn| txn.tell_holds(false)).await.unwrap();
     let records = rig.waiting(Lane::Urgent).await;
     let holds = self::told(&records).1;
     let seconds = u32::try_from(START_MS / 1000).unwrap();
