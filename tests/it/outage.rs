@@ -63,7 +63,14 @@ async fn everything_is_there_once_and_in_order_after_the_wan_was_cut() -> Result
     .await?;
     stack.cloud.start().await?;
 
-    let done = stack.api.finished(&task, secs(90)).await?;
+    stack.api.finished(&task, secs(90)).await?;
+    // The outcome comes ahead of what waited in the lane of output.
+    let done = wait::until("all of the output", secs(30), || async {
+        let task = stack.api.task(&task).await?;
+        let whole = task.targets.iter().all(|t| t.output.len() as u64 >= t.output_len);
+        Ok(whole.then_some(task))
+    })
+    .await?;
     let target = &done.targets[0];
     let expected: String = (1..=90).map(|i| format!("{i}\n")).collect();
     assert_eq!((target.status.as_str(), target.exit_code), ("failed", Some(7)));
