@@ -124,7 +124,10 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
 /// What whoever enrols a relay needs next.
 fn after_enrolment(config: &Config, has_pin: bool) -> String {
     let pages = names::reachable_at(&config.names, config.listen.ui);
-    let pages = pages.iter().map(|at| format!("https://{at}")).collect::<Vec<_>>().join(" or ");
+    let pages = match pages.is_empty() {
+        true => "the address that it logs at its start".to_owned(),
+        false => pages.iter().map(|at| format!("https://{at}")).collect::<Vec<_>>().join(" or "),
+    };
     let pin = match has_pin {
         true => "the PIN that was given here",
         false => "the site's PIN, which is set in the console (the site's page, Settings)",

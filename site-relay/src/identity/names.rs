@@ -48,11 +48,18 @@ pub fn certificate_names(configured: &[String]) -> Vec<String> {
     names
 }
 
+/// As many addresses as others take of one relay.
+const MAX_ADDRESSES: usize = 16;
+
 /// `host:port` at which agents reach a listener: configured names first, then
-/// the address listened on, or the LAN's when that is every address.
+/// the address listened on, or the LAN's when that is every address. None while the
+/// system has yet to choose the port.
 #[must_use]
 pub fn reachable_at(configured: &[String], listening: SocketAddr) -> Vec<String> {
     let port = listening.port();
+    if port == 0 {
+        return Vec::new();
+    }
     let mut hosts: Vec<String> = configured.to_vec();
     if listening.ip().is_unspecified() {
         hosts.extend(lan_addresses().iter().map(ToString::to_string));
@@ -64,7 +71,7 @@ pub fn reachable_at(configured: &[String], listening: SocketAddr) -> Vec<String>
     }
     let mut seen = BTreeSet::new();
     hosts.retain(|host| is_name(host) && seen.insert(host.clone()));
-    hosts.iter().map(|host| host_port(host, port)).collect()
+    hosts.iter().take(MAX_ADDRESSES).map(|host| host_port(host, port)).collect()
 }
 
 fn host_port(host: &str, port: u16) -> String {
@@ -86,5 +93,20 @@ fn reachable(ip: IpAddr) -> bool {
         IpAddr::V4(v4) => !(v4.is_loopback() || v4.is_link_local() || v4.is_unspecified()),
         // Link-local IPv6 needs a zone, which no certificate can carry.
         IpAddr::V6(v6) => !(v6.is_loopback() || v6.is_unspecified() || v6.is_unicast_link_local()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn nobody_is_told_more_addresses_than_they_take_or_one_without_a_port() {
+        let names: Vec<String> = (0..40).map(|n| format!("relay-{n}.lan")).collect();
+        let told = reachable_at(&names, "10.0.0.2:8443".parse().unwrap());
+        assert_eq!(told.len(), MAX_ADDRESSES);
+        assert_eq!(told[0], "relay-0.lan:8443", "what was configured goes first");
+        assert!(reachable_at(&names, "10.0.0.2:0".parse().unwrap()).is_empty());
     }
 }
