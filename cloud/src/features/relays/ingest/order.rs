@@ -17,6 +17,7 @@ pub(crate) async fn take_rows(
     records: &[UpRecord],
 ) -> Result<(), ApplyError> {
     let (mut settings, mut row, mut tokens) = (false, false, Vec::<Uuid>::new());
+    let (mut devices, mut measured) = (false, false);
     for record in records {
         match record {
             UpRecord::Holds(holds) => {
@@ -28,9 +29,16 @@ pub(crate) async fn take_rows(
                 tokens.push(enrolled.token.0);
             }
             UpRecord::Relay(_) | UpRecord::Cache(_) => row = true,
+            UpRecord::Metrics(_) => measured = true,
+            UpRecord::Inventory(_)
+            | UpRecord::Presence(_)
+            | UpRecord::Clocks(_)
+            | UpRecord::Shared(_) => devices = true,
             _ => {}
         }
     }
+    // Measurements may make the relay be asked for their columns.
+    row |= devices && measured;
     if settings {
         sqlx::query("SELECT FROM site_configs WHERE site_id = $1 FOR NO KEY UPDATE")
             .bind(relay.site.0)
