@@ -9,6 +9,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/unifyit/target
+# The build embeds the web pages of this clone, also where clones share results.
+export UNIFYIT_CLONE := $(CURDIR)
 
 BIN := $(CARGO_TARGET_DIR)/debug
 STATE ?= .dev

@@ -18,5 +18,8 @@ fn main() -> io::Result<()> {
     }
     println!("cargo::rerun-if-changed={}", folder.display());
     println!("cargo::rerun-if-changed=migrations");
+    // Clones that share a target folder take each other's results for their own; this
+    // tells them apart, so that none shows the console of another.
+    println!("cargo::rerun-if-env-changed=UNIFYIT_CLONE");
     Ok(())
 }

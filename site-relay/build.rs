@@ -8,6 +8,9 @@ const PAGE: &str = "<!doctype html><meta charset=\"utf-8\"><title>UnifyIT site</
 fn main() -> io::Result<()> {
     let folder = Path::new("../web/dist/site");
     println!("cargo::rerun-if-changed={}", folder.display());
+    // Clones that share a target folder take each other's results for their own; this
+    // tells them apart, so that none shows the pages of another.
+    println!("cargo::rerun-if-env-changed=UNIFYIT_CLONE");
     fs::create_dir_all(folder)?;
     let page = folder.join("index.html");
     if !page.exists() {
