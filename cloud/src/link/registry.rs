@@ -56,6 +56,13 @@ pub(super) struct Slot {
     _turn: OwnedMutexGuard<()>,
 }
 
+impl Drop for Slot {
+    /// Whatever ended the session's task, nobody may believe that it runs.
+    fn drop(&mut self) {
+        self.cancel.cancel();
+    }
+}
+
 impl Link {
     pub(super) fn new(
         peer: PeerId,

@@ -25,6 +25,8 @@ pub(in crate::link) enum Ended {
     BeyondAll(u64),
     #[error("another session has moved the relay's lanes")]
     Moved,
+    #[error("a fault of this program ended it")]
+    Crashed,
     #[error("the relay sent what no relay sends: {0}")]
     Protocol(#[from] ProtocolError),
     #[error("the lanes disagree: {0}")]

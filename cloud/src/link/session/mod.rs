@@ -34,11 +34,12 @@ use crate::{
 use bytes::Bytes;
 use clock::Clocks;
 use down::Downlink;
+use futures::FutureExt;
 use libp2p::{PeerId, Stream};
 use outgoing::{LiveAllowance, Outgoing};
 use reading::{greeting, next_batch, read_ahead, size};
 use sisters::Telling;
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use table::Synced;
 use tokio::{
     sync::{mpsc, watch},
@@ -78,9 +79,15 @@ pub(super) async fn run(
     stream: Stream,
 ) -> Ended {
     let mut slot = deps.link.begin(relay.id, peer).await;
-    let ended = match serve(&deps, relay, &mut slot, stream).await {
-        Ok(never) => match never {},
-        Err(ended) => ended,
+    let ended = match AssertUnwindSafe(serve(&deps, relay, &mut slot, stream)).catch_unwind().await
+    {
+        Ok(Ok(never)) => match never {},
+        Ok(Err(ended)) => ended,
+        // What the relay sent, or a fault of the program, ends its session alone.
+        Err(_) => {
+            tracing::error!(relay = %relay.id, "A relay's session crashed.");
+            Ended::Crashed
+        }
     };
     tracing::info!(relay = %relay.id, why = %ended, "A relay's session ended.");
     // Stored while the next session of the relay still waits for its turn, so that

@@ -9,7 +9,10 @@ mod presence;
 use super::{ApplyError, Records, RelayChange, RelayIdentity};
 use crate::db::TenantTx;
 use futures::future::BoxFuture;
-use std::sync::{Arc, Mutex};
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicBool, Ordering},
+};
 use unifyit_protocol::link::{Ephemeral, UpRecord};
 
 /// Records that write audit texts into a table of the test and refuse `bad`.
@@ -17,6 +20,8 @@ use unifyit_protocol::link::{Ephemeral, UpRecord};
 struct Ledger {
     changes: Mutex<Vec<RelayChange>>,
     live: Mutex<usize>,
+    /// The next live item ends the task that passes it on.
+    crashes: AtomicBool,
 }
 
 impl Records for Arc<Ledger> {
@@ -60,6 +65,7 @@ impl Records for Arc<Ledger> {
     }
 
     fn live(&self, _: &RelayIdentity, items: Vec<Ephemeral>) {
+        assert!(!self.crashes.swap(false, Ordering::Relaxed), "as the test wants it");
         *self.live.lock().unwrap() += items.len();
     }
 }

@@ -9,10 +9,13 @@ use crate::link::{
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use libp2p::StreamProtocol;
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 use unifyit_protocol::{
     blob::{self, BlobRequest},
     codec,
+    ids::{DeviceId, RelayId},
+    link::{Ephemeral, Frame},
+    telemetry::Sample,
 };
 
 async fn world() -> (World, Arc<Ledger>) {
@@ -68,6 +71,32 @@ async fn a_session_that_ends_is_stored_before_the_next_one_begins() {
     let changes = ledger.changes.lock().unwrap().clone();
     let last: Vec<_> = changes.iter().rev().take(2).collect();
     assert_eq!(last, [&RelayChange::Offline, &RelayChange::Online]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_crashes_is_over_for_everyone() {
+    let (world, ledger) = world().await;
+    let (relay, enrolment) = world.enrolled(&world.place).await;
+    let mut lane = relay.lane(1).await;
+    world.until("it is shown", "SELECT online FROM relays").await;
+    ledger.crashes.store(true, Ordering::Relaxed);
+    let sample = Sample { at_ms: 1, table: 2, values: vec![] };
+    let live = Ephemeral::Sample(DeviceId::generate(), sample);
+    lane.send(Frame::Ephemeral(vec![live])).await;
+    world.until("it is gone", "SELECT NOT online FROM relays").await;
+    assert!(!world.link.online(enrolment.relay));
+    let _next = relay.lane(1).await;
+    world.until("it is shown again", "SELECT online FROM relays").await;
+}
+
+#[tokio::test]
+async fn a_session_whose_task_is_gone_is_not_believed_to_run() {
+    let (world, _) = world().await;
+    let id = RelayId::generate();
+    let slot = world.link.begin(id, world.peer).await;
+    assert!(world.link.online(id));
+    drop(slot);
+    assert!(!world.link.online(id));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
