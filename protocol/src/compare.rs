@@ -108,6 +108,22 @@ pub struct TellAgain {
     /// Of these the columns of their measurements.
     #[serde(deserialize_with = "crate::codec::at_most::<MAX_KNOWN, _, _>")]
     pub series: Vec<DeviceId>,
+    /// Which columns of each of `series`, by the hash of their table. All that are
+    /// known, from a cloud that does not say.
+    #[serde(
+        deserialize_with = "crate::codec::at_most::<MAX_KNOWN, _, _>",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub tables: Vec<u32>,
+}
+
+impl TellAgain {
+    /// Whose columns are wanted, and which, where that is said.
+    pub fn columns(&self) -> impl Iterator<Item = (DeviceId, Option<u32>)> {
+        let said = self.tables.len() == self.series.len();
+        let table = move |n: usize| self.tables.get(n).copied().filter(|_| said);
+        self.series.iter().enumerate().map(move |(n, device)| (*device, table(n)))
+    }
 }
 
 /// A device that joined.

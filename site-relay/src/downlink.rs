@@ -8,7 +8,7 @@
 use crate::{
     broker::BrokerHandle,
     fanout::FanoutHandle,
-    store::{StoreError, StoreHandle, tables, txn::NewCommand, txn::Txn},
+    store::{StoreError, StoreHandle, TellRoom, tables, txn::NewCommand, txn::Txn},
     uplink::session::Ended,
 };
 use prometheus::IntCounter;
@@ -46,6 +46,7 @@ pub(crate) struct Effects {
     /// Whose whole inventory is wanted.
     pub(crate) inventory: Vec<DeviceId>,
     pub(crate) config: bool,
+    pub(crate) told: TellRoom,
     pub(crate) unknown: u64,
 }
 
@@ -182,7 +183,7 @@ fn take_record(
         DownRecord::RevokeToken(token) => txn.revoke_token(token)?,
         DownRecord::Known(known) => txn.take_known(known)?,
         DownRecord::TellAgain(again) => {
-            txn.devices_tell_again(&again)?;
+            txn.devices_tell_again(&again, &mut effects.told)?;
             effects.inventory.extend(again.inventory);
         }
         DownRecord::AllowReenrolment(allowed) => {
@@ -200,6 +201,15 @@ fn take_record(
     Ok(())
 }
 
+/// Asks devices for their whole inventory. Who is away is asked after the next welcome.
+pub(crate) fn want_inventories(broker: &BrokerHandle, devices: Vec<DeviceId>) {
+    let Ok(bytes) = DownControl::TellInventory(TellInventory {}).encode() else { return };
+    let bytes = bytes::Bytes::from(bytes);
+    for device in devices {
+        let _away = broker.send(device, Down::Control, bytes.clone());
+    }
+}
+
 /// What follows a durable commit.
 async fn follow(parts: &DownlinkParts, effects: Effects) {
     parts.unknown.inc_by(effects.unknown);
@@ -211,13 +221,7 @@ async fn follow(parts: &DownlinkParts, effects: Effects) {
     for device in effects.separated {
         parts.broker.disconnect(device, "one of its computers gets an identity of its own");
     }
-    if let Ok(bytes) = DownControl::TellInventory(TellInventory {}).encode() {
-        let bytes = bytes::Bytes::from(bytes);
-        for device in effects.inventory {
-            // Who is away is asked after the next welcome.
-            let _away = parts.broker.send(device, Down::Control, bytes.clone());
-        }
-    }
+    want_inventories(&parts.broker, effects.inventory);
     if effects.config
         && let Ok(bytes) = DownControl::Config(parts.store.device_config()).encode()
     {

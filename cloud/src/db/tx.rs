@@ -57,6 +57,7 @@ pub struct TenantTx {
     events: Vec<NewEvent>,
     audits: Vec<NewAudit>,
     relays: BTreeMap<RelayId, ForRelay>,
+    after: Vec<Box<dyn FnOnce() + Send + Sync>>,
     bus: Arc<dyn Bus>,
     nudges: broadcast::Sender<Nudge>,
 }
@@ -80,6 +81,7 @@ impl TenantTx {
             events: Vec::new(),
             audits: Vec::new(),
             relays: BTreeMap::new(),
+            after: Vec::new(),
             bus,
             nudges,
         }
@@ -117,12 +119,19 @@ impl TenantTx {
         }
     }
 
+    /// Remembers in memory what is true once this transaction is committed. Must not
+    /// wait.
+    pub(crate) fn after_commit(&mut self, remember: impl FnOnce() + Send + Sync + 'static) {
+        self.after.push(Box::new(remember));
+    }
+
     /// Writes the audit rows, commits, then publishes what was emitted and nudges the relays.
     ///
     /// # Errors
     /// [`DbError`]; nothing was published then.
     pub async fn commit(self) -> Result<(), DbError> {
-        if self.events.is_empty() && self.audits.is_empty() && self.relays.is_empty() {
+        let told = self.events.len() + self.audits.len() + self.relays.len() + self.after.len();
+        if told == 0 {
             return Ok(self.tx.commit().await?);
         }
         // Whoever asked may leave in the middle of it, and its task end with that.
@@ -136,6 +145,7 @@ impl TenantTx {
         told.extend(audit::write(&mut self.tx, std::mem::take(&mut self.audits)).await?);
         let events = store(&mut self.tx, told).await?;
         self.tx.commit().await?;
+        self.after.into_iter().for_each(|remember| remember());
         for event in events {
             self.bus.publish(Arc::new(event));
         }

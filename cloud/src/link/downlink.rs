@@ -9,7 +9,10 @@ use super::{ApplyError, from_ms};
 use crate::db::{Db, DbError, DownRow, Scope, TenantTx};
 use sqlx::Row;
 use unifyit_protocol::{
-    ProtocolError, compare::TellAgain, ids::RelayId, lane::MAX_RECORD, link::DownRecord,
+    ProtocolError,
+    ids::{DeviceId, RelayId},
+    lane::MAX_RECORD,
+    link::DownRecord,
 };
 use uuid::Uuid;
 
@@ -63,9 +66,11 @@ fn about(record: &DownRecord) -> About {
         DownRecord::RevokeDevice(device) => ("revoke_device", Some(device.0), None),
         DownRecord::RevokeToken(token) => ("revoke_token", Some(token.0), None),
         // The same devices replace themselves; others are asked beside them.
-        DownRecord::TellAgain(TellAgain { inventory, series }) => match inventory.is_empty() {
-            false => ("tell_inventory", Some(all_of(inventory.iter().map(|d| d.0))), None),
-            true => ("tell_series", Some(all_of(series.iter().map(|d| d.0))), None),
+        DownRecord::TellAgain(again) => match again.inventory.is_empty() {
+            false => {
+                ("tell_inventory", Some(key_of_set(again.inventory.iter().map(|d| d.0))), None)
+            }
+            true => ("tell_series", Some(key_of_set(again.columns().map(columns))), None),
         },
         DownRecord::AllowReenrolment(allowed) => {
             ("allow_reenrolment", Some(allowed.device.0), None)
@@ -75,14 +80,18 @@ fn about(record: &DownRecord) -> About {
         // The key tells one batch of a comparison from the next.
         DownRecord::Known(known) => {
             let devices = known.devices.iter().map(|d| d.device.0);
-            ("known", Some(all_of(devices.chain(known.tokens.iter().map(|t| t.token.0)))), None)
+            ("known", Some(key_of_set(devices.chain(known.tokens.iter().map(|t| t.token.0)))), None)
         }
     };
     About { kind, key, expires_ms }
 }
 
+fn columns((device, table): (DeviceId, Option<u32>)) -> Uuid {
+    Uuid::from_u128(device.0.as_u128() ^ u128::from(table.unwrap_or_default()))
+}
+
 /// A key for a set, in whatever order.
-fn all_of(ids: impl Iterator<Item = Uuid>) -> Uuid {
+fn key_of_set(ids: impl Iterator<Item = Uuid>) -> Uuid {
     Uuid::from_u128(ids.fold(0, |all, id| all ^ id.as_u128()))
 }
 

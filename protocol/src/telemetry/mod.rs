@@ -19,10 +19,16 @@ mod rollup;
 pub use builder::{Closed, RollupBuilder};
 pub use rollup::{Aggregate, MAX_CELLS, MAX_MINUTES, Rollup, RollupBlock};
 
+use crate::ProtocolError;
 use serde::{Deserialize, Serialize};
 
 /// Most series of one device.
 pub const MAX_SERIES: usize = 512;
+
+/// Longest name, label or unit of a column, in bytes.
+pub const MAX_NAME: usize = 256;
+/// Most decimal digits of a column: more than a raw value has.
+pub const MAX_SCALE: u8 = 18;
 
 /// One column of measurements.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -48,6 +54,24 @@ pub struct SeriesTable {
 }
 
 impl SeriesTable {
+    /// Whether everyone on its way takes it: what a relay takes, the cloud must too.
+    ///
+    /// # Errors
+    /// [`ProtocolError::Invalid`] with what it has too much of.
+    pub fn check(&self) -> Result<(), ProtocolError> {
+        if self.series.len() > MAX_SERIES {
+            return Err(ProtocolError::Invalid("the table has too many columns"));
+        }
+        let long = |text: &str| text.len() > MAX_NAME;
+        if self.series.iter().any(|s| long(&s.name) || long(&s.label) || long(&s.unit)) {
+            return Err(ProtocolError::Invalid("a column's name, label or unit is too long"));
+        }
+        if self.series.iter().any(|s| s.scale > MAX_SCALE) {
+            return Err(ProtocolError::Invalid("a column has too many decimal digits"));
+        }
+        Ok(())
+    }
+
     /// Names the table: the first four bytes of the BLAKE3 hash of its content.
     #[must_use]
     pub fn hash(&self) -> u32 {

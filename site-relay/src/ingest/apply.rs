@@ -176,10 +176,12 @@ impl Txn<'_> {
         {
             facts.system = kept(system);
         }
-        facts.inventory_ms = facts.inventory_ms.max(report.at_ms.min(self.now_ms));
-        // These come last of a whole inventory.
-        let last = matches!(report.section, Section::Packages | Section::Services);
-        facts.ask_inventory &= !(report.whole && last);
+        // Reports of a device come in order. The later of two may be dated earlier: a
+        // clock that was ahead once must not leave a date that nothing gets past.
+        facts.inventory_ms = report.at_ms.min(self.now_ms);
+        if report.whole {
+            facts.told_whole(report.section);
+        }
         self.put_facts(device, &facts)?;
         self.append(Lane::State, &UpRecord::Inventory(DeviceInventory { device, report }))
     }

@@ -16,8 +16,6 @@ use unifyit_protocol::{
     telemetry::{MAX_SERIES, Sample, SeriesTable},
 };
 
-/// Longest name, label or unit of a series.
-const MAX_NAME: usize = 256;
 /// A sample may be ahead of the site's time by this much: clocks are compared once
 /// a minute.
 const MAX_AHEAD_MS: u64 = 120_000;
@@ -120,12 +118,10 @@ fn shifted(mut report: Report, body: Vec<u8>, shift_ms: i64) -> (Report, Vec<u8>
 
 fn judged(report: Report, body: Vec<u8>, now_ms: u64) -> Effect {
     match report {
-        Report::Series(table) => {
-            let fits = |s: &str| s.len() <= MAX_NAME;
-            let good = table.series.len() <= MAX_SERIES
-                && table.series.iter().all(|s| fits(&s.name) && fits(&s.label) && fits(&s.unit));
-            if good { Effect::Series(table) } else { Effect::Bad }
-        }
+        Report::Series(table) => match table.check() {
+            Ok(()) => Effect::Series(table),
+            Err(_) => Effect::Bad,
+        },
         Report::Sample(sample) => {
             if sample.values.len() > MAX_SERIES {
                 Effect::Bad
@@ -156,6 +152,35 @@ fn judged(report: Report, body: Vec<u8>, now_ms: u64) -> Effect {
             } else {
                 Effect::Bad
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::panic, reason = "tests")]
+    use super::*;
+    use unifyit_protocol::telemetry::{MAX_NAME, MAX_SCALE, Series};
+
+    fn judged_with(change: impl FnOnce(&mut Series)) -> Effect {
+        let text = "x".repeat(MAX_NAME);
+        let (name, label, unit) = (text.clone(), text.clone(), text);
+        let mut series = Series { name, label, unit, scale: MAX_SCALE };
+        change(&mut series);
+        judged(Report::Series(SeriesTable { series: vec![series] }), Vec::new(), 0)
+    }
+
+    #[test]
+    fn what_is_taken_of_columns_is_what_the_cloud_takes() {
+        let Effect::Series(taken) = judged_with(|_| {}) else { panic!("the longest are taken") };
+        assert!(taken.check().is_ok(), "by this the cloud goes");
+        for change in [
+            |s: &mut Series| s.name.push('x'),
+            |s: &mut Series| s.label.push('x'),
+            |s: &mut Series| s.unit.push('x'),
+            |s: &mut Series| s.scale += 1,
+        ] {
+            assert_eq!(judged_with(change), Effect::Bad);
         }
     }
 }

@@ -10,14 +10,14 @@ use super::{
     error::StoreError,
     outbox::LaneState,
     rows,
-    tables::{self, DeviceRecord, Facts, TokenRecord},
+    tables::{self, DeviceRecord, TokenRecord},
     txn::Txn,
 };
 use redb::ReadableTable;
 use unifyit_protocol::{
     compare::{KnownToken, MAX_HELD, MAX_KNOWN, SiteHolds, SiteKnown, TellAgain},
     config::SiteConfig,
-    ids::{CommandId, TokenId},
+    ids::{CommandId, DeviceId, TokenId},
     lane::{Ack, Forgotten, Lane, MAX_RECORD},
     link::{DeviceGap, DeviceSeries, UpRecord},
     report::Gap,
@@ -27,6 +27,21 @@ use unifyit_protocol::{
 const RESTORED: &str = "The relay was restored from an older copy; what it had not passed on to the cloud since that copy was made is lost.";
 const CLOUD_RESTORED: &str =
     "The cloud was restored from an older copy and lost what came after that copy was made.";
+
+/// By how much a report may be dated before the moment in which it got here, and the
+/// cloud's clock be off this one.
+const APPLIED_SLACK_MS: u64 = 60_000;
+
+/// Bytes of columns that are told anew in one commit: all devices' acknowledgements
+/// wait for it, and measurements share the lane.
+const TOLD_AT_ONCE: usize = 4 * 1024 * 1024;
+
+/// How much one commit tells anew.
+#[derive(Debug, Default)]
+pub(crate) struct TellRoom {
+    /// Bytes so far.
+    told: usize,
+}
 
 /// Where the store stood when it was opened, before its new epoch.
 #[derive(Debug, Clone, Default)]
@@ -63,13 +78,14 @@ impl Before {
 impl Txn<'_> {
     /// A session begins, and the cloud stands at `peer`. Says once what was lost on
     /// either side, and tells what this relay holds: in the first session after a
-    /// start, and when one of the two was restored.
+    /// start, and when one of the two was restored. Returns the devices whose whole
+    /// inventory is wanted.
     pub(crate) fn compare(
         &mut self,
         peer: &[Ack],
         lost: &[Forgotten],
         applied_ms: &[u64],
-    ) -> Result<(), StoreError> {
+    ) -> Result<Vec<DeviceId>, StoreError> {
         for lost in lost {
             let from_ms = applied_ms.get(lost.lane.index()).copied().filter(|ms| *ms != 0);
             let count = lost.through.saturating_sub(lost.from) + 1;
@@ -95,12 +111,42 @@ impl Txn<'_> {
             }
         }
         self.mem.before.cloud_forgot |= !lost.is_empty();
+        let mut wanted = Vec::new();
         if !self.mem.told || !lost.is_empty() {
-            let all = lost.iter().any(|lost| lost.lane == Lane::State);
-            self.tell_holds(all)?;
+            let lost_state = lost.iter().any(|lost| lost.lane == Lane::State);
+            if lost_state {
+                let since_ms = applied_ms.get(Lane::State.index()).copied().unwrap_or_default();
+                wanted = self.want_inventories(since_ms)?;
+            }
+            self.tell_holds(lost_state)?;
             self.mem.told = true;
         }
-        Ok(())
+        Ok(wanted)
+    }
+
+    /// The cloud lost what came after `since_ms` of the inventories. Changes that wait,
+    /// or that come next, may overtake the word on what this relay holds, and would make
+    /// the cloud believe that it has all: who told something since is asked from here.
+    fn want_inventories(&mut self, since_ms: u64) -> Result<Vec<DeviceId>, StoreError> {
+        let mut wanted = Vec::new();
+        for device in self.enrolled()? {
+            let mut facts = self.device_facts(device)?;
+            let waits = self.mem.waiting.contains_key(&(tables::lane_key(Lane::State), device));
+            let later =
+                facts.inventory_ms != 0 && facts.inventory_ms + APPLIED_SLACK_MS >= since_ms;
+            if waits || later {
+                facts.ask();
+                self.put_facts(device, &facts)?;
+                wanted.push(device);
+            }
+        }
+        if !wanted.is_empty() {
+            tracing::warn!(
+                devices = wanted.len(),
+                "the cloud lost inventories; their computers are asked for them anew"
+            );
+        }
+        Ok(wanted)
     }
 
     fn lost(
@@ -117,7 +163,8 @@ impl Txn<'_> {
     }
 
     /// Tells the cloud what this relay holds as of this commit. Inventory that waits
-    /// brings the cloud up to date by itself, unless the cloud lost what that leans on.
+    /// brings the cloud up to date by itself, unless the cloud lost what that leans on;
+    /// whoever is asked for all of it anyway does, too.
     pub(crate) fn tell_holds(&mut self, lost_state: bool) -> Result<(), StoreError> {
         let mut holds = SiteHolds { at_ms: self.now_ms, ..SiteHolds::default() };
         holds.settings = self.get_meta::<SiteConfig>(tables::META_SITE)?.unwrap_or_default();
@@ -141,9 +188,11 @@ impl Txn<'_> {
                 holds.shared.get_or_insert_default().push(record.device);
             }
             holds.note_last(self.told(record.device)?.online);
-            let told_ms = self.device_facts(record.device)?.inventory_ms;
+            let facts = self.device_facts(record.device)?;
+            let (told_ms, asked) = (facts.inventory_ms, facts.ask_inventory);
             let waits = (tables::lane_key(Lane::State), record.device);
-            if told_ms != 0 && (lost_state || !self.mem.waiting.contains_key(&waits)) {
+            let says = lost_state || !self.mem.waiting.contains_key(&waits);
+            if told_ms != 0 && !asked && says {
                 holds.note_inventory(u32::try_from(told_ms / 1000).unwrap_or(u32::MAX));
             }
         }
@@ -189,25 +238,52 @@ impl Txn<'_> {
 
     /// The cloud lacks what devices told. Their columns are known here; their
     /// inventories are asked for, of those that are away when they come back.
-    pub(crate) fn devices_tell_again(&mut self, again: &TellAgain) -> Result<(), StoreError> {
-        for device in &again.series {
-            let key = tables::device_key(*device);
-            let mut known = Vec::new();
-            for row in self.series()?.range((key, 0)..=(key, u32::MAX))? {
-                known.extend(rows::read::<SeriesTable>("series", row?.1.value()));
-            }
-            for table in known {
-                let series = DeviceSeries { device: *device, table };
-                self.append(Lane::Metrics, &UpRecord::Series(series))?;
+    /// What is more than `room` takes waits until the cloud asks again, which it does.
+    pub(crate) fn devices_tell_again(
+        &mut self,
+        again: &TellAgain,
+        room: &mut TellRoom,
+    ) -> Result<(), StoreError> {
+        for (device, wanted) in again.columns() {
+            if !self.tell_series(device, wanted, room)? {
+                let bytes = room.told;
+                tracing::warn!(bytes, "the cloud asks for more columns than are told at once");
+                break;
             }
         }
         for device in &again.inventory {
             if self.device(*device)?.is_some_and(|known| !known.revoked) {
-                let facts = self.device_facts(*device)?;
-                self.put_facts(*device, &Facts { ask_inventory: true, ..facts })?;
+                let mut facts = self.device_facts(*device)?;
+                facts.ask();
+                self.put_facts(*device, &facts)?;
             }
         }
         Ok(())
+    }
+
+    /// Tells columns of a device; whether there was room for all.
+    fn tell_series(
+        &mut self,
+        device: DeviceId,
+        wanted: Option<u32>,
+        room: &mut TellRoom,
+    ) -> Result<bool, StoreError> {
+        let key = tables::device_key(device);
+        let (first, last) = wanted.map_or((0, u32::MAX), |hash| (hash, hash));
+        let mut known = Vec::new();
+        for row in self.series()?.range((key, first)..=(key, last))? {
+            let row = row?.1;
+            if room.told > TOLD_AT_ONCE {
+                break;
+            }
+            room.told += row.value().len();
+            known.extend(rows::read::<SeriesTable>("series", row.value()));
+        }
+        for table in known {
+            let series = DeviceSeries { device, table };
+            self.append(Lane::Metrics, &UpRecord::Series(series))?;
+        }
+        Ok(room.told <= TOLD_AT_ONCE)
     }
 
     /// Takes back what this disk has forgotten: devices that joined, uses of tokens.

@@ -133,7 +133,7 @@ impl Txn<'_> {
         Ok(())
     }
 
-    fn enrolled(&mut self) -> Result<Vec<DeviceId>, StoreError> {
+    pub(super) fn enrolled(&mut self) -> Result<Vec<DeviceId>, StoreError> {
         let mut all = Vec::new();
         for row in self.devices()?.range::<u128>(..)? {
             let record: Option<DeviceRecord> = rows::read("devices", row?.1.value());

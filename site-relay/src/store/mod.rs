@@ -10,6 +10,7 @@
 use crate::{cache::policy::Policy, clock::SiteClock, telemetry::Telemetry};
 use actor::{Core, Job, Message, Writer};
 use std::{
+    collections::HashMap,
     fmt,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
@@ -47,6 +48,7 @@ pub(crate) mod tests;
 pub use actor::Clock;
 pub use devices::{EnrollDecision, NewDevice, PresenceChange};
 pub use error::StoreError;
+pub(crate) use holds::TellRoom;
 pub(crate) use metrics::lane_name;
 pub use outbox::{LaneState, Lanes, Segment};
 pub(crate) use rows::kept;
@@ -99,6 +101,8 @@ struct Inner {
     core: Arc<Core>,
     writer: mpsc::Sender<Message>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// When it was last written down that a replaced key of a device was refused.
+    refusals: Mutex<HashMap<DeviceId, u64>>,
     /// Cancelled when the writer's thread has ended, for whatever reason.
     ended: CancellationToken,
 }
@@ -149,7 +153,13 @@ impl StoreHandle {
             })
             .map_err(|e| StoreError::Failed(format!("its thread cannot be started: {e}")))?;
         Ok(Self {
-            inner: Arc::new(Inner { core, writer, thread: Mutex::new(Some(thread)), ended }),
+            inner: Arc::new(Inner {
+                core,
+                writer,
+                thread: Mutex::new(Some(thread)),
+                refusals: Mutex::default(),
+                ended,
+            }),
         })
     }
 

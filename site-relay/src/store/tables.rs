@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use unifyit_protocol::{
     compare::KnownDevice,
     ids::{DeviceId, TokenId},
+    inventory::Section,
     lane::Lane,
     outcome::Status,
 };
@@ -230,6 +231,29 @@ pub struct Facts {
     pub inventory_ms: u64,
     /// Whether it is to tell its whole inventory.
     pub ask_inventory: bool,
+    /// How often it told all of its packages since it was asked.
+    pub whole_packages: u8,
+}
+
+impl Facts {
+    /// Its whole inventory is wanted.
+    pub(crate) fn ask(&mut self) {
+        (self.ask_inventory, self.whole_packages) = (true, 0);
+    }
+
+    /// It told a section whole. Services come last. Where they cannot be read, packages
+    /// are the last that comes; the agent may also have ended between the two, so they
+    /// are waited for once more.
+    pub(crate) fn told_whole(&mut self, section: Section) {
+        match section {
+            Section::Services => self.ask_inventory = false,
+            Section::Packages if self.ask_inventory => {
+                self.whole_packages += 1;
+                self.ask_inventory = self.whole_packages < 2;
+            }
+            _ => {}
+        }
+    }
 }
 
 /// Lane as a key. Never renumber.

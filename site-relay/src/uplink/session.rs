@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     clock::SiteClock,
-    downlink::{Downlink, DownlinkParts},
+    downlink::{Downlink, DownlinkParts, want_inventories},
     live::{LiveCopies, LiveHub},
     sisters::Sisters,
     store::{Lanes, StoreError, StoreHandle, lane_name},
@@ -215,9 +215,9 @@ async fn session(
 async fn next(frames: &mut Frames, metrics: &UplinkMetrics) -> Result<Frame, Ended> {
     loop {
         let bytes = match frames.next().await {
-            None => return Err(Ended::Lost("the cloud closed the stream".into())),
-            Some(Err(error)) => return Err(Ended::Lost(error.to_string())),
             Some(Ok(bytes)) => bytes,
+            Some(Err(error)) => return Err(Ended::Lost(error.to_string())),
+            None => return Err(Ended::Lost("the cloud closed the stream".into())),
         };
         metrics.received(bytes.len());
         match Frame::decode(&bytes)? {
@@ -286,7 +286,7 @@ impl Session<'_> {
             opened.trims.iter().try_for_each(|trim| txn.trim(trim))?;
             txn.compare(&peer, &opened.forgotten, &applied_ms)
         });
-        pending.await?.outcome().await?;
+        want_inventories(&self.parts.downlink.broker, pending.await?.outcome().await?);
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 //! number of devices, minutes and columns.
 
 use super::{
+    asked::Asked,
     live::LiveSamples,
     store::{self, NewBlock, Newest},
 };
@@ -14,21 +15,19 @@ use crate::{
         now_ms,
     },
 };
-use lru::LruCache;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    num::NonZeroUsize,
-    sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
+    sync::Arc,
+    time::Instant,
 };
 use time::OffsetDateTime;
 use unifyit_protocol::{
     codec,
     compare::{MAX_KNOWN, TellAgain},
-    ids::DeviceId,
+    ids::{DeviceId, SiteId},
     lane::Lane,
     link::{DeviceMetrics, DeviceSeries, DownRecord},
-    telemetry::{MAX_SERIES, Rollup, Sample, Series, SeriesTable},
+    telemetry::{Rollup, Sample, SeriesTable},
 };
 
 /// Minutes that a rollup may be ahead of our clock, by which relays go.
@@ -39,16 +38,10 @@ const MAX_UNFOLDED: usize = if cfg!(test) { 1024 * 1024 } else { 32 * 1024 * 102
 /// Values younger than this many minutes are told to browsers.
 const FRESH: u64 = 5;
 
-/// A device is asked for its columns no oftener than this.
-const ASK_AGAIN: Duration = Duration::from_secs(300);
-/// Devices of which it is remembered when they were asked.
-const ASKED: usize = 20_000;
-
 /// The ingest of measurements.
 pub struct MetricsIngest {
     live: LiveSamples,
-    /// When devices were last asked for their columns.
-    asked: Mutex<LruCache<DeviceId, Instant>>,
+    asked: Arc<Asked>,
 }
 
 impl std::fmt::Debug for MetricsIngest {
@@ -61,9 +54,14 @@ impl MetricsIngest {
     /// For this database and these watchers.
     #[must_use]
     pub fn new(db: &Db, watches: &Watches) -> Self {
-        let asked =
-            Mutex::new(LruCache::new(NonZeroUsize::new(ASKED).unwrap_or(NonZeroUsize::MIN)));
-        Self { live: LiveSamples::new(db.clone(), watches.clone()), asked }
+        Self { live: LiveSamples::new(db.clone(), watches.clone()), asked: Arc::default() }
+    }
+
+    /// The database is another than it was, as far as a site goes: what is remembered
+    /// of it may not be true.
+    pub(in crate::features) fn forget(&self, site: SiteId) {
+        self.live.forget(site);
+        self.asked.forget();
     }
 
     /// Keeps a device's table of columns.
@@ -77,14 +75,7 @@ impl MetricsIngest {
         series: DeviceSeries,
     ) -> Result<(), ApplyError> {
         let table = &series.table;
-        let malformed = |why: &str| Err(ApplyError::Malformed(why.to_owned()));
-        if table.series.len() > MAX_SERIES {
-            return malformed("a table has too many columns");
-        }
-        let long = |s: &Series| s.name.len() > 128 || s.label.len() > 1024 || s.unit.len() > 64;
-        if table.series.iter().any(|s| long(s) || s.scale > 18) {
-            return malformed("a column has a name too long or a scale too large");
-        }
+        table.check().map_err(|e| ApplyError::Malformed(e.to_string()))?;
         let bytes = codec::encode(table).map_err(|e| ApplyError::Malformed(e.to_string()))?;
         Ok(store::keep_series(tx, relay, series.device, table.hash(), &bytes).await?)
     }
@@ -105,31 +96,28 @@ impl MetricsIngest {
         // Only a fault of the program ends that thread; the relay sends again.
         let Unfolded { blocks, latest, losses } =
             unfolded.await.map_err(|e| ApplyError::Db(sqlx::Error::decode(e).into()))?;
+        let named: BTreeSet<(DeviceId, u32)> = blocks.iter().map(|b| (b.device, b.table)).collect();
         store::keep_blocks(tx, relay, blocks).await?;
         for (device, loss) in losses {
             lost(tx, relay, device, &loss).await?;
         }
-        self.newest(tx, relay, latest, this_minute, changed).await
+        self.newest(tx, relay, (named, latest), this_minute, changed).await
     }
 
     async fn newest(
         &self,
         tx: &mut TenantTx,
         relay: &RelayIdentity,
-        latest: HashMap<DeviceId, (u32, Rollup)>,
+        (named, latest): (BTreeSet<(DeviceId, u32)>, HashMap<DeviceId, (u32, Rollup)>),
         this_minute: u64,
         changed: &mut BTreeSet<DeviceId>,
     ) -> Result<(), ApplyError> {
-        let wanted: Vec<(DeviceId, u32)> =
-            latest.iter().map(|(device, (table, _))| (*device, *table)).collect();
+        let wanted: Vec<(DeviceId, u32)> = named.into_iter().collect();
         let tables = self.live.tables(tx, &wanted).await?;
-        let (mut newest, mut unnamed) = (Vec::with_capacity(latest.len()), Vec::new());
+        let unnamed: Vec<_> = wanted.into_iter().filter(|key| !tables.contains_key(key)).collect();
+        let mut newest = Vec::with_capacity(latest.len());
         for (device, (hash, rollup)) in latest {
-            let Some(table) = tables.get(&(device, hash)) else {
-                tracing::warn!(%device, "Rollups came without the table of their columns.");
-                unnamed.push(device);
-                continue;
-            };
+            let Some(table) = tables.get(&(device, hash)) else { continue };
             if rollup.minute + FRESH >= this_minute {
                 changed.insert(device);
             }
@@ -150,21 +138,22 @@ impl MetricsIngest {
         &self,
         tx: &mut TenantTx,
         relay: &RelayIdentity,
-        mut devices: Vec<DeviceId>,
+        mut unnamed: Vec<(DeviceId, u32)>,
     ) -> Result<(), ApplyError> {
-        {
-            let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-            let lately = |at: &Instant| at.elapsed() < ASK_AGAIN;
-            devices.retain(|d| !asked.peek(d).is_some_and(lately));
-            for device in &devices {
-                asked.put(*device, Instant::now());
-            }
-        }
-        devices.sort_unstable();
-        for some in devices.chunks(MAX_KNOWN) {
-            let again = TellAgain { inventory: Vec::new(), series: some.to_vec() };
+        let now = Instant::now();
+        unnamed.retain(|(device, _)| self.asked.is_due(*device, now));
+        for some in unnamed.chunks(MAX_KNOWN) {
+            let (series, tables): (Vec<_>, Vec<_>) = some.iter().copied().unzip();
+            tracing::warn!(relay = %relay.id, devices = series.len(),
+                "Rollups came without the tables of their columns; the relay is asked for them.");
+            let asked = self.asked.clone();
+            let mut devices = series.clone();
+            devices.dedup();
+            let again = TellAgain { series, tables, ..TellAgain::default() };
             let record = DownRecord::TellAgain(again);
             downlink::settle(downlink::append(tx, relay.id, &record).await.map(drop))?;
+            // A batch that is rolled back asks nobody.
+            tx.after_commit(move || asked.note(&devices, now));
         }
         Ok(())
     }

@@ -149,6 +149,16 @@ impl LiveSamples {
         self.db.bus().publish(Arc::new(event.numbered(None, OffsetDateTime::now_utc())));
     }
 
+    /// The database is another: tables that are remembered may be gone from it.
+    pub(super) fn forget(&self, site: SiteId) {
+        let mut known = self.known();
+        let gone: Vec<_> =
+            known.iter().filter(|((of, _, _), _)| *of == site).map(|(key, _)| *key).collect();
+        for key in gone {
+            known.pop(&key);
+        }
+    }
+
     fn known(&self) -> MutexGuard<'_, Tables> {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -15,6 +15,7 @@
 
 mod aging;
 mod api;
+mod asked;
 mod coarse;
 mod ingest;
 pub mod jobs;

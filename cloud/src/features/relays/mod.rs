@@ -20,4 +20,6 @@ mod compare_tests;
 #[cfg(test)]
 mod gap_tests;
 #[cfg(test)]
+mod put_back_tests;
+#[cfg(test)]
 mod tests;

@@ -11,7 +11,7 @@ use futures::future::BoxFuture;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use unifyit_protocol::{
     compare::SiteHolds,
-    ids::DeviceId,
+    ids::{DeviceId, SiteId},
     link::{Ephemeral, UpRecord},
 };
 
@@ -35,6 +35,13 @@ impl RelayRecords {
         Self { own: Own::default(), metrics: MetricsIngest::new(db, watches), tasks }
     }
 
+    /// The database may be an older copy: what is remembered of a site may not be true.
+    fn forget(&self, site: SiteId) {
+        self.own.forget(site);
+        self.metrics.forget(site);
+        self.tasks.forget(site);
+    }
+
     async fn apply_all(
         &self,
         tx: &mut TenantTx,
@@ -42,6 +49,10 @@ impl RelayRecords {
         records: Vec<UpRecord>,
     ) -> Result<(), ApplyError> {
         ingest::take_rows(tx, relay, &records).await?;
+        // At the start of an epoch either side may be an older copy.
+        if records.iter().any(|record| matches!(record, UpRecord::Holds(_))) {
+            self.forget(relay.site);
+        }
         let mut named = BTreeSet::new();
         records.iter().for_each(|record| devices_of(record, &mut named));
         let own = self.own.check(tx, relay, &named).await?;
@@ -56,7 +67,11 @@ impl RelayRecords {
                     // What came before it in the lane stands before it in the table.
                     let before = std::mem::take(&mut presence);
                     ingest::presence(tx, relay, before, &mut changed).await?;
-                    ingest::enrolled(tx, relay, enrolled).await?;
+                    if !ingest::enrolled(tx, relay, enrolled).await? {
+                        // The row was there once: it is made when the batch comes again.
+                        self.forget(relay.site);
+                        return Err(ApplyError::from(sqlx::Error::RowNotFound));
+                    }
                 }
                 UpRecord::Enrolled(_) => {}
                 UpRecord::Presence(list) => {
@@ -141,6 +156,9 @@ impl Records for RelayRecords {
         relay: &'a RelayIdentity,
         change: RelayChange,
     ) -> BoxFuture<'a, Result<(), ApplyError>> {
+        if change == RelayChange::Restored {
+            self.forget(relay.site);
+        }
         Box::pin(ingest::relay_changed(tx, relay, change))
     }
 

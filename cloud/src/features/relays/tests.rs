@@ -51,7 +51,7 @@ pub(super) fn presence(device: DeviceId, online: bool) -> UpRecord {
     }])
 }
 
-fn table() -> SeriesTable {
+pub(super) fn table() -> SeriesTable {
     let series = |name: &str, label: &str| Series {
         name: name.into(),
         label: label.into(),

@@ -18,7 +18,7 @@ use sqlx::{Row, postgres::PgRow};
 use std::collections::BTreeSet;
 use time::OffsetDateTime;
 use unifyit_protocol::{
-    ids::{CommandId, DeviceId, TaskId},
+    ids::{CommandId, DeviceId, SiteId, TaskId},
     link::{DeviceOutput, Progress},
     outcome::{OutputChunk, Stream},
 };
@@ -54,6 +54,11 @@ impl TasksIngest {
     pub fn new(db: &Db, watches: &Watches) -> (Self, TaskTicker) {
         let (marks, ticker) = TaskTicker::new(db.clone());
         (Self { live: LiveOutput::new(db.clone(), watches.clone()), marks }, ticker)
+    }
+
+    /// The database is another than it was, as far as a site goes.
+    pub(in crate::features) fn forget(&self, site: SiteId) {
+        self.live.forget(site);
     }
 
     /// Moves targets forward, never back.

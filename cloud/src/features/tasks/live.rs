@@ -54,6 +54,16 @@ impl LiveOutput {
         tasks.put((site, command, device), task);
     }
 
+    /// The database is another: tasks that are remembered may be gone from it.
+    pub(super) fn forget(&self, site: SiteId) {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone: Vec<_> =
+            tasks.iter().filter(|((of, _, _), _)| *of == site).map(|(key, _)| *key).collect();
+        for key in gone {
+            tasks.pop(&key);
+        }
+    }
+
     /// Passes a piece on, if somebody watches its task.
     pub(super) fn pass(&self, relay: &RelayIdentity, device: DeviceId, chunk: OutputChunk) {
         // While nobody watches any task, nobody needs to know whose it is.

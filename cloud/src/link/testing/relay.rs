@@ -231,6 +231,31 @@ impl FakeLane {
         }
     }
 
+    /// As [`Self::push`], of records that the cloud cannot store at first: it says where
+    /// it stands, and gets them again.
+    pub async fn push_again(&mut self, lane: Lane, records: Vec<UpRecord>) -> Ack {
+        let at = Lane::ALL.iter().position(|l| *l == lane).unwrap();
+        let prev = self.sent[at];
+        self.sent[at] += records.len() as u64;
+        let (through, bodies) =
+            (self.sent[at], || records.iter().map(|r| r.encode().unwrap()).collect::<Vec<_>>());
+        self.send(self.data(lane, prev, bodies())).await;
+        let mut again = false;
+        loop {
+            match self.recv().await.expect("an acknowledgement") {
+                Frame::Ack(ack) if ack.lane == lane && ack.through >= through => {
+                    assert!(again, "it was stored at once");
+                    return ack;
+                }
+                Frame::Resume(_) => {
+                    again = true;
+                    self.send(self.data(lane, prev, bodies())).await;
+                }
+                _ => {}
+            }
+        }
+    }
+
     pub fn data(&self, lane: Lane, prev: u64, bodies: Vec<Vec<u8>>) -> Frame {
         let records = bodies.into_iter().map(serde_bytes::ByteBuf::from).collect();
         Frame::Data(Data { lane, epoch: self.epoch, prev, skipped: 0, records })

@@ -281,7 +281,7 @@ fn down_records() -> Vec<Example> {
         RevokeDevice(device()),
         RevokeToken(id(8)),
         Known(known()),
-        TellAgain(TellAgain { inventory: vec![device()], series: vec![id(11)] }),
+        TellAgain(TellAgain { inventory: vec![device()], series: vec![id(11)], tables: vec![7] }),
         AllowReenrolment(AllowReenrolment { device: device(), until_ms: 9000 }),
         SeparateIdentity(SeparateIdentity { device: device(), instance: id(5) }),
         ForgetComputer(ForgetComputer { device: device(), instance: id(5) }),

@@ -1,6 +1,7 @@
 //! A disk that was put back: what it shows, states, tells and takes back.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 use super::*;
+use crate::store::tables::Facts;
 use crate::store::tests::{Rig, START_MS};
 use unifyit_protocol::{compare::KnownDevice, ids::DeviceId};
 
@@ -116,10 +117,120 @@ async fn devices_come_back_and_a_revoked_one_does_not() {
     assert_eq!(used, 1);
 }
 
+async fn tell_again(rig: &Rig, again: TellAgain) {
+    let told = move |txn: &mut Txn<'_>| txn.devices_tell_again(&again, &mut TellRoom::default());
+    rig.store.write(told).await.unwrap();
+}
+
+/// What the cloud lost of the lane of inventories.
+fn lost_state() -> Forgotten {
+    Forgotten { lane: Lane::State, epoch: 1, from: 5, through: 11 }
+}
+
+#[tokio::test]
+async fn who_told_of_its_inventory_since_the_clouds_copy_is_asked_whatever_waits() {
+    let rig = Rig::new();
+    let [waits, lost, before, out] =
+        [rig.enrol().await, rig.enrol().await, rig.enrol().await, rig.enrol().await];
+    let copy_ms = START_MS + 3_600_000;
+    let report = |at_ms| unifyit_protocol::inventory::InventoryReport {
+        section: unifyit_protocol::inventory::Section::Services,
+        at_ms,
+        whole: false,
+        set: std::collections::BTreeMap::new(),
+        gone: vec![],
+        cut: 0,
+    };
+    rig.pass_ms(2 * 3_600_000);
+    rig.store
+        .write(move |txn| {
+            let known = |ms| Facts { inventory_ms: ms, ..Facts::default() };
+            txn.put_facts(lost, &known(copy_ms + 1000))?;
+            txn.put_facts(out, &known(copy_ms + 1000))?;
+            txn.put_facts(before, &known(copy_ms - 1_800_000))?;
+            // Dated before the copy: its computer was away when it was made.
+            txn.take_inventory(waits, report(copy_ms - 1_800_000))?;
+            txn.revoke_device(out)
+        })
+        .await
+        .unwrap();
+    let applied = vec![0, copy_ms, 0, 0];
+    let wanted =
+        rig.store.write(move |txn| txn.compare(&[], &[lost_state()], &applied)).await.unwrap();
+    let both = |mut devices: Vec<DeviceId>| {
+        devices.sort_unstable();
+        devices
+    };
+    assert_eq!(both(wanted), both(vec![waits, lost]));
+    let records = rig.waiting(Lane::Urgent).await;
+    let told: Vec<DeviceId> = told(&records).1[0].inventories().map(|(d, _)| d).collect();
+    assert_eq!(told, [before], "the cloud sees for itself whether it has that of the rest");
+    for (device, asked) in [(waits, true), (lost, true), (before, false), (out, false)] {
+        let facts = rig.store.write(move |txn| txn.device_facts(device)).await.unwrap();
+        assert_eq!(facts.ask_inventory, asked, "also when it comes back later");
+    }
+    // A cloud that has nothing at all.
+    let wanted = rig.store.write(|txn| txn.compare(&[], &[lost_state()], &[])).await.unwrap();
+    assert_eq!(both(wanted), both(vec![waits, lost, before]));
+}
+
+/// One of about a quarter of a megabyte.
+fn large_table(n: usize) -> SeriesTable {
+    use unifyit_protocol::telemetry::Series;
+    let label = |n: usize| format!("{n:0>250}");
+    let column = |m| Series { name: label(n), label: label(m), unit: String::new(), scale: 0 };
+    SeriesTable { series: (0..500).map(column).collect() }
+}
+
+#[tokio::test]
+async fn columns_are_told_again_a_share_at_a_time_until_all_are() {
+    let rig = Rig::new();
+    let mut devices = Vec::new();
+    for _ in 0..24 {
+        devices.push(rig.enrol().await);
+    }
+    let known = devices.clone();
+    rig.store
+        .write(move |txn| {
+            for (device, n) in known.iter().flat_map(|d| [(d, 1), (d, 2)]) {
+                txn.take_series(*device, large_table(n))?;
+            }
+            Ok(())
+        })
+        .await
+        .unwrap();
+    let told = async || {
+        let all = rig.waiting(Lane::Metrics).await;
+        all.iter()
+            .filter_map(|r| match r {
+                UpRecord::Series(series) => Some((series.device, series.table.hash())),
+                _ => None,
+            })
+            .skip(48)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(told().await, []);
+    let wanted = large_table(2).hash();
+    let mut left = devices.clone();
+    for round in 0.. {
+        assert!(round < 4 && !left.is_empty());
+        let before = told().await.len();
+        let (series, tables) = (left.clone(), vec![wanted; left.len()]);
+        tell_again(&rig, TellAgain { series, tables, ..TellAgain::default() }).await;
+        let all = told().await;
+        assert!(all.iter().all(|(_, hash)| *hash == wanted), "what was asked for alone");
+        assert!((1..=17).contains(&(all.len() - before)), "{}", all.len() - before);
+        left.retain(|device| !all.iter().any(|(d, _)| d == device));
+        if left.is_empty() {
+            assert!(round > 0, "not all at once");
+            break;
+        }
+    }
+}
+
 #[tokio::test]
 async fn what_the_cloud_lacks_of_a_device_is_told_again() {
     use unifyit_protocol::{
-        compare::TellAgain,
         config::CacheAhead,
         inventory::{InventoryReport, Section},
         telemetry::{Series, SeriesTable},
@@ -155,9 +266,9 @@ async fn what_the_cloud_lacks_of_a_device_is_told_again() {
     assert_eq!(holds[0].inventories().collect::<Vec<_>>(), [(told, seconds)]);
     assert!(holds[0].ahead && holds[0].settings.cache_ahead.len() == 1);
 
-    let again =
-        TellAgain { inventory: vec![told, DeviceId::generate()], series: vec![told, silent] };
-    rig.store.write(move |txn| txn.devices_tell_again(&again)).await.unwrap();
+    let (inventory, series) = (vec![told, DeviceId::generate()], vec![told, silent]);
+    let again = TellAgain { inventory, series, ..TellAgain::default() };
+    tell_again(&rig, again).await;
     let records = rig.waiting(Lane::Metrics).await;
     let tables = records
         .iter()
@@ -167,10 +278,41 @@ async fn what_the_cloud_lacks_of_a_device_is_told_again() {
     for (section, whole, asked) in [
         (Section::Services, false, true),
         (Section::System, true, true),
+        (Section::Packages, true, true),
+        (Section::Services, true, false),
+        // The second time without services: they cannot be read there.
+        (Section::Unknown, true, true),
+        (Section::Packages, true, true),
         (Section::Packages, true, false),
     ] {
+        if section == Section::Unknown {
+            let again = TellAgain { inventory: vec![told], ..TellAgain::default() };
+            tell_again(&rig, again).await;
+        }
         let report = report(section, whole);
         rig.store.write(move |txn| txn.take_inventory(told, report)).await.unwrap();
         assert_eq!(rig.store.write(facts).await.unwrap().ask_inventory, asked, "{section:?}");
     }
+}
+
+#[tokio::test]
+async fn a_clock_that_was_ahead_once_leaves_no_date_of_the_future() {
+    let rig = Rig::new();
+    let device = rig.enrol().await;
+    let report = |at_ms| unifyit_protocol::inventory::InventoryReport {
+        section: unifyit_protocol::inventory::Section::Services,
+        at_ms,
+        whole: true,
+        set: std::collections::BTreeMap::new(),
+        gone: vec![],
+        cut: 0,
+    };
+    let years_ms = 10 * 365 * 86_400_000;
+    // The relay's own, before it heard the cloud.
+    rig.pass_ms(years_ms);
+    rig.store.write(move |txn| txn.take_inventory(device, report(u64::MAX))).await.unwrap();
+    rig.set_back_ms(years_ms);
+    rig.store.write(move |txn| txn.take_inventory(device, report(START_MS))).await.unwrap();
+    let facts = rig.store.write(move |txn| txn.device_facts(device)).await.unwrap();
+    assert_eq!(facts.inventory_ms, START_MS);
 }

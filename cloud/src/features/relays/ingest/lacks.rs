@@ -39,7 +39,7 @@ pub(super) async fn single(
 }
 
 /// Seconds by which the database and a relay may date one report differently.
-const SAME: i64 = 2;
+const SLACK_S: i64 = 2;
 
 /// Asks for whole inventories where a device told of something later than the
 /// database has: on what it lacks, changes cannot build. Returns how many are asked.
@@ -59,12 +59,12 @@ pub(super) async fn ask_inventories(
     .bind(relay.site.0)
     .bind(devices)
     .bind(told)
-    .bind(SAME)
+    .bind(SLACK_S)
     .fetch_all(&mut **tx)
     .await?;
     for some in behind.chunks(MAX_KNOWN) {
         let inventory = some.iter().map(|id| DeviceId(*id)).collect();
-        let again = TellAgain { inventory, series: Vec::new() };
+        let again = TellAgain { inventory, ..TellAgain::default() };
         tell(tx, relay, &DownRecord::TellAgain(again)).await?;
     }
     Ok(behind.len())

@@ -35,6 +35,16 @@ impl Default for Own {
 }
 
 impl Own {
+    /// The database is another: devices that are remembered may be gone from it.
+    pub(crate) fn forget(&self, site: SiteId) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone: Vec<_> =
+            known.iter().filter(|(_, of)| **of == site).map(|(device, _)| *device).collect();
+        for device in gone {
+            known.pop(&device);
+        }
+    }
+
     /// Those of `named` that are the relay's own.
     pub(crate) async fn check(
         &self,

@@ -44,14 +44,15 @@ pub(crate) async fn clocks(
     Ok(())
 }
 
-/// An agent enrolled at the relay, perhaps while the cloud was away.
+/// An agent enrolled at the relay, perhaps while the cloud was away. Whether the
+/// device has a row.
 pub(crate) async fn enrolled(
     tx: &mut TenantTx,
     relay: &RelayIdentity,
     enrolled: Enrolled,
-) -> Result<(), ApplyError> {
+) -> Result<bool, ApplyError> {
     let hostname = line(&enrolled.hostname, 255);
-    let revoked: bool = sqlx::query_scalar(
+    let revoked: Option<bool> = sqlx::query_scalar(
         "UPDATE devices SET hostname = $2, agent_version = $3, enrolled_at = least(enrolled_at, $4), \
              relay_id = $5, reenrol_until = NULL WHERE id = $1 RETURNING revoked_at IS NOT NULL",
     )
@@ -60,8 +61,9 @@ pub(crate) async fn enrolled(
     .bind(line(&enrolled.version, 64))
     .bind(time_of(enrolled.at_ms))
     .bind(relay.id.0)
-    .fetch_one(&mut **tx)
+    .fetch_optional(&mut **tx)
     .await?;
+    let Some(revoked) = revoked else { return Ok(false) };
     // Its uses are counted here too: a relay honours tokens while the cloud is away.
     sqlx::query(
         "UPDATE install_tokens SET used = least(used + 1, 1000000) \
@@ -88,7 +90,7 @@ pub(crate) async fn enrolled(
     if let Some(item) = devices::store::items(tx, &[enrolled.device]).await?.pop() {
         tx.emit(NewEvent::kept(Kind::DeviceEnrolled, relay.place(), &item));
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Devices that connected or went, in the order in which they did.
