@@ -1,8 +1,10 @@
 //! The actor that receives commands and decides what happens to each.
 
+mod cancel;
+
 use super::{
     Context, Terminals,
-    carry::{Carried, FULL, RETRY, carry, conclude_in, event},
+    carry::{Carried, FULL, RETRY, carry, conclude_cancelled, conclude_in, event},
     later::{Bearer, Later},
     ledger::{self, Entry},
 };
@@ -16,7 +18,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::{sync::mpsc, task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
 use unifyit_protocol::{
-    command::{Action, Command, MAX_VALIDITY_MS},
+    command::{Action, Command},
     ids::{CommandId, TunnelId},
     lane::Lane,
     live::{Holds, TunnelClosed},
@@ -38,9 +40,9 @@ pub enum Order {
     Deliver(Box<Signed<Command>>),
     /// A script's task ended.
     Ended(CommandId),
-    /// A script that had waited could not be started because its intent could not be
-    /// made durable.
-    Back(Arc<Signed<Command>>),
+    /// A script could not be started because its intent could not be made durable; and
+    /// whether it had waited, so that the relay believes it held here.
+    Back(Arc<Signed<Command>>, bool),
 }
 
 /// See the module.
@@ -96,12 +98,7 @@ impl Executor {
                         self.terminals.settle(tunnel);
                     }
                     Some(Order::Ended(id)) => self.ended(id).await,
-                    Some(Order::Back(signed)) => {
-                        self.put_back(&signed);
-                        if let Ok(claim) = signed.peek() {
-                            self.ended(claim.id).await;
-                        }
-                    }
+                    Some(Order::Back(signed, waited)) => self.back(&signed, waited).await,
                     None => break,
                 },
                 () = sleep(due), if held => self.release().await,
@@ -305,16 +302,20 @@ impl Executor {
         let (context, orders) = (self.context.clone(), self.orders.clone());
         self.tasks.spawn(async move {
             let id = command.id;
-            let kept = waited.then_some(signed);
-            let word = match carry(&context, &command, now, &token, kept).await {
+            let word = match carry(&context, &command, now, &token, (signed, waited)).await {
                 Carried::ToItsEnd => Order::Ended(id),
-                Carried::Back(signed) => Order::Back(signed),
+                Carried::Nowhere(signed) => Order::Back(signed, waited),
             };
+            let nowhere = matches!(word, Order::Back(..));
             context.running.remove(id);
             // The actor may be waiting for this very task at the end.
             tokio::select! {
-                _ = orders.send(word) => {}
+                biased;
                 () = context.stop.cancelled() => {}
+                _ = orders.send(word) => return,
+            }
+            if nowhere && token.is_cancelled() {
+                conclude_cancelled(&context, id, command.expires_ms).await;
             }
         });
     }
@@ -326,44 +327,6 @@ impl Executor {
         {
             self.judge(next, true).await;
         }
-    }
-
-    async fn cancel(
-        &mut self,
-        command: &Command,
-        target: CommandId,
-        now: u64,
-    ) -> Result<(), StoreError> {
-        let mut stopped = None;
-        let answer = if let Some(token) = self.active.get(&target) {
-            token.cancel();
-            "The command is being stopped."
-        } else if self.is_known(target) {
-            "The command had already ended."
-        } else {
-            self.later.forget(target);
-            let (status, reason) = if ledger::may_have_run(&self.context.store, target) {
-                let why = "It was cancelled. Whether it had run before is not known: the agent's \
-                    memory of commands was replaced or set back.";
-                (Status::Indeterminate, why)
-            } else {
-                (Status::Cancelled, "It was cancelled before it started.")
-            };
-            let outcome = event(target, status, now, Some(reason.into()));
-            // A delivery that comes later finds it in the ledger and does not run.
-            let expires_ms = now.saturating_add(MAX_VALIDITY_MS);
-            stopped = Some((expires_ms, outcome));
-            "The command will not start."
-        };
-        let done = event(command.id, Status::Succeeded, now, Some(answer.into()));
-        let expires_ms = command.expires_ms;
-        let written = self.context.store.write(move |txn| {
-            if let Some((expires_ms, outcome)) = stopped {
-                conclude_in(txn, expires_ms, outcome, now)?;
-            }
-            conclude_in(txn, expires_ms, done, now)
-        });
-        written.await
     }
 
     /// Ends a genuine command that is not executed, for good: what was said of it

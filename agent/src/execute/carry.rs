@@ -64,8 +64,8 @@ pub(super) fn conclude_in(
 pub(super) enum Carried {
     /// As far as it goes; or the relay delivers it again.
     ToItsEnd,
-    /// Nowhere, because the disk took no intent; the relay believes it held here.
-    Back(Bearer),
+    /// Nowhere, because the disk took no intent.
+    Nowhere(Bearer),
 }
 
 const CANCELLED: &str = "It was cancelled before it started.";
@@ -79,7 +79,7 @@ pub(super) async fn carry(
     command: &Command,
     now: u64,
     cancel: &CancellationToken,
-    waited: Option<Bearer>,
+    (signed, waited): (Bearer, bool),
 ) -> Carried {
     let id = command.id;
     let Action::Script(script) = &command.action else { return Carried::ToItsEnd };
@@ -97,25 +97,18 @@ pub(super) async fn carry(
         Ok(accepted.then_some(at))
     });
     let intent = match intent.await {
-        Ok(Some(at)) => Some(at),
+        Ok(Some(at)) => at,
         Ok(None) => return Carried::ToItsEnd,
         Err(error) => {
             // Without a durable intent nothing runs (G3).
             tracing::error!(command = %id, %error, "a command cannot be made durable");
-            // Whoever cancelled it meanwhile was told that it is: it must not come back.
-            if !cancel.is_cancelled() {
-                return waited.map_or(Carried::ToItsEnd, Carried::Back);
-            }
-            None
+            return Carried::Nowhere(signed);
         }
     };
+    // What is under way needs no copy of what came.
+    drop(signed);
     context.running.add(id);
-    let waited = waited.map(drop).is_some();
-    let not = match intent {
-        Some(at) if waited => unstarted(context, command, at, cancel).await,
-        Some(_) => None,
-        None => Some((Status::Cancelled, CANCELLED)),
-    };
+    let not = if waited { unstarted(context, command, intent, cancel).await } else { None };
     let (outcome, rest) = match not {
         Some((status, reason)) => {
             (event(id, status, now_ms(), Some(reason.into())), Rest::default())
@@ -126,11 +119,7 @@ pub(super) async fn carry(
     tracing::info!(command = %id, status = ?outcome.status, "a command ended");
     loop {
         let (event, rest) = (outcome.clone(), Arc::clone(&rest));
-        let unstarted = Entry { expires_ms: command.expires_ms, accepted_ms: now, outcome: None };
         let written = context.store.write(move |txn| {
-            if intent.is_none() {
-                ledger::write(txn, id, &unstarted, now)?;
-            }
             ledger::conclude(txn, &event)?;
             let at_ms = event.at_ms;
             rest.append(txn, at_ms)?;
@@ -138,6 +127,24 @@ pub(super) async fn carry(
         });
         match written.await {
             Ok(_) | Err(StoreError::Closed) => return Carried::ToItsEnd,
+            Err(error) => {
+                tracing::error!(command = %id, %error, "an outcome cannot be made durable yet");
+                sleep(RETRY).await;
+            }
+        }
+    }
+}
+
+/// Writes down that a script was cancelled of which the disk took no intent: whoever
+/// cancelled it was told so, and a delivery that comes later must not run.
+pub(super) async fn conclude_cancelled(context: &Context, id: CommandId, expires_ms: u64) {
+    loop {
+        let now = now_ms();
+        let outcome = event(id, Status::Cancelled, now, Some(CANCELLED.into()));
+        let written =
+            context.store.write(move |txn| conclude_in(txn, expires_ms, outcome, now)).await;
+        match written {
+            Ok(()) | Err(StoreError::Closed) => return,
             Err(error) => {
                 tracing::error!(command = %id, %error, "an outcome cannot be made durable yet");
                 sleep(RETRY).await;
@@ -173,5 +180,31 @@ async fn unstarted(
         if spool.is_acked(at) {
             return None;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::{link::spool::Quotas, store::Store};
+
+    #[tokio::test]
+    async fn an_end_without_an_intent_is_told_where_the_ledger_is_full() {
+        let dir = tempfile::tempdir().unwrap();
+        let now = now_ms();
+        let store = Store::open(dir.path(), Quotas::share(64 << 20), now).unwrap();
+        let full = store.write(move |txn| {
+            let open = Entry { expires_ms: u64::MAX, accepted_ms: now, outcome: None };
+            while ledger::write(txn, CommandId::generate(), &open, now)? {}
+            Ok(())
+        });
+        full.await.unwrap();
+        let outcome = event(CommandId::generate(), Status::Cancelled, now, Some(CANCELLED.into()));
+        let at = store.write(move |txn| {
+            conclude_in(txn, u64::MAX, outcome.clone(), now)?;
+            spool::append_urgent(txn, now, &Report::Command(outcome))
+        });
+        assert_eq!(at.await.unwrap().seq, 2, "the end was told, though it is remembered nowhere");
     }
 }

@@ -41,7 +41,7 @@ use unifyit_protocol::{
 /// Entries that are kept without a look at their expiry.
 const KEEP: u64 = 4096;
 /// Entries beyond which nothing is accepted.
-pub const MAX_ENTRIES: u64 = 65_536;
+pub const MAX_ENTRIES: u64 = if cfg!(test) { 512 } else { 65_536 };
 /// How often, in new entries, expired ones are looked for.
 const PURGE_EVERY: u64 = 256;
 const FLOOR: &str = "ledger floor";

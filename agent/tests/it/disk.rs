@@ -10,6 +10,7 @@ use std::{
 use unifyit_agent::{clock::now_ms, store::StoreError};
 use unifyit_protocol::{
     command::{Action, Command, Script},
+    ids::CommandId,
     lane::Lane,
     live::LiveUp,
     outcome::{OutputChunk, Status},
@@ -102,6 +103,82 @@ async fn a_held_command_whose_intent_was_not_stored_has_its_turn_later() {
     busy.await.unwrap().unwrap();
     assert_eq!(bench.outcome(command.id).await.status, Status::Succeeded);
     assert_eq!(bench.text(command.id), "ran\n");
+}
+
+/// A cancel, and when it is heard of.
+#[derive(Clone, Copy, PartialEq)]
+enum Cancelled {
+    /// While the intent waits for the disk.
+    Before,
+    /// When the disk has refused the intent, before that is known to whoever decides.
+    Between,
+}
+
+/// A command whose intent the disk refuses, and that somebody cancels meanwhile.
+async fn cancelled_while_its_intent_failed(waits: bool, cancelled: Cancelled) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::start(dir.path(), 2).await;
+    let mark = dir.path().join("ran");
+    let in_a_moment = in_a_moment(&bench, &format!("touch {}", mark.display()));
+    let not_before_ms = if waits { in_a_moment.not_before_ms } else { 0 };
+    let command = Command { not_before_ms, ..in_a_moment };
+    let cancel = bench.command(Action::Cancel { command: command.id });
+    let other = bench.command(Action::Cancel { command: CommandId::generate() });
+    let (go_on, wait) = mpsc::channel::<()>();
+    let busy = |bench: &Bench, wait: mpsc::Receiver<()>| {
+        let store = bench.context.store.clone();
+        tokio::spawn(async move {
+            store.write(move |_| wait.recv().map_err(|_| StoreError::Closed)).await
+        })
+    };
+    let busy = if waits {
+        bench.deliver(&command).await;
+        held(&bench, &command).await;
+        busy(&bench, wait)
+    } else {
+        let busy = busy(&bench, wait);
+        tokio::task::yield_now().await;
+        bench.deliver(&command).await;
+        busy
+    };
+    let name = command.id.to_string();
+    Bench::wait_for("the keeper", || runs(&name)).await;
+    if cancelled == Cancelled::Between {
+        // Whoever decides waits for the disk too, and hears of the cancel thereafter.
+        bench.deliver(&other).await;
+    }
+    for _ in 0..32 {
+        tokio::task::yield_now().await;
+    }
+    bench.deliver(&cancel).await;
+    for _ in 0..32 {
+        tokio::task::yield_now().await;
+    }
+    let fails = fail_once(&bench);
+    let (_, sent) = tokio::join!(fails, async { go_on.send(()) });
+    sent.unwrap();
+    busy.await.unwrap().unwrap();
+    assert_eq!(bench.outcome(command.id).await.status, Status::Cancelled);
+    // The relay does not know it held any more, or never did.
+    bench.deliver(&Command { not_before_ms: 0, ..command.clone() }).await;
+    let after = bench.run(sh("true")).await;
+    assert_eq!(bench.outcome(after).await.status, Status::Succeeded);
+    Bench::wait_for("the end", || !runs(&name)).await;
+    let ends = bench.events.iter().filter(|e| e.command == command.id && e.status.is_final());
+    assert!(ends.clone().all(|e| e.status == Status::Cancelled), "{:?}", ends.collect::<Vec<_>>());
+    assert!(!mark.exists(), "whoever cancelled it was told that it is stopped");
+}
+
+#[tokio::test]
+async fn what_was_cancelled_while_its_intent_failed_does_not_come_back() {
+    cancelled_while_its_intent_failed(true, Cancelled::Before).await;
+    cancelled_while_its_intent_failed(false, Cancelled::Before).await;
+}
+
+#[tokio::test]
+async fn what_was_cancelled_when_its_intent_had_failed_does_not_come_back() {
+    cancelled_while_its_intent_failed(true, Cancelled::Between).await;
+    cancelled_while_its_intent_failed(false, Cancelled::Between).await;
 }
 
 #[tokio::test]

@@ -1,0 +1,76 @@
+//! What is cancelled does not run: before its turn, while it runs, and while the disk
+//! refuses its intent.
+
+use super::{
+    super::{
+        carry::{conclude_cancelled, conclude_in, event},
+        later::Bearer,
+        ledger,
+    },
+    Executor, Order,
+};
+use crate::store::StoreError;
+use tokio_util::sync::CancellationToken;
+use unifyit_protocol::{
+    command::{Command, MAX_VALIDITY_MS},
+    ids::CommandId,
+    outcome::Status,
+};
+
+impl Executor {
+    /// A script did not start. If it was cancelled before this word came, that is its
+    /// end, and its place is taken until it is durable.
+    pub(super) async fn back(&mut self, signed: &Bearer, waited: bool) {
+        let Ok(Command { id, expires_ms, .. }) = signed.peek() else { return };
+        if self.active.get(&id).is_some_and(CancellationToken::is_cancelled) {
+            let (context, orders) = (self.context.clone(), self.orders.clone());
+            self.tasks.spawn(async move {
+                conclude_cancelled(&context, id, expires_ms).await;
+                let _stopped = orders.send(Order::Ended(id)).await;
+            });
+            return;
+        }
+        if waited {
+            self.put_back(signed);
+        }
+        self.ended(id).await;
+    }
+
+    pub(super) async fn cancel(
+        &mut self,
+        command: &Command,
+        target: CommandId,
+        now: u64,
+    ) -> Result<(), StoreError> {
+        let mut stopped = None;
+        let answer = if let Some(token) = self.active.get(&target) {
+            token.cancel();
+            "The command is being stopped."
+        } else if self.is_known(target) {
+            "The command had already ended."
+        } else {
+            self.later.forget(target);
+            let (status, reason) = if ledger::may_have_run(&self.context.store, target) {
+                let why = "It was cancelled. Whether it had run before is not known: the agent's \
+                    memory of commands was replaced or set back.";
+                (Status::Indeterminate, why)
+            } else {
+                (Status::Cancelled, "It was cancelled before it started.")
+            };
+            let outcome = event(target, status, now, Some(reason.into()));
+            // A delivery that comes later finds it in the ledger and does not run.
+            let expires_ms = now.saturating_add(MAX_VALIDITY_MS);
+            stopped = Some((expires_ms, outcome));
+            "The command will not start."
+        };
+        let done = event(command.id, Status::Succeeded, now, Some(answer.into()));
+        let expires_ms = command.expires_ms;
+        let written = self.context.store.write(move |txn| {
+            if let Some((expires_ms, outcome)) = stopped {
+                conclude_in(txn, expires_ms, outcome, now)?;
+            }
+            conclude_in(txn, expires_ms, done, now)
+        });
+        written.await
+    }
+}
