@@ -125,8 +125,12 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
 fn after_enrolment(config: &Config, has_pin: bool) -> String {
     let pages = names::reachable_at(&config.names, config.listen.ui);
     let pages = match pages.is_empty() {
-        true => "the address that it logs at its start".to_owned(),
-        false => pages.iter().map(|at| format!("https://{at}")).collect::<Vec<_>>().join(" or "),
+        true => "https://, this computer's address, and the port that it logs at its start \
+                 (ui=)"
+            .to_owned(),
+        false => {
+            pages.iter().take(4).map(|at| format!("https://{at}")).collect::<Vec<_>>().join(" or ")
+        }
     };
     let pin = match has_pin {
         true => "the PIN that was given here",

@@ -128,8 +128,9 @@ impl<I: Inbox> Link<I> {
                     tracing::error!(
                         address,
                         why,
-                        "the relay refuses this computer; if it was \
-                        revoked in the console, enrol it again with --force and a token"
+                        "the relay refuses this computer; if it was revoked in the console, \
+                        enrol it again with --force and a token; if another key of this device \
+                        is in use, allow its re-enrolment on the device's page first"
                     );
                     pause.max(REFUSED_PAUSE)
                 }

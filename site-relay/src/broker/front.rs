@@ -22,7 +22,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     sync::mpsc,
-    time::timeout,
+    time::{Instant, timeout},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -116,10 +116,16 @@ async fn open(front: &Front, stream: TcpStream, ip: IpAddr) -> Result<Opened, &'
                 refuse(&mut stream, Some(&wishes), Fault::Quota("computers of one identity")).await;
                 return Err("another_computer");
             }
+            let guest = front.admission.is_guest(device, wishes.computer);
+            if guest && !front.table.may_interrupt(device, Instant::now()) {
+                tracing::info!(%device, %ip, "refused: it heard that it gets its own identity, and the first computer is served");
+                refuse(&mut stream, Some(&wishes), Fault::Quota("computers of one identity")).await;
+                return Err("another_computer");
+            }
             Ok(Opened { stream, device, proof, wishes, rest })
         }
         Ok(wishes) => {
-            tracing::info!(%device, "a device that is not enrolled here, or was removed, was refused");
+            front.admission.refused(device, &proof, ip);
             refuse(&mut stream, Some(&wishes), Fault::NotAuthorized).await;
             Err("not_admitted")
         }

@@ -7,6 +7,7 @@
 
 use super::{
     budget::{Memory, Share},
+    guests::Guests,
     metrics::Metrics,
 };
 use crate::{clock::SiteClock, config::BrokerLimits, ingest::message::Time};
@@ -19,6 +20,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
 };
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use unifyit_protocol::{ids::DeviceId, topics};
 
@@ -82,18 +84,30 @@ impl BrokerHandle {
         }
     }
 
+    /// Ends one session of a device, whoever has the device's place since.
+    pub fn end(&self, device: DeviceId, session: u64, reason: &'static str) {
+        if let Some(link) = self.0.find(device).filter(|link| link.session == session) {
+            link.close(Closing::Administrative(reason));
+        }
+    }
+
     /// By which clock messages are judged; until it is set, by the system's.
     pub fn use_clock(&self, clock: SiteClock) {
         let _first_word_holds = self.0.clock.set(clock);
     }
 
-    /// Lets commands go to a device whose session took another's place.
-    pub fn release_commands(&self, device: DeviceId) {
+    /// Lets commands go to a device whose session took another's place. A word on a
+    /// session that is over says nothing of the one that followed it.
+    pub fn release_commands(&self, device: DeviceId, session: Option<u64>) {
         let mut links = self.0.links.write().unwrap_or_else(PoisonError::into_inner);
-        links.held.remove(&device);
-        if let Some(link) = links.of.get(&device) {
+        let link = links.of.get(&device);
+        if session.is_some() && link.map(|link| link.session) != session {
+            return;
+        }
+        if let Some(link) = link {
             link.queue().commands_held = false;
         }
+        links.held.remove(&device);
     }
 
     /// Devices with a session.
@@ -144,6 +158,7 @@ struct Links {
 #[derive(Debug)]
 pub(super) struct Table {
     links: RwLock<Links>,
+    guests: Mutex<Guests>,
     next: AtomicU64,
     pub(super) limits: BrokerLimits,
     pub(super) metrics: Metrics,
@@ -156,6 +171,7 @@ impl Table {
         let memory = Memory::new(&limits, metrics.clone());
         Self {
             links: RwLock::default(),
+            guests: Mutex::default(),
             next: AtomicU64::new(0),
             limits,
             metrics,
@@ -188,6 +204,16 @@ impl Table {
             before.close(Closing::TakenOver);
         }
         Some((link, before))
+    }
+
+    /// Whether a computer that is to hear something may take the place of a session
+    /// for it.
+    pub(super) fn may_interrupt(&self, device: DeviceId, now: Instant) -> bool {
+        if self.find(device).is_none() {
+            return true;
+        }
+        let mut guests = self.guests.lock().unwrap_or_else(PoisonError::into_inner);
+        guests.may_interrupt(device, now)
     }
 
     /// Removes a session, unless another has taken its place.
@@ -314,5 +340,35 @@ impl Subscribed {
 
     pub(super) fn includes(self, kind: topics::Down) -> bool {
         self.0 & (Self::bit(kind.as_str()) | Self::bit("+") | Self::bit("#")) != 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn a_word_on_a_session_that_is_over_says_nothing_of_the_next() {
+        let (broker, device) = (BrokerHandle::detached(), DeviceId::generate());
+        let (second, _) = broker.0.enter(device).unwrap();
+        let (first, _) = broker.0.enter(device).unwrap();
+        broker.end(device, second.session, "another computer uses this identity");
+        broker.release_commands(device, Some(second.session));
+        assert!(first.queue().closing.is_none() && first.queue().commands_held);
+        broker.release_commands(device, Some(first.session));
+        assert!(!first.queue().commands_held);
+        broker.end(device, first.session, "another computer uses this identity");
+        assert!(first.queue().closing.is_some());
+    }
+
+    #[test]
+    fn a_guest_comes_in_when_nobody_is_there_or_seldom() {
+        let (broker, device, now) =
+            (BrokerHandle::detached(), DeviceId::generate(), Instant::now());
+        assert!((0..9).all(|_| broker.0.may_interrupt(device, now)), "nobody is there");
+        let _first = broker.0.enter(device).unwrap();
+        let times = (0..9).filter(|_| broker.0.may_interrupt(device, now)).count();
+        assert_eq!(times, 1);
     }
 }

@@ -14,6 +14,7 @@ mod budget;
 mod dialog;
 mod fault;
 mod front;
+mod guests;
 mod handle;
 mod limit;
 mod metrics;
@@ -106,6 +107,18 @@ pub struct Content {
 pub trait Admission: Send + Sync {
     /// Whether a device with this certificate is let in.
     fn admit(&self, device: DeviceId, proof: &Proof) -> bool;
+
+    /// A computer with this certificate was not let in.
+    fn refused(&self, device: DeviceId, proof: &Proof, address: IpAddr) {
+        let _ = (proof, address);
+        tracing::info!(%device, "a device that is not enrolled here, or was removed, was refused");
+    }
+
+    /// Whether this computer is let in only to hear that it gets an identity of its own.
+    fn is_guest(&self, device: DeviceId, computer: Named) -> bool {
+        let _ = (device, computer);
+        false
+    }
 
     /// Whether this computer may use the device's identity: not where another one
     /// has it.

@@ -118,7 +118,7 @@ pub async fn enroll(config: &Config, request: &Request<'_>) -> Result<RelayRecor
         hostname: names::hostname(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         ca_fingerprint: keys.ca.fingerprint(),
-        lan_https: names::reachable_at(&config.names, config.listen.https),
+        lan_https: names::told(names::reachable_at(&config.names, config.listen.https)),
         ui_pin_hash: ui_pin_hash.clone(),
     };
     let swarm = swarm(keys.keypair())?;

@@ -7,6 +7,7 @@ use super::{
     twins::Meaning,
 };
 use crate::{fanout::Introduction, store::Computer};
+use std::time::Duration;
 use unifyit_protocol::{
     ids::DeviceId,
     lan::{DownControl, Hello, NewIdentity, TellInventory, Welcome},
@@ -14,21 +15,29 @@ use unifyit_protocol::{
 };
 use uuid::Uuid;
 
+/// How long a computer may take to hear that it gets an identity of its own.
+const HEARS_WITHIN: Duration = Duration::from_secs(2);
+
 impl Ingest {
     /// Lets commands go to a device.
-    pub(super) fn serve(&self, device: DeviceId, said: Introduction) {
-        self.broker.release_commands(device);
+    pub(super) fn serve(&self, device: DeviceId, session: Option<u64>, said: Introduction) {
+        self.broker.release_commands(device, session);
         self.fanout.ready(device, said);
     }
 
     /// Says where this relay stands with a device.
-    pub(super) fn welcome(&mut self, device: DeviceId, greeting: Greeting, instance: Option<Uuid>) {
+    pub(super) fn welcome(
+        &mut self,
+        (device, session): (DeviceId, u64),
+        greeting: Greeting,
+        instance: Option<Uuid>,
+    ) {
         // That two use the identity may have become durable since it connected.
         let sharing = self.store.device(device).and_then(|record| record.sharing);
         if let (Some(sharing), Some(instance)) = (sharing, instance)
             && !sharing.first.is_called(instance)
         {
-            self.broker.disconnect(device, "another computer uses this identity");
+            self.broker.end(device, session, "another computer uses this identity");
             return;
         }
         let Greeting { positions, said, ask_inventory } = greeting;
@@ -39,7 +48,7 @@ impl Ingest {
             self.control(device, DownControl::TellInventory(TellInventory {}));
         }
         if let Some(said) = self.twins.welcomed(device, said) {
-            self.serve(device, said);
+            self.serve(device, Some(session), said);
         }
     }
 
@@ -47,7 +56,7 @@ impl Ingest {
     /// identity and is to get its own is told that instead.
     pub(super) fn met(
         &mut self,
-        device: DeviceId,
+        (device, session): (DeviceId, u64),
         hello: &Hello,
         now_ms: u64,
         items: &mut Vec<Item>,
@@ -67,6 +76,12 @@ impl Ingest {
             tracing::info!(%device, hostname = computer.hostname,
                 "a computer that shares its identity is told to get its own");
             self.control(device, DownControl::NewIdentity(NewIdentity {}));
+            // It has no more to do here, and the first is waiting for its place.
+            let broker = self.broker.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(HEARS_WITHIN).await;
+                broker.end(device, session, "it gets an identity of its own");
+            });
             return false;
         }
         match self.twins.hello(device, computer, self.clock.uptime_ms()) {

@@ -186,7 +186,7 @@ impl Ingest {
                 }
                 _ = tick.tick(), if room => {
                     for (device, said) in self.twins.due(self.clock.uptime_ms()) {
-                        self.serve(device, said);
+                        self.serve(device, None, said);
                     }
                     let uptime_ms = self.clock.uptime_ms();
                     let mut items: Vec<_> =
@@ -249,7 +249,7 @@ impl Ingest {
                 }
                 BrokerEvent::Subscribed { device, session } => {
                     if let Some(welcome) = sessions.subscribed(device, session) {
-                        self.welcome(device, welcome, sessions.instance(device));
+                        self.welcome((device, session), welcome, sessions.instance(device));
                     }
                 }
                 BrokerEvent::Disconnected { device, session, reason } => {
@@ -269,9 +269,9 @@ impl Ingest {
                         && let Some(item) = self.message(device, session, content.read, sessions)
                     {
                         // Who it is, it says once.
-                        if let Item::Hello(device, _, hello, _) = &item {
+                        if let Item::Hello(device, session, hello, _) = &item {
                             if sessions.greets_first(*device, hello.instance)
-                                && !self.met(*device, hello, now_ms, &mut items)
+                                && !self.met((*device, *session), hello, now_ms, &mut items)
                             {
                                 sessions.turn_away(*device);
                             }
@@ -370,7 +370,7 @@ impl Ingest {
                 Answer::Welcome { device, session, greeting } => {
                     self.monitor.introduced(device, uptime_ms);
                     if let Some(greeting) = sessions.introduced(device, session, greeting) {
-                        self.welcome(device, greeting, sessions.instance(device));
+                        self.welcome((device, session), greeting, sessions.instance(device));
                     }
                 }
                 Answer::Nothing => {}

@@ -29,17 +29,20 @@ use crate::{
     identity::ca::{BACKDATE, Proof},
 };
 use redb::ReadableTable as _;
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::PoisonError};
 use tokio::sync::oneshot;
 use unifyit_protocol::{
     ids::{DeviceId, TokenId},
     lane::Lane,
-    link::{Enrolled, UpRecord},
+    link::{Enrolled, SiteAudit, UpRecord},
 };
 use uuid::Uuid;
 
 /// Keys certified and not used yet that are remembered of a device.
 const MAX_OFFERED: usize = 4;
+
+/// How often it is written down that a replaced key of a device was refused.
+const SAY_AGAIN_MS: u64 = 3_600_000;
 
 /// What a key is to a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,8 +123,7 @@ impl StoreHandle {
         };
         {
             // In place: what was read before may be revoked meanwhile.
-            let mut devices =
-                core.devices.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut devices = core.devices.write().unwrap_or_else(PoisonError::into_inner);
             let record = devices.get_mut(&device).filter(|record| !record.revoked);
             if !record.is_some_and(change) {
                 return;
@@ -179,12 +181,43 @@ impl Admission for StoreHandle {
                 self.note(device, change, move |txn| txn.use_key(device, &proof, now_ms));
                 true
             }
-            Standing::Replaced => {
-                tracing::warn!(%device,
-                    "a key was refused that a newer one has replaced; it may be in wrong hands");
-                false
-            }
+            Standing::Replaced => false,
         }
+    }
+
+    fn refused(&self, device: DeviceId, proof: &Proof, address: IpAddr) {
+        let known = self.device(device).filter(|record| !record.revoked);
+        if known.is_none_or(|record| record.standing(proof) != Standing::Replaced) {
+            tracing::info!(%device, "a device that is not enrolled here, or was removed, was refused");
+            return;
+        }
+        let (address, at_ms) = (address.to_canonical(), self.now_ms());
+        tracing::warn!(%device, %address,
+            "a key was refused that a newer one has replaced; it may be in wrong hands");
+        {
+            // Only devices that are known have a place in it.
+            let mut said = self.inner.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+            if said.get(&device).is_some_and(|said| said.abs_diff(at_ms) < SAY_AGAIN_MS) {
+                return;
+            }
+            said.insert(device, at_ms);
+        }
+        let detail = format!(
+            "A computer at {address} showed a key of this device that a newer one has replaced. If it is the \
+             right computer, allow its re-enrolment here, then enrol it again; if not, that key is in wrong hands."
+        );
+        let entry = SiteAudit {
+            at_ms,
+            action: "device.key_refused".into(),
+            actor: device.to_string(),
+            detail,
+        };
+        self.note(device, |_| true, move |txn| txn.audit_entry(entry));
+    }
+
+    fn is_guest(&self, device: DeviceId, computer: Named) -> bool {
+        let sharing = self.device(device).and_then(|record| record.sharing);
+        sharing.zip(computer.instance).is_some_and(|(sharing, name)| sharing.replaces(name))
     }
 
     fn may_use(&self, device: DeviceId, computer: Named, address: IpAddr) -> bool {

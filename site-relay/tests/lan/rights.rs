@@ -4,7 +4,7 @@ use crate::{
     client::{Client, connect_packet, framed, publish_packet, text, tls, tls_config},
     site::{Site, until},
 };
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 use unifyit_protocol::{ids::DeviceId, topics};
 
 #[tokio::test]
@@ -221,6 +221,30 @@ async fn a_device_that_was_removed_is_told_so_and_kept_out() {
         again.send(&connect_packet(v5, "x", 60)).await;
         assert_eq!(again.packet().await.unwrap()[3], code);
         assert_eq!(again.packet().await, None);
+    }
+}
+
+#[tokio::test]
+async fn who_comes_to_hear_of_its_own_identity_breaks_off_the_first_once() {
+    let site = Site::start().await;
+    let device = site.device();
+    for taken_over in [true, false] {
+        site.gatekeeper.1.store(false, Ordering::Relaxed);
+        let mut first = Client::listening(&site, &device, true).await;
+        site.gatekeeper.1.store(true, Ordering::Relaxed);
+        for _ in 0..3 {
+            let mut guest = Client::open(&site, &device, true).await;
+            guest.send(&connect_packet(true, "x", 60)).await;
+            let code = guest.packet().await.unwrap()[3];
+            assert_eq!(code == 0, taken_over);
+            if taken_over {
+                assert_eq!(first.farewell().await, Some(0x8e));
+                break;
+            }
+        }
+        if !taken_over {
+            first.round_trip(b"still here").await;
+        }
     }
 }
 

@@ -10,7 +10,10 @@ use std::{
     fs,
     net::SocketAddr,
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 use time::OffsetDateTime;
@@ -24,7 +27,7 @@ use unifyit_protocol::{
     topics,
 };
 use unifyit_relay::{
-    broker::{Admission, Broker, BrokerEvent, BrokerHandle},
+    broker::{Admission, Broker, BrokerEvent, BrokerHandle, Named},
     clock::SiteClock,
     config::Config,
     enroll::RelayRecord,
@@ -54,11 +57,19 @@ pub(crate) async fn until<T>(what: &str, mut check: impl FnMut() -> Option<T>) -
 
 /// Lets everybody in who is not on the list.
 #[derive(Debug, Default)]
-pub(crate) struct Gatekeeper(pub(crate) Mutex<HashSet<DeviceId>>);
+pub(crate) struct Gatekeeper(
+    pub(crate) Mutex<HashSet<DeviceId>>,
+    /// Whoever comes is to get an identity of its own.
+    pub(crate) AtomicBool,
+);
 
 impl Admission for Gatekeeper {
     fn admit(&self, device: DeviceId, _proof: &Proof) -> bool {
         !self.0.lock().unwrap().contains(&device)
+    }
+
+    fn is_guest(&self, _: DeviceId, _: Named) -> bool {
+        self.1.load(Ordering::Relaxed)
     }
 }
 

@@ -56,6 +56,21 @@ pub fn shown(computers: &[Computer]) -> String {
     names.join(" and ")
 }
 
+/// One of the computers that is to go: it gets an identity of its own, or is gone.
+/// The first goes only where one is left to go on with the identity.
+///
+/// # Errors
+/// The sentence for whoever asks. [`None`] in its place: there is no such computer.
+pub(super) fn leaving(computers: &[Computer], id: Uuid) -> Result<&Computer, Option<&'static str>> {
+    let leaves = computers.iter().find(|c| c.id == id).ok_or(None)?;
+    if leaves.first && computers.len() > 2 {
+        return Err(Some(
+            "Several others wait: forget or separate them first, so that one is left to go on with the identity.",
+        ));
+    }
+    Ok(leaves)
+}
+
 /// What is known of a device's identity.
 #[derive(Debug, Clone, Default, sqlx::FromRow)]
 pub(super) struct Standing {
@@ -167,4 +182,27 @@ pub async fn apply(
     let target = AuditTarget::device(relay.place(), told.device.0, format!("device {name}"));
     audit::record_at(tx, &actor, action, &target, &detail, Some(at(told.at_ms))).await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn the_first_of_several_stays_until_it_is_clear_who_goes_on() {
+        let computer = |n| Computer {
+            id: Uuid::from_u128(n),
+            hostname: String::new(),
+            address: String::new(),
+            first: n == 1,
+            last_seen: OffsetDateTime::UNIX_EPOCH,
+        };
+        let three: Vec<Computer> = (1..=3).map(computer).collect();
+        let id = Uuid::from_u128;
+        assert!(leaving(&three, id(1)).unwrap_err().is_some());
+        assert_eq!(leaving(&three, id(3)).unwrap().id, id(3));
+        assert_eq!(leaving(&three[..2], id(1)).unwrap().id, id(1), "the other goes on");
+        assert_eq!(leaving(&three, id(9)), Err(None));
+    }
 }

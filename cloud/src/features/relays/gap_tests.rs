@@ -13,7 +13,7 @@ use std::sync::Arc;
 use unifyit_protocol::{
     ids::DeviceId,
     lane::Lane,
-    link::{DeviceGap, DeviceMetrics, DeviceSeries, UpRecord},
+    link::{DeviceGap, DeviceMetrics, DeviceSeries, SiteAudit, UpRecord},
     report::Gap,
     telemetry::{Aggregate, Rollup, RollupBlock, Series, SeriesTable},
 };
@@ -115,4 +115,26 @@ async fn a_gap_of_more_records_than_can_be_counted_grows_all_the_same() {
     }
     assert_eq!(world.scalar::<i64>("SELECT count(*) FROM gaps").await, 1);
     assert_eq!(world.scalar::<i64>("SELECT records FROM gaps").await, i64::MAX);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_site_says_of_its_device_stands_at_that_device() {
+    let world = world().await;
+    let (relay, _) = world.enrolled(&world.place).await;
+    let mut lane: FakeLane = relay.lane(1).await;
+    let device = DeviceId::generate();
+    let series = UpRecord::Series(DeviceSeries { device, table: table() });
+    lane.push(Lane::Metrics, vec![series]).await;
+    let said = |actor: String| {
+        let (action, detail) = ("device.key_refused".into(), "A computer showed it.".into());
+        UpRecord::Audit(SiteAudit { at_ms: now_ms(), action, actor, detail })
+    };
+    let stranger = DeviceId::generate();
+    let all = [device.to_string(), stranger.to_string(), "pin".into()];
+    lane.push(Lane::Urgent, all.map(said).to_vec()).await;
+    let at_it = "SELECT count(*) FROM audit_log a JOIN devices d ON d.id = a.device_id \
+                 WHERE a.action = 'site.device.key_refused'";
+    assert_eq!(world.scalar::<i64>(at_it).await, 1);
+    let all = "SELECT count(*) FROM audit_log WHERE action = 'site.device.key_refused'";
+    assert_eq!(world.scalar::<i64>(all).await, 3);
 }

@@ -222,11 +222,13 @@ impl Txn<'_> {
     ) -> Result<(), StoreError> {
         let Some(mut record) = self.device(device)? else { return Ok(()) };
         let Some(sharing) = &mut record.sharing else { return Ok(()) };
-        // The one that had it first can be chosen too: the other then goes on with it.
-        if sharing.first.instance == instance && !sharing.others.is_empty() {
-            let next = sharing.others.remove(0);
-            let before = std::mem::replace(&mut sharing.first, next);
-            sharing.others.push(before);
+        if sharing.first.instance == instance {
+            // It can be chosen too: the other then goes on with the identity.
+            let [next] = sharing.others.as_mut_slice() else {
+                tracing::warn!(%device, "which of several goes on is not for this relay to guess");
+                return Ok(());
+            };
+            std::mem::swap(&mut sharing.first, next);
         }
         if !sharing.others.iter().any(|other| other.instance == instance) {
             return Ok(());

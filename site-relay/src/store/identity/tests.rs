@@ -307,3 +307,59 @@ async fn who_enrols_anew_with_permission_has_the_device_alone() {
     assert!(!rig.store.admit(*device, &proof(1, 10)), "both had this one");
     assert_eq!(shared.told().await.last().unwrap(), &[] as &[u128]);
 }
+
+#[tokio::test]
+async fn which_of_several_goes_on_is_not_guessed() {
+    let shared = Shared::new(["10.0.0.1", "10.0.0.2"]).await;
+    shared.meet((A, "10.0.0.1"), (3, "10.0.0.3")).await;
+    let told = shared.told().await;
+    assert_eq!(told.last().unwrap(), &[A, B, 3]);
+    shared.choose(A).await;
+    assert_eq!(shared.told().await.len(), told.len(), "nothing is changed");
+    assert!(shared.may(A, None, "10.0.0.1") && !shared.may(B, None, "10.0.0.2"));
+    let device = shared.device;
+    let gone = Uuid::from_u128(3);
+    shared.rig.store.write(move |txn| txn.forget_computer(device, gone)).await.unwrap();
+    shared.choose(A).await;
+    assert_eq!(shared.told().await.last().unwrap(), &[B, A], "the one that is left goes on");
+}
+
+#[tokio::test]
+async fn the_chosen_one_is_a_guest_and_no_other_is() {
+    let shared = Shared::new(["10.0.0.1", "10.0.0.2"]).await;
+    let is_guest = |name: u128| {
+        let named = Named { instance: Some(Uuid::from_u128(name)), before: None };
+        shared.rig.store.is_guest(shared.device, named)
+    };
+    assert!(!is_guest(A) && !is_guest(B));
+    shared.choose(B).await;
+    assert!(shared.may(12, Some(B), "10.0.0.2"));
+    assert!(!is_guest(A) && is_guest(12));
+}
+
+#[tokio::test]
+async fn a_replaced_key_is_written_down_once_an_hour_at_its_device() {
+    let rig = Rig::new();
+    let device = join(&rig, new("m", 1)).await;
+    assert!(rig.store.admit(device, &proof(1, 10)));
+    rig.store.offered(device, [2; 32]).await.unwrap();
+    assert!(rig.store.admit(device, &proof(2, 10)));
+    let address = "10.0.0.9".parse().unwrap();
+    let refusals = async || {
+        rig.noted().await;
+        let all = rig.store.recent_audit(50).await.unwrap();
+        all.into_iter().filter(|e| e.action == "device.key_refused").collect::<Vec<_>>()
+    };
+    for _ in 0..5 {
+        assert!(!rig.store.admit(device, &proof(1, 10)));
+        rig.store.refused(device, &proof(1, 10), address);
+    }
+    let told = refusals().await;
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0].actor, device.to_string());
+    assert!(told[0].detail.contains("10.0.0.9"), "{}", told[0].detail);
+    rig.pass_ms(SAY_AGAIN_MS);
+    rig.store.refused(device, &proof(1, 10), address);
+    rig.store.refused(DeviceId::generate(), &proof(1, 10), address);
+    assert_eq!(refusals().await.len(), 2, "of strangers nothing");
+}

@@ -29,14 +29,8 @@ pub(super) async fn forget_computer(
     ctx.require(Can::ManageDevices)?;
     let shared = identity::standing(&mut tx, id).await?.computers;
     let computers = shared.map(|c| c.0).unwrap_or_default();
-    let Some(gone) = computers.iter().find(|c| c.id == computer) else {
-        return Err(Problem::not_found());
-    };
-    if gone.first && computers.len() > 2 {
-        return Err(Problem::invalid(
-            "Several others wait: forget or separate them first, so that one is left to go on with the identity.",
-        ));
-    }
+    let gone = identity::leaving(&computers, computer)
+        .map_err(|why| why.map_or_else(Problem::not_found, Problem::invalid))?;
     let Some(relay) = downlink::relay_of(&mut tx, device.site()).await? else {
         return Err(Problem::invalid("The site has no relay that could forget the computer."));
     };

@@ -39,11 +39,11 @@ pub(super) async fn separate_identity(
     ctx.require(Can::ManageDevices)?;
     let shared = identity::standing(&mut tx, id).await?.computers;
     let computers = shared.map(|c| c.0).unwrap_or_default();
-    let Some(computer) = computers.iter().find(|c| c.id == input.computer) else {
-        return Err(Problem::invalid(
+    let computer = identity::leaving(&computers, input.computer).map_err(|why| {
+        Problem::invalid(why.unwrap_or(
             "No such computer uses this device's identity. Reload the page: it may have started anew, or has its own already.",
-        ));
-    };
+        ))
+    })?;
     let Some(relay) = downlink::relay_of(&mut tx, device.site()).await? else {
         return Err(Problem::invalid("The site has no relay that could tell the computer."));
     };

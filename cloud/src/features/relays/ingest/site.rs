@@ -19,6 +19,7 @@ use unifyit_protocol::{
     lane::Lane,
     link::{DeviceGap, RelayStatus, SiteAudit},
 };
+use uuid::Uuid;
 
 /// The relay's own report, each minute.
 pub(crate) async fn status(
@@ -72,9 +73,29 @@ pub(crate) async fn audit(
     let name = format!("site:{}", line(&said.actor, 128));
     let actor = AuditActor { name, id: Some(relay.id.0), ..AuditActor::system() };
     let action = format!("site.{}", line(&said.action, 64));
-    let target = AuditTarget::at(relay.place(), "");
+    let target = match own_device(tx, relay, &said.actor).await? {
+        Some((device, name)) => {
+            AuditTarget::device(relay.place(), device, format!("device {name}"))
+        }
+        None => AuditTarget::at(relay.place(), ""),
+    };
     let (detail, at) = (line(&said.detail, 1024), Some(time_of(said.at_ms)));
     Ok(audit::record_at(tx, &actor, &action, &target, &detail, at).await?)
+}
+
+/// The site's device of that id, if it is one: what is said of it stands in its
+/// timeline.
+async fn own_device(
+    tx: &mut TenantTx,
+    relay: &RelayIdentity,
+    id: &str,
+) -> Result<Option<(Uuid, String)>, ApplyError> {
+    let Ok(id) = id.parse::<Uuid>() else { return Ok(None) };
+    let found = sqlx::query_as(
+        "SELECT id, CASE WHEN name = '' THEN hostname ELSE name END FROM devices \
+         WHERE id = $1 AND site_id = $2",
+    );
+    Ok(found.bind(id).bind(relay.site.0).fetch_optional(&mut **tx).await?)
 }
 
 /// The relay joined, came or went.
