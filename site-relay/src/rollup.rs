@@ -30,7 +30,8 @@ pub(crate) async fn run(store: StoreHandle, cancel: CancellationToken) {
             _ = tick.tick() => {}
         }
         if let Err(error) = close_due(&store).await {
-            tracing::warn!(%error, "minutes could not be closed; trying again");
+            // The store says it aloud, and not each second.
+            tracing::debug!(%error, "minutes could not be closed; trying again");
         }
     }
 }

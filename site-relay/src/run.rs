@@ -93,15 +93,9 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
 
     let pages =
         AgentHttps::bind_ui(&config, &identity, Arc::clone(&certificate), &telemetry).await?;
-    let cache = match config.cache.enabled {
-        true => Some((
-            Cache::open_with(config.cache.clone(), &config.state, telemetry.registry(), {
-                let clock = clock.clone();
-                Box::new(move || clock.now_ms())
-            })?,
-            tls::bind("package cache", config.listen.cache).await?,
-        )),
-        false => None,
+    let cache = match open_cache(&config, &telemetry, &clock) {
+        Some(cache) => Some((cache, tls::bind("package cache", config.listen.cache).await?)),
+        None => None,
     };
 
     let sisters = match cache.is_some() && config.cache.sisters {
@@ -233,6 +227,24 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
     let ended = life.run(stop).await;
     health.set_ready(false);
     ended
+}
+
+/// The package cache, where it is wanted and its disk can be used. A site without it
+/// fetches its packages itself; everything else goes on (G9).
+fn open_cache(config: &Config, telemetry: &Telemetry, clock: &SiteClock) -> Option<Arc<Cache>> {
+    if !config.cache.enabled {
+        return None;
+    }
+    let clock = clock.clone();
+    let now = Box::new(move || clock.now_ms());
+    match Cache::open_with(config.cache.clone(), &config.state, telemetry.registry(), now) {
+        Ok(cache) => Some(cache),
+        Err(error) => {
+            tracing::error!(%error, folder = %config.cache_folder().display(),
+                "the package cache cannot be used and is left out until the next start; mend its disk (unifyit-relay doctor)");
+            None
+        }
+    }
 }
 
 /// Keeps what the console allows in force.

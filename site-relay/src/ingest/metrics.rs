@@ -9,6 +9,7 @@ use prometheus::{IntCounter, IntCounterVec};
 pub(crate) struct IngestMetrics {
     pub(super) unknown: IntCounterVec,
     pub(super) bad: IntCounter,
+    pub(super) unstored: IntCounter,
     pub(super) shared_identities: IntCounter,
     left_out: IntCounter,
     acks: IntCounter,
@@ -25,6 +26,10 @@ impl IngestMetrics {
                 "what",
             ),
             bad: telemetry.counter("ingest_unreadable_messages", "Messages that are none."),
+            unstored: telemetry.counter(
+                "ingest_unstored",
+                "Batches and greetings that the store could not take; their devices say them again.",
+            ),
             shared_identities: telemetry.counter(
                 "ingest_shared_identities",
                 "Times that two computers were found to use one identity.",

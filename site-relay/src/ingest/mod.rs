@@ -94,6 +94,8 @@ pub(crate) enum Answer {
 struct Job {
     pending: Pending<Vec<Answer>>,
     devices: Vec<DeviceId>,
+    /// Devices that two computers use, which was noticed in it.
+    shared: Vec<DeviceId>,
     presence: Vec<PresenceChange>,
     /// Memory of the messages in it, which their devices get back with the answer.
     _held: Vec<Held>,
@@ -209,6 +211,7 @@ impl Ingest {
             return;
         }
         let mut devices = Vec::with_capacity(items.len());
+        let mut shared = Vec::new();
         let mut presence = Vec::new();
         for item in &items {
             match item {
@@ -216,11 +219,11 @@ impl Ingest {
                 Item::Hello(device, ..) => devices.push(*device),
                 Item::Clock(_) => {}
                 Item::Presence(change) => presence.push(change.clone()),
-                Item::Share(device, _) => devices.push(*device),
+                Item::Share(device, _) => shared.push(*device),
             }
         }
         match self.store.submit(move |txn| apply_all(txn, items)).await {
-            Ok(pending) => jobs.push_back(Job { pending, devices, presence, _held: held }),
+            Ok(pending) => jobs.push_back(Job { pending, devices, shared, presence, _held: held }),
             Err(error) => tracing::warn!(%error, "reports could not be handed to the store"),
         }
     }
@@ -350,9 +353,13 @@ impl Ingest {
         let answers = match outcome {
             Ok(answers) => answers,
             Err(error) => {
-                tracing::warn!(%error, "reports could not be stored; their devices start over");
-                for device in job.devices {
-                    self.broker.disconnect(device, "the relay could not store its reports");
+                // Without an acknowledgement they are said again in a few seconds. The
+                // devices stay connected: terminals and live values need no disk.
+                self.metrics.unstored.inc_by(job.devices.len() as u64);
+                tracing::debug!(%error, devices = job.devices.len(), "reports were not stored");
+                // Two that share an identity are noticed as they come.
+                for device in job.shared {
+                    self.broker.disconnect(device, "the relay could not store who they are");
                 }
                 self.monitor.retry(&job.presence, uptime_ms);
                 return;

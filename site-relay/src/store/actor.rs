@@ -25,7 +25,7 @@ use std::{
         Arc, OnceLock, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 use tokio::sync::{Notify, mpsc, watch};
 use unifyit_protocol::{
@@ -39,6 +39,8 @@ const MAX_JOBS: usize = 256;
 pub(crate) const INBOX: usize = 1024;
 /// Space kept in reserve, so that a full disk still lets the store drop data.
 const BALLAST: u64 = 8 * 1024 * 1024;
+/// A failure that lasts is logged so often.
+const FAILED_AGAIN: Duration = Duration::from_secs(60);
 
 /// Tells the time, Unix milliseconds.
 pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -65,8 +67,8 @@ pub(crate) enum Message {
 pub(crate) struct Core {
     path: PathBuf,
     cache_bytes: usize,
-    /// `None` while the file is being opened again.
-    db: RwLock<Option<Database>>,
+    /// Or why it is not open.
+    db: RwLock<Result<Database, StoreError>>,
     /// Devices as enrolled, as of the last commit.
     pub(crate) devices: RwLock<HashMap<DeviceId, DeviceRecord>>,
     /// Tokens that are out, as of the last commit.
@@ -97,7 +99,7 @@ impl Core {
         let core = Self {
             path: path.to_owned(),
             cache_bytes,
-            db: RwLock::new(Some(db)),
+            db: RwLock::new(Ok(db)),
             devices: RwLock::default(),
             revoked_tokens: RwLock::default(),
             site: watch::Sender::new(SiteConfig::default()),
@@ -129,7 +131,7 @@ impl Core {
         work: impl FnOnce(&Database) -> Result<R, StoreError>,
     ) -> Result<R, StoreError> {
         let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
-        work(db.as_ref().ok_or(StoreError::Closed)?)
+        work(db.as_ref().map_err(Clone::clone)?)
     }
 
     /// Bytes of the file.
@@ -144,13 +146,14 @@ impl Core {
 
     fn reopen(&self) -> Result<(), StoreError> {
         let mut db = self.db.write().unwrap_or_else(PoisonError::into_inner);
-        drop(db.take());
-        *db = Some(open_database(&self.path, self.cache_bytes)?);
-        Ok(())
+        // It is closed before it is opened again: a file is opened once only.
+        *db = Err(StoreError::Closed);
+        *db = open_database(&self.path, self.cache_bytes);
+        db.as_ref().map(|_| ()).map_err(Clone::clone)
     }
 
     fn close(&self) {
-        drop(self.db.write().unwrap_or_else(PoisonError::into_inner).take());
+        *self.db.write().unwrap_or_else(PoisonError::into_inner) = Err(StoreError::Closed);
     }
 
     fn ballast(&self) -> PathBuf {
@@ -243,6 +246,8 @@ pub(crate) struct Writer {
     core: Arc<Core>,
     mem: Mem,
     inbox: mpsc::Receiver<Message>,
+    /// Since the last successful commit: failures that were logged, and when last.
+    failed: Option<(StoreError, Instant)>,
 }
 
 impl Writer {
@@ -250,7 +255,7 @@ impl Writer {
         let mut mem = core.with_database(Mem::load)?;
         mem.before = Before::of(&mem.lanes.states, mem.before.written_ms, (core.clock)());
         core.lanes.send_replace(mem.lanes.clone());
-        Ok(Self { core, mem, inbox })
+        Ok(Self { core, mem, inbox, failed: None })
     }
 
     /// What a start of the relay does first: opens new epochs (G2).
@@ -308,13 +313,23 @@ impl Writer {
         }
         match outcome {
             Ok(changes) => {
+                if self.failed.take().is_some() {
+                    tracing::info!("the store takes commits again");
+                }
                 self.core.publish(changes, &self.mem.lanes);
                 for job in jobs {
                     job.finish(Ok(()));
                 }
             }
             Err(error) => {
-                tracing::error!(%error, jobs = jobs.len(), "a commit of the store failed");
+                let again = self
+                    .failed
+                    .as_ref()
+                    .is_some_and(|(before, at)| *before == error && at.elapsed() < FAILED_AGAIN);
+                if !again {
+                    tracing::error!(%error, jobs = jobs.len(), "a commit of the store failed");
+                    self.failed = Some((error.clone(), Instant::now()));
+                }
                 self.recover(&error);
                 for job in jobs {
                     job.finish(Err(error.clone()));
@@ -361,7 +376,7 @@ impl Writer {
                     tracing::error!(%error, "the devices cannot be read again");
                 }
             }
-            Err(error) => tracing::error!(%error, "the store cannot be opened again"),
+            Err(error) => tracing::debug!(%error, "the store cannot be opened again"),
         }
     }
 
@@ -382,7 +397,7 @@ impl Writer {
         }
         let started = Instant::now();
         let mut db = self.core.db.write().unwrap_or_else(PoisonError::into_inner);
-        let Some(db) = db.as_mut() else { return };
+        let Ok(db) = db.as_mut() else { return };
         match db.compact() {
             Ok(_) => tracing::info!(
                 before,

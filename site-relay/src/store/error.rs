@@ -11,6 +11,11 @@ pub enum StoreError {
     /// The disk has no space left.
     #[error("the disk of the state folder is full; free some space on it")]
     Full,
+    /// The disk takes no writes.
+    #[error(
+        "the disk of the state folder is read-only: nothing can be stored; see why the system made it so (dmesg), then mend or remount it"
+    )]
+    ReadOnly,
     /// The relay is stopping.
     #[error("the store is closed: the relay is stopping")]
     Closed,
@@ -25,6 +30,9 @@ impl From<redb::Error> for StoreError {
             redb::Error::DatabaseAlreadyOpen => Self::AlreadyOpen,
             redb::Error::Io(io) if io.kind() == std::io::ErrorKind::StorageFull => Self::Full,
             redb::Error::Io(io) if io.kind() == std::io::ErrorKind::QuotaExceeded => Self::Full,
+            redb::Error::Io(io) if io.kind() == std::io::ErrorKind::ReadOnlyFilesystem => {
+                Self::ReadOnly
+            }
             other => Self::Failed(other.to_string()),
         }
     }

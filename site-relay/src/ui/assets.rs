@@ -58,8 +58,11 @@ fn file(name: &str, headers: &HeaderMap) -> Option<Response> {
         false => file.data.into_owned().into_response(),
     };
     let out = response.headers_mut();
+    // In the place of what the body brought: a header of each name.
     let mut put = |header_name: header::HeaderName, value: &str| {
-        out.extend(value.parse().map(|value| (header_name, value)));
+        if let Ok(value) = value.parse() {
+            out.insert(header_name, value);
+        }
     };
     put(header::CONTENT_TYPE, media_type(name));
     put(header::CACHE_CONTROL, cache);
@@ -100,5 +103,14 @@ mod tests {
             let refused = answer.status() == StatusCode::METHOD_NOT_ALLOWED;
             assert_eq!(refused, !allowed, "{method}: {}", answer.status());
         }
+    }
+
+    #[test]
+    fn a_page_has_each_header_once() {
+        let page = file("index.html", &HeaderMap::new()).expect("it is built in");
+        for name in page.headers().keys() {
+            assert_eq!(page.headers().get_all(name).iter().count(), 1, "{name}");
+        }
+        assert_eq!(page.headers()[header::CONTENT_TYPE], "text/html; charset=utf-8");
     }
 }
