@@ -11,34 +11,20 @@
 use super::{
     error::StoreError,
     holds::Before,
-    metrics::StoreMetrics,
-    outbox::Lanes,
-    tables::{self, DeviceRecord},
-    txn::{Change, Mem, Txn, create_tables},
+    shared::Core,
+    txn::{Change, Mem, Txn},
 };
-use redb::{Database, Durability, ReadableTable as _};
+use redb::Durability;
 use std::{
-    collections::{HashMap, HashSet},
-    fs,
-    path::{Path, PathBuf},
-    sync::{
-        Arc, OnceLock, PoisonError, RwLock,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
-use tokio::sync::{Notify, mpsc, watch};
-use unifyit_protocol::{
-    config::{PackageCache, SiteConfig},
-    ids::{DeviceId, TokenId},
-};
+use tokio::sync::mpsc;
 
 /// Jobs in one commit at most.
 const MAX_JOBS: usize = 256;
 /// Jobs that may wait; senders wait beyond it.
 pub(crate) const INBOX: usize = 1024;
-/// Space kept in reserve, so that a full disk still lets the store drop data.
-const BALLAST: u64 = 8 * 1024 * 1024;
 /// A failure that lasts is logged so often.
 const FAILED_AGAIN: Duration = Duration::from_secs(60);
 
@@ -62,185 +48,6 @@ pub(crate) enum Message {
     /// Finish what is queued, then close the file.
     Close,
 }
-
-/// What readers and the writer share.
-pub(crate) struct Core {
-    path: PathBuf,
-    cache_bytes: usize,
-    /// Or why it is not open.
-    db: RwLock<Result<Database, StoreError>>,
-    /// Devices as enrolled, as of the last commit.
-    pub(crate) devices: RwLock<HashMap<DeviceId, DeviceRecord>>,
-    /// Tokens that are out, as of the last commit.
-    pub(crate) revoked_tokens: RwLock<HashSet<TokenId>>,
-    /// Settings of the site.
-    pub(crate) site: watch::Sender<SiteConfig>,
-    /// The package cache as devices are told of it, without the console's hosts.
-    pub(crate) package_cache: OnceLock<PackageCache>,
-    /// Where the outbox stands.
-    pub(crate) lanes: watch::Sender<Lanes>,
-    /// Whether the disk is nearly full.
-    pub(crate) pressure: AtomicBool,
-    /// Whether a commit failed for want of space since something was dropped.
-    pub(crate) full: AtomicBool,
-    /// A commit failed for want of space.
-    pub(crate) wants_space: Notify,
-    /// Size of the file when something was last dropped under pressure.
-    pub(crate) stood: AtomicU64,
-    /// Metrics, once somebody wants them.
-    pub(crate) metrics: OnceLock<StoreMetrics>,
-    /// The time.
-    pub(crate) clock: Clock,
-}
-
-impl Core {
-    pub(crate) fn open(path: &Path, cache_bytes: usize, clock: Clock) -> Result<Self, StoreError> {
-        let db = open_database(path, cache_bytes)?;
-        let core = Self {
-            path: path.to_owned(),
-            cache_bytes,
-            db: RwLock::new(Ok(db)),
-            devices: RwLock::default(),
-            revoked_tokens: RwLock::default(),
-            site: watch::Sender::new(SiteConfig::default()),
-            package_cache: OnceLock::new(),
-            lanes: watch::Sender::new(Lanes::default()),
-            pressure: AtomicBool::new(false),
-            full: AtomicBool::new(false),
-            wants_space: Notify::new(),
-            stood: AtomicU64::new(0),
-            metrics: OnceLock::new(),
-            clock,
-        };
-        Ok(core)
-    }
-
-    /// Runs a reader on a snapshot of the last commit.
-    pub(crate) fn read<R>(
-        &self,
-        reader: impl FnOnce(&redb::ReadTransaction) -> Result<R, StoreError>,
-    ) -> Result<R, StoreError> {
-        self.with_database(|db| {
-            use redb::ReadableDatabase as _;
-            reader(&db.begin_read()?)
-        })
-    }
-
-    pub(crate) fn with_database<R>(
-        &self,
-        work: impl FnOnce(&Database) -> Result<R, StoreError>,
-    ) -> Result<R, StoreError> {
-        let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
-        work(db.as_ref().map_err(Clone::clone)?)
-    }
-
-    /// Bytes of the file.
-    pub(crate) fn file_bytes(&self) -> u64 {
-        fs::metadata(&self.path).map_or(0, |m| m.len())
-    }
-
-    /// Folder of the file.
-    pub(crate) fn folder(&self) -> &Path {
-        self.path.parent().unwrap_or(&self.path)
-    }
-
-    fn reopen(&self) -> Result<(), StoreError> {
-        let mut db = self.db.write().unwrap_or_else(PoisonError::into_inner);
-        // It is closed before it is opened again: a file is opened once only.
-        *db = Err(StoreError::Closed);
-        *db = open_database(&self.path, self.cache_bytes);
-        db.as_ref().map(|_| ()).map_err(Clone::clone)
-    }
-
-    fn close(&self) {
-        *self.db.write().unwrap_or_else(PoisonError::into_inner) = Err(StoreError::Closed);
-    }
-
-    fn ballast(&self) -> PathBuf {
-        self.path.with_extension("reserve")
-    }
-
-    /// Sets space aside for the day when the disk is full.
-    pub(crate) fn fill_ballast(&self) {
-        let path = self.ballast();
-        if fs::metadata(&path).is_ok_and(|m| m.len() >= BALLAST) {
-            return;
-        }
-        let room = nix::sys::statvfs::statvfs(self.folder())
-            .is_ok_and(|s| s.blocks_available().saturating_mul(s.fragment_size()) > 4 * BALLAST);
-        if !room {
-            return;
-        }
-        let made = fs::File::create(&path).and_then(|file| {
-            nix::fcntl::posix_fallocate(&file, 0, i64::try_from(BALLAST).unwrap_or(i64::MAX))
-                .map_err(std::io::Error::from)
-        });
-        if let Err(error) = made {
-            tracing::debug!(%error, "no space could be set aside for a full disk");
-        }
-    }
-
-    fn drop_ballast(&self) {
-        if fs::remove_file(self.ballast()).is_ok() {
-            tracing::warn!("the disk is full: the space set aside for that was released");
-        }
-    }
-
-    fn publish(&self, changes: Vec<Change>, lanes: &Lanes) {
-        for change in changes {
-            match change {
-                Change::Device(record) => {
-                    let mut devices = self.devices.write().unwrap_or_else(PoisonError::into_inner);
-                    devices.insert(record.device, record);
-                }
-                Change::TokenRevoked(token) => {
-                    let mut out =
-                        self.revoked_tokens.write().unwrap_or_else(PoisonError::into_inner);
-                    out.insert(token);
-                }
-                Change::Site(config) => drop(self.site.send_replace(config)),
-            }
-        }
-        self.lanes.send_if_modified(|now| {
-            let changed = now != lanes;
-            if changed {
-                now.clone_from(lanes);
-            }
-            changed
-        });
-    }
-}
-
-fn open_database(path: &Path, cache_bytes: usize) -> Result<Database, StoreError> {
-    let mut builder = Database::builder();
-    builder.set_cache_size(cache_bytes);
-    builder.set_repair_callback(|session| {
-        let percent = (session.progress() * 100.0).round();
-        tracing::info!(percent, "checking the store after an unclean stop");
-    });
-    let db = builder.create(path)?;
-    let tx = db.begin_write()?;
-    create_tables(&tx)?;
-    check_layout(&tx)?;
-    tx.commit()?;
-    Ok(db)
-}
-
-/// A file of a later version is left alone: an older program would misread it.
-fn check_layout(tx: &redb::WriteTransaction) -> Result<(), StoreError> {
-    let mut meta = tx.open_table(tables::META)?;
-    let found = meta.get(tables::META_LAYOUT)?.and_then(|v| v.value().first().copied());
-    match found {
-        Some(layout) if layout > tables::LAYOUT => Err(StoreError::Failed(format!(
-            "it was written by a later version (layout {layout}); update unifyit-relay"
-        ))),
-        _ => {
-            meta.insert(tables::META_LAYOUT, [tables::LAYOUT].as_slice())?;
-            Ok(())
-        }
-    }
-}
-
 /// The writer's thread.
 pub(crate) struct Writer {
     core: Arc<Core>,
@@ -248,6 +55,8 @@ pub(crate) struct Writer {
     inbox: mpsc::Receiver<Message>,
     /// Since the last successful commit: failures that were logged, and when last.
     failed: Option<(StoreError, Instant)>,
+    /// Whether this start has begun its epochs.
+    prepared: bool,
 }
 
 impl Writer {
@@ -255,11 +64,25 @@ impl Writer {
         let mut mem = core.with_database(Mem::load)?;
         mem.before = Before::of(&mem.lanes.states, mem.before.written_ms, (core.clock)());
         core.lanes.send_replace(mem.lanes.clone());
-        Ok(Self { core, mem, inbox, failed: None })
+        Ok(Self { core, mem, inbox, failed: None, prepared: false })
     }
 
-    /// What a start of the relay does first: opens new epochs (G2).
-    pub(crate) fn prepare(&mut self) -> Result<(), StoreError> {
+    /// What a start of the relay does first: opens new epochs (G2). On a read-only
+    /// disk that waits until it takes writes.
+    ///
+    /// # Errors
+    /// When it cannot be stored for another reason.
+    pub(crate) fn start(&mut self) -> Result<(), StoreError> {
+        match self.prepare() {
+            Err(why @ StoreError::ReadOnly) => {
+                tracing::error!(error = %why, "the relay starts all the same; devices keep what they have to say");
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    fn prepare(&mut self) -> Result<(), StoreError> {
         struct Start;
         impl Job for Start {
             fn apply(&mut self, txn: &mut Txn<'_>) -> Result<(), StoreError> {
@@ -268,7 +91,8 @@ impl Writer {
             }
             fn finish(self: Box<Self>, _: Result<(), StoreError>) {}
         }
-        let changes = self.try_commit(&mut [Box::new(Start)])?;
+        let changes = self.write(&mut [Box::new(Start)])?;
+        self.prepared = true;
         self.core.publish(changes, &self.mem.lanes);
         Ok(())
     }
@@ -339,6 +163,16 @@ impl Writer {
     }
 
     fn try_commit(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<Vec<Change>, StoreError> {
+        if self.core.thaw()? {
+            self.load()?;
+        }
+        if !self.prepared {
+            self.prepare()?;
+        }
+        self.write(jobs)
+    }
+
+    fn write(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<Vec<Change>, StoreError> {
         let now_ms = (self.core.clock)();
         let mem = &mut self.mem;
         self.core.with_database(|db| {
@@ -365,25 +199,31 @@ impl Writer {
             self.core.wants_space.notify_one();
             self.core.drop_ballast();
         }
-        let again = self.core.reopen().and_then(|()| self.core.with_database(Mem::load));
-        match again {
-            Ok(mut mem) => {
-                mem.before = std::mem::take(&mut self.mem.before);
-                self.core.lanes.send_replace(mem.lanes.clone());
-                self.mem = mem;
-                // What was noted and not stored is not so.
-                if let Err(error) = super::devices::load_shared(&self.core) {
-                    tracing::error!(%error, "the devices cannot be read again");
-                }
-            }
-            Err(error) => tracing::debug!(%error, "the store cannot be opened again"),
+        // What can be looked at already is left open: its repair takes a while.
+        let looking = self.core.is_frozen();
+        let again = if looking { Ok(()) } else { self.core.reopen() };
+        if let Err(error) = again.and_then(|()| self.load()) {
+            tracing::debug!(%error, "the store cannot be opened again");
         }
+    }
+
+    /// Takes the memory of the file for the writer's.
+    fn load(&mut self) -> Result<(), StoreError> {
+        let mut mem = self.core.with_database(Mem::load)?;
+        mem.before = std::mem::take(&mut self.mem.before);
+        self.core.lanes.send_replace(mem.lanes.clone());
+        self.mem = mem;
+        // What was noted and not stored is not so.
+        super::devices::load_shared(&self.core)
     }
 
     /// redb files never shrink by themselves. Compaction holds up readers and
     /// writers, so it runs only when at least half of a file worth the trouble
     /// is unused.
     fn compact(&mut self) {
+        if self.core.is_frozen() {
+            return;
+        }
         let used = self.core.with_database(|db| {
             let tx = db.begin_write()?;
             let stats = tx.stats()?;
@@ -396,9 +236,7 @@ impl Writer {
             return;
         }
         let started = Instant::now();
-        let mut db = self.core.db.write().unwrap_or_else(PoisonError::into_inner);
-        let Ok(db) = db.as_mut() else { return };
-        match db.compact() {
+        match self.core.compact() {
             Ok(_) => tracing::info!(
                 before,
                 after = self.core.file_bytes(),

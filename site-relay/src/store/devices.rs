@@ -2,10 +2,10 @@
 
 use super::{
     StoreHandle,
-    actor::Core,
     error::StoreError,
     identity::Candidates,
     rows,
+    shared::Core,
     tables::{self, DeviceRecord, Facts, PresenceRecord, TokenRecord},
     txn::{Change, Txn},
 };

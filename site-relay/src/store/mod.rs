@@ -8,7 +8,8 @@
 //! [`samples`], [`space`] (quotas and the disk).
 
 use crate::{cache::policy::Policy, clock::SiteClock, telemetry::Telemetry};
-use actor::{Core, Job, Message, Writer};
+use actor::{Job, Message, Writer};
+use shared::Core;
 use std::{
     collections::HashMap,
     fmt,
@@ -29,6 +30,7 @@ mod actor;
 mod devices;
 mod error;
 mod fairness;
+mod frozen;
 mod holds;
 mod identity;
 pub(crate) mod inbox;
@@ -37,6 +39,7 @@ mod outbox;
 mod records;
 mod rows;
 pub(crate) mod samples;
+mod shared;
 pub mod site_view;
 mod space;
 pub(crate) mod tables;
@@ -141,7 +144,7 @@ impl StoreHandle {
         devices::load_shared(&core)?;
         let (writer, inbox) = mpsc::channel(actor::INBOX);
         let mut thread = Writer::new(Arc::clone(&core), inbox)?;
-        thread.prepare()?;
+        thread.start()?;
         core.fill_ballast();
         let ended = CancellationToken::new();
         let over = ended.clone().drop_guard();

@@ -66,6 +66,10 @@ impl Rig {
         Self { folder, now: self.now, store }
     }
 
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
     pub(crate) fn pass_ms(&self, ms: u64) {
         self.now.fetch_add(ms, Ordering::Relaxed);
     }
@@ -365,26 +369,6 @@ async fn a_device_record_of_a_later_version_is_read() {
     let bytes = unifyit_protocol::codec::encode(&later).unwrap();
     let read: DeviceRecord = unifyit_protocol::codec::decode(&bytes).unwrap();
     assert_eq!(read.version, "9");
-}
-
-#[tokio::test]
-async fn a_store_whose_file_cannot_be_opened_says_why_and_goes_on_when_it_can() {
-    let rig = Rig::new();
-    let device = rig.enrol().await;
-    let (file, aside) = (rig.folder.path().join(super::FILE), rig.folder.path().join("aside"));
-    std::fs::rename(&file, &aside).unwrap();
-    std::fs::create_dir(&file).unwrap();
-    let failed = rig.store.write::<(), _>(|_| Err(StoreError::ReadOnly)).await;
-    assert_eq!(failed, Err(StoreError::ReadOnly));
-    for _ in 0..2 {
-        let why = rig.store.write(move |txn| txn.device_facts(device)).await.unwrap_err();
-        assert!(matches!(why, StoreError::Failed(_)), "it is not stopping: {why}");
-    }
-    std::fs::remove_dir(&file).unwrap();
-    std::fs::rename(&aside, &file).unwrap();
-    // The attempt that finds the file is in vain; the next is not.
-    let _ = rig.store.write(move |txn| txn.device_facts(device)).await;
-    rig.store.write(move |txn| txn.device_facts(device)).await.unwrap();
 }
 
 #[tokio::test]
