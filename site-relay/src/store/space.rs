@@ -78,6 +78,16 @@ impl StoreHandle {
         self.inner.core.full.load(Ordering::Relaxed)
     }
 
+    /// Whether the disk is nearly full.
+    pub(crate) fn is_short(&self) -> bool {
+        self.inner.core.pressure.load(Ordering::Relaxed)
+    }
+
+    /// Whether the disk takes no writes: what is read is what was stored last.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.inner.core.is_frozen()
+    }
+
     /// Holds the quotas and prunes what is old; a bounded amount of work, to be
     /// called every few seconds. `spared`: others made room on the disk, so that
     /// nothing need be dropped for want of it.

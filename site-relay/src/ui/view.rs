@@ -1,7 +1,7 @@
 //! What the local UI shows, gathered from memory and store.
 
 use super::UiParts;
-use crate::store::{StoreError, site_view::CommandView};
+use crate::store::{StoreError, StoreHandle, site_view::CommandView};
 use serde::Serialize;
 use std::collections::HashMap;
 use unifyit_protocol::{
@@ -65,7 +65,8 @@ pub(super) struct Counts {
 pub(super) struct Need {
     /// The device, when it is one.
     pub device: Option<DeviceId>,
-    /// What it is, as a word: `offline`, `disk_full`, `clock_wrong`, `relay_clock`.
+    /// What it is, as a word: `offline`, `disk_full`, `clock_wrong`, `relay_clock`,
+    /// `relay_disk`, `relay_read_only`.
     pub kind: &'static str,
     /// Name of the device.
     pub name: String,
@@ -146,6 +147,7 @@ pub(super) async fn overview(parts: &UiParts) -> Result<Overview, StoreError> {
     let uplink = parts.uplink.borrow().clone();
     let mut needs = needs(&devices);
     needs.extend(own_clock(parts.clock.ahead_ms().unwrap_or_default()));
+    needs.extend(own_disk(&parts.store));
     let troubled = |id| needs.iter().any(|need| need.device == Some(id));
     let online: Vec<_> = devices.iter().filter(|d| d.online).collect();
     let count = |n: usize| n as u64;
@@ -240,6 +242,15 @@ fn own_clock(ahead_ms: i64) -> Option<Need> {
     let wrong = ahead_ms.unsigned_abs() > CLOCK_RIGHT_MS;
     let (device, name) = (None, String::new());
     wrong.then_some(Need { device, kind: "relay_clock", name, value, since_ms: None })
+}
+
+fn own_disk(store: &StoreHandle) -> Option<Need> {
+    let kind = match (store.is_read_only(), store.is_short()) {
+        (true, _) => "relay_read_only",
+        (false, true) => "relay_disk",
+        (false, false) => return None,
+    };
+    Some(Need { device: None, kind, name: String::new(), value: None, since_ms: None })
 }
 
 fn needs(devices: &[Device]) -> Vec<Need> {

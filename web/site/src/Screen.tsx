@@ -152,6 +152,7 @@ function sentenceOf(need: Need): string {
   if (need.kind === "offline") return t.need.offline(name);
   if (need.kind === "clock_wrong") return t.need.clock_wrong(name, need.value ?? 0);
   if (need.kind === "relay_clock") return t.need.relay_clock(need.value ?? 0);
+  if (need.kind === "relay_read_only") return t.need.relay_read_only();
   return need.kind === "relay_disk" ? t.need.relay_disk() : t.need.other(name, need.kind);
 }
 

@@ -78,6 +78,7 @@ export const t = {
     clock_wrong: (name: string, aheadS: number) => `The clock of ${name} is ${howLong(Math.abs(aheadS) * 1000)} ${aheadS > 0 ? "ahead" : "behind"}.`,
     relay_clock: (aheadS: number) => `The relay's own clock is ${howLong(Math.abs(aheadS) * 1000)} ${aheadS > 0 ? "ahead" : "behind"}.`,
     relay_disk: () => "The relay's own disk is nearly full.",
+    relay_read_only: () => "The relay's own disk takes no writes: what you see is what was stored last. Your IT partner has to mend it.",
     other: (name: string, kind: string) => `${name}: ${kind.replaceAll("_", " ")}`,
     since: (words: string) => `for ${words}`,
   },

@@ -40,10 +40,12 @@ async fn a_read_only_disk_is_read_and_written_to_when_it_can_be_again() {
     for _ in 0..2 {
         assert_eq!(says("2").await, Err(StoreError::ReadOnly));
     }
+    assert!(rig.store.is_read_only());
     let waiting = rig.waiting(Lane::Urgent).await.len();
     assert!(waiting > 0, "what was stored before is read");
     read_only.store(false, Ordering::Relaxed);
     says("3").await.unwrap();
+    assert!(!rig.store.is_read_only());
     assert_eq!(version(&rig).as_deref(), Some("3"));
     let rig = rig.crash();
     assert_eq!(version(&rig).as_deref(), Some("3"), "it is in the file, not only in memory");
