@@ -13,6 +13,7 @@ use crate::{
         limits::Limits,
         metrics::Metrics,
         server::{Server, ServerBounds},
+        tls::{self, Certificates},
         turns::Turns,
     },
     jobs,
@@ -21,7 +22,7 @@ use crate::{
 };
 use anyhow::Context;
 use axum::{Router, extract::DefaultBodyLimit, middleware, response::IntoResponse};
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
 use tower_http::compression::{
     CompressionLayer, Predicate,
@@ -166,6 +167,9 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     lifecycle.listen().context("signals cannot be received")?;
     std::fs::create_dir_all(&config.state)
         .with_context(|| format!("the state folder {} cannot be made", config.state.display()))?;
+    let metrics = Metrics::new()?;
+    let certificates = Certificates::of(&config, metrics.registry())?;
+    let redirect = config.redirect()?;
 
     let db = Db::new(
         &DbOptions {
@@ -182,7 +186,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
 
     let trust = keys::load(&db, &config).await?;
     let downloads = publish(&config).await?;
-    let (watches, metrics) = (Watches::default(), Metrics::new()?);
+    let watches = Watches::default();
     let link_metrics = LinkMetrics::new(metrics.registry())?;
     let (records, ticker) = features::records(&db, &watches);
     let gateway = Gateway::bind(
@@ -201,14 +205,14 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         },
     )
     .await?;
-    let listener = TcpListener::bind(config.listen).await.with_context(|| {
-        format!("cannot listen on {}; free the port or change `listen`", config.listen)
-    })?;
+    let listener = bind(config.listen, "listen").await?;
     let http = listener.local_addr()?;
-    let monitoring = TcpListener::bind(config.admin_listen).await.with_context(|| {
-        format!("cannot listen on {}; free the port or change `admin_listen`", config.admin_listen)
-    })?;
+    let monitoring = bind(config.admin_listen, "admin_listen").await?;
     let admin = monitoring.local_addr()?;
+    let plain = match redirect {
+        Some(address) => Some(bind(address, "redirect_listen").await?),
+        None => None,
+    };
 
     let (limits, turns) = (Limits::new(&config), Turns::new()?);
     turns.register(metrics.registry())?;
@@ -243,7 +247,16 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         proxies: state.config.trusted_proxies.clone(),
         ..ServerBounds::default()
     };
-    let server = Server::new(bounds, "unifyit_http", registry)?;
+    let acceptor = certificates.as_ref().map(Certificates::acceptor).transpose()?;
+    let server = Server::new(bounds.clone(), "unifyit_http", registry)?.behind(acceptor);
+    if let Some(certificates) = certificates {
+        lifecycle.spawn(certificates.keep_fresh(lifecycle.stop()));
+    }
+    if let Some(plain) = plain {
+        let sends_on = Server::new(bounds, "unifyit_redirect_http", registry)?;
+        let router = tls::redirect(&state.config.public_url);
+        lifecycle.spawn(sends_on.run(plain, router, lifecycle.stop()));
+    }
     let few = ServerBounds { connections: 64, each_address: 64, ..ServerBounds::default() };
     let watched = Server::new(few, "unifyit_admin_http", registry)?;
     lifecycle.spawn(watched.run(monitoring, health::admin(state.clone()), lifecycle.stop()));
@@ -254,6 +267,12 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     db.close().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+async fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address}; free the port or change `{setting}` (a port below 1024 takes CAP_NET_BIND_SERVICE)")
+    })
 }
 
 /// Lists what agents and relays are installed from.

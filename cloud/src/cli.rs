@@ -47,6 +47,15 @@ enum Command {
         /// Address of the HTTP server; port 0 takes a free one
         #[arg(long)]
         listen: Option<SocketAddr>,
+        /// Certificate chain in PEM, to speak TLS without a proxy; read again when it changes
+        #[arg(long, value_name = "FILE", requires = "tls_key_file")]
+        tls_certificate_file: Option<PathBuf>,
+        /// Private key of that certificate, in PEM
+        #[arg(long, value_name = "FILE", requires = "tls_certificate_file")]
+        tls_key_file: Option<PathBuf>,
+        /// Address at which plain HTTP is sent on to the public URL
+        #[arg(long, value_name = "ADDRESS")]
+        redirect_listen: Option<SocketAddr>,
         /// URL at which browsers reach the console
         #[arg(long)]
         public_url: Option<String>,
@@ -78,6 +87,36 @@ enum Command {
     Openapi,
 }
 
+impl Command {
+    /// Puts the flags of `serve` over the settings.
+    fn over(self, config: &mut Config) {
+        let Self::Serve {
+            listen,
+            tls_certificate_file,
+            tls_key_file,
+            redirect_listen,
+            public_url,
+            libp2p_listen,
+        } = self
+        else {
+            return;
+        };
+        config.listen = listen.unwrap_or(config.listen);
+        if let (Some(certificate), Some(key)) = (tls_certificate_file, tls_key_file) {
+            (config.tls_certificate_file, config.tls_key_file) = (certificate, key);
+        }
+        if let Some(address) = redirect_listen {
+            config.redirect_listen = address.to_string();
+        }
+        if let Some(url) = public_url {
+            config.public_url = url;
+        }
+        if !libp2p_listen.is_empty() {
+            config.libp2p_listen = libp2p_listen;
+        }
+    }
+}
+
 impl Cli {
     /// Does what the command says.
     pub async fn run(self) -> ExitCode {
@@ -94,16 +133,8 @@ impl Cli {
     async fn execute(self) -> anyhow::Result<ExitCode> {
         let mut config = load(self.config.as_deref(), self.state)?;
         match self.command {
-            Command::Serve { listen, public_url, libp2p_listen } => {
-                if let Some(listen) = listen {
-                    config.listen = listen;
-                }
-                if let Some(url) = public_url {
-                    config.public_url = url;
-                }
-                if !libp2p_listen.is_empty() {
-                    config.libp2p_listen = libp2p_listen;
-                }
+            serve @ Command::Serve { .. } => {
+                serve.over(&mut config);
                 app::serve(config).await?;
             }
             Command::Migrate => migrate(&config).await?,

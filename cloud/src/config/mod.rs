@@ -4,7 +4,7 @@
 //! lists are comma-separated there. Unknown settings in the file are refused, so
 //! that a misspelt one is noticed.
 
-use crate::http::Networks;
+use crate::http::{Networks, tls::TlsError};
 use serde::{Deserialize, Serialize};
 use std::{
     net::SocketAddr,
@@ -37,8 +37,16 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Address of `/metrics` and `/readyz`, which ask for no sign-in.
     pub admin_listen: SocketAddr,
+    /// File of the certificate chain in PEM with which the HTTP server speaks TLS
+    /// itself. Read again when it changes. Empty: plain HTTP, for a proxy before it.
+    pub tls_certificate_file: PathBuf,
+    /// File of that certificate's private key in PEM.
+    pub tls_key_file: PathBuf,
+    /// Address at which plain HTTP is sent on to `public_url`. Empty: none.
+    pub redirect_listen: String,
     /// URL at which browsers reach the console. Decides the cookie's `Secure`,
-    /// HSTS and which origin may open WebSockets. Empty: `http://<listen>`.
+    /// HSTS and which origin may open WebSockets. Empty: `http://<listen>`, with
+    /// TLS `https://<listen>`.
     pub public_url: String,
     /// Multiaddresses on which relays are awaited.
     pub libp2p_listen: Vec<String>,
@@ -78,6 +86,9 @@ impl Default for Config {
             database_connections: 20,
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             admin_listen: SocketAddr::from(([127, 0, 0, 1], 9465)),
+            tls_certificate_file: PathBuf::new(),
+            tls_key_file: PathBuf::new(),
+            redirect_listen: String::new(),
             public_url: String::new(),
             libp2p_listen: vec![
                 "/ip4/0.0.0.0/tcp/4001".into(),
@@ -178,9 +189,51 @@ impl Config {
     #[must_use]
     pub fn public_url(&self, listening: SocketAddr) -> String {
         match self.public_url.trim_end_matches('/') {
+            "" if self.speaks_tls() => format!("https://{listening}"),
             "" => format!("http://{listening}"),
             url => url.to_owned(),
         }
+    }
+
+    /// Whether the HTTP server speaks TLS itself.
+    #[must_use]
+    pub fn speaks_tls(&self) -> bool {
+        !self.tls_certificate_file.as_os_str().is_empty()
+    }
+
+    /// Files of certificate and key, when the HTTP server speaks TLS itself.
+    ///
+    /// # Errors
+    /// [`TlsError`] when the settings contradict each other.
+    pub fn tls_files(&self) -> Result<Option<(&Path, &Path)>, TlsError> {
+        if self.tls_key_file.as_os_str().is_empty() == self.speaks_tls() {
+            return Err(TlsError::Half);
+        }
+        if !self.speaks_tls() {
+            return Ok(None);
+        }
+        if !self.public_url.is_empty() && !self.is_https() {
+            return Err(TlsError::PublicUrl(self.public_url.clone()));
+        }
+        Ok(Some((&self.tls_certificate_file, &self.tls_key_file)))
+    }
+
+    /// Address at which plain HTTP is sent on to the console's URL, if any.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when it is no address, or no URL by HTTPS is set to send to.
+    pub fn redirect(&self) -> Result<Option<SocketAddr>, ConfigError> {
+        let invalid = |message| ConfigError::Invalid { origin: "redirect_listen".into(), message };
+        if self.redirect_listen.is_empty() {
+            return Ok(None);
+        }
+        if !self.is_https() {
+            return Err(invalid(TlsError::Redirect.to_string()));
+        }
+        let address = self.redirect_listen.parse();
+        address.map(Some).map_err(|_| {
+            invalid(format!("{:?} is no address; write it like 0.0.0.0:80", self.redirect_listen))
+        })
     }
 
     /// File of the master key.

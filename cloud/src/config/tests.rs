@@ -25,6 +25,41 @@ fn environment_overrides_the_file_and_the_file_the_defaults() {
 }
 
 #[test]
+fn tls_asks_for_both_files_and_for_a_url_by_https() {
+    let set = |certificate: &str, key: &str, url: &str, redirect: &str| Config {
+        tls_certificate_file: certificate.into(),
+        tls_key_file: key.into(),
+        public_url: url.into(),
+        redirect_listen: redirect.into(),
+        ..Config::default()
+    };
+    let at = "127.0.0.1:8443".parse().unwrap();
+    let config = set("c", "k", "", "");
+    assert!(config.tls_files().unwrap().is_some());
+    // Cookies, HSTS and the check of origins go by this.
+    assert_eq!(config.public_url(at), "https://127.0.0.1:8443");
+    assert!(Config { public_url: config.public_url(at), ..config }.is_https());
+    assert!(set("", "", "http://x", "").tls_files().unwrap().is_none());
+    for (certificate, key, url, said) in [
+        ("c", "", "", "both"),
+        ("", "k", "", "both"),
+        ("c", "k", "http://rmm.example", "begin it with https://"),
+    ] {
+        let error = set(certificate, key, url, "").tls_files().unwrap_err();
+        assert!(error.to_string().contains(said), "{error}");
+    }
+    let to = "https://rmm.example";
+    assert_eq!(set("", "", to, "").redirect().unwrap(), None);
+    assert!(set("c", "k", to, "127.0.0.1:80").redirect().unwrap().is_some());
+    for (url, redirect, said) in
+        [(to, "80", "write it like 0.0.0.0:80"), ("", "127.0.0.1:80", "https://")]
+    {
+        let error = set("", "", url, redirect).redirect().unwrap_err();
+        assert!(error.to_string().contains(said), "{error}");
+    }
+}
+
+#[test]
 fn an_unknown_setting_and_a_wrong_variable_are_named() {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     writeln!(file, "listne = 1").unwrap();

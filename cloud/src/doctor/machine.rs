@@ -1,6 +1,6 @@
 //! The machine under the cloud: state folder, disk, master key.
 
-use crate::{config::Config, trust::MasterKey};
+use crate::{config::Config, http::tls, trust::MasterKey};
 use std::{io, os::unix::fs::PermissionsExt, path::Path};
 use unifyit_protocol::doctor::Finding;
 
@@ -79,6 +79,27 @@ pub(super) fn master_key(config: &Config) -> Finding {
             Err(error) => unreadable(&shown.to_string(), &error),
         },
     }
+}
+
+/// The files that TLS is spoken with, where the cloud does it itself.
+pub(super) fn certificate(config: &Config) -> Option<Finding> {
+    const CHECK: &str = "certificate";
+    let used = match config.tls_files() {
+        Ok(None) => return None,
+        Ok(Some((certificate, key))) => tls::usable(certificate, key),
+        Err(error) => Err(error),
+    };
+    Some(match used {
+        Ok(()) => Finding::well(
+            CHECK,
+            format!("{} and its key fit", config.tls_certificate_file.display()),
+        ),
+        Err(error) => Finding::ill(
+            CHECK,
+            error.to_string(),
+            "Mend the files or the settings. A running cloud goes on with the pair it has; a start needs this one.",
+        ),
+    })
 }
 
 fn unreadable(shown: &str, error: &io::Error) -> Finding {

@@ -20,8 +20,13 @@ pub async fn examine(config: &Config) -> Report {
         machine::master_key(config),
     ];
     findings.extend(database::examine(config).await);
-    let running = network::alive(config.listen).await;
+    findings.extend(machine::certificate(config));
+    // By TLS the port tells nothing to who does not trust its certificate; figures
+    // and readiness are always in the clear.
+    let answers = if config.speaks_tls() { config.admin_listen } else { config.listen };
+    let running = network::alive(answers).await;
     findings.push(network::http_port(config.listen, running));
+    findings.extend(network::redirect_port(config, running));
     findings.push(network::admin_port(config.admin_listen).await);
     let relays = config.libp2p_listen.iter();
     findings.extend(relays.map(|address| network::libp2p_port(address, running)));

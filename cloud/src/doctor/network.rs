@@ -24,6 +24,16 @@ pub(super) fn http_port(address: SocketAddr, running: bool) -> Finding {
     port("port HTTP", "listen", address, running)
 }
 
+/// The same for the port from which plain HTTP is sent on, where there is one.
+pub(super) fn redirect_port(config: &Config, running: bool) -> Option<Finding> {
+    const CHECK: &str = "port redirect";
+    match config.redirect() {
+        Ok(None) => None,
+        Ok(Some(address)) => Some(port(CHECK, "redirect_listen", address, running)),
+        Err(error) => Some(Finding::ill(CHECK, error.to_string(), "Change or remove the setting.")),
+    }
+}
+
 /// The same for the listener of figures and readiness.
 pub(super) async fn admin_port(address: SocketAddr) -> Finding {
     port("port metrics", "admin_listen", address, alive(address).await)
@@ -44,10 +54,16 @@ fn port(check: &'static str, setting: &str, address: SocketAddr, running: bool) 
                 ),
             ),
         },
+        // A port below 1024, asked about by somebody with fewer rights than the service.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && running => {
+            Finding::well(check, format!("the cloud answers at {address}"))
+        }
         Err(error) => Finding::ill(
             check,
             format!("cannot listen on {address} ({error})"),
-            format!("Change `{setting}` to an address of this machine and a port from 1024 on."),
+            format!(
+                "Change `{setting}` to an address of this machine and a port from 1024 on, or give the service CAP_NET_BIND_SERVICE."
+            ),
         ),
     }
 }
@@ -124,7 +140,7 @@ pub(super) async fn public_url(config: &Config) -> Finding {
         url if url.starts_with("http://") => Finding::warning(
             CHECK,
             format!("browsers come by {url}, in the clear"),
-            "Put an HTTPS proxy in front and set public_url to its https:// URL.",
+            "Set tls_certificate_file and tls_key_file, or put an HTTPS proxy in front, and set public_url to the https:// URL.",
         ),
         url => Finding::ill(
             CHECK,
@@ -141,7 +157,7 @@ async fn certificate(url: &str) -> Finding {
         Ok(Err(error)) if error.get_ref().is_some_and(|e| e.is::<rustls::Error>()) => Finding::ill(
             CHECK,
             format!("{url} does not show a valid certificate: {error}"),
-            "Renew the certificate of the HTTPS proxy for this very name, with its whole chain.",
+            "Renew the certificate (of the HTTPS proxy, or in tls_certificate_file) for this very name, with its whole chain.",
         ),
         Ok(Err(error)) => unreached(url, &error.to_string()),
         Err(_) => unreached(url, "it does not answer in time"),

@@ -112,6 +112,24 @@ async fn a_bad_certificate_is_told_from_a_closed_port() {
     assert!(found.detail.contains("cannot be reached"), "{}", found.detail);
 }
 
+#[test]
+fn files_that_tls_cannot_be_spoken_with_are_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(folder.path());
+    assert!(machine::certificate(&config).is_none(), "a proxy has the certificate");
+    let made = rcgen::generate_simple_self_signed(vec!["rmm.example".to_owned()]).unwrap();
+    let (chain, key) = (folder.path().join("chain.pem"), folder.path().join("key.pem"));
+    std::fs::write(&chain, made.cert.pem()).unwrap();
+    config.tls_certificate_file.clone_from(&chain);
+    assert!(machine::certificate(&config).unwrap().detail.contains("both"));
+    config.tls_key_file.clone_from(&key);
+    assert!(machine::certificate(&config).unwrap().detail.contains("key.pem cannot be read"));
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    assert_eq!(machine::certificate(&config).unwrap().health, Health::Well);
+    std::fs::write(&chain, "no certificate").unwrap();
+    assert!(machine::certificate(&config).unwrap().detail.contains("holds no certificate"));
+}
+
 /// An HTTPS server whose certificate nobody vouches for.
 async fn self_signed() -> SocketAddr {
     let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();

@@ -16,6 +16,7 @@ mod paging;
 mod problem;
 pub mod server;
 mod strict;
+pub mod tls;
 pub mod turns;
 
 pub use idempotency::{Idempotency, Replay};

@@ -4,7 +4,8 @@
 //! has become a WebSocket. When all places are taken, newcomers wait in the
 //! system's queue; an address that has its share is closed at once. Both are
 //! counted and logged. A head that does not arrive whole in its time, and an
-//! answer that is not read, end their connection.
+//! answer that is not read, end their connection. With TLS, so does a handshake that
+//! is not done in the time of a head.
 
 mod held;
 mod places;
@@ -22,8 +23,14 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use places::Addresses;
 use prometheus::{IntCounter, IntGauge, Registry};
-use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
-use tokio::{net::TcpListener, sync::Semaphore, time::Instant};
+use std::{convert::Infallible, fmt, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+    sync::Semaphore,
+    time::{Instant, timeout},
+};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
@@ -61,14 +68,21 @@ impl Default for ServerBounds {
     }
 }
 
-/// An HTTP/1.1 server.
-#[derive(Debug)]
+/// An HTTP/1.1 server, in the clear or behind TLS.
 pub struct Server {
     bounds: ServerBounds,
+    tls: Option<TlsAcceptor>,
     open: IntGauge,
     full: IntCounter,
     refused: IntCounter,
     stalled: IntCounter,
+    unshaken: IntCounter,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("bounds", &self.bounds).finish_non_exhaustive()
+    }
 }
 
 impl Server {
@@ -99,7 +113,17 @@ impl Server {
             "connections_stalled_total",
             "Connections broken off because the client did not read its answer.",
         )?;
-        Ok(Self { bounds, open, full, refused, stalled })
+        let unshaken = counter(
+            "handshakes_failed_total",
+            "Connections on which no TLS handshake was done, or not in its time.",
+        )?;
+        Ok(Self { bounds, tls: None, open, full, refused, stalled, unshaken })
+    }
+
+    /// The same server behind TLS, when there is an acceptor.
+    #[must_use]
+    pub fn behind(self, tls: Option<TlsAcceptor>) -> Self {
+        Self { tls, ..self }
     }
 
     /// Serves until cancelled, then finishes the requests under way.
@@ -140,7 +164,18 @@ impl Server {
                     };
                     let (open, stalled) = (self.open.clone(), self.stalled.clone());
                     let tcp = Held::new(tcp, place, bounds.unread, open, stalled);
-                    under_way.spawn(serve(tcp, peer, router.clone(), bounds.head, stop.clone()));
+                    let served = Served {
+                        peer,
+                        router: router.clone(),
+                        head: bounds.head,
+                        stop: stop.clone(),
+                    };
+                    match &self.tls {
+                        None => under_way.spawn(served.speak(tcp)),
+                        Some(tls) => {
+                            under_way.spawn(served.shake(tcp, tls.clone(), self.unshaken.clone()))
+                        }
+                    };
                 }
                 // The client's own doing, before we came to it.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -169,30 +204,52 @@ impl Seldom {
     }
 }
 
-async fn serve(
-    tcp: Held,
+/// What one connection is served with.
+struct Served {
     peer: SocketAddr,
     router: Router,
     head: Duration,
     stop: CancellationToken,
-) {
-    let service = service_fn(move |request| answer(router.clone(), peer, request));
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(head)
-        .max_buf_size(MAX_HEAD)
-        .serve_connection(TokioIo::new(tcp), service)
-        .with_upgrades();
-    let mut connection = pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+}
+
+impl Served {
+    async fn shake(self, tcp: Held, tls: TlsAcceptor, unshaken: IntCounter) {
+        let shaking = timeout(self.head, tls.accept(tcp));
+        let peer = self.peer;
+        match self.stop.clone().run_until_cancelled(shaking).await {
+            Some(Ok(Ok(tcp))) => self.speak(tcp).await,
+            Some(Ok(Err(error))) => {
+                unshaken.inc();
+                tracing::debug!(%peer, %error, "a TLS handshake failed");
+            }
+            Some(Err(_)) => {
+                unshaken.inc();
+                tracing::debug!(%peer, "a TLS handshake took too long");
+            }
+            None => {}
         }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%peer, %error, "a connection broke");
+    }
+
+    async fn speak(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+        let Self { peer, router, head, stop } = self;
+        let service = service_fn(move |request| answer(router.clone(), peer, request));
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(head)
+            .max_buf_size(MAX_HEAD)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
+        let mut connection = pin!(connection);
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%peer, %error, "a connection broke");
+        }
     }
 }
 
