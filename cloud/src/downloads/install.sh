@@ -24,7 +24,7 @@ past_proxies() { unset https_proxy HTTPS_PROXY all_proxy ALL_PROXY; }
 say() { printf '%s\n' "$*"; }
 needs() { # what the program for this machine is built for; see deploy/packages/build
     case $machine in
-    aarch64) echo "glibc 2.36 or newer (Debian 12, Ubuntu 24.04, Fedora 37 and newer)" ;;
+    aarch64) echo "glibc 2.34 or newer (Debian 12, Ubuntu 22.04, Fedora 35, RHEL 9 and newer)" ;;
     *) echo "Linux 3.2 or newer" ;;
     esac
 }
@@ -97,6 +97,8 @@ fetch() (
     [ "$program" = relay ] || past_proxies
     { have curl && curl -kfsSL --retry 3 --connect-timeout 10 --speed-limit 1 --speed-time 60 -o "$file" "$from/$blake"; } ||
         { have wget && wget -q -t 3 -T 60 --no-check-certificate -O "$file" "$from/$blake"; } ||
+        # Some builds of BusyBox crash when they are given a time limit.
+        { have wget && wget -q --no-check-certificate -O "$file" "$from/$blake"; } ||
         /usr/lib/apt/apt-helper -o Acquire::https::Verify-Peer=false download-file "$from/$blake" "$file" >/dev/null 2>&1
 )
 fetch ||
@@ -273,15 +275,19 @@ sysv)
     say "Started by /etc/init.d/$name, $boot. How it is: /etc/init.d/$name status"
     ;;
 none)
-    say "No service manager was found. Have this system's init run: $path run"
-    off="kill \$(pidof $name)"
+    say "No service manager was found, so it does not run. Have this system's init run: $path run"
+    # By what runs: not every BusyBox has pkill, and other systems' are none of ours.
+    off="while kill \$(for p in /proc/[0-9]*; do [ \"\$(readlink \$p/exe)\" = $path ] && echo \${p#/proc/}; done) 2>/dev/null; do sleep 1; done"
     ;;
 esac
 
 # --- The way back ------------------------------------------------------------
 
 # One line that can be pasted as root, and leaves nothing.
-if [ "$program" = agent ]; then
+if [ "$program" = agent ] && [ $service = none ]; then
+    # Nobody else ends it, and it refuses to go while it runs.
+    say "Undo everything, once init does not run it any more: $off; $name uninstall --yes; $removal"
+elif [ "$program" = agent ]; then
     say "Undo everything: $name uninstall --yes; $removal"
 else
     if have userdel; then unmake="userdel $user"; else unmake="deluser $user"; fi

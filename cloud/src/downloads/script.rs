@@ -31,7 +31,8 @@ pub(super) fn render(table: &[(Named, Pin)]) -> String {
 /// One line for any shell of a Linux computer. Nothing but the script's SHA-256
 /// says whether it is the right one, so it may come over TLS that this computer
 /// has no reason to trust, and by whatever the computer has: curl, wget, or the
-/// helper of apt on a Debian that has neither. Every variable stands in quotes: an
+/// helper of apt on a Debian that has neither. (wget is tried without a time limit
+/// too: some builds of BusyBox crash when they are given one.) Every variable stands in quotes: an
 /// address is one word, whatever a relay called itself.
 ///
 /// A relay is on the LAN, so agents go past a proxy of the person's shell. The
@@ -49,6 +50,7 @@ pub(super) fn line(script: &Pin, program: &str, bases: &[String], token: &str) -
     format!(
         "f=$(mktemp); o=; for u in {bases}; do ( {past}curl -kfsSL -m 60 -o \"$f\" \"$u/{blake3}\" || \
          wget -q -T 60 --no-check-certificate -O \"$f\" \"$u/{blake3}\" || \
+         wget -q --no-check-certificate -O \"$f\" \"$u/{blake3}\" || \
          /usr/lib/apt/apt-helper -o Acquire::https::Verify-Peer=false download-file \"$u/{blake3}\" \"$f\" ) \
          >/dev/null 2>&1; [ \"$(sha256sum <\"$f\" | cut -c1-64)\" = {sha256} ] && o=$u && break; done; \
          if [ \"$o\" ]; then s=; [ \"$(id -u)\" = 0 ] || ! command -v sudo >/dev/null || s=sudo; \
