@@ -136,9 +136,12 @@ packages: web ## Build .deb, .rpm and static programs into dist/
 	deploy/packages/build dist
 
 .PHONY: test-install
-test-install: build ## Paste the install lines on clean systems and undo them; back a cloud up and restore it (as root)
+# With PACKAGES=dist what `make packages` built is installed, also on systems that
+# take nothing but static programs.
+test-install: build ## Paste the install lines on clean systems, follow the operator's guide under systemd, undo it all (as root)
 	@deploy/dev/install-deps try
 	tests/install/run $(PACKAGES)
+	tests/install/guide $(PACKAGES)
 	tests/install/restore
 
 .PHONY: fresh
