@@ -180,7 +180,8 @@ if [ "$program" = relay ]; then
         if have useradd; then
             useradd --system --user-group --no-create-home --home-dir "/var/lib/$name" --shell /sbin/nologin "$user"
         else # as BusyBox has it
-            addgroup -S "$user" && adduser -S -D -H -h "/var/lib/$name" -s /sbin/nologin -G "$user" "$user"
+            { addgroup -S "$user" && adduser -S -D -H -h "/var/lib/$name" -s /sbin/nologin -G "$user" "$user"; } ||
+                fail "the user $user, whom the relay runs as, could not be made; it says why above. Make that user and run the line again, or undo with: $removal"
         fi
     fi
 else
@@ -276,8 +277,8 @@ sysv)
     ;;
 none)
     say "No service manager was found, so it does not run. Have this system's init run: $path run"
-    # By what runs: not every BusyBox has pkill, and other systems' are none of ours.
-    off="while kill \$(for p in /proc/[0-9]*; do [ \"\$(readlink \$p/exe)\" = $path ] && echo \${p#/proc/}; done) 2>/dev/null; do sleep 1; done"
+    # By what runs, also where the file was replaced since: not every BusyBox has pkill, and other systems' are none of ours.
+    off="while kill \$(for p in /proc/[0-9]*; do case \$(readlink \$p/exe) in ($path*) echo \${p#/proc/} ;; esac; done) 2>/dev/null; do sleep 1; done"
     ;;
 esac
 
