@@ -101,14 +101,15 @@ impl MetricsIngest {
         for (device, loss) in losses {
             lost(tx, relay, device, &loss).await?;
         }
-        self.newest(tx, relay, (named, latest), this_minute, changed).await
+        self.newest(tx, relay, named, latest, this_minute, changed).await
     }
 
     async fn newest(
         &self,
         tx: &mut TenantTx,
         relay: &RelayIdentity,
-        (named, latest): (BTreeSet<(DeviceId, u32)>, HashMap<DeviceId, (u32, Rollup)>),
+        named: BTreeSet<(DeviceId, u32)>,
+        latest: HashMap<DeviceId, (u32, Rollup)>,
         this_minute: u64,
         changed: &mut BTreeSet<DeviceId>,
     ) -> Result<(), ApplyError> {
