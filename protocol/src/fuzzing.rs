@@ -11,14 +11,18 @@ use crate::{
     enroll::{EnrollAgent, EnrollAgentAnswer, EnrollRelay, EnrollRelayAnswer, RenewAgent},
     envelope::{Decoded, Envelope},
     grant::{Scope, Trust, authorize},
-    ids::{OrganizationId, SiteId},
+    ids::{DeviceId, OrganizationId, SiteId},
     lan::{Deliver, DownControl, UpControl},
     link::{DownRecord, Frame, UpRecord},
     live::{LiveDown, LiveUp},
     report::{Report, ReportBatch},
     seal,
     signing::{PublicKey, Signed},
-    telemetry::{RollupBlock, block::Block},
+    telemetry::{
+        RollupBlock,
+        block::Block,
+        newest::{Listener, Newest},
+    },
     token::TokenText,
     topics,
     tunnel::TunnelFrame,
@@ -31,7 +35,7 @@ use uuid::Uuid;
 pub type Target = fn(&[u8]);
 
 /// All of them, by the name of their fuzz target.
-pub const TARGETS: [(&str, Target); 15] = [
+pub const TARGETS: [(&str, Target); 16] = [
     ("envelope", envelope),
     ("lan_up", lan_up),
     ("lan_down", lan_down),
@@ -45,6 +49,7 @@ pub const TARGETS: [(&str, Target); 15] = [
     ("signed_command", signed_command),
     ("enrolment", enrolment),
     ("rollup_block", rollup_block),
+    ("newest", newest),
     ("rest_block", rest_block),
     ("sealed_file", sealed_file),
 ];
@@ -184,7 +189,16 @@ pub fn rollup_block(bytes: &[u8]) {
     if let Ok(rollups) = block.decode() {
         let again = RollupBlock::encode(0, &rollups).and_then(|b| b.decode());
         assert!(again.is_ok_and(|r| r == rollups), "a block changed when encoded again");
+        let again = RollupBlock::encode_mirrored(0, &rollups).and_then(|b| b.decode());
+        assert!(again.is_ok_and(|r| r == rollups), "a mirrored block changed when encoded again");
     }
+}
+
+/// Newest loads of a site of some devices.
+pub fn newest(bytes: &[u8]) {
+    let joined = (0..20).map(|n| DeviceId(uuid::Uuid::from_u128(n))).collect();
+    let heard = Listener::default().hear(&Newest { at_s: 60, joined, loads: bytes.to_vec() });
+    assert!(heard.is_err() || heard.is_ok_and(|heard| heard.len() <= 20));
 }
 
 /// Rollups at rest, with the checksum and as if it had held.

@@ -18,7 +18,7 @@ use crate::{
     outcome::{CommandEvent, OutputChunk, Status},
     report::Gap,
     signing::Signed,
-    telemetry::{RollupBlock, Sample, SeriesTable},
+    telemetry::{RollupBlock, Sample, SeriesTable, newest::Newest},
 };
 use serde::{Deserialize, Serialize};
 
@@ -29,12 +29,20 @@ pub use crate::sharing::{
 /// Protocol name.
 pub const PROTOCOL: &str = "/unifyit/lane/1";
 
-/// After so many milliseconds without a packet either side takes a QUIC
-/// connection for dead; keep-alives go twice as often. It is the only way to
-/// notice a peer that crashed: libp2p's QUIC cannot answer for the connections of
-/// a process before it (RFC 9000 section 10.3), and until a relay notices, its
-/// site is cut off from a cloud that runs again already.
-pub const QUIC_IDLE_MS: u32 = 10_000;
+/// After so many milliseconds without a packet either side takes a QUIC connection
+/// for dead. It is the only way to notice a peer that crashed: libp2p's QUIC cannot
+/// answer for the connections of a process before it (RFC 9000 section 10.3), and
+/// until a relay notices, its site is cut off from a cloud that runs again already.
+/// Relays notice sooner by their pings.
+pub const QUIC_IDLE_MS: u32 = 15_000;
+
+/// Milliseconds between a relay's pings. The answers tell it that the cloud is there,
+/// and keep what stands between (NAT) from forgetting the connection.
+pub const PING_MS: u64 = 10_000;
+
+/// Milliseconds until QUIC keeps a connection alive by itself: later than the next
+/// ping, so that at rest pings are all that there is.
+pub const QUIC_KEEP_ALIVE_MS: u64 = 12_000;
 
 messages! {
     /// A frame on the lane stream, both ways.
@@ -59,6 +67,9 @@ messages! {
         9 => ClockAsk(ClockAsk),
         /// Cloud to relay: its time, to whoever asked, and to all when it was set.
         10 => ClockAnswer(ClockAnswer),
+        /// Relay to cloud, once a minute: newest loads of the site's devices. Only to
+        /// a cloud whose [`LinkHello::takes_newest`] is set.
+        11 => Newest(Newest),
     }
 }
 
@@ -88,6 +99,11 @@ pub struct LinkHello {
     /// restored from an older copy, that copy's moment.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub applied_ms: Vec<u64>,
+    /// From the cloud: it takes newest loads by themselves, so that measurements may
+    /// travel in blocks of many minutes, and it asks for what it lacks of a device
+    /// with [`Watch`]. A relay sends blocks of one minute to a cloud that does not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub takes_newest: bool,
 }
 
 /// Things that matter only while somebody looks.
@@ -99,7 +115,8 @@ pub enum Ephemeral {
     Sample(DeviceId, Sample),
 }
 
-/// Devices whose raw samples are wanted live, at most 64.
+/// Devices whose raw samples are wanted live, and whose minutes are wanted as they
+/// end, at most 64. What waits of them for its block comes at once.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Watch {
     /// The devices.

@@ -13,7 +13,10 @@ use unifyit_protocol::{
     ids::DeviceId,
     lane::{Data, Lane},
     link::{DeviceMetrics, Frame, UpRecord},
-    telemetry::{Rollup, RollupBlock, RollupBuilder, Sample, block},
+    telemetry::{
+        Rollup, RollupBlock, RollupBuilder, Sample, block,
+        newest::{LoadColumns, Teller},
+    },
 };
 
 const DAY_S: u64 = 24 * 3600;
@@ -33,6 +36,7 @@ fn main() {
     let raw = (count * (DAY_S / EVERY_S)) as usize * columns;
     println!("{count} devices, {columns} metrics every {EVERY_S} s for a day: {raw} samples\n");
     wan(&devices, table.hash(), raw);
+    newest(&devices, &LoadColumns::of(&table));
     peers::print(&table, &devices.iter().map(|d| d.samples.as_slice()).collect::<Vec<_>>(), raw);
     rest(&devices, columns);
 }
@@ -52,7 +56,7 @@ fn device(seed: u64, table: u32) -> Device {
 /// One record of all devices each so many minutes, framed and encrypted.
 fn wan(devices: &[Device], table: u32, raw: usize) {
     println!("WAN, with envelopes, frames, Noise, Yamux and TCP/IP (goal 1.5 B, 100 kB):");
-    for minutes in [1, 5, 10, 15, 30, 60] {
+    for minutes in [1, 5, 15, 60, 120, 240] {
         let (mut bytes, mut cells, mut blocks) = (0, 0usize, 0);
         let started = Instant::now();
         for period in 0..1440 / minutes {
@@ -60,7 +64,7 @@ fn wan(devices: &[Device], table: u32, raw: usize) {
                 .iter()
                 .map(|d| {
                     let rollups = &d.rollups[period * minutes..(period + 1) * minutes];
-                    let block = RollupBlock::encode(table, rollups).unwrap();
+                    let block = RollupBlock::encode_mirrored(table, rollups).unwrap();
                     blocks += block.columns.len();
                     cells += rollups.len() * rollups[0].values.len();
                     DeviceMetrics { device: d.id, block }
@@ -80,7 +84,7 @@ fn wan(devices: &[Device], table: u32, raw: usize) {
         }
         let seconds = started.elapsed().as_secs_f64();
         println!(
-            "  blocks of {minutes:>2} min: {:>5.2} B a sample, {:>5.1} kB a device a day \
+            "  blocks of {minutes:>3} min: {:>5.2} B a sample, {:>5.1} kB a device a day \
              ({:.2} B a cell in blocks alone; encodes {:.1} M samples/s)",
             bytes as f64 / raw as f64,
             bytes as f64 / devices.len() as f64 / 1000.0,
@@ -96,6 +100,30 @@ fn wan(devices: &[Device], table: u32, raw: usize) {
     }
     let seconds = started.elapsed().as_secs_f64();
     println!("  decodes {:.1} M samples/s\n", raw as f64 / seconds / 1e6);
+}
+
+/// Newest loads of all devices, a frame a minute; computers measure at moments of
+/// their own.
+fn newest(devices: &[Device], columns: &LoadColumns) {
+    let (mut teller, mut frames, mut loads) = (Teller::default(), 0, 0);
+    for minute in 1..=1440 {
+        let now_ms = START_MS + minute * 60_000;
+        let of = |(n, device): (usize, &Device)| {
+            let sample = &device.samples[minute as usize * 6 - 1];
+            let age_ms = n as u64 * 700 % (EVERY_S * 1000);
+            (device.id, columns.load(now_ms - age_ms, &sample.values))
+        };
+        let all: Vec<_> = devices.iter().enumerate().map(of).collect();
+        let told = teller.tell(now_ms / 1000, &all).unwrap();
+        loads += told.loads.len();
+        frames += on_the_wire(Frame::Newest(told).encode().unwrap().len());
+    }
+    let each = |bytes: usize| bytes as f64 / devices.len() as f64 / 1000.0;
+    println!(
+        "newest loads each minute: {:.1} kB a device a day ({:.1} of them the loads alone)\n",
+        each(frames),
+        each(loads),
+    );
 }
 
 /// A frame's length prefix, Yamux header, Noise tag and length, TCP/IP headers of

@@ -12,6 +12,7 @@ pub mod block;
 mod builder;
 mod column;
 mod model;
+pub mod newest;
 mod numbers;
 mod range;
 mod rollup;

@@ -9,11 +9,14 @@
 //!
 //! Whatever the bytes, decoding allocates at most [`MAX_CELLS`] cells and takes
 //! time in proportion to them.
+//!
+//! A second format adds one thing: a column may be named as the mirror of one before
+//! it, of which it is what that one lacks of a constant in every row.
 
 use super::{
     MAX_SERIES,
     model::{Beliefs, Column, Guess, Shape, mean_above, sum_above},
-    range::{Coder, Decoder, Encoder},
+    range::{Coder, Decoder, Encoder, Prob},
 };
 use crate::{ProtocolError, codec::varint};
 use serde::{Deserialize, Serialize};
@@ -23,8 +26,14 @@ pub const MAX_MINUTES: usize = 7 * 1440;
 /// Most cells (rollups × columns) of one block; 5 MB when decoded.
 pub const MAX_CELLS: usize = 128 * 1024;
 
-const FORMAT: u8 = 1;
+/// Every column stands by itself.
+const PLAIN: u8 = 1;
+/// A column may mirror one before it.
+const MIRRORED: u8 = 2;
 const CHECK: u64 = 0xA5;
+/// Bits that number a column.
+const INDEX_BITS: u32 = 9;
+const _: () = assert!(MAX_SERIES <= 1 << INDEX_BITS);
 
 /// What a minute of one series came to, in scaled integers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,9 +85,23 @@ impl RollupBlock {
     /// columns differ, an aggregate is not sane, or there are more than
     /// [`MAX_MINUTES`], [`MAX_SERIES`] or [`MAX_CELLS`].
     pub fn encode(table: u32, rollups: &[Rollup]) -> Result<Self, ProtocolError> {
+        Self::encode_as(PLAIN, table, rollups)
+    }
+
+    /// As [`RollupBlock::encode`], and a column that is what another lacks of a
+    /// constant (free memory beside used memory) takes next to nothing. Not read by
+    /// clouds that do not say [`takes_newest`](crate::link::LinkHello::takes_newest).
+    ///
+    /// # Errors
+    /// As [`RollupBlock::encode`].
+    pub fn encode_mirrored(table: u32, rollups: &[Rollup]) -> Result<Self, ProtocolError> {
+        Self::encode_as(MIRRORED, table, rollups)
+    }
+
+    fn encode_as(format: u8, table: u32, rollups: &[Rollup]) -> Result<Self, ProtocolError> {
         let width = check(rollups)?;
         let mut out = Vec::with_capacity(32 + rollups.len() * width / 2);
-        out.push(FORMAT);
+        out.push(format);
         varint::put(&mut out, rollups.len() as u64);
         varint::put(&mut out, width as u64);
         varint::put(&mut out, rollups[0].minute);
@@ -90,7 +113,17 @@ impl RollupBlock {
             let step = pair[1].minute - pair[0].minute;
             beliefs.row(&mut coder, step, pair[0].count, pair[1].count);
         }
+        let mut mirrors = Prob::believing(1_000);
         for at in 0..width {
+            if format == MIRRORED && at > 0 {
+                let mirror = mirrored(rollups, at);
+                coder.bit(&mut mirrors, mirror.is_some());
+                if let Some((of, sum)) = mirror {
+                    coder.raw(INDEX_BITS, of as u64);
+                    coder.raw(64, sum as u64);
+                    continue;
+                }
+            }
             let shape = shape(rollups, at);
             let shape = beliefs.shape(&mut coder, rollups.len(), shape);
             let mut column = Column::default();
@@ -110,7 +143,17 @@ impl RollupBlock {
         let mut bytes = self.columns.as_slice();
         let format = bytes.split_off_first()?;
         let (rows, width) = (varint::take(&mut bytes)?, varint::take(&mut bytes)?);
-        (*format == FORMAT).then(|| bounds(rows, width).ok()).flatten()
+        matches!(*format, PLAIN | MIRRORED).then(|| bounds(rows, width).ok()).flatten()
+    }
+
+    /// Its first minute, as the header names it; none when the bytes are not a block.
+    #[must_use]
+    pub fn first_minute(&self) -> Option<u64> {
+        self.dimensions()?;
+        let mut bytes = self.columns.get(1..)?;
+        varint::take(&mut bytes)?;
+        varint::take(&mut bytes)?;
+        varint::take(&mut bytes)
     }
 
     /// Decodes.
@@ -121,7 +164,7 @@ impl RollupBlock {
         let damaged = || ProtocolError::Malformed("the rollup block is damaged".into());
         let mut bytes = self.columns.as_slice();
         let format = bytes.split_off_first().ok_or_else(damaged)?;
-        if *format != FORMAT {
+        if !matches!(*format, PLAIN | MIRRORED) {
             return Err(ProtocolError::Invalid("the rollup block has a later format"));
         }
         let mut next = || varint::take(&mut bytes).ok_or_else(damaged);
@@ -140,7 +183,21 @@ impl RollupBlock {
             rollups.push(Rollup { minute, count, values: Vec::with_capacity(width) });
         }
         let any = Shape { guess: Guess::Last, shift: 0, sums: false };
-        for _ in 0..width {
+        let mut mirrors = Prob::believing(1_000);
+        for at in 0..width {
+            if *format == MIRRORED && at > 0 && coder.bit(&mut mirrors, false) {
+                let of = coder.raw(INDEX_BITS, 0) as usize;
+                let sum = coder.raw(64, 0) as i64;
+                for rollup in &mut rollups {
+                    let cell = *rollup.values.get(of).ok_or_else(damaged)?;
+                    let cell = cell.map(|a| mirror(a, sum));
+                    if cell.is_some_and(|a| !a.is_sane()) {
+                        return Err(damaged());
+                    }
+                    rollup.values.push(cell);
+                }
+                continue;
+            }
             let shape = beliefs.shape(&mut coder, rows, any);
             let mut column = Column::default();
             for rollup in &mut rollups {
@@ -156,6 +213,27 @@ impl RollupBlock {
         }
         Ok(rollups)
     }
+}
+
+/// What a value lacks of a sum.
+fn mirror(a: Aggregate, sum: i64) -> Aggregate {
+    let of = |value: i64| sum.wrapping_sub(value);
+    Aggregate { min: of(a.max), max: of(a.min), avg: of(a.avg), last: of(a.last) }
+}
+
+/// The column before this one that it mirrors in every row, and their sum. One that
+/// stands still costs less by itself.
+fn mirrored(rollups: &[Rollup], at: usize) -> Option<(usize, i64)> {
+    let cells = |at: usize| rollups.iter().map(move |rollup| rollup.values[at]);
+    let first = cells(at).flatten().next()?;
+    if cells(at).flatten().all(|a| a == first) {
+        return None;
+    }
+    (0..at).find_map(|of| {
+        let (a, b) = cells(at).zip(cells(of)).find_map(|(a, b)| Some((a?, b?)))?;
+        let sum = a.last.wrapping_add(b.last);
+        cells(at).eq(cells(of).map(|b| b.map(|b| mirror(b, sum)))).then_some((of, sum))
+    })
 }
 
 /// Checks what all encodings of rollups demand; how many columns there are.

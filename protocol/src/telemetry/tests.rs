@@ -54,8 +54,40 @@ proptest! {
 
     #[test]
     fn a_rollup_block_returns_what_went_in(rollups in rollups()) {
-        let block = RollupBlock::encode(9, &rollups).unwrap();
-        prop_assert_eq!(block.decode().unwrap(), rollups);
+        for encode in [RollupBlock::encode, RollupBlock::encode_mirrored] {
+            let block = encode(9, &rollups).unwrap();
+            prop_assert_eq!(block.first_minute(), rollups.first().map(|r| r.minute));
+            prop_assert_eq!(block.decode().unwrap(), rollups.clone());
+        }
+    }
+
+    #[test]
+    fn a_column_that_mirrors_another_takes_next_to_nothing(
+        rollups in rollups(), sum in any::<i64>(),
+    ) {
+        let mirrored: Vec<Rollup> = rollups
+            .iter()
+            .cloned()
+            .map(|mut rollup| {
+                let first = rollup.values.first().copied().flatten();
+                let of = |value: i64| sum.wrapping_sub(value);
+                let cell = first.map(|a| Aggregate {
+                    min: of(a.max),
+                    max: of(a.min),
+                    avg: of(a.avg),
+                    last: of(a.last),
+                });
+                // Beyond the ends of the range there is no mirror.
+                rollup.values.push(cell.filter(Aggregate::is_sane));
+                rollup
+            })
+            .collect();
+        let block = RollupBlock::encode_mirrored(9, &mirrored).unwrap();
+        prop_assert_eq!(block.decode().unwrap(), mirrored.clone());
+        let without = RollupBlock::encode_mirrored(9, &rollups).unwrap();
+        let whole = mirrored.iter().all(|m| m.values[0].is_some() == m.values[m.values.len() - 1].is_some());
+        let limit = without.columns.len() + if whole { 14 } else { usize::MAX / 2 };
+        prop_assert!(block.columns.len() <= limit || mirrored[0].values.len() < 2);
     }
 
     #[test]
@@ -69,7 +101,7 @@ proptest! {
     fn a_changed_rollup_block_is_refused_or_decodes_within_its_bounds(
         rollups in rollups(), at in any::<prop::sample::Index>(), flip in 1u8..,
     ) {
-        let mut block = RollupBlock::encode(9, &rollups).unwrap();
+        let mut block = RollupBlock::encode_mirrored(9, &rollups).unwrap();
         let at = at.index(block.columns.len());
         block.columns[at] ^= flip;
         if let Ok(decoded) = block.decode() {

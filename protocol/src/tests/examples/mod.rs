@@ -193,6 +193,7 @@ fn link() -> Vec<Example> {
         ca_fingerprint: vec![4; 32],
         sister_addresses: Vec::new(),
         applied_ms: Vec::new(),
+        takes_newest: false,
     };
     let sister = Sister { peer: "12D3KooW".into(), addresses: vec!["10.1.0.2:4002".into()] };
     let ack = Ack { lane: Lane::Output, epoch: 6, through: 3 };
@@ -217,6 +218,7 @@ fn link() -> Vec<Example> {
         Sisters(Sisters { relays: vec![sister] }),
         ClockAsk(clock_ask()),
         ClockAnswer(crate::clock::ClockAnswer { asked_ms: None, now_ms: 1_800_000_000_000 }),
+        Newest(newest()),
     );
     all.push(plain("Data with a hole", data(2)));
     all.extend(Lane::ALL.map(|lane| plain("Lane", lane)));

@@ -161,6 +161,12 @@ pub(in crate::tests) fn rollups(rows: u64) -> Vec<Rollup> {
         .collect()
 }
 
+pub(in crate::tests) fn newest() -> crate::telemetry::newest::Newest {
+    use crate::telemetry::newest::{Load, Teller};
+    let load = Load { at_s: 1_799_999_997, cpu: Some(123), memory: Some(456), disk: None };
+    Teller::default().tell(1_800_000_000, &[(device(), load)]).unwrap()
+}
+
 pub(in crate::tests) fn gap() -> Gap {
     Gap {
         lane: Lane::Metrics,
