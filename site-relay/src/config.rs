@@ -7,12 +7,18 @@
 //! that names it, because a misspelt setting that is silently ignored is worse
 //! than a relay that does not start.
 
-use crate::cache::CacheConfig;
+mod text;
+
+use crate::{
+    cache::CacheConfig,
+    travel::{BLOCK_MINUTES, MOST_MINUTES},
+};
 use serde::{Deserialize, Serialize};
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
 };
+use text::{leaves, read, table};
 
 /// Where the file is looked for when none is named; it may be absent there.
 pub const DEFAULT_FILE: &str = "/etc/unifyit/relay.toml";
@@ -166,6 +172,9 @@ pub struct StoreLimits {
     pub keep_free_bytes: u64,
     /// Hours that raw samples are kept at the site.
     pub raw_hours: u32,
+    /// Minutes of measurements that travel to the cloud as one block, unless somebody
+    /// looks at the device. Longer ones take fewer bytes.
+    pub block_minutes: u32,
 }
 
 impl Default for Config {
@@ -250,7 +259,12 @@ impl Default for Certificates {
 
 impl Default for StoreLimits {
     fn default() -> Self {
-        Self { quota_bytes: 8 << 30, keep_free_bytes: 256 << 20, raw_hours: 24 }
+        Self {
+            quota_bytes: 8 << 30,
+            keep_free_bytes: 256 << 20,
+            raw_hours: 24,
+            block_minutes: BLOCK_MINUTES,
+        }
     }
 }
 
@@ -360,35 +374,14 @@ impl Config {
         match zero {
             Some((name, _)) => refuse(name, "it must be at least 1"),
             None if self.state.as_os_str().is_empty() => refuse("state", "a folder is expected"),
+            None if !(1..=MOST_MINUTES).contains(&self.store.block_minutes) => {
+                refuse("store.block_minutes", "1 to 1440 minutes are possible")
+            }
             None if !(1024..=16 << 20).contains(&self.broker.max_packet) => {
                 refuse("broker.max_packet", "1024 to 16777216 bytes are possible")
             }
             None => Ok(()),
         }
-    }
-}
-
-fn read(path: &Path) -> Result<Config, ConfigError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| ConfigError::Unreadable { path: path.into(), source })?;
-    toml::from_str(&text)
-        .map_err(|e| ConfigError::File { path: path.into(), reason: e.to_string() })
-}
-
-fn table(config: &Config) -> Result<toml::Value, ConfigError> {
-    toml::Value::try_from(config)
-        .map_err(|e| ConfigError::Value { what: "the settings".into(), reason: e.to_string() })
-}
-
-fn leaves(value: &toml::Value, path: String, out: &mut Vec<String>) {
-    match value {
-        toml::Value::Table(table) => {
-            for (key, value) in table {
-                let below = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                leaves(value, below, out);
-            }
-        }
-        _ => out.push(path),
     }
 }
 

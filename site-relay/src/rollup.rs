@@ -1,13 +1,17 @@
-//! Closes minutes: raw samples in, rollups into the outbox.
+//! Closes minutes: raw samples in, rollups into the outbox, when it is time for them
+//! to travel (see [`crate::travel`]).
 //!
 //! The work between two commits (reading and rolling up) runs on a snapshot off
 //! the writer's thread; the store takes a rollup only if no further sample of
 //! that minute came in between, so each sample is in the cloud's rollups exactly
 //! once (see [`crate::store::samples`]).
 
-use crate::store::{
-    StoreError, StoreHandle,
-    samples::{self, Closed, Due},
+use crate::{
+    store::{
+        StoreError, StoreHandle,
+        samples::{self, Closed, Due},
+    },
+    travel::Travel,
 };
 use redb::ReadTransaction;
 use std::{collections::BTreeMap, time::Duration};
@@ -21,15 +25,16 @@ use unifyit_protocol::{
 const EVERY: Duration = Duration::from_secs(1);
 
 /// Closes minutes until cancelled.
-pub(crate) async fn run(store: StoreHandle, cancel: CancellationToken) {
+pub(crate) async fn run(store: StoreHandle, travel: Travel, cancel: CancellationToken) {
     let mut tick = tokio::time::interval(EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = cancel.cancelled() => return,
             _ = tick.tick() => {}
+            () = travel.changed() => {}
         }
-        if let Err(error) = close_due(&store).await {
+        if let Err(error) = close_due(&store, &travel).await {
             // The store says it aloud, and not each second.
             tracing::debug!(%error, "minutes could not be closed; trying again");
         }
@@ -40,14 +45,16 @@ pub(crate) async fn run(store: StoreHandle, cancel: CancellationToken) {
 ///
 /// # Errors
 /// [`StoreError`] when the file fails.
-pub(crate) async fn close_due(store: &StoreHandle) -> Result<usize, StoreError> {
+pub(crate) async fn close_due(store: &StoreHandle, travel: &Travel) -> Result<usize, StoreError> {
     let mut total = 0;
     loop {
-        let due = store.write(|txn| Ok(txn.due())).await?;
+        let ripe = travel.ripe(store.now_ms(), store.is_crowded());
+        let due = store.write(move |txn| Ok(txn.due(&ripe))).await?;
         if due.is_empty() {
             return Ok(total);
         }
-        let closed = store.read(move |tx| roll_up(tx, &due)).await?;
+        let mirrored = travel.mirrored();
+        let closed = store.read(move |tx| roll_up(tx, &due, mirrored)).await?;
         let count = store.write(move |txn| txn.close_minutes(closed)).await?;
         total += count;
         if count == 0 {
@@ -56,8 +63,19 @@ pub(crate) async fn close_due(store: &StoreHandle) -> Result<usize, StoreError> 
     }
 }
 
-/// Rollups of the minutes that are due, a device at a time.
-pub(crate) fn roll_up(tx: &ReadTransaction, due: &[Due]) -> Result<Vec<Closed>, StoreError> {
+/// Closes what is over, without waiting for blocks.
+#[cfg(test)]
+pub(crate) async fn close_all(store: &StoreHandle) -> Result<usize, StoreError> {
+    close_due(store, &Travel::new(1, b"")).await
+}
+
+/// Rollups of the minutes that are due, a device at a time, with mirrored columns where
+/// the cloud reads them.
+pub(crate) fn roll_up(
+    tx: &ReadTransaction,
+    due: &[Due],
+    mirrored: bool,
+) -> Result<Vec<Closed>, StoreError> {
     let mut by_device: BTreeMap<DeviceId, Vec<Due>> = BTreeMap::new();
     for one in due {
         by_device.entry(one.device).or_default().push(*one);
@@ -70,7 +88,7 @@ pub(crate) fn roll_up(tx: &ReadTransaction, due: &[Due]) -> Result<Vec<Closed>, 
                 blocks.push(table, rollup);
             }
         }
-        all.push(Closed { device, blocks: blocks.finish(device), minutes });
+        all.push(Closed { device, blocks: blocks.finish(device, mirrored), minutes });
     }
     Ok(all)
 }
@@ -127,10 +145,14 @@ impl Blocks {
         }
     }
 
-    fn finish(mut self, device: DeviceId) -> Vec<RollupBlock> {
+    fn finish(mut self, device: DeviceId, mirrored: bool) -> Vec<RollupBlock> {
         self.done.append(&mut self.open);
         let encode = |(table, rollups): (u32, Vec<Rollup>)| {
-            RollupBlock::encode(table, &rollups)
+            let block = match mirrored {
+                true => RollupBlock::encode_mirrored(table, &rollups),
+                false => RollupBlock::encode(table, &rollups),
+            };
+            block
                 .inspect_err(|error| tracing::error!(%device, %error, "a rollup is not encodable"))
                 .ok()
         };

@@ -12,6 +12,7 @@ use crate::{
     ingest::{self, Ingest},
     live::LiveHub,
     monitor::{At, Monitor},
+    newest::Newest,
     rollup,
     sacrifice::{self, Expendable},
     shadow::Shadows,
@@ -19,6 +20,7 @@ use crate::{
     status,
     store::{Quotas, StoreHandle},
     telemetry::Telemetry,
+    travel::Travel,
     tunnel::Tunnels,
     uplink::{Uplink, UplinkState, session::SessionParts},
 };
@@ -105,6 +107,8 @@ pub async fn run_with(
     let (fanout, fanout_inbox) = fanout::channel();
     let (live, copies) = LiveHub::new(&telemetry);
     let tunnels = Tunnels::new(broker.clone(), &telemetry);
+    let travel = Travel::new(config.store.block_minutes, &identity.ca_fingerprint());
+    let (newest, loads) = Newest::new(store.clone(), shadows.clone());
     let ingest = Ingest {
         store: store.clone(),
         clock: clock.clone(),
@@ -132,6 +136,8 @@ pub async fn run_with(
             store: store.clone(),
             clock: clock.clone(),
             live,
+            travel: travel.clone(),
+            newest: loads,
             copies: Arc::new(Mutex::new(copies)),
             downlink,
             lan_https,
@@ -151,8 +157,9 @@ pub async fn run_with(
     let expendable = Expendable::beside(&config.state, (cache.clone(), &folder), blobs);
     let mut helpers = Helpers::default();
     helpers.spawn("clock", clock.clone().watch(cancel.clone()));
-    helpers.spawn("rollup", rollup::run(store.clone(), cancel.clone()));
+    helpers.spawn("rollup", rollup::run(store.clone(), travel, cancel.clone()));
     helpers.spawn("upkeep", keep_space(store.clone(), quotas, expendable, cancel.clone()));
+    helpers.spawn("newest loads", newest.run(state.subscribe(), cancel.clone()));
     let states = state.subscribe();
     let reporter = status::Reporter::new(store.clone(), broker.clone(), quotas, cache, &telemetry);
     helpers.spawn("status", reporter.run(states, cancel.clone()));

@@ -1,5 +1,6 @@
-//! How the relay itself fares: a record for the cloud each minute while it is
-//! reached, and one as soon as it is.
+//! How the relay itself fares: a record for the cloud as soon as it is reached, and
+//! from then on when something changed that a person would notice, looked at each
+//! minute, or after ten minutes.
 
 use crate::{
     broker::BrokerHandle,
@@ -21,6 +22,8 @@ use unifyit_protocol::{
 };
 
 const EVERY: Duration = Duration::from_secs(60);
+/// What has not changed is told again after so many milliseconds.
+const AGAIN_MS: u64 = 600_000;
 
 /// Reports how the relay fares.
 pub(crate) struct Reporter {
@@ -61,11 +64,15 @@ impl Reporter {
         let mut tick = tokio::time::interval(EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut told = Told::default();
+        let mut last = None;
         loop {
             let mut fares = false;
             tokio::select! {
                 () = cancel.cancelled() => return,
-                changed = state.changed() => if changed.is_err() { return },
+                changed = state.changed() => match changed {
+                    Ok(()) => last = None,
+                    Err(_) => return,
+                },
                 () = news(self.cache.as_deref()) => fares = true,
                 _ = tick.tick() => {}
             }
@@ -80,7 +87,14 @@ impl Reporter {
                 continue;
             }
             tick.reset();
-            if let Err(error) = self.report(status).await {
+            let status = self.with_cache(status).await;
+            if last.as_ref().is_some_and(|last| !is_news(last, &status)) {
+                continue;
+            }
+            last = Some(status.clone());
+            let write = move |txn: &mut Txn<'_>| txn.append(Lane::State, &UpRecord::Relay(status));
+            if let Err(error) = self.store.write(write).await {
+                last = None;
                 tracing::warn!(%error, "the relay's own status could not be stored");
             }
         }
@@ -139,7 +153,7 @@ impl Reporter {
         Ok(())
     }
 
-    async fn report(&self, mut status: RelayStatus) -> Result<(), StoreError> {
+    async fn with_cache(&self, mut status: RelayStatus) -> RelayStatus {
         if let Some(cache) = self.cache.clone() {
             status.cache_bytes = cache.stored_bytes();
             let ahead = cache.meters.ahead_files.get();
@@ -151,8 +165,28 @@ impl Reporter {
                 (status.cache_hits, status.cache_misses) = (today.hits, today.misses);
             }
         }
-        self.store.write(move |txn| txn.append(Lane::State, &UpRecord::Relay(status))).await
+        status
     }
+}
+
+/// Whether a person would notice the difference, or it was told long ago.
+fn is_news(told: &RelayStatus, now: &RelayStatus) -> bool {
+    // A tenth of what there was, and more than what comes and goes.
+    let moved = |a: u64, b: u64, least: u64| a.abs_diff(b) > (a.max(b) / 10).max(least);
+    let counts = |s: &RelayStatus| {
+        let cache = (s.cache_served_bytes, s.cache_fetched_bytes, s.cache_hits, s.cache_misses);
+        (s.devices_online, s.devices_total, s.cache_ahead_files, cache)
+    };
+    const MIB: u64 = 1024 * 1024;
+    now.at_ms.abs_diff(told.at_ms) >= AGAIN_MS
+        || counts(told) != counts(now)
+        || told.version != now.version
+        || moved(told.backlog_records, now.backlog_records, 100)
+        || moved(told.backlog_bytes, now.backlog_bytes, MIB)
+        || moved(told.store_bytes, now.store_bytes, 64 * MIB)
+        || moved(told.disk_free_bytes, now.disk_free_bytes, 64 * MIB)
+        || moved(told.memory_bytes, now.memory_bytes, 16 * MIB)
+        || moved(told.cache_bytes, now.cache_bytes, 64 * MIB)
 }
 
 /// News of the package cache; never, without one.
@@ -169,4 +203,31 @@ fn resident_bytes() -> u64 {
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kilobytes: Option<u64> = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
     kilobytes.unwrap_or(0) * 1024
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_person_would_notice_is_told_at_once_and_the_rest_now_and_then() {
+        let told = RelayStatus {
+            at_ms: 1,
+            devices_online: 20,
+            disk_free_bytes: 100 << 30,
+            ..RelayStatus::default()
+        };
+        let differs = |change: fn(&mut RelayStatus)| {
+            let mut now = RelayStatus { at_ms: 60_001, uptime_s: 60, ..told.clone() };
+            change(&mut now);
+            is_news(&told, &now)
+        };
+        assert!(!differs(|_| {}));
+        assert!(!differs(|s| s.disk_free_bytes -= 1 << 30));
+        assert!(!differs(|s| s.backlog_records = 3));
+        assert!(differs(|s| s.devices_online = 19));
+        assert!(differs(|s| s.disk_free_bytes = 80 << 30));
+        assert!(differs(|s| s.backlog_records = 5000));
+        assert!(differs(|s| s.at_ms = 600_001));
+    }
 }

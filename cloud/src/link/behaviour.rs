@@ -14,15 +14,16 @@ use libp2p::{
 use std::time::Duration;
 use unifyit_protocol::{
     enroll::{EnrollRelay, EnrollRelayAnswer, RELAY_PROTOCOL},
-    link::QUIC_IDLE_MS,
+    link::{QUIC_IDLE_MS, QUIC_KEEP_ALIVE_MS},
 };
 
 /// Longest enrolment request, in bytes: a token, names, a few addresses.
 const MAX_ENROLMENT: u64 = 32 * 1024;
 /// Who has not said by then who it is, makes room.
 const HANDSHAKE: Duration = Duration::from_secs(6);
-/// A peer that does not answer pings for about twice this long is gone.
-const PING: Duration = Duration::from_secs(10);
+/// A peer that does not answer pings for about twice this long is gone. Relays ping
+/// oftener, and QUIC notices a silent one by itself: this is for TCP.
+const PING: Duration = Duration::from_secs(30);
 
 /// Bounds of the node (G10).
 #[derive(Debug, Clone, Copy)]
@@ -131,6 +132,7 @@ pub(super) fn build(keypair: Keypair, limits: &LinkLimits) -> Result<Swarm<Behav
             quic.max_stream_data = 2 * 1024 * 1024;
             quic.max_connection_data = 4 * 1024 * 1024;
             quic.max_idle_timeout = QUIC_IDLE_MS;
+            quic.keep_alive_interval = Duration::from_millis(QUIC_KEEP_ALIVE_MS);
             quic
         })
         .with_behaviour(|_| behaviour)

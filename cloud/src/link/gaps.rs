@@ -94,7 +94,7 @@ pub(crate) async fn known_until(
     .flatten())
 }
 
-/// When a device last told values, as far as they are kept.
+/// When a device last told values, be they stored or its newest alone.
 ///
 /// # Errors
 /// [`DbError`].
@@ -107,4 +107,24 @@ pub(crate) async fn measured_until(
         .fetch_optional(&mut **tx)
         .await?
         .flatten())
+}
+
+/// Up to when a device's measurements are stored: those of its newest hour are still
+/// on their way.
+///
+/// # Errors
+/// [`DbError`].
+pub(crate) async fn stored_until(
+    tx: &mut TenantTx,
+    device: DeviceId,
+) -> Result<Option<OffsetDateTime>, DbError> {
+    Ok(sqlx::query_scalar(
+        "SELECT to_timestamp(60 * (1 + greatest( \
+             (SELECT max(last_minute) FROM metric_recent WHERE device_id = $1), \
+             (SELECT last_minute FROM metric_blocks WHERE device_id = $1 \
+                  ORDER BY first_minute DESC LIMIT 1))))",
+    )
+    .bind(device.0)
+    .fetch_one(&mut **tx)
+    .await?)
 }

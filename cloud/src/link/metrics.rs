@@ -20,6 +20,7 @@ pub struct LinkMetrics {
     pub(super) tunnels: IntGauge,
     pub(super) ephemeral: IntCounter,
     pub(super) ephemeral_dropped: IntCounter,
+    pub(super) newest_dropped: IntCounter,
 }
 
 impl LinkMetrics {
@@ -74,6 +75,10 @@ impl LinkMetrics {
             ephemeral_dropped: counter(
                 "ephemeral_dropped_total",
                 "Live items left out at a relay's bound",
+            )?,
+            newest_dropped: counter(
+                "newest_dropped_total",
+                "Frames of newest values that were not understood, or too many",
             )?,
         })
     }

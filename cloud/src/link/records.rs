@@ -3,7 +3,11 @@
 use super::{ApplyError, RelayIdentity};
 use crate::db::TenantTx;
 use futures::future::BoxFuture;
-use unifyit_protocol::link::{Ephemeral, UpRecord};
+use unifyit_protocol::{
+    ids::DeviceId,
+    link::{Ephemeral, UpRecord},
+    telemetry::newest::Load,
+};
 
 /// Something happened to a relay itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +51,18 @@ pub trait Records: Send + Sync + 'static {
         tx: &'a mut TenantTx,
         relay: &'a RelayIdentity,
         change: RelayChange,
+    ) -> BoxFuture<'a, Result<(), ApplyError>>;
+
+    /// Takes the newest loads of devices, in a transaction under the relay's site.
+    /// They are told again if it fails.
+    ///
+    /// # Errors
+    /// [`ApplyError`]; nothing of it is stored.
+    fn newest<'a>(
+        &'a self,
+        tx: &'a mut TenantTx,
+        relay: &'a RelayIdentity,
+        loads: Vec<(DeviceId, Load)>,
     ) -> BoxFuture<'a, Result<(), ApplyError>>;
 
     /// Passes on what matters only while somebody looks. Must not wait.

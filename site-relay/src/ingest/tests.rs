@@ -1,6 +1,7 @@
 //! Batches into the store: continuity, exactly-once rollups, late minutes.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod blocks;
 mod bounds;
 
 use super::{Answer, Item, apply::Applied, apply_all, batch};
@@ -8,7 +9,7 @@ use crate::{
     rollup,
     store::{
         StoreHandle,
-        samples::{Closed, MINUTE_MS},
+        samples::MINUTE_MS,
         tests::{Rig, START_MS},
     },
 };
@@ -206,7 +207,7 @@ async fn reports_that_cannot_be_read_are_stated_and_stop_nobody() {
     let gaps = urgent.iter().filter(|r| matches!(r, UpRecord::Gap(g) if g.gap.count == 1));
     assert_eq!(gaps.count(), 2, "one that cannot be read, one of a time that has not come");
     rig.pass_ms(2 * MINUTE_MS);
-    assert_eq!(rollup::close_due(&rig.store).await.unwrap(), 1);
+    assert_eq!(rollup::close_all(&rig.store).await.unwrap(), 1);
 }
 
 #[tokio::test]
@@ -223,13 +224,12 @@ async fn a_kill_at_any_step_leaves_each_sample_in_the_rollups_once() {
             rig = rig.crash();
         }
         rig.pass_ms(MINUTE_MS + 20_000);
-        let due = rig.store.write(|txn| Ok(txn.due())).await.unwrap();
+        let due = rig.store.write(|txn| Ok(txn.due(&crate::travel::Ripe::all()))).await.unwrap();
         assert_eq!(due.len(), 1);
         if killed_after == 1 {
             rig = rig.crash();
         }
-        let closed: Vec<Closed> =
-            rig.store.read(move |tx| rollup::roll_up(tx, &due)).await.unwrap();
+        let closed = rig.store.read(move |tx| rollup::roll_up(tx, &due, true)).await.unwrap();
         match killed_after {
             1 | 2 => rig = rig.crash(),
             _ => {
@@ -247,7 +247,7 @@ async fn a_kill_at_any_step_leaves_each_sample_in_the_rollups_once() {
             rig = rig.crash();
         }
         rig.pass_ms(2 * MINUTE_MS);
-        rollup::close_due(&rig.store).await.unwrap();
+        rollup::close_all(&rig.store).await.unwrap();
         let got = at_cloud(&rig).await;
         let want = BTreeMap::from([((device, minute), (6, 5)), ((device, minute + 1), (3, 102))]);
         assert_eq!(got, want, "killed after step {killed_after}");
@@ -261,13 +261,13 @@ async fn a_sample_that_comes_while_its_minute_is_closed_is_not_lost() {
     let device = rig.enrol().await;
     send(&rig.store, device, Lane::Metrics, (1, 0), &[sample(START_MS, 1)]).await;
     rig.pass_ms(2 * MINUTE_MS);
-    let due = rig.store.write(|txn| Ok(txn.due())).await.unwrap();
-    let closed = rig.store.read(move |tx| rollup::roll_up(tx, &due)).await.unwrap();
+    let due = rig.store.write(|txn| Ok(txn.due(&crate::travel::Ripe::all()))).await.unwrap();
+    let closed = rig.store.read(move |tx| rollup::roll_up(tx, &due, true)).await.unwrap();
     send(&rig.store, device, Lane::Metrics, (1, 1), &[sample(START_MS + 5, 2)]).await;
     let count = rig.store.write(move |txn| txn.close_minutes(closed)).await.unwrap();
     assert_eq!(count, 0, "the rollup was stale");
     rig.pass_ms(MINUTE_MS);
-    rollup::close_due(&rig.store).await.unwrap();
+    rollup::close_all(&rig.store).await.unwrap();
     let minute = START_MS / MINUTE_MS;
     assert_eq!(at_cloud(&rig).await, BTreeMap::from([((device, minute), (2, 2))]));
 }
@@ -279,11 +279,11 @@ async fn a_late_sample_gives_a_rollup_that_replaces_the_one_sent() {
     let early = [sample(START_MS, 1), sample(START_MS + 10_000, 2)];
     send(&rig.store, device, Lane::Metrics, (1, 0), &early).await;
     rig.pass_ms(2 * MINUTE_MS);
-    rollup::close_due(&rig.store).await.unwrap();
+    rollup::close_all(&rig.store).await.unwrap();
     rig.pass_ms(30 * MINUTE_MS);
     send(&rig.store, device, Lane::Metrics, (1, 2), &[sample(START_MS + 20_000, 3)]).await;
     rig.pass_ms(10_000);
-    rollup::close_due(&rig.store).await.unwrap();
+    rollup::close_all(&rig.store).await.unwrap();
     let minute = START_MS / MINUTE_MS;
     assert_eq!(at_cloud(&rig).await, BTreeMap::from([((device, minute), (3, 3))]));
 }
@@ -299,7 +299,7 @@ async fn a_backlog_of_minutes_travels_packed() {
         send(&rig.store, device, Lane::Metrics, (1, prev), some).await;
     }
     rig.pass_ms(10_000);
-    assert_eq!(rollup::close_due(&rig.store).await.unwrap(), 500);
+    assert_eq!(rollup::close_all(&rig.store).await.unwrap(), 500);
     assert_eq!(at_cloud(&rig).await.len(), 500);
     assert!(rig.waiting(Lane::Metrics).await.len() <= 2);
 }
@@ -312,7 +312,7 @@ async fn raw_samples_go_when_they_are_old_but_never_before_their_rollup() {
     let minute = START_MS / MINUTE_MS;
     rig.pass_ms(120 * MINUTE_MS);
     assert_eq!(rig.store.write(move |txn| txn.prune_raw(minute + 60)).await.unwrap().0, 0);
-    rollup::close_due(&rig.store).await.unwrap();
+    rollup::close_all(&rig.store).await.unwrap();
     assert_eq!(rig.store.write(move |txn| txn.prune_raw(minute + 60)).await.unwrap().0, 1);
     assert_eq!(at_cloud(&rig).await.len(), 1);
 }
@@ -325,7 +325,7 @@ async fn column_names_travel_before_the_first_block_and_once() {
     send(&rig.store, device, Lane::Metrics, (1, 0), &reports).await;
     send(&rig.store, device, Lane::Metrics, (2, 0), &reports).await;
     rig.pass_ms(2 * MINUTE_MS);
-    rollup::close_due(&rig.store).await.unwrap();
+    rollup::close_all(&rig.store).await.unwrap();
     let records = rig.waiting(Lane::Metrics).await;
     assert!(matches!(&records[..], [UpRecord::Series(_), UpRecord::Metrics(_)]));
 }
@@ -343,7 +343,7 @@ async fn minutes_of(at: u64, shift_ms: Option<i64>, measured_ms: i64) -> (Rig, V
         batch::decode_for(device, &bytes, START_MS, measured_ms, &mut { BATCH_BUDGET }).unwrap();
     rig.store.write(move |txn| txn.take_batch(batch)).await.unwrap();
     rig.pass_ms(3 * MINUTE_MS);
-    rollup::close_due(&rig.store).await.unwrap();
+    rollup::close_all(&rig.store).await.unwrap();
     let minutes = at_cloud(&rig).await.into_keys().map(|(_, minute)| minute).collect();
     (rig, minutes)
 }
@@ -387,7 +387,7 @@ async fn a_site_whose_time_is_set_back_drops_what_it_dated_ahead_with_a_true_gap
     rig.store.write(|txn| txn.forget_ahead()).await.unwrap();
     send(&rig.store, device, Lane::Metrics, (1, 12), &[sample(START_MS, 5)]).await;
     rig.pass_ms(2 * hour);
-    rollup::close_due(&rig.store).await.unwrap();
+    rollup::close_all(&rig.store).await.unwrap();
     let right = START_MS / MINUTE_MS;
     assert_eq!(at_cloud(&rig).await, BTreeMap::from([((device, right), (1, 5))]));
     let told = rig.waiting(Lane::Urgent).await;

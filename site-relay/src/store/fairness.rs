@@ -7,10 +7,16 @@
 //! bring as much at once as an agent keeps during an outage; one that brings more is
 //! slowed, not robbed: its samples stay with it until there is room for them.
 
-use super::{error::StoreError, outbox::STAMP, records::Victim, tables, txn::Txn};
+use super::{
+    error::StoreError,
+    outbox::STAMP,
+    records::{Victim, span_ms},
+    tables,
+    txn::Txn,
+};
 use redb::ReadableTable as _;
 use std::collections::VecDeque;
-use unifyit_protocol::{ids::DeviceId, lane::Lane};
+use unifyit_protocol::{envelope::Decoded, ids::DeviceId, lane::Lane, link::UpRecord};
 
 /// A device that takes more than one part in so many of a lane is the first to lose.
 const SHARES: u64 = 4;
@@ -148,8 +154,12 @@ impl Txn<'_> {
             if let Some(row) = self.outbox()?.get((key, position))? {
                 let value = row.value();
                 let at_ms = super::outbox::stamp(value.get(..STAMP).unwrap_or_default());
+                let span_ms = match UpRecord::decode(value.get(STAMP..).unwrap_or_default()) {
+                    Ok(Decoded::Known(record)) => span_ms(&record, at_ms),
+                    _ => (at_ms, at_ms),
+                };
                 let (bytes, device) = (value.len() as u64, Some(device));
-                victims.push(Victim { position, bytes, at_ms, kept: false, device });
+                victims.push(Victim { position, bytes, span_ms, kept: false, device });
             }
         }
         Ok(Some(victims))

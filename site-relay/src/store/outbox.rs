@@ -12,7 +12,7 @@
 
 use super::{
     error::StoreError,
-    records::{Losses, Victim, device_of, stays},
+    records::{Losses, Victim, device_of, span_ms, stays},
     tables::{self, LANES, OUTBOX},
     txn::Txn,
 };
@@ -316,7 +316,7 @@ impl Txn<'_> {
         let mut freed = 0;
         for victim in victims.iter().filter(|v| !v.kept) {
             freed += victim.bytes;
-            losses.add(victim.device, victim.at_ms);
+            losses.add(victim.device, victim.span_ms);
             self.outbox()?.remove((key, victim.position))?;
             self.disown_one((key, victim.position))?;
         }
@@ -341,13 +341,17 @@ impl Txn<'_> {
             let (position, value) = row?;
             let value = value.value();
             let size = value.len() as u64;
-            let (kept, device) = match UpRecord::decode(value.get(STAMP..).unwrap_or_default()) {
-                Ok(Decoded::Known(record)) => (stays(&record), device_of(&record)),
-                _ => (false, None),
-            };
+            let at_ms = stamp(value);
+            let (kept, device, span_ms) =
+                match UpRecord::decode(value.get(STAMP..).unwrap_or_default()) {
+                    Ok(Decoded::Known(record)) => {
+                        (stays(&record), device_of(&record), span_ms(&record, at_ms))
+                    }
+                    _ => (false, None, (at_ms, at_ms)),
+                };
             found += if kept { 0 } else { size };
             let position = position.value().1;
-            victims.push(Victim { position, bytes: size, at_ms: stamp(value), kept, device });
+            victims.push(Victim { position, bytes: size, span_ms, kept, device });
             if found >= bytes || victims.len() >= MAX_ROWS_A_COMMIT {
                 break;
             }

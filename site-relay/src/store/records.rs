@@ -1,7 +1,7 @@
 //! What records are to the store: how they are packed, whose they are, whether they
 //! may go, and what was lost.
 
-use super::txn::Txn;
+use super::{samples::MINUTE_MS, txn::Txn};
 use std::collections::BTreeMap;
 use unifyit_protocol::{ids::DeviceId, link::UpRecord};
 
@@ -23,7 +23,8 @@ pub(crate) struct InShared {
 pub(super) struct Victim {
     pub(super) position: u64,
     pub(super) bytes: u64,
-    pub(super) at_ms: u64,
+    /// Of when its content is: first and last moment.
+    pub(super) span_ms: (u64, u64),
     pub(super) kept: bool,
     pub(super) device: Option<DeviceId>,
 }
@@ -37,16 +38,16 @@ pub(super) struct Losses {
 impl Losses {
     const MAX: usize = 64;
 
-    pub(super) fn add(&mut self, device: Option<DeviceId>, at_ms: u64) {
+    pub(super) fn add(&mut self, device: Option<DeviceId>, (first_ms, last_ms): (u64, u64)) {
         let known = self.rows.iter().any(|r| r.0 == device);
         let device = if known || self.rows.len() < Self::MAX { device } else { None };
         match self.rows.iter_mut().find(|r| r.0 == device) {
             Some((_, count, from, to)) => {
                 *count += 1;
-                *from = (*from).min(at_ms);
-                *to = (*to).max(at_ms);
+                *from = (*from).min(first_ms);
+                *to = (*to).max(last_ms);
             }
-            None => self.rows.push((device, 1, at_ms, at_ms)),
+            None => self.rows.push((device, 1, first_ms, last_ms)),
         }
     }
 
@@ -75,6 +76,14 @@ pub(super) fn device_of(record: &UpRecord) -> Option<DeviceId> {
         UpRecord::Clocks(c) => one_device(c.iter().map(|one| one.device)),
         _ => None,
     }
+}
+
+/// Of when a record that was written at a moment is: blocks of measurements reach
+/// back.
+pub(super) fn span_ms(record: &UpRecord, at_ms: u64) -> (u64, u64) {
+    let UpRecord::Metrics(list) = record else { return (at_ms, at_ms) };
+    let first = list.iter().filter_map(|one| one.block.first_minute()).min();
+    (first.map_or(at_ms, |minute| minute.saturating_mul(MINUTE_MS).min(at_ms)), at_ms)
 }
 
 fn one_device(mut devices: impl Iterator<Item = DeviceId>) -> Option<DeviceId> {

@@ -6,6 +6,8 @@
 //! one commit, appends it to the outbox and removes the mark. So a crash leaves
 //! the minute either due, and it is made again from raw, or done.
 //!
+//! When a minute travels is said by [`crate::travel`]; until then it lies here, due.
+//!
 //! A late sample (a device drains its spool after an outage) marks its old
 //! minute as due again: the rollup made then covers all samples of that minute
 //! and replaces the earlier one at the cloud, which keeps one rollup a device and
@@ -19,6 +21,7 @@ use super::{
     tables::{self},
     txn::Txn,
 };
+use crate::travel::Ripe;
 use redb::ReadTransaction;
 use std::collections::BTreeMap;
 use unifyit_protocol::{
@@ -43,6 +46,8 @@ const LATE_KEPT_MS: u64 = 600_000;
 const AHEAD_MINUTES: u64 = 3;
 /// Due minutes taken up in one go.
 const MAX_DUE: usize = 8192;
+/// Minutes of all devices that may wait for their blocks; beyond, none waits.
+const MOST_OPEN: usize = 300_000;
 /// Blocks are packed into records of about this many bytes.
 const RECORD_BYTES: usize = 192 * 1024;
 /// Bytes that a block takes beside its columns.
@@ -159,27 +164,44 @@ impl Txn<'_> {
         Ok(())
     }
 
-    /// Minutes that can be closed, oldest first: over and settled, or left behind
-    /// by a device whose samples moved on.
-    pub(crate) fn due(&mut self) -> Vec<Due> {
+    /// Minutes that can be closed: ripe, and over and settled, or left behind by a
+    /// device whose samples moved on. Those of a device stand together.
+    pub(crate) fn due(&mut self, ripe: &Ripe) -> Vec<Due> {
         let now_ms = self.now_ms;
         // What was touched later than now was touched before the time was set back.
         let settled = |mark: &Mark| {
             mark.touched_ms.saturating_add(SETTLE_MS) <= now_ms || mark.touched_ms > now_ms
         };
+        let full = self.mem.dirty.len() > MOST_OPEN;
+        if full != std::mem::replace(&mut self.mem.packs_early, full) && full {
+            tracing::warn!("more minutes wait for their blocks than are kept open: none waits");
+        }
         let mem = &*self.mem;
-        let due = mem.dirty.iter().filter(|((minute, device), mark)| {
+        let before = if full { u64::MAX } else { ripe.before };
+        let last = now_ms / MINUTE_MS + AHEAD_MINUTES;
+        let wanted = (before..=last)
+            .flat_map(|minute| ripe.wanted.iter().map(move |device| (minute, *device)))
+            .filter_map(|key| mem.dirty.get_key_value(&key));
+        let edge = (before, DeviceId(uuid::Uuid::nil()));
+        let due = mem.dirty.range(..edge).chain(wanted);
+        let due = due.filter(|((minute, device), mark)| {
             let over = (minute + 1) * MINUTE_MS + SETTLE_MS <= now_ms;
             let left = mem.minute_of.get(device).is_some_and(|at| at != minute);
             if over { left || settled(mark) } else { left && settled(mark) }
         });
-        due.map(|((minute, device), mark)| Due {
+        let due = due.map(|((minute, device), mark)| Due {
             minute: *minute,
             device: *device,
             count: mark.count,
-        })
-        .take(MAX_DUE)
-        .collect()
+        });
+        let mut due: Vec<Due> = due.take(MAX_LOOKED_AT).collect();
+        due.sort_unstable_by_key(|due| (due.device, due.minute));
+        if let Some(beyond) = due.get(MAX_DUE) {
+            // A device's minutes are one block, so it is taken whole or later.
+            let whole = due.partition_point(|due| due.device < beyond.device);
+            due.truncate(if whole == 0 { MAX_DUE } else { whole });
+        }
+        due
     }
 
     /// Appends rollups and removes the marks of their minutes. A device of whom

@@ -52,6 +52,8 @@ pub(crate) struct Core {
     pub(crate) lanes: watch::Sender<Lanes>,
     /// Whether the disk is nearly full.
     pub(crate) pressure: AtomicBool,
+    /// Whether raw samples are to make room.
+    pub(crate) crowded: AtomicBool,
     /// Whether a commit failed for want of space since something was dropped.
     pub(crate) full: AtomicBool,
     /// A commit failed for want of space.
@@ -80,6 +82,7 @@ impl Core {
             package_cache: OnceLock::new(),
             lanes: watch::Sender::new(Lanes::default()),
             pressure: AtomicBool::new(false),
+            crowded: AtomicBool::new(false),
             full: AtomicBool::new(false),
             wants_space: Notify::new(),
             stood: AtomicU64::new(0),

@@ -88,6 +88,12 @@ impl StoreHandle {
         self.inner.core.is_frozen()
     }
 
+    /// Whether raw samples should make room: their minutes are packed at once, and
+    /// take a tenth of it.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.inner.core.crowded.load(Ordering::Relaxed) || self.is_full()
+    }
+
     /// Holds the quotas and prunes what is old; a bounded amount of work, to be
     /// called every few seconds. `spared`: others made room on the disk, so that
     /// nothing need be dropped for want of it.
@@ -105,6 +111,7 @@ impl StoreHandle {
             core.fill_ballast();
         }
         let crowded = space.pressure || space.file > quotas.file;
+        core.crowded.store(crowded, Ordering::Relaxed);
         // What is dropped makes room within the file, which keeps its size. So
         // under pressure more goes only when the file grew or a commit failed.
         let stood = core.stood.swap(space.file, Ordering::Relaxed);

@@ -41,6 +41,8 @@ pub(crate) struct Mem {
     pub(crate) lanes: Lanes,
     /// Minutes not in a rollup yet.
     pub(crate) dirty: BTreeMap<(u64, DeviceId), Mark>,
+    /// Whether so many minutes are open that none waits for its block.
+    pub(crate) packs_early: bool,
     /// Minute of each device's latest sample.
     pub(crate) minute_of: HashMap<DeviceId, u64>,
     /// When each device last sent samples of minutes long over.

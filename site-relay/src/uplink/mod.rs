@@ -10,6 +10,7 @@
 
 mod beside;
 pub(crate) mod framing;
+mod greeting;
 mod line;
 mod metrics;
 mod node;
@@ -112,6 +113,7 @@ impl Uplink {
                 Err(reason) => (End::Over(Ended::Lost(reason)), Duration::ZERO),
             };
             self.session.live.set_up(false);
+            self.session.travel.part();
             metrics.up.set(0);
             metrics.connected_by(None);
             if self.cancel.is_cancelled() {

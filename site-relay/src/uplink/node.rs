@@ -13,10 +13,13 @@ use libp2p::{
 };
 use std::time::Duration;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use unifyit_protocol::{link::QUIC_IDLE_MS, tunnel};
+use unifyit_protocol::{
+    link::{PING_MS, QUIC_IDLE_MS, QUIC_KEEP_ALIVE_MS},
+    tunnel,
+};
 
 /// A cloud that does not answer pings for about twice this long is gone.
-const PING: Duration = Duration::from_secs(10);
+const PING: Duration = Duration::from_millis(PING_MS);
 
 /// A node, and what it serves to the cloud. Dropping it ends its connections and
 /// all that runs over them.
@@ -92,6 +95,7 @@ fn build(keypair: Keypair) -> Result<Swarm<Behaviour>, NodeError> {
             quic.max_stream_data = 2 * 1024 * 1024;
             quic.max_connection_data = 4 * 1024 * 1024;
             quic.max_idle_timeout = QUIC_IDLE_MS;
+            quic.keep_alive_interval = Duration::from_millis(QUIC_KEEP_ALIVE_MS);
             quic
         })
         .with_dns()

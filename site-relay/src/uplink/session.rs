@@ -8,6 +8,7 @@
 use super::{
     UplinkState,
     framing::{self, Frames},
+    greeting::{farewell, greeting, next},
     metrics::UplinkMetrics,
     start,
 };
@@ -15,8 +16,10 @@ use crate::{
     clock::SiteClock,
     downlink::{Downlink, DownlinkParts, want_inventories},
     live::{LiveCopies, LiveHub},
+    newest::Loads,
     sisters::Sisters,
     store::{Lanes, StoreError, StoreHandle, lane_name},
+    travel::Travel,
 };
 use bytes::Bytes;
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
@@ -30,9 +33,9 @@ use tokio_util::sync::CancellationToken;
 use unifyit_protocol::{
     clock::{ClockAnswer, ClockAsk},
     codec::MAX_MESSAGE,
-    envelope::Decoded,
     lane::{Data, Fetch, Lane, LaneError, Resume, Sender, Trim},
     link::{Ephemeral, Frame, Goodbye, LinkHello, Watch},
+    telemetry::newest::{MAX_JOINED, Teller},
 };
 
 /// How long the cloud may take for its first two frames.
@@ -47,8 +50,8 @@ const LIVE_FRAME: usize = 32 * 1024;
 const LIVE_QUEUE: usize = 2;
 /// How often the clocks are compared; the cloud also tells when its own was set.
 const COMPARE_EVERY: Duration = Duration::from_secs(60);
-/// Words of a farewell that mean that this relay is not wanted any more.
-const REVOKED: &str = "revoked";
+/// Newest loads, which take the comparison along, are this late at most.
+const UNLESS: Duration = Duration::from_secs(15);
 
 /// What a session works with.
 #[derive(Clone)]
@@ -56,6 +59,8 @@ pub(crate) struct SessionParts {
     pub(crate) store: StoreHandle,
     pub(crate) clock: SiteClock,
     pub(crate) live: LiveHub,
+    pub(crate) travel: Travel,
+    pub(crate) newest: watch::Receiver<Loads>,
     pub(crate) copies: Arc<Mutex<LiveCopies>>,
     pub(crate) downlink: DownlinkParts,
     pub(crate) lan_https: Vec<String>,
@@ -106,6 +111,7 @@ struct Session<'a> {
     fetches: FuturesUnordered<BoxFuture<'static, Fetched>>,
     /// When the cloud last applied something of each lane, by this relay's clock.
     applied_ms: Vec<u64>,
+    teller: Teller,
 }
 
 /// Runs a session until it ends.
@@ -161,24 +167,28 @@ async fn session(
             ca_fingerprint: parts.ca_fingerprint.to_vec(),
             sister_addresses: parts.sister_addresses.clone(),
             applied_ms: Vec::new(),
+            takes_newest: false,
         };
         let sender = start::sender_of(&lanes.borrow())?;
         let fetches = FuturesUnordered::new();
         let asked_ms = parts.clock.uptime_ms();
-        let applied_ms = Vec::new();
+        let (applied_ms, teller) = (Vec::new(), Teller::default());
         let mut session =
-            Session { parts, sender, urgent, bulk, live, metrics, fetches, applied_ms };
+            Session { parts, sender, urgent, bulk, live, metrics, fetches, applied_ms, teller };
+        let mut newest = parts.newest.clone();
+        newest.mark_unchanged();
         session.send(&Frame::Hello(hello))?;
         session.send(&Frame::Resume(resume))?;
-        let (peer, applied_ms) = tokio::select! {
+        let (cloud, peer) = tokio::select! {
             () = cancel.cancelled() => return Err(Ended::Stopping),
             peer = timeout(GREETING, greeting(&mut frames, (&parts.clock, asked_ms), metrics)) => {
                 peer.map_err(|_| Ended::Lost("the cloud does not answer".into()))??
             }
         };
-        session.applied_ms = applied_ms;
+        session.applied_ms = cloud.applied_ms;
         session.open(&peer).await?;
         parts.live.set_up(true);
+        parts.travel.meet(cloud.takes_newest);
         metrics.up.set(1);
         tracing::info!("connected to the cloud");
         let since_ms = parts.store.now_ms();
@@ -200,6 +210,13 @@ async fn session(
                 }
                 _ = compare.tick() => session.compare_clocks()?,
                 Ok(()) = own.changed() => session.compare_clocks()?,
+                Ok(()) = newest.changed(), if cloud.takes_newest => {
+                    let loads = Loads::clone(&newest.borrow_and_update());
+                    session.newest(&loads)?;
+                    // One packet carries both.
+                    session.compare_clocks()?;
+                    compare.reset_after(COMPARE_EVERY + UNLESS);
+                }
                 some = copies.some(LIVE_FRAME), if session.live.capacity() > 0 => {
                     session.live(some)?;
                 }
@@ -209,56 +226,6 @@ async fn session(
     }
     .await;
     outcome.unwrap_or_else(|ended| ended)
-}
-
-/// The next frame of a known kind.
-async fn next(frames: &mut Frames, metrics: &UplinkMetrics) -> Result<Frame, Ended> {
-    loop {
-        let bytes = match frames.next().await {
-            Some(Ok(bytes)) => bytes,
-            Some(Err(error)) => return Err(Ended::Lost(error.to_string())),
-            None => return Err(Ended::Lost("the cloud closed the stream".into())),
-        };
-        metrics.received(bytes.len());
-        match Frame::decode(&bytes)? {
-            Decoded::Known(frame) => return Ok(frame),
-            Decoded::Unknown(_) => metrics.unknown.inc(),
-        }
-    }
-}
-
-/// Where the cloud stands in each lane, and since when.
-async fn greeting(
-    frames: &mut Frames,
-    (clock, asked_ms): (&SiteClock, u64),
-    metrics: &UplinkMetrics,
-) -> Result<(Resume, Vec<u64>), Ended> {
-    let mut introduced = None;
-    loop {
-        match next(frames, metrics).await? {
-            Frame::Hello(hello) if introduced.is_none() => {
-                clock.learn(hello.now_ms, asked_ms);
-                metrics.clocks(clock.ahead_ms().unwrap_or_default());
-                // Both sides go by the cloud's time from here on.
-                introduced = Some(hello.applied_ms);
-            }
-            Frame::Resume(resume) => match introduced {
-                Some(applied_ms) => return Ok((resume, applied_ms)),
-                None => return Err(Ended::Lost("the cloud did not introduce itself".into())),
-            },
-            Frame::Goodbye(goodbye) => return Err(farewell(goodbye)),
-            // Whom somebody watches may be told at any time; it is told again.
-            Frame::Watch(_) | Frame::Sisters(_) | Frame::ClockAnswer(_) => {}
-            _ => return Err(Ended::Lost("the cloud did not introduce itself".into())),
-        }
-    }
-}
-
-fn farewell(goodbye: Goodbye) -> Ended {
-    match goodbye.reason.to_lowercase().contains(REVOKED) {
-        true => Ended::Refused(goodbye.reason),
-        false => Ended::Goodbye(goodbye.reason),
-    }
 }
 
 impl Session<'_> {
@@ -281,7 +248,10 @@ impl Session<'_> {
             Err(other) => return Err(other.into()),
         };
         start::forget_told(&self.parts.clock, &opened.forgotten);
-        let (peer, applied_ms) = (peer.positions.clone(), self.applied_ms.clone());
+        let (peer, mut applied_ms) = (peer.positions.clone(), self.applied_ms.clone());
+        if let Some(taken_ms) = applied_ms.get_mut(Lane::Metrics.index()) {
+            *taken_ms = self.parts.travel.since_ms(*taken_ms);
+        }
         let pending = self.parts.store.submit(move |txn| {
             opened.trims.iter().try_for_each(|trim| txn.trim(trim))?;
             txn.compare(&peer, &opened.forgotten, &applied_ms)
@@ -301,7 +271,10 @@ impl Session<'_> {
             }
             Frame::Data(data) => downlink.take(data).await?,
             Frame::Resume(resume) => self.open(&resume).await?,
-            Frame::Watch(Watch { devices }) => self.parts.live.watch(&devices),
+            Frame::Watch(Watch { devices }) => {
+                self.parts.live.watch(&devices);
+                self.parts.travel.want(&devices);
+            }
             Frame::Goodbye(goodbye) => return Err(farewell(goodbye)),
             Frame::Sisters(list) => {
                 if let Some(sisters) = &self.parts.sisters {
@@ -313,7 +286,7 @@ impl Session<'_> {
                 clock.learn(now_ms, asked_ms.unwrap_or_else(|| clock.uptime_ms()));
                 self.metrics.clocks(clock.ahead_ms().unwrap_or_default());
             }
-            Frame::Hello(_) | Frame::Ephemeral(_) | Frame::ClockAsk(_) => {}
+            Frame::Hello(_) | Frame::Ephemeral(_) | Frame::ClockAsk(_) | Frame::Newest(_) => {}
         }
         Ok(())
     }
@@ -384,6 +357,20 @@ impl Session<'_> {
         let (asked_ms, now_ms) = (clock.uptime_ms(), clock.own_ms());
         self.metrics.pulse.asked();
         self.send(&Frame::ClockAsk(ClockAsk { asked_ms, now_ms }))
+    }
+
+    /// Tells newest loads. All frames of them take one queue, in order: each leans on
+    /// those before it.
+    fn newest(&mut self, loads: &Loads) -> Result<(), Ended> {
+        let now_s = self.parts.store.now_ms() / 1000;
+        while let Some(told) = self.teller.tell(now_s, loads) {
+            let more = told.joined.len() >= MAX_JOINED;
+            self.send(&Frame::Newest(told))?;
+            if !more {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Sends live copies; the queue has room.

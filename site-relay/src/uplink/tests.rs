@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     blobs::Blobs, broker::BrokerHandle, downlink::DownlinkParts, fanout, live::LiveHub,
-    store::tests::Rig, telemetry::Telemetry, tunnel::Tunnels,
+    newest::Loads, store::tests::Rig, telemetry::Telemetry, travel::Travel, tunnel::Tunnels,
 };
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt as _};
@@ -33,6 +33,7 @@ use unifyit_protocol::{
     tunnel::{self, TunnelFrame, TunnelOpen},
 };
 
+mod newest;
 mod silent;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -79,6 +80,8 @@ struct Running {
     cancel: CancellationToken,
     task: tokio::task::JoinHandle<()>,
     telemetry: Arc<Telemetry>,
+    travel: Travel,
+    loads: watch::Sender<Loads>,
 }
 
 fn start(rig: Rig, cloud: &Cloud) -> Running {
@@ -90,6 +93,7 @@ fn start(rig: Rig, cloud: &Cloud) -> Running {
     let peer = keypair.public().to_peer_id();
     let (state, states) =
         watch::channel(UplinkState { up: false, since_ms: 0, reason: String::new() });
+    let (travel, (loads, newest)) = (Travel::new(60, b""), watch::channel(Loads::default()));
     let cancel = CancellationToken::new();
     let folder = tempfile::tempdir().unwrap();
     let uplink = Uplink {
@@ -100,6 +104,8 @@ fn start(rig: Rig, cloud: &Cloud) -> Running {
             store: rig.store.clone(),
             clock: crate::clock::SiteClock::default(),
             live,
+            travel: travel.clone(),
+            newest,
             copies: Arc::new(Mutex::new(copies)),
             downlink: DownlinkParts {
                 store: rig.store.clone(),
@@ -122,7 +128,7 @@ fn start(rig: Rig, cloud: &Cloud) -> Running {
         uplink.run(&shown).await.unwrap();
         drop(folder);
     });
-    Running { rig, state: states, peer, cancel, task, telemetry }
+    Running { rig, state: states, peer, cancel, task, telemetry, travel, loads }
 }
 
 /// One session as the cloud sees it.
@@ -133,6 +139,15 @@ struct Lanes {
 
 impl Lanes {
     async fn accept(cloud: &mut Cloud, at: Resume) -> (Self, LinkHello, Resume) {
+        Self::accept_as(cloud, at, true).await
+    }
+
+    /// As a cloud that takes newest loads, or one of before.
+    async fn accept_as(
+        cloud: &mut Cloud,
+        at: Resume,
+        takes_newest: bool,
+    ) -> (Self, LinkHello, Resume) {
         let (_, stream) = timeout(PATIENCE, cloud.lanes.next()).await.unwrap().unwrap();
         let (frames, sink) = framing::split(stream);
         let mut lanes = Self { frames, sink };
@@ -144,6 +159,7 @@ impl Lanes {
             ca_fingerprint: Vec::new(),
             sister_addresses: Vec::new(),
             applied_ms: Vec::new(),
+            takes_newest,
         };
         lanes.send(Frame::Hello(hello)).await;
         lanes.send(Frame::Resume(at)).await;

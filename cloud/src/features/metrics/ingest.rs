@@ -4,7 +4,7 @@
 use super::{
     asked::Asked,
     live::LiveSamples,
-    store::{self, NewBlock, Newest},
+    store::{self, LoadRow, NewBlock, Newest},
 };
 use crate::{
     db::{Db, TenantTx},
@@ -27,7 +27,10 @@ use unifyit_protocol::{
     ids::{DeviceId, SiteId},
     lane::Lane,
     link::{DeviceMetrics, DeviceSeries, DownRecord},
-    telemetry::{Rollup, Sample, SeriesTable},
+    telemetry::{
+        Rollup, Sample, SeriesTable,
+        newest::{Load, LoadColumns},
+    },
 };
 
 /// Minutes that a rollup may be ahead of our clock, by which relays go.
@@ -127,8 +130,8 @@ impl MetricsIngest {
         self.ask_series(tx, relay, unnamed).await?;
         if !newest.is_empty() {
             // In one order everywhere, so that two transactions cannot lock up.
-            newest.sort_unstable_by_key(|n| n.device);
-            store::keep_newest(tx, relay, &newest).await?;
+            newest.sort_unstable_by_key(|n| n.load.device);
+            store::keep_newest(tx, relay, newest).await?;
         }
         Ok(())
     }
@@ -159,6 +162,39 @@ impl MetricsIngest {
         Ok(())
     }
 
+    /// Keeps newest loads; whose are to be told to browsers.
+    ///
+    /// # Errors
+    /// [`ApplyError`].
+    pub(in crate::features) async fn loads(
+        &self,
+        tx: &mut TenantTx,
+        mut loads: Vec<(DeviceId, Load)>,
+    ) -> Result<BTreeSet<DeviceId>, ApplyError> {
+        let now_s = now_ms() / 1000;
+        loads.retain(|(_, load)| load.at_s <= now_s + AHEAD * 60);
+        // In one order everywhere, so that two transactions cannot lock up.
+        loads.sort_unstable_by_key(|(device, _)| *device);
+        let percent = |tenths: Option<u16>| tenths.map(|tenths| f32::from(tenths) / 10.0);
+        let rows: Vec<LoadRow> = loads
+            .iter()
+            .map(|(device, load)| LoadRow {
+                device: *device,
+                at: from_ms(load.at_s.min(now_s).saturating_mul(1000)),
+                cpu: percent(load.cpu),
+                memory: percent(load.memory),
+                disk: percent(load.disk),
+            })
+            .collect();
+        if !rows.is_empty() {
+            store::keep_loads(tx, &rows).await?;
+        }
+        let fresh = |(device, load): &(DeviceId, Load)| {
+            (load.at_s + FRESH * 60 >= now_s).then_some(*device)
+        };
+        Ok(loads.iter().filter_map(fresh).collect())
+    }
+
     /// Passes a live sample on to who watches.
     pub(in crate::features) fn live(
         &self,
@@ -176,22 +212,19 @@ pub(super) fn scaled(raw: i64, scale: u8) -> f64 {
 }
 
 fn values(device: DeviceId, hash: u32, table: &SeriesTable, rollup: &Rollup) -> Newest {
-    let (mut cpu, mut memory, mut disk) = (None, None, None::<f32>);
+    let columns = LoadColumns::of(table);
     let last: Vec<Option<i64>> = rollup.values.iter().map(|v| v.map(|v| v.last)).collect();
-    for (series, value) in table.series.iter().zip(&last) {
-        let Some(value) = value else { continue };
-        // A percentage needs no more digits than a float has.
-        let percent = scaled(*value, series.scale) as f32;
-        match series.name.as_str() {
-            "cpu.busy" => cpu = Some(percent),
-            "memory.used_pct" => memory = Some(percent),
-            "disk.used_pct" => disk = Some(disk.map_or(percent, |had| had.max(percent))),
-            _ => {}
-        }
-    }
-    let at = from_ms((rollup.minute + 1).saturating_mul(60_000).min(now_ms()));
-    let values = codec::encode(&last).unwrap_or_default();
-    Newest { device, at, table: hash, values, cpu, memory, disk }
+    // A percentage needs no more digits than a float has.
+    let percent =
+        |&(at, scale): &(usize, u8)| Some(scaled(last.get(at).copied().flatten()?, scale) as f32);
+    let load = LoadRow {
+        device,
+        at: from_ms((rollup.minute + 1).saturating_mul(60_000).min(now_ms())),
+        cpu: columns.cpu.as_ref().and_then(percent),
+        memory: columns.memory.as_ref().and_then(percent),
+        disk: columns.disks.iter().filter_map(percent).reduce(f32::max),
+    };
+    Newest { load, table: hash, values: codec::encode(&last).unwrap_or_default() }
 }
 
 /// What a batch comes to.
@@ -266,7 +299,7 @@ async fn lost(
         Loss::TooMuch => "The relay sent more measurements at once than the cloud takes.".into(),
     };
     let to = OffsetDateTime::now_utc();
-    let from = gaps::measured_until(tx, device).await?.unwrap_or(to);
+    let from = gaps::stored_until(tx, device).await?.unwrap_or(to);
     let gap =
         NewGap { device: Some(device), lane: Lane::Metrics, records: 1, from, to, reason: &reason };
     Ok(gaps::note(tx, relay, &gap).await?)

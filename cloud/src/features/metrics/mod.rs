@@ -5,7 +5,9 @@
 //!                              └────► metric_latest, devices.*_pct
 //! metric_recent ─ jobs::compact ─► metric_blocks (a block a device and day)
 //! metric_blocks ─ jobs::age ─► the same in quarters of an hour, then in hours
-//! both ─► read ─► GET /devices/{id}/metrics
+//! both ─► read ─► GET /devices/{id}/metrics, once catch_up had the relay send what it
+//!                 still gathers of the device
+//! relay: newest loads, each minute ─► devices.*_pct
 //! relay: live samples ─► live ─► sockets that watch the device
 //! ```
 //!
@@ -16,6 +18,7 @@
 mod aging;
 mod api;
 mod asked;
+mod catch_up;
 mod coarse;
 mod ingest;
 pub mod jobs;

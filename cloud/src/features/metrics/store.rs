@@ -110,27 +110,30 @@ pub(super) async fn keep_blocks(
     Ok(())
 }
 
-/// Newest values of a device.
-pub(super) struct Newest {
+/// Newest load of a device, in percent.
+pub(super) struct LoadRow {
     pub(super) device: DeviceId,
     pub(super) at: OffsetDateTime,
+    pub(super) cpu: Option<f32>,
+    pub(super) memory: Option<f32>,
+    pub(super) disk: Option<f32>,
+}
+
+/// Newest values of a device.
+pub(super) struct Newest {
+    pub(super) load: LoadRow,
     /// Its table of columns.
     pub(super) table: u32,
     /// A scaled integer a column, encoded.
     pub(super) values: Vec<u8>,
-    pub(super) cpu: Option<f32>,
-    pub(super) memory: Option<f32>,
-    pub(super) disk: Option<f32>,
 }
 
 /// Keeps newest values, unless newer ones are there.
 pub(super) async fn keep_newest(
     tx: &mut TenantTx,
     relay: &RelayIdentity,
-    newest: &[Newest],
+    newest: Vec<Newest>,
 ) -> Result<(), DbError> {
-    let devices: Vec<Uuid> = newest.iter().map(|n| n.device.0).collect();
-    let at: Vec<OffsetDateTime> = newest.iter().map(|n| n.at).collect();
     sqlx::query(
         "INSERT INTO metric_latest (device_id, at, series_hash, vals, partner_id, organization_id, site_id) \
          SELECT n.device, n.at, n.hash, n.vals, $1, $2, $3 \
@@ -142,12 +145,18 @@ pub(super) async fn keep_newest(
     .bind(relay.partner.0)
     .bind(relay.organization.0)
     .bind(relay.site.0)
-    .bind(&devices)
-    .bind(&at)
+    .bind(newest.iter().map(|n| n.load.device.0).collect::<Vec<_>>())
+    .bind(newest.iter().map(|n| n.load.at).collect::<Vec<_>>())
     .bind(newest.iter().map(|n| i64::from(n.table)).collect::<Vec<_>>())
     .bind(newest.iter().map(|n| n.values.as_slice()).collect::<Vec<_>>())
     .execute(&mut **tx)
     .await?;
+    let loads: Vec<LoadRow> = newest.into_iter().map(|n| n.load).collect();
+    keep_loads(tx, &loads).await
+}
+
+/// Keeps newest loads, as lists show them, unless newer ones are there.
+pub(super) async fn keep_loads(tx: &mut TenantTx, loads: &[LoadRow]) -> Result<(), DbError> {
     sqlx::query(
         "UPDATE devices d SET cpu_pct = n.cpu, memory_pct = n.memory, disk_pct = n.disk, \
              metrics_at = n.at, last_seen = greatest(least(d.last_seen, now()), n.at) \
@@ -156,14 +165,38 @@ pub(super) async fn keep_newest(
          WHERE d.id = n.device AND (d.metrics_at IS NULL OR d.metrics_at <= n.at \
              OR d.metrics_at > now() + interval '1 minute')",
     )
-    .bind(&devices)
-    .bind(&at)
-    .bind(newest.iter().map(|n| n.cpu).collect::<Vec<_>>())
-    .bind(newest.iter().map(|n| n.memory).collect::<Vec<_>>())
-    .bind(newest.iter().map(|n| n.disk).collect::<Vec<_>>())
+    .bind(loads.iter().map(|n| n.device.0).collect::<Vec<_>>())
+    .bind(loads.iter().map(|n| n.at).collect::<Vec<_>>())
+    .bind(loads.iter().map(|n| n.cpu).collect::<Vec<_>>())
+    .bind(loads.iter().map(|n| n.memory).collect::<Vec<_>>())
+    .bind(loads.iter().map(|n| n.disk).collect::<Vec<_>>())
     .execute(&mut **tx)
     .await?;
     Ok(())
+}
+
+/// Up to where a device has told values and up to where they are stored, and the
+/// relay that may have those between.
+#[derive(Debug, sqlx::FromRow)]
+pub(super) struct Stand {
+    pub(super) relay: Uuid,
+    pub(super) told_at: Option<OffsetDateTime>,
+    pub(super) stored: Option<i64>,
+}
+
+/// Where a device stands; nothing, when no relay serves it.
+pub(super) async fn stand(tx: &mut TenantTx, device: &DeviceRef) -> Result<Option<Stand>, DbError> {
+    Ok(sqlx::query_as(
+        "SELECT r.id AS relay, d.metrics_at AS told_at, greatest( \
+             (SELECT max(last_minute) FROM metric_recent WHERE device_id = $1), \
+             (SELECT last_minute FROM metric_blocks WHERE device_id = $1 \
+                  ORDER BY first_minute DESC LIMIT 1)) AS stored \
+         FROM devices d JOIN relays r ON r.site_id = d.site_id AND r.revoked_at IS NULL \
+         WHERE d.id = $1 AND d.revoked_at IS NULL",
+    )
+    .bind(device.id)
+    .fetch_optional(&mut **tx)
+    .await?)
 }
 
 /// Weighs the blocks that touch a range of minutes without reading them, up to

@@ -20,6 +20,8 @@ mod compare_tests;
 #[cfg(test)]
 mod gap_tests;
 #[cfg(test)]
+mod newest_tests;
+#[cfg(test)]
 mod put_back_tests;
 #[cfg(test)]
 mod tests;

@@ -13,6 +13,7 @@ use unifyit_protocol::{
     compare::SiteHolds,
     ids::{DeviceId, SiteId},
     link::{Ephemeral, UpRecord},
+    telemetry::newest::Load,
 };
 
 /// What records of relays mean.
@@ -138,6 +139,19 @@ impl RelayRecords {
         }
         ingest::tell(tx, relay, &changed, connections).await
     }
+
+    async fn take_newest(
+        &self,
+        tx: &mut TenantTx,
+        relay: &RelayIdentity,
+        mut loads: Vec<(DeviceId, Load)>,
+    ) -> Result<(), ApplyError> {
+        let named = loads.iter().map(|(device, _)| *device).collect();
+        let own = self.own.check(tx, relay, &named).await?;
+        loads.retain(|(device, _)| own.contains(device));
+        let changed = self.metrics.loads(tx, loads).await?;
+        ingest::tell(tx, relay, &changed, false).await
+    }
 }
 
 impl Records for RelayRecords {
@@ -160,6 +174,15 @@ impl Records for RelayRecords {
             self.forget(relay.site);
         }
         Box::pin(ingest::relay_changed(tx, relay, change))
+    }
+
+    fn newest<'a>(
+        &'a self,
+        tx: &'a mut TenantTx,
+        relay: &'a RelayIdentity,
+        loads: Vec<(DeviceId, Load)>,
+    ) -> BoxFuture<'a, Result<(), ApplyError>> {
+        Box::pin(self.take_newest(tx, relay, loads))
     }
 
     fn live(&self, relay: &RelayIdentity, items: Vec<Ephemeral>) {

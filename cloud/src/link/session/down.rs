@@ -306,3 +306,27 @@ fn sender(epoch: u64, acked: u64, tail: u64) -> Result<Sender, LaneError> {
     let position = SenderPosition { lane: Lane::Urgent, epoch, acked, tail: tail.max(acked) };
     Sender::new(LaneLimits::default(), [position])
 }
+
+impl super::Session<'_> {
+    /// Starts to read the downlink on, when it is time.
+    pub(super) fn start_sync(&mut self) {
+        if self.syncing.is_none()
+            && let Some(sync) = self.down.next_sync()
+        {
+            self.syncing = Some(tokio::spawn(sync));
+        }
+    }
+
+    /// The downlink was read.
+    pub(super) fn on_synced(&mut self, done: Result<Synced, DbError>) -> Result<(), super::Ended> {
+        match done {
+            Ok(Synced { revoked: true, .. }) => Err(super::Ended::Revoked),
+            Ok(synced) => Ok(self.down.synced(synced)?),
+            Err(error) => {
+                tracing::warn!(relay = %self.relay.id, %error, "A downlink could not be read.");
+                self.down.sync_failed();
+                Ok(())
+            }
+        }
+    }
+}

@@ -9,6 +9,7 @@
 mod clock;
 mod down;
 mod ended;
+mod newest;
 mod outgoing;
 mod presence;
 mod reading;
@@ -126,6 +127,7 @@ async fn serve(
         ca_fingerprint: Vec::new(),
         sister_addresses: Vec::new(),
         applied_ms,
+        takes_newest: true,
     };
     let mut waiting = Outgoing::default();
     waiting.push(Frame::Hello(hello))?;
@@ -157,6 +159,7 @@ async fn serve(
         syncing: None,
         waiting,
         live: LiveAllowance::new(),
+        newest: newest::Heard::default(),
         watched: Vec::new(),
         sisters: Telling::new(),
         clocks: Clocks::new(clock::ahead_of(hello.now_ms)),
@@ -188,6 +191,7 @@ struct Session<'a> {
     /// Frames for the writer.
     waiting: Outgoing,
     live: LiveAllowance,
+    newest: newest::Heard,
     watched: Vec<unifyit_protocol::ids::DeviceId>,
     sisters: Telling,
     clocks: Clocks,
@@ -220,13 +224,7 @@ impl Session<'_> {
                 break;
             }
         }
-        // The next session may only start when this one's transactions ended.
-        if let Some(applying) = self.applying.take() {
-            let _ = applying.await;
-        }
-        if let Some(syncing) = self.syncing.take() {
-            let _ = syncing.await;
-        }
+        self.finish().await;
         ended
     }
 
@@ -239,6 +237,7 @@ impl Session<'_> {
         watches.mark_changed();
         loop {
             self.pump_down()?;
+            self.start_newest();
             self.start_apply();
             self.start_sync();
             self.sisters.start(&self.deps.db, &self.relay);
@@ -253,6 +252,9 @@ impl Session<'_> {
                 done = join(&mut self.applying), if self.applying.is_some() => {
                     self.applying = None;
                     self.on_applied(done)?;
+                }
+                done = join(&mut self.newest.storing), if self.newest.storing.is_some() => {
+                    self.newest.stored(&self.relay, done);
                 }
                 done = join(&mut self.syncing), if self.syncing.is_some() => {
                     self.syncing = None;
@@ -318,6 +320,7 @@ impl Session<'_> {
             }
             Frame::Goodbye(said) => return Err(Ended::Goodbye(said.reason)),
             Frame::ClockAsk(ask) => self.compare_clocks(ask)?,
+            Frame::Newest(told) => self.on_newest(&told),
             Frame::Hello(_) | Frame::Watch(_) | Frame::Sisters(_) | Frame::ClockAnswer(_) => {
                 return Err(ProtocolError::Invalid("a frame out of turn").into());
             }
@@ -342,7 +345,8 @@ impl Session<'_> {
 
     /// Starts the next transaction: urgent records alone when there are any.
     fn start_apply(&mut self) {
-        if self.applying.is_some() || self.pending.is_empty() || self.paused.is_some() {
+        let busy = self.applying.is_some() || self.newest.storing.is_some();
+        if busy || self.pending.is_empty() || self.paused.is_some() {
             return;
         }
         let (batch, bytes) = next_batch(&mut self.pending);
@@ -372,26 +376,6 @@ impl Session<'_> {
                 );
                 self.paused = Some(Instant::now() + self.pause);
                 self.pause = (self.pause * 2).min(PAUSE.1);
-                Ok(())
-            }
-        }
-    }
-
-    fn start_sync(&mut self) {
-        if self.syncing.is_none()
-            && let Some(sync) = self.down.next_sync()
-        {
-            self.syncing = Some(tokio::spawn(sync));
-        }
-    }
-
-    fn on_synced(&mut self, done: Result<Synced, DbError>) -> Result<(), Ended> {
-        match done {
-            Ok(Synced { revoked: true, .. }) => Err(Ended::Revoked),
-            Ok(synced) => Ok(self.down.synced(synced)?),
-            Err(error) => {
-                tracing::warn!(relay = %self.relay.id, %error, "A downlink could not be read.");
-                self.down.sync_failed();
                 Ok(())
             }
         }

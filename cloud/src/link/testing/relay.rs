@@ -177,6 +177,7 @@ pub fn hello(epoch: u64) -> LinkHello {
         ca_fingerprint: vec![5; 32],
         sister_addresses: vec!["10.0.0.2:4002".into()],
         applied_ms: Vec::new(),
+        takes_newest: false,
     }
 }
 

@@ -13,7 +13,11 @@ use std::sync::{
     Arc, Mutex,
     atomic::{AtomicBool, Ordering},
 };
-use unifyit_protocol::link::{Ephemeral, UpRecord};
+use unifyit_protocol::{
+    ids::DeviceId,
+    link::{Ephemeral, UpRecord},
+    telemetry::newest::Load,
+};
 
 /// Records that write audit texts into a table of the test and refuse `bad`.
 #[derive(Default)]
@@ -61,6 +65,15 @@ impl Records for Arc<Ledger> {
         change: RelayChange,
     ) -> BoxFuture<'a, Result<(), ApplyError>> {
         self.changes.lock().unwrap().push(change);
+        Box::pin(async { Ok(()) })
+    }
+
+    fn newest<'a>(
+        &'a self,
+        _: &'a mut TenantTx,
+        _: &'a RelayIdentity,
+        _: Vec<(DeviceId, Load)>,
+    ) -> BoxFuture<'a, Result<(), ApplyError>> {
         Box::pin(async { Ok(()) })
     }
 

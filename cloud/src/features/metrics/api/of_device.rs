@@ -1,6 +1,7 @@
 //! `GET /devices/{id}/metrics`
 
 use super::super::{
+    catch_up,
     model::MetricsBody,
     read::{self, Asked},
     rules::Range,
@@ -49,6 +50,12 @@ pub(super) async fn get_device_metrics(
     let (id, actor) = (DeviceId(id), ctx.actor.id);
     let mut tx = ctx.begin(Can::View).await?;
     let device = devices::store::find(&mut tx, id).await?.ok_or_else(Problem::not_found)?;
+    if let Some(missing) = catch_up::missing(&mut tx, &device, &asked, &ctx.state).await? {
+        // A connection is not held while the relay answers.
+        drop(tx);
+        catch_up::wait(&ctx, &device, missing).await?;
+        tx = ctx.begin(Can::View).await?;
+    }
     let cost = read::weigh(&mut tx, &device, &asked).await?;
     let turn = match ctx.state.turns.at_once(actor, cost.bytes) {
         Some(turn) => turn,
