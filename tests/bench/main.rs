@@ -15,6 +15,7 @@ mod idle;
 mod latency;
 mod mosquitto;
 mod report;
+mod rest;
 mod silence;
 mod wire;
 
@@ -69,9 +70,15 @@ async fn main() -> Result<()> {
         let outcome = Box::pin(cache::measure(&mut report)).await;
         report.part("package cache", outcome);
     }
+    let mut blocks = None;
     if wanted("wire") {
-        let outcome = wire::measure(&mut report);
+        let outcome = wire::measure(&mut report).map(|each| blocks = Some(each));
         report.part("bytes a sample", outcome);
+    }
+    if wanted("rest") {
+        let stack = Box::pin(Stack::for_test_over_wan(0)).await?;
+        let outcome = rest::measure(&stack, blocks, &mut report).await;
+        report.part("a site at rest", outcome);
     }
     if wanted("floods") {
         floods::measure(&mut report).await;

@@ -102,20 +102,27 @@ impl Stack {
     /// # Errors
     /// When any part does not start.
     pub async fn for_test(agents: usize) -> Result<Self> {
+        Self::in_temporary(agents, None).await
+    }
+
+    /// The same with a line between relay and cloud that can be cut and counts.
+    ///
+    /// # Errors
+    /// When any part does not start.
+    pub async fn for_test_over_wan(agents: usize) -> Result<Self> {
+        Self::in_temporary(agents, Some(ports::free_port()?)).await
+    }
+
+    async fn in_temporary(agents: usize, wan: Option<u16>) -> Result<Self> {
         let temporary = tempfile::Builder::new().prefix("unifyit-").tempdir()?;
         // The database's user must be able to pass.
         fs::set_permissions(temporary.path(), fs::Permissions::from_mode(0o755))?;
         let folder = temporary.path().to_owned();
         let keep = std::env::var_os("UNIFYIT_KEEP").is_some();
         let temporary = if keep { drop_guard(temporary) } else { Some(temporary) };
-        let mut stack = Self::start(&StackSpec {
-            folder,
-            ports: Ports::free()?,
-            agents,
-            wan: None,
-            hand_out: false,
-        })
-        .await?;
+        let mut stack =
+            Self::start(&StackSpec { folder, ports: Ports::free()?, agents, wan, hand_out: false })
+                .await?;
         stack.temporary = temporary;
         Ok(stack)
     }

@@ -9,7 +9,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 use tokio::{
@@ -25,10 +25,28 @@ const DATAGRAM: usize = 65_535;
 /// Most senders of datagrams, and most connections, at once.
 const MOST: usize = 256;
 
+/// IPv4 and UDP headers of a datagram.
+const HEADERS: u64 = 28;
+
+/// What a line carried as datagrams, headers included.
+#[derive(Debug, Default)]
+pub struct Carried {
+    bytes: AtomicU64,
+    datagrams: AtomicU64,
+}
+
+impl Carried {
+    fn note(&self, length: usize) {
+        self.bytes.fetch_add(length as u64 + HEADERS, Ordering::Relaxed);
+        self.datagrams.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 /// A line that can be cut. Dropping it ends all that goes through it.
 #[derive(Debug)]
 pub struct Wan {
     open: watch::Sender<bool>,
+    carried: Arc<Carried>,
     _tasks: [AbortOnDropHandle<()>; 2],
 }
 
@@ -44,11 +62,19 @@ impl Wan {
         let taken = || format!("port {port} (the line to the cloud) is taken by another program");
         let tcp = TcpListener::bind(here).await.with_context(taken)?;
         let udp = Arc::new(UdpSocket::bind(here).await.with_context(taken)?);
+        let carried = Arc::new(Carried::default());
         let tasks = [
             AbortOnDropHandle::new(tokio::spawn(connections(tcp, there, line.clone()))),
-            AbortOnDropHandle::new(tokio::spawn(datagrams(udp, there, line))),
+            AbortOnDropHandle::new(tokio::spawn(datagrams(udp, there, line, Arc::clone(&carried)))),
         ];
-        Ok(Self { open, _tasks: tasks })
+        Ok(Self { open, carried, _tasks: tasks })
+    }
+
+    /// Bytes and datagrams that it carried so far, both ways.
+    #[must_use]
+    pub fn carried(&self) -> (u64, u64) {
+        let Carried { bytes, datagrams } = &*self.carried;
+        (bytes.load(Ordering::Relaxed), datagrams.load(Ordering::Relaxed))
     }
 
     /// Cuts the line, or mends it.
@@ -95,7 +121,12 @@ async fn connection(
     Ok(())
 }
 
-async fn datagrams(front: Arc<UdpSocket>, target: SocketAddr, line: watch::Receiver<bool>) {
+async fn datagrams(
+    front: Arc<UdpSocket>,
+    target: SocketAddr,
+    line: watch::Receiver<bool>,
+    carried: Arc<Carried>,
+) {
     let mut ways: HashMap<SocketAddr, (Arc<UdpSocket>, AbortOnDropHandle<()>)> = HashMap::new();
     let mut buffer = vec![0; DATAGRAM];
     loop {
@@ -110,10 +141,12 @@ async fn datagrams(front: Arc<UdpSocket>, target: SocketAddr, line: watch::Recei
                 ways.clear();
             }
             let Ok(way) = way_to(target).await else { continue };
-            let back = answers(Arc::clone(&front), Arc::clone(&way), from, line.clone());
+            let ends = (Arc::clone(&front), Arc::clone(&way));
+            let back = answers(ends, from, line.clone(), Arc::clone(&carried));
             ways.insert(from, (way, AbortOnDropHandle::new(tokio::spawn(back))));
         }
         if let Some((way, _)) = ways.get(&from) {
+            carried.note(length);
             let _ = way.send(&buffer[..length]).await;
         }
     }
@@ -126,15 +159,16 @@ async fn way_to(target: SocketAddr) -> io::Result<Arc<UdpSocket>> {
 }
 
 async fn answers(
-    front: Arc<UdpSocket>,
-    way: Arc<UdpSocket>,
+    (front, way): (Arc<UdpSocket>, Arc<UdpSocket>),
     to: SocketAddr,
     line: watch::Receiver<bool>,
+    carried: Arc<Carried>,
 ) {
     let mut buffer = vec![0; DATAGRAM];
     loop {
         let Ok(length) = way.recv(&mut buffer).await else { continue };
         if *line.borrow() {
+            carried.note(length);
             let _ = front.send_to(&buffer[..length], to).await;
         }
     }
