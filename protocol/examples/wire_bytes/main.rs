@@ -102,8 +102,8 @@ fn wan(devices: &[Device], table: u32, raw: usize) {
     println!("  decodes {:.1} M samples/s\n", raw as f64 / seconds / 1e6);
 }
 
-/// Newest loads of all devices, a frame a minute; computers measure at moments of
-/// their own.
+/// Newest loads of all devices, a frame a minute, in the packet in which the clocks are
+/// compared; computers measure at moments of their own.
 fn newest(devices: &[Device], columns: &LoadColumns) {
     let (mut teller, mut frames, mut loads) = (Teller::default(), 0, 0);
     for minute in 1..=1440 {
@@ -116,7 +116,7 @@ fn newest(devices: &[Device], columns: &LoadColumns) {
         let all: Vec<_> = devices.iter().enumerate().map(of).collect();
         let told = teller.tell(now_ms / 1000, &all).unwrap();
         loads += told.loads.len();
-        frames += on_the_wire(Frame::Newest(told).encode().unwrap().len());
+        frames += within_a_packet(Frame::Newest(told).encode().unwrap().len());
     }
     let each = |bytes: usize| bytes as f64 / devices.len() as f64 / 1000.0;
     println!(
@@ -129,8 +129,13 @@ fn newest(devices: &[Device], columns: &LoadColumns) {
 /// A frame's length prefix, Yamux header, Noise tag and length, TCP/IP headers of
 /// each segment, and a share of the acknowledgements.
 pub(crate) fn on_the_wire(frame: usize) -> usize {
-    let stream = frame + 4 + 12 + 18;
+    let stream = within_a_packet(frame);
     stream + stream.div_ceil(1400) * (52 + 26)
+}
+
+/// The same without headers of its own.
+fn within_a_packet(frame: usize) -> usize {
+    frame + 4 + 12 + 18
 }
 
 fn rest(devices: &[Device], columns: usize) {
