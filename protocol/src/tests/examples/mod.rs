@@ -225,10 +225,6 @@ fn link() -> Vec<Example> {
     all
 }
 
-fn metrics_block() -> RollupBlock {
-    RollupBlock::encode(table().hash(), &rollups(3)).unwrap()
-}
-
 fn up_records() -> Vec<Example> {
     let device = device();
     let enrolled = Enrolled {

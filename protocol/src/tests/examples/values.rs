@@ -13,7 +13,7 @@ use crate::{
     outcome::{CommandEvent, OutputChunk, Status, Stream},
     report::Gap,
     signing::Signer25519,
-    telemetry::{Aggregate, Rollup, Sample, Series, SeriesTable},
+    telemetry::{Aggregate, Rollup, RollupBlock, Sample, Series, SeriesTable},
     token::{InstallToken, TokenKind},
 };
 use std::collections::BTreeMap;
@@ -165,6 +165,10 @@ pub(in crate::tests) fn newest() -> crate::telemetry::newest::Newest {
     use crate::telemetry::newest::{Load, Teller};
     let load = Load { at_s: 1_799_999_997, cpu: Some(123), memory: Some(456), disk: None };
     Teller::default().tell(1_800_000_000, &[(device(), load)]).unwrap()
+}
+
+pub(in crate::tests) fn metrics_block() -> RollupBlock {
+    RollupBlock::encode(table().hash(), &rollups(3)).unwrap()
 }
 
 pub(in crate::tests) fn gap() -> Gap {
