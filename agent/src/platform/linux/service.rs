@@ -48,7 +48,7 @@ pub fn remove_service(root: &Path) -> Result<Vec<PathBuf>, String> {
             run(&path, &["stop"])?;
             // Whichever of them keeps the list of what starts; the others are not here.
             for (program, args) in [
-                ("rc-update", &["del", NAME][..]),
+                ("rc-update", &["--all", "del", NAME][..]),
                 ("update-rc.d", &["-f", NAME, "remove"]),
                 ("chkconfig", &["--del", NAME]),
             ] {
