@@ -13,6 +13,7 @@ use crate::{
         limits::Limits,
         metrics::Metrics,
         server::{Server, ServerBounds},
+        shares::Shares,
         tls::{self, Certificates},
         turns::Turns,
     },
@@ -216,6 +217,8 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
 
     let (limits, turns) = (Limits::new(&config), Turns::new()?);
     turns.register(metrics.registry())?;
+    let shares = Shares::new(config.requests_at_once)?;
+    shares.register(metrics.registry())?;
     let state = AppState {
         db: db.clone(),
         watches,
@@ -225,6 +228,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         rights: auth::Rights::new(config.session_idle_hours, metrics.rights().clone()),
         passwords: auth::Passwords::new()?,
         limits,
+        shares,
         turns,
         metrics,
         stop: lifecycle.stop(),

@@ -12,7 +12,7 @@ use crate::{
     db::{Db, DbError, Scope, TenantTx},
     downloads::Downloads,
     events::Watches,
-    http::{Problem, limits::Limits, metrics::Metrics, turns::Turns},
+    http::{Problem, limits::Limits, metrics::Metrics, shares::Shares, turns::Turns},
     link::Link,
     trust::Trust,
 };
@@ -78,6 +78,8 @@ pub struct AppState {
     pub passwords: Passwords,
     /// How often somebody may.
     pub limits: Limits,
+    /// How much of the service each may have at once.
+    pub shares: Shares,
     /// Whose turn it is to read much.
     pub turns: Turns,
     /// Figures.

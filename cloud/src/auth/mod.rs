@@ -131,8 +131,11 @@ pub async fn require(
         session.0
     };
     state.limits.request(actor.id)?;
+    // Until the answer begins: bodies that stream, sockets and terminals have bounds of
+    // their own.
+    let share = state.shares.take(actor.id).await?;
     request.extensions_mut().insert(Ctx { state, actor, request_id });
-    Ok(next.run(request).await)
+    Ok(share.over(next.run(request)).await)
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {

@@ -73,6 +73,9 @@ pub struct Config {
     pub logins_per_minute: u32,
     /// API requests a second for one actor, with a burst of ten times as many.
     pub requests_per_second: u32,
+    /// API requests of one actor that are worked on at once; others of theirs wait.
+    /// 0: half as many as there are processors. Those that take long count apart.
+    pub requests_at_once: usize,
     /// Hours for which events can be resumed from.
     pub event_hours: u32,
 }
@@ -103,6 +106,7 @@ impl Default for Config {
             session_hours: 24 * 7,
             logins_per_minute: 10,
             requests_per_second: 50,
+            requests_at_once: 0,
             event_hours: 24,
         }
     }

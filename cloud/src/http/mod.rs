@@ -15,6 +15,7 @@ mod origin;
 mod paging;
 mod problem;
 pub mod server;
+pub mod shares;
 mod strict;
 pub mod tls;
 pub mod turns;

@@ -19,7 +19,7 @@ use crate::{
     downloads::Downloads,
     events::Watches,
     features,
-    http::{limits::Limits, metrics::Metrics, turns::Turns},
+    http::{limits::Limits, metrics::Metrics, shares::Shares, turns::Turns},
     link::{Gateway, LinkDeps, LinkLimits, LinkMetrics, LinkOptions},
     trust::{MasterKey, Trust},
 };
@@ -98,6 +98,7 @@ impl TestApp {
             rights: Rights::new(config.session_idle_hours, metrics.rights().clone()),
             passwords: Passwords::new().unwrap(),
             limits: Limits::new(&config),
+            shares: Shares::new(1).unwrap(),
             turns: Turns::new().unwrap(),
             metrics,
             stop: CancellationToken::new(),

@@ -139,3 +139,22 @@ async fn a_technician_revokes_own_and_lesser_keys_only() {
     assert_eq!(revoke(viewers).await, StatusCode::NO_CONTENT);
     assert_eq!(revoke(own).await, StatusCode::NO_CONTENT);
 }
+
+#[tokio::test]
+async fn requests_of_one_key_wait_behind_its_own_and_hold_up_nobody_else() {
+    let app = TestApp::new().await;
+    let place = app.place("Acme").await;
+    let scope = Scope::Partner(place.partner);
+    let ((busy, id), (other, _)) = (app.key("viewer", scope).await, app.key("viewer", scope).await);
+    let at_work = app.state.shares.take(id).await.unwrap();
+    let mut asked = std::pin::pin!(app.by_key(&busy, "GET", "/sites", None));
+    while app.state.shares.waiting() == 0 {
+        tokio::select! {
+            _ = &mut asked => panic!("a second request at once was worked on"),
+            () = tokio::task::yield_now() => {}
+        }
+    }
+    assert!(works(&app, &other).await);
+    drop(at_work);
+    assert_eq!(asked.await.status, StatusCode::OK);
+}
