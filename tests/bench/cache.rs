@@ -20,6 +20,8 @@ const SMALL: usize = 2_000;
 /// a second, and a hiccup of the machine spoils a few.
 const COLD_TURNS: usize = 5;
 const HOT_TURNS: usize = 21;
+/// A first download takes at most so many times what it takes through nginx.
+const COLD_GOAL: f64 = 1.1;
 /// Hits of the large file a turn.
 const HITS: usize = 3;
 const CONNECTIONS: usize = 16;
@@ -234,15 +236,23 @@ fn show(report: &mut Report, peers: &[Peer], direct: &[Answer]) -> Result<()> {
         }
         let first = median_ms(&peer.cold, |a| a.first);
         let whole = median_ms(&peer.cold, |a| a.whole);
-        report.note(
-            &format!("{name}, cold 50 MB"),
-            format!("{first:.1} ms first, {whole:.0} ms whole"),
-            &format!(
-                "direct: {:.1} ms first, {:.0} ms whole",
-                median_ms(direct, |a| a.first),
-                median_ms(direct, |a| a.whole)
+        let came = format!("{first:.1} ms first, {whole:.0} ms whole");
+        match (peer.proxy.kind(), nginx) {
+            (Kind::Unifyit, Some(nginx)) => {
+                let most = COLD_GOAL * median_ms(&nginx.cold, |a| a.whole);
+                let goal = format!("whole within {most:.0} ms (1.1 × nginx)");
+                report.goal("cache, cold 50 MB", came, &goal, whole <= most);
+            }
+            _ => report.note(
+                &format!("{name}, cold 50 MB"),
+                came,
+                &format!(
+                    "direct: {:.1} ms first, {:.0} ms whole",
+                    median_ms(direct, |a| a.first),
+                    median_ms(direct, |a| a.whole)
+                ),
             ),
-        );
+        }
         report.note(&format!("{name}, memory after that"), mb(pss(&peer.proxy.pids())?), "PSS");
     }
     Ok(())

@@ -13,9 +13,11 @@ mod fanout;
 mod floods;
 mod idle;
 mod latency;
+mod lists;
 mod mosquitto;
 mod report;
 mod rest;
+mod signins;
 mod silence;
 mod wire;
 
@@ -80,8 +82,19 @@ async fn main() -> Result<()> {
         let outcome = rest::measure(&stack, blocks, &mut report).await;
         report.part("a site at rest", outcome);
     }
-    if wanted("floods") {
-        floods::measure(&mut report).await;
+    if wanted("lists") {
+        let stack = Box::pin(Stack::for_test(0)).await?;
+        let outcome = lists::measure(&stack, &mut report).await;
+        report.part("lists", outcome);
+    }
+    if wanted("signins") {
+        let mut stack = Box::pin(Stack::for_test(0)).await?;
+        let outcome = signins::measure(&mut stack, &mut report).await;
+        report.part("sign-ins", outcome);
+    }
+    let floods = floods::SENDERS.into_iter();
+    for who in floods.filter(|who| wanted("floods") || wanted(&format!("flood-{who}"))) {
+        floods::measure(who, &mut report).await;
     }
     report.print();
     Ok(())

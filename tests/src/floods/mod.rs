@@ -177,7 +177,8 @@ impl Others {
 }
 
 /// Resident memory of a process, bytes; 0 when there is none.
-fn resident(pid: Option<i32>) -> u64 {
+#[must_use]
+pub fn resident(pid: Option<i32>) -> u64 {
     let status = pid.and_then(|pid| std::fs::read_to_string(format!("/proc/{pid}/status")).ok());
     let status = status.unwrap_or_default();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or_default();
