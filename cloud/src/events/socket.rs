@@ -8,10 +8,11 @@
 //!
 //! A socket that does not keep up is told to refetch and goes on from there; it
 //! holds no memory but the bus's and one message. It is told only what its actor
-//! may read, and ends with its actor's right. What a browser wants to watch is
-//! looked up once in a while, however often it changes its mind.
+//! may read, and ends with its actor's right. What a browser says is read a message
+//! at a time with a rest after each, and what it wants to watch is looked up once in
+//! a while, however often it changes its mind. A person has so many sockets at once.
 
-use super::{Audience, Event, Kind, Replay, WatchGuard};
+use super::{Audience, Event, Kind, Replay, WatchGuard, watch::MAX_SOCKETS};
 use crate::{
     auth::{Right, Use},
     authz::Can,
@@ -48,6 +49,8 @@ const PING: Duration = Duration::from_secs(25);
 /// Between two changes of what is watched: each costs a transaction and may reach
 /// every relay's session.
 const WATCH_EVERY: Duration = Duration::from_millis(250);
+/// Between two messages of a browser: those that it sends meanwhile wait in its line.
+const HEAR_EVERY: Duration = Duration::from_millis(50);
 /// Longest message accepted from a browser.
 const MAX_MESSAGE: usize = 16 * 1024;
 const MAX_DEVICES: usize = 64;
@@ -69,22 +72,31 @@ pub struct Resume {
 /// Live events over a WebSocket
 ///
 /// Sends `{"id","kind","at","data"}`. Takes `{"watch":{"devices":[…],"tasks":[…]}}`.
+/// A person has at most 32 of them open at once.
 #[utoipa::path(get, path = "/events", tag = "events", params(Resume),
-    responses((status = 101, description = "The socket is open")))]
+    responses((status = 101, description = "The socket is open"), (status = "4XX", body = Problem)))]
 async fn events(
     ctx: Ctx,
     Query(resume): Query<Resume>,
     upgrade: WebSocketUpgrade,
 ) -> Result<Response, Problem> {
     ctx.require(Can::View)?;
+    let place = ctx.state.watches.listen(ctx.actor.person()).ok_or_else(|| {
+        Problem::slow_down(format!(
+            "At most {MAX_SOCKETS} event sockets are open for one person. Close one and try again."
+        ))
+    })?;
     Ok(upgrade.max_message_size(MAX_MESSAGE).on_upgrade(move |socket| async move {
         let gauge = ctx.state.metrics.sockets().clone();
         gauge.inc();
         let right = ctx.state.rights.hold(&ctx.actor, Use::Shows);
         let watch = Wish::default();
-        let session = Session { ctx, socket, watch, guard: None, wanted: None, looked: None };
+        let deaf_until = Instant::now();
+        let session =
+            Session { ctx, socket, watch, guard: None, wanted: None, looked: None, deaf_until };
         session.run(right, resume.after).await;
         gauge.dec();
+        drop(place);
     }))
 }
 
@@ -110,6 +122,8 @@ struct Session {
     wanted: Option<Wish>,
     /// When its wishes were last looked up.
     looked: Option<Instant>,
+    /// When its next message is read.
+    deaf_until: Instant,
 }
 
 /// Why a socket ends.
@@ -160,8 +174,9 @@ impl Session {
                     }
                     Err(RecvError::Closed) => return Err(End::Said("The server is restarting.")),
                 },
-                message = self.socket.recv() => {
+                message = at(self.deaf_until, self.socket.recv()) => {
                     heard = Instant::now();
+                    self.deaf_until = heard + HEAR_EVERY;
                     match message {
                         Some(Ok(Message::Text(text))) => self.hear(text.as_str())?,
                         Some(Ok(Message::Close(_)) | Err(_)) | None => return Err(End::Gone),
@@ -318,6 +333,12 @@ impl Session {
     }
 }
 
+/// Does something no sooner than at a moment.
+async fn at<T>(moment: Instant, done: impl Future<Output = T>) -> T {
+    tokio::time::sleep_until(moment).await;
+    done.await
+}
+
 /// Waits until a wish may be looked up; for ever without one.
 async fn due(wanted: bool, looked: Option<Instant>) {
     match look_at(wanted, looked) {
@@ -352,5 +373,24 @@ mod tests {
             }
         }
         assert!((4..=5).contains(&looks), "{looks} looks in a second");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_browser_that_talks_without_end_is_heard_at_its_pace() {
+        let began = Instant::now();
+        let (mut deaf_until, mut heard) = (began, 0);
+        let mut looks = tokio::time::interval(Duration::from_millis(7));
+        while began.elapsed() < Duration::from_secs(1) {
+            tokio::select! {
+                // There is always one more to be read.
+                () = at(deaf_until, std::future::ready(())) => {
+                    heard += 1;
+                    deaf_until = Instant::now() + HEAR_EVERY;
+                }
+                // What else goes on cuts the waiting short, and lets nothing through.
+                _ = looks.tick() => {}
+            }
+        }
+        assert!((18..=21).contains(&heard), "{heard} messages in a second");
     }
 }

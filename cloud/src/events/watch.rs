@@ -2,25 +2,32 @@
 //!
 //! Raw samples and live output are worth their bytes only while somebody looks.
 //! Sockets register here; the link reads the whole set and tells each relay
-//! about its own devices. A registration ends with its guard.
+//! about its own devices. A registration ends with its guard, and so does the place
+//! of a socket among those of its person.
 
+use crate::http::seldom::Seldom;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
 };
 use tokio::sync::watch;
 use unifyit_protocol::ids::{DeviceId, RelayId, TaskId};
+use uuid::Uuid;
 
 /// Devices that somebody watches, by the relay that serves them.
 pub type Watched = HashMap<RelayId, Vec<DeviceId>>;
 
 /// Most devices that one relay is asked to watch.
 pub const MAX_PER_RELAY: usize = 64;
+/// Event sockets of one person at once, by whichever sessions and keys.
+pub(super) const MAX_SOCKETS: usize = 32;
 
 #[derive(Default)]
 struct Counts {
     devices: HashMap<(RelayId, DeviceId), usize>,
     tasks: HashMap<TaskId, usize>,
+    listeners: HashMap<Uuid, usize>,
+    said: Seldom,
 }
 
 /// The registry. Cheap to clone.
@@ -55,6 +62,22 @@ impl Watches {
             }
         });
         WatchGuard { watches: self.clone(), devices, tasks }
+    }
+
+    /// A place for one more socket of a person, until it is dropped; none when they
+    /// have as many as one may have.
+    #[must_use]
+    pub(super) fn listen(&self, person: Uuid) -> Option<Listener> {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = counts.listeners.get(&person).copied().unwrap_or_default();
+        if open >= MAX_SOCKETS {
+            if let Some(times) = counts.said.due() {
+                tracing::warn!(%person, open, times, "Somebody has as many event sockets as one may have; another was refused.");
+            }
+            return None;
+        }
+        counts.listeners.insert(person, open + 1);
+        Some(Listener { watches: self.clone(), person })
     }
 
     /// The watched devices, and a way to await their change.
@@ -99,6 +122,20 @@ impl Watches {
     }
 }
 
+/// A socket's place; given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Listener {
+    watches: Watches,
+    person: Uuid,
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let mut counts = self.watches.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        release(&mut counts.listeners, &self.person);
+    }
+}
+
 /// Keeps a registration alive.
 #[derive(Debug)]
 pub struct WatchGuard {
@@ -127,5 +164,23 @@ fn release<K: Eq + std::hash::Hash>(counts: &mut HashMap<K, usize>, key: &K) {
         if *count == 0 {
             counts.remove(key);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn a_person_has_so_many_sockets_and_leaves_others_theirs() {
+        let (watches, busy) = (Watches::default(), Uuid::now_v7());
+        let held: Vec<Listener> = (0..100).filter_map(|_| watches.listen(busy)).collect();
+        assert_eq!(held.len(), MAX_SOCKETS);
+        assert!(watches.listen(Uuid::now_v7()).is_some());
+        drop(held);
+        assert!(watches.listen(busy).is_some());
+        assert!(watches.counts.lock().unwrap().listeners.is_empty(), "all is given back");
     }
 }
