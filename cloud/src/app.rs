@@ -215,7 +215,9 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         None => None,
     };
 
-    let (limits, turns) = (Limits::new(&config), Turns::new()?);
+    let limits = Limits::new(&config)?;
+    limits.register(metrics.registry())?;
+    let turns = Turns::new(config.database_connections)?;
     turns.register(metrics.registry())?;
     let shares = Shares::new(config.requests_at_once)?;
     shares.register(metrics.registry())?;

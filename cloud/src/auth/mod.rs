@@ -130,10 +130,11 @@ pub async fn require(
         request.extensions_mut().insert(session.1);
         session.0
     };
-    state.limits.request(actor.id)?;
+    let person = actor.person();
+    state.limits.request(person)?;
     // Until the answer begins: bodies that stream, sockets and terminals have bounds of
     // their own.
-    let share = state.shares.take(actor.id).await?;
+    let share = state.shares.take(person).await?;
     request.extensions_mut().insert(Ctx { state, actor, request_id });
     Ok(share.over(next.run(request)).await)
 }

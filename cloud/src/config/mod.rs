@@ -71,9 +71,9 @@ pub struct Config {
     /// many over all addresses that never signed in to it, and all accounts
     /// together thirty times as many.
     pub logins_per_minute: u32,
-    /// API requests a second for one actor, with a burst of ten times as many.
+    /// API requests a second for one person, with a burst of ten times as many.
     pub requests_per_second: u32,
-    /// API requests of one actor that are worked on at once; others of theirs wait.
+    /// API requests of one person that are worked on at once; others of theirs wait.
     /// 0: half as many as there are processors. Those that take long count apart.
     pub requests_at_once: usize,
     /// Hours for which events can be resumed from.

@@ -6,15 +6,19 @@
 //! restart at most.
 //!
 //! Guessing is bounded three ways: by address (an IPv6 /64 is one, a /48 gets
-//! eight times as much), by account over all addresses, and over all accounts
+//! four times as much), by account over all addresses, and over all accounts
 //! and addresses. The last two hold for browsers that have never signed in to
 //! the account. One that has proves it by a cookie and has an allowance of its
 //! own, so that a stranger who guesses at somebody's account locks nobody out
 //! of it.
+//!
+//! Whoever reaches a limit is counted by it, and named in the log once a minute.
 
-use super::{Network, Problem};
+use super::{Network, Problem, seldom::Seldom};
 use crate::config::Config;
+use prometheus::{IntCounterVec, Opts, Registry};
 use std::{
+    fmt,
     hash::{BuildHasher, Hash, RandomState},
     net::IpAddr,
     sync::{
@@ -34,8 +38,9 @@ const WRONG_PER_MINUTE: u32 = 600;
 const ACCOUNT: u32 = 5;
 /// Attempts over all accounts by such browsers, for one of an address.
 const EVERYBODY: u32 = 30;
-/// What an IPv6 /48 may, for one of a /64 in it.
-const WIDE: u32 = 8;
+/// What an IPv6 /48 may, for one of a /64 in it: less than [`ACCOUNT`], since all of it
+/// is one stranger's.
+const WIDE: u32 = 4;
 /// Bits of the IPv6 prefix that one customer of a provider commonly has.
 const WIDE_BITS: u32 = 48;
 
@@ -45,13 +50,14 @@ pub struct Limits(Arc<Inner>);
 
 struct Inner {
     began: Instant,
-    address: Cells,
-    wide: Cells,
-    account: Cells,
-    browser: Cells,
-    everybody: Cells,
-    actor: Cells,
-    wrong: Cells,
+    address: Limit,
+    wide: Limit,
+    account: Limit,
+    browser: Limit,
+    everybody: Limit,
+    requests: Limit,
+    wrong: Limit,
+    reached: IntCounterVec,
     /// Credentials that were right lately, by half of their hash.
     right: Box<[AtomicU64]>,
     seed: RandomState,
@@ -65,43 +71,58 @@ impl std::fmt::Debug for Limits {
 
 impl Limits {
     /// Limits as configured.
-    #[must_use]
-    pub fn new(config: &Config) -> Self {
+    ///
+    /// # Errors
+    /// [`prometheus::Error`] when a figure's name is not acceptable: a fault of
+    /// the program.
+    pub fn new(config: &Config) -> Result<Self, prometheus::Error> {
         let logins = config.logins_per_minute.max(1);
         let minute = |n: u32| Cells::new(n, Duration::from_secs(60), n, CELLS);
         let requests = config.requests_per_second.max(1);
         let burst = requests.saturating_mul(10);
-        Self(Arc::new(Inner {
+        let all = logins.saturating_mul(EVERYBODY);
+        let everybody = Cells::new(all, Duration::from_secs(60), all, 1);
+        let second = Cells::new(requests, Duration::from_secs(1), burst, CELLS);
+        let reached = Opts::new("unifyit_limit_reached_total", "Times that somebody had to wait.");
+        Ok(Self(Arc::new(Inner {
             began: Instant::now(),
-            address: minute(logins),
-            wide: minute(logins.saturating_mul(WIDE)),
-            account: minute(logins.saturating_mul(ACCOUNT)),
-            browser: minute(logins),
-            everybody: Cells::new(
-                logins.saturating_mul(EVERYBODY),
-                Duration::from_secs(60),
-                logins.saturating_mul(EVERYBODY),
-                1,
-            ),
-            actor: Cells::new(requests, Duration::from_secs(1), burst, CELLS),
-            wrong: minute(WRONG_PER_MINUTE),
+            address: Limit::new("address", minute(logins)),
+            wide: Limit::new("network", minute(logins.saturating_mul(WIDE))),
+            account: Limit::new("account", minute(logins.saturating_mul(ACCOUNT))),
+            browser: Limit::new("browser", minute(logins)),
+            everybody: Limit::new("everybody", everybody),
+            requests: Limit::new("requests", second),
+            wrong: Limit::new("wrong_credentials", minute(WRONG_PER_MINUTE)),
+            reached: IntCounterVec::new(reached, &["limit"])?,
             right: (0..CELLS).map(|_| AtomicU64::new(0)).collect(),
             seed: RandomState::new(),
-        }))
+        })))
     }
 
-    /// Counts a sign-in attempt at an account. `browser` is the proof of one that
-    /// it signed in to this very account before.
+    /// Adds the figures of the limits to the metrics page.
+    ///
+    /// # Errors
+    /// [`prometheus::Error`] when a name is used twice: a fault of the program.
+    pub fn register(&self, registry: &Registry) -> Result<(), prometheus::Error> {
+        registry.register(Box::new(self.0.reached.clone()))
+    }
+
+    /// Counts a sign-in attempt at an account, from an address. `browser` is the
+    /// proof of one that it signed in to this very account before.
     ///
     /// # Errors
     /// 429 when the account or the browser had too many.
-    pub fn login(&self, email: &str, browser: Option<[u8; 32]>) -> Result<(), Problem> {
-        let now = self.now();
+    pub fn login(
+        &self,
+        email: &str,
+        browser: Option<[u8; 32]>,
+        from: IpAddr,
+    ) -> Result<(), Problem> {
         match browser {
-            Some(browser) => self.0.browser.take(&browser, now).map_err(wait),
+            Some(browser) => self.take(&self.0.browser, &browser, from).map_err(wait),
             None => {
-                self.0.account.take(&account(email), now).map_err(wait)?;
-                self.0.everybody.take(&(), now).map_err(wait)
+                self.take(&self.0.account, &account(email), from).map_err(wait)?;
+                self.take(&self.0.everybody, &(), from).map_err(wait)
             }
         }
     }
@@ -111,7 +132,7 @@ impl Limits {
     /// # Errors
     /// 429 when there were too many.
     pub fn own_password(&self, user: Uuid) -> Result<(), Problem> {
-        self.0.browser.take(&user, self.now()).map_err(wait)
+        self.take(&self.0.browser, &user, user).map_err(wait)
     }
 
     /// Counts a sign-in attempt of an address.
@@ -119,19 +140,19 @@ impl Limits {
     /// # Errors
     /// 429 when the address had too many.
     pub fn address(&self, address: IpAddr) -> Result<(), Problem> {
-        let now = self.now();
         if address.to_canonical().is_ipv6() {
-            self.0.wide.take(&Network::wide(address, WIDE_BITS), now).map_err(wait)?;
+            let network = Network::wide(address, WIDE_BITS);
+            self.take(&self.0.wide, &network, address).map_err(wait)?;
         }
-        self.0.address.take(&Network::of(address), now).map_err(wait)
+        self.take(&self.0.address, &Network::of(address), address).map_err(wait)
     }
 
-    /// Counts a request.
+    /// Counts a request of a person, by whichever session or key.
     ///
     /// # Errors
-    /// 429 when the actor had too many.
-    pub fn request(&self, actor: Uuid) -> Result<(), Problem> {
-        self.0.actor.take(&actor, self.now()).map_err(|rest| {
+    /// 429 when the person had too many.
+    pub fn request(&self, person: Uuid) -> Result<(), Problem> {
+        self.take(&self.0.requests, &person, person).map_err(|rest| {
             Problem::slow_down("Too many requests from this account. Slow down and try again.")
                 .after(rest)
         })
@@ -147,7 +168,9 @@ impl Limits {
         if cell.load(Ordering::Relaxed) == print {
             return Ok(());
         }
-        self.0.wrong.look(&Network::of(address), self.now()).map_err(|rest| {
+        let wrong = &self.0.wrong;
+        wrong.cells.look(&Network::of(address), self.now()).map_err(|rest| {
+            self.reached(wrong, address);
             Problem::slow_down(
                 "Too many wrong keys or sessions came from this address. Wait and try again.",
             )
@@ -166,7 +189,19 @@ impl Limits {
             cell.store(0, Ordering::Relaxed);
         }
         // What is beyond the allowance is refused at the next look.
-        let _ = self.0.wrong.take(&Network::of(address), self.now());
+        let _ = self.0.wrong.cells.take(&Network::of(address), self.now());
+    }
+
+    fn take(&self, limit: &Limit, key: &impl Hash, who: impl fmt::Display) -> Result<(), Duration> {
+        limit.cells.take(key, self.now()).inspect_err(|_| self.reached(limit, who))
+    }
+
+    fn reached(&self, limit: &Limit, who: impl fmt::Display) {
+        self.0.reached.with_label_values(&[limit.name]).inc();
+        if let Some(times) = limit.said.due() {
+            tracing::warn!(limit = limit.name, last = %who, times,
+                "Somebody reached a limit and has to wait.");
+        }
     }
 
     fn print(&self, hash: &[u8]) -> (&AtomicU64, u64) {
@@ -193,6 +228,19 @@ fn wait(rest: Duration) -> Problem {
 
 fn index(hash: u64, cells: usize) -> usize {
     usize::try_from(hash >> 16).unwrap_or_default() % cells
+}
+
+/// What somebody may, and when it was said last that there is no more.
+struct Limit {
+    name: &'static str,
+    cells: Cells,
+    said: Seldom,
+}
+
+impl Limit {
+    fn new(name: &'static str, cells: Cells) -> Self {
+        Self { name, cells, said: Seldom::default() }
+    }
 }
 
 /// A table of allowances that refill evenly (GCRA): each cell is the moment at
@@ -264,19 +312,34 @@ mod tests {
 
     #[test]
     fn addresses_of_one_ipv6_network_share_and_its_neighbours_are_bounded_together() {
-        let limits = Limits::new(&Config { logins_per_minute: 3, ..Config::default() });
+        let limits = Limits::new(&Config { logins_per_minute: 3, ..Config::default() }).unwrap();
         let ip = |text: String| text.parse::<IpAddr>().unwrap();
         let tried = |from: String| limits.address(ip(from)).is_ok();
         let same = (0..8).filter(|n| tried(format!("2001:db8::{n:x}"))).count();
         assert_eq!(same, 3);
         let wide = (1..100).filter(|n| tried(format!("2001:db8:0:{n:x}::1"))).count();
-        assert!(wide <= 24, "{wide} of a /48 were let through");
+        assert!(wide <= 12, "{wide} of a /48 were let through");
         assert!(tried("2001:db9::1".into()));
+        let counted = |name| limits.0.reached.with_label_values(&[name]).get();
+        assert_eq!(counted("address"), 5);
+        assert_eq!(counted("network"), 99 - u64::try_from(wide).unwrap());
+    }
+
+    #[test]
+    fn one_stranger_with_a_whole_ipv6_network_does_not_use_an_account_up() {
+        let limits = Limits::new(&Config { logins_per_minute: 3, ..Config::default() }).unwrap();
+        for n in 0..400 {
+            let from = format!("2001:db8:0:{n:x}::1").parse().unwrap();
+            if limits.address(from).is_ok() {
+                limits.login("ann@acme.example", None, from).unwrap();
+            }
+        }
+        limits.login("ann@acme.example", None, IpAddr::from([10, 0, 0, 1])).unwrap();
     }
 
     #[test]
     fn wrong_credentials_stop_their_address_and_not_those_that_were_right() {
-        let limits = Limits::new(&Config::default());
+        let limits = Limits::new(&Config::default()).unwrap();
         let (here, there) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
         limits.judged(here, b"good", true);
         for n in 0..WRONG_PER_MINUTE {

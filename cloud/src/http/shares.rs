@@ -1,5 +1,5 @@
-//! A fair share of the service for each who asks: so many requests of one person or
-//! key are worked on at once, and the rest of theirs wait behind these. Somebody who
+//! A fair share of the service for each who asks: so many requests of one person, by
+//! whichever keys, are worked on at once, and the rest of theirs wait behind these. Somebody who
 //! asks many things at once waits for themselves, and others find the database free.
 //!
 //! A request that takes long stops counting among these, so that it holds up nothing

@@ -1,8 +1,10 @@
-//! Turns at reads that cost much memory or time: so many bytes at once for
-//! everybody together, so many reads at once for each who asks. Who waits too
-//! long is told to come back, so that nobody's hunger holds up all others.
+//! Turns at reads that cost much memory or time: so many bytes and so many reads at
+//! once for everybody together, so many reads at once for each person, by whichever
+//! keys. Each read holds a connection to the database; half of those are left to all
+//! else that is asked. Who waits too long is told to come back, so that nobody's hunger
+//! holds up all others.
 
-use super::Problem;
+use super::{Problem, seldom::Seldom};
 use prometheus::{IntCounter, IntGauge, Registry};
 use std::{
     collections::HashMap,
@@ -20,22 +22,25 @@ const TOTAL: usize = 4096;
 const EACH: usize = 4;
 /// Longest wait for a turn.
 const PATIENCE: Duration = Duration::from_secs(8);
-/// Actors remembered before those who rest are forgotten.
+/// People remembered before those who rest are forgotten.
 const REMEMBERED: usize = 1024;
 
 /// The turns of the process. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Turns {
     memory: Arc<Semaphore>,
-    actors: Arc<Mutex<HashMap<Uuid, Weak<Semaphore>>>>,
+    reads: Arc<Semaphore>,
+    people: Arc<Mutex<HashMap<Uuid, Weak<Semaphore>>>>,
     in_use: IntGauge,
     refused: IntCounter,
+    said: Arc<Seldom>,
 }
 
 /// A turn; it ends when this is dropped.
 #[derive(Debug)]
 pub struct Turn {
     _own: OwnedSemaphorePermit,
+    _read: OwnedSemaphorePermit,
     memory: OwnedSemaphorePermit,
     in_use: IntGauge,
 }
@@ -47,20 +52,23 @@ impl Drop for Turn {
 }
 
 impl Turns {
-    /// All turns free.
+    /// All turns free, where the database has so many connections.
     ///
     /// # Errors
     /// [`prometheus::Error`] when a figure's name is not acceptable: a fault of
     /// the program.
-    pub fn new() -> Result<Self, prometheus::Error> {
+    pub fn new(connections: u32) -> Result<Self, prometheus::Error> {
+        let reads = usize::try_from(connections / 2).unwrap_or_default().max(1);
         Ok(Self {
             memory: Arc::new(Semaphore::new(TOTAL)),
-            actors: Arc::default(),
+            reads: Arc::new(Semaphore::new(reads)),
+            people: Arc::default(),
             in_use: IntGauge::new("unifyit_large_read_bytes", "Memory set aside for large reads.")?,
             refused: IntCounter::new(
                 "unifyit_large_reads_refused_total",
                 "Large reads that found no turn in time.",
             )?,
+            said: Arc::default(),
         })
     }
 
@@ -75,29 +83,34 @@ impl Turns {
 
     /// A turn if one is free: a read of about so many bytes.
     #[must_use]
-    pub fn at_once(&self, actor: Uuid, bytes: usize) -> Option<Turn> {
-        let own = self.own(actor).try_acquire_owned().ok()?;
+    pub fn at_once(&self, person: Uuid, bytes: usize) -> Option<Turn> {
+        let own = self.own(person).try_acquire_owned().ok()?;
+        let read = self.reads.clone().try_acquire_owned().ok()?;
         let memory = self.memory.clone().try_acquire_many_owned(permits(bytes)).ok()?;
-        Some(self.begun(own, memory))
+        Some(self.begun(own, read, memory))
     }
 
     /// Waits for a turn.
     ///
     /// # Errors
     /// 429 when none comes in time.
-    pub async fn wait(&self, actor: Uuid, bytes: usize) -> Result<Turn, Problem> {
-        let own = self.own(actor);
+    pub async fn wait(&self, person: Uuid, bytes: usize) -> Result<Turn, Problem> {
+        let own = self.own(person);
         let turn = async {
             let own = own.acquire_owned().await.ok()?;
+            let read = self.reads.clone().acquire_owned().await.ok()?;
             let memory = self.memory.clone().acquire_many_owned(permits(bytes)).await.ok()?;
-            Some(self.begun(own, memory))
+            Some(self.begun(own, read, memory))
         };
         match tokio::time::timeout(PATIENCE, turn).await {
             Ok(Some(turn)) => Ok(turn),
             _ => {
                 self.refused.inc();
-                tracing::warn!(%actor, bytes, free = self.memory.available_permits() * UNIT,
-                    "A large read found no turn in time; it was told to come back.");
+                if let Some(times) = self.said.due() {
+                    tracing::warn!(%person, bytes, free = self.memory.available_permits() * UNIT,
+                        free_reads = self.reads.available_permits(), times,
+                        "A large read found no turn in time; it was told to come back.");
+                }
                 Err(Problem::slow_down(
                     "Too much is being read at once. Try again in a moment, or ask for a shorter range.",
                 ))
@@ -105,21 +118,26 @@ impl Turns {
         }
     }
 
-    fn begun(&self, own: OwnedSemaphorePermit, memory: OwnedSemaphorePermit) -> Turn {
+    fn begun(
+        &self,
+        own: OwnedSemaphorePermit,
+        read: OwnedSemaphorePermit,
+        memory: OwnedSemaphorePermit,
+    ) -> Turn {
         self.in_use.add(bytes_of(memory.num_permits()));
-        Turn { _own: own, memory, in_use: self.in_use.clone() }
+        Turn { _own: own, _read: read, memory, in_use: self.in_use.clone() }
     }
 
-    fn own(&self, actor: Uuid) -> Arc<Semaphore> {
-        let mut actors = self.actors.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = actors.get(&actor).and_then(Weak::upgrade) {
+    fn own(&self, person: Uuid) -> Arc<Semaphore> {
+        let mut people = self.people.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = people.get(&person).and_then(Weak::upgrade) {
             return known;
         }
-        if actors.len() >= REMEMBERED {
-            actors.retain(|_, turns| turns.strong_count() > 0);
+        if people.len() >= REMEMBERED {
+            people.retain(|_, turns| turns.strong_count() > 0);
         }
         let fresh = Arc::new(Semaphore::new(EACH));
-        actors.insert(actor, Arc::downgrade(&fresh));
+        people.insert(person, Arc::downgrade(&fresh));
         fresh
     }
 }
@@ -141,7 +159,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_who_asks_much_leaves_turns_for_others() {
-        let turns = Turns::new().unwrap();
+        let turns = Turns::new(20).unwrap();
         let (hungry, other) = (Uuid::now_v7(), Uuid::now_v7());
         let held: Vec<Turn> = (0..EACH).map(|_| turns.at_once(hungry, 1).unwrap()).collect();
         assert!(turns.at_once(hungry, 1).is_none());
@@ -152,7 +170,7 @@ mod tests {
 
     #[tokio::test]
     async fn all_reads_together_stay_within_the_memory_set_aside() {
-        let turns = Turns::new().unwrap();
+        let turns = Turns::new(20).unwrap();
         let large = turns.at_once(Uuid::now_v7(), usize::MAX).unwrap();
         assert_eq!(turns.in_use.get(), bytes_of(TOTAL));
         assert!(turns.at_once(Uuid::now_v7(), 1).is_none());
@@ -161,9 +179,17 @@ mod tests {
         assert_eq!(turns.in_use.get(), 0);
     }
 
+    #[tokio::test]
+    async fn all_reads_together_leave_half_of_the_database_to_others() {
+        let turns = Turns::new(20).unwrap();
+        let held: Vec<Turn> = (0..20).filter_map(|_| turns.at_once(Uuid::now_v7(), 1)).collect();
+        assert_eq!(held.len(), 10);
+        assert!(Turns::new(1).unwrap().at_once(Uuid::now_v7(), 1).is_some());
+    }
+
     #[tokio::test(start_paused = true)]
     async fn who_waits_too_long_is_told_to_come_back() {
-        let turns = Turns::new().unwrap();
+        let turns = Turns::new(20).unwrap();
         let _all = turns.at_once(Uuid::now_v7(), usize::MAX).unwrap();
         let refused = turns.wait(Uuid::now_v7(), 1).await.unwrap_err();
         assert_eq!(refused.status, 429);

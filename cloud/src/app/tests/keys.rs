@@ -1,6 +1,7 @@
 //! What API keys may, and when they end.
 
 use crate::{
+    config::Config,
     db::Scope,
     testing::{Answer, Place, TestApp},
 };
@@ -141,12 +142,14 @@ async fn a_technician_revokes_own_and_lesser_keys_only() {
 }
 
 #[tokio::test]
-async fn requests_of_one_key_wait_behind_its_own_and_hold_up_nobody_else() {
+async fn requests_of_one_person_wait_behind_their_own_and_hold_up_nobody_else() {
     let app = TestApp::new().await;
     let place = app.place("Acme").await;
     let scope = Scope::Partner(place.partner);
-    let ((busy, id), (other, _)) = (app.key("viewer", scope).await, app.key("viewer", scope).await);
-    let at_work = app.state.shares.take(id).await.unwrap();
+    let ann = app.user("ann@acme.example", "correct horse battery", "viewer", scope).await;
+    let ((busy, _), (other, _)) =
+        (app.key_of(ann, "viewer", scope).await, app.key("viewer", scope).await);
+    let at_work = app.state.shares.take(ann).await.unwrap();
     let mut asked = std::pin::pin!(app.by_key(&busy, "GET", "/sites", None));
     while app.state.shares.waiting() == 0 {
         tokio::select! {
@@ -157,4 +160,22 @@ async fn requests_of_one_key_wait_behind_its_own_and_hold_up_nobody_else() {
     assert!(works(&app, &other).await);
     drop(at_work);
     assert_eq!(asked.await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn keys_of_one_person_share_what_the_person_may() {
+    let app = TestApp::with(Config { requests_per_second: 1, ..Config::default() }).await;
+    let place = app.place("Acme").await;
+    let scope = Scope::Partner(place.partner);
+    let ann = app.user("ann@acme.example", "correct horse battery", "viewer", scope).await;
+    let (other, _) = app.key("viewer", scope).await;
+    while app.state.limits.request(ann).is_ok() {}
+    let mut refused = false;
+    for _ in 0..5 {
+        let (key, _) = app.key_of(ann, "viewer", scope).await;
+        let answer = app.by_key(&key, "GET", "/sites", None).await;
+        refused |= answer.status == StatusCode::TOO_MANY_REQUESTS;
+    }
+    assert!(refused, "a fresh key is no fresh allowance");
+    assert!(works(&app, &other).await);
 }

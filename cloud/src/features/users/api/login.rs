@@ -55,7 +55,7 @@ pub(super) async fn login(
     let browser = account
         .as_ref()
         .and_then(|a| auth::knows_browser(&state.config, &state.trust, &jar, a.user_id));
-    state.limits.login(&input.email, browser)?;
+    state.limits.login(&input.email, browser, address)?;
     let known = account.as_ref().map(|a| a.password_hash.clone());
     let right = state.passwords.verify(password, known).await?;
     let account = match account {
