@@ -1,43 +1,40 @@
 //! Connections of browsers and clients, each within bounds.
 //!
 //! A connection holds its place from the accept to the last byte, also when it
-//! has become a WebSocket. When all places are taken, newcomers wait in the
-//! system's queue; an address that has its share is closed at once. Both are
-//! counted and logged. A head that does not arrive whole in its time, and an
-//! answer that is not read, end their connection. With TLS, so does a handshake that
-//! is not done in the time of a head.
+//! has become a WebSocket. When all places are taken, one that waits for a request
+//! gives way, else newcomers wait in the system's queue; an address that has its share
+//! is closed at once. All are counted and logged. A head that does not arrive whole in
+//! its time, and an answer that is not read, end their connection. With TLS, so does a
+//! handshake that is not done in the time of a head.
 
+mod answer;
 mod held;
 mod places;
 
-use super::{Networks, Problem};
-use axum::{
-    Router,
-    body::Body,
-    extract::ConnectInfo,
-    response::{IntoResponse, Response},
-};
-use held::Held;
-use http::{Request, Version, header};
+use super::{Networks, Problem, seldom::Seldom};
+use answer::Answer;
+use axum::{Router, body::Body, extract::ConnectInfo, response::IntoResponse};
+use held::{Held, Stalled};
+use http::{Request, Response, StatusCode, Version, header};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use places::Addresses;
+use places::{Addresses, Place, Room};
 use prometheus::{IntCounter, IntGauge, Registry};
 use std::{convert::Infallible, fmt, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpListener,
-    sync::Semaphore,
-    time::{Instant, timeout},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
-/// A bound is logged at most this often.
-const SAID_EVERY: Duration = Duration::from_secs(60);
 /// Rest after an accept that failed: out of file descriptors, most likely.
 const REST: Duration = Duration::from_millis(500);
+/// How often a newcomer who waits looks for somebody who can give way.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Longest head of a request, in bytes. Each connection buffers as much.
 const MAX_HEAD: usize = 64 * 1024;
 
@@ -75,8 +72,17 @@ pub struct Server {
     open: IntGauge,
     full: IntCounter,
     refused: IntCounter,
-    stalled: IntCounter,
+    evicted: IntCounter,
+    stalled: Stalled,
     unshaken: IntCounter,
+    said: Said,
+}
+
+/// What was said lately.
+#[derive(Default)]
+struct Said {
+    all_taken: Seldom,
+    share_taken: Seldom,
 }
 
 impl fmt::Debug for Server {
@@ -109,7 +115,11 @@ impl Server {
             "connections_refused_total",
             "Connections closed at once because their address held its share of places.",
         )?;
-        let stalled = counter(
+        let evicted = counter(
+            "connections_evicted_total",
+            "Connections closed while they waited for a request, because all places were taken.",
+        )?;
+        let total = counter(
             "connections_stalled_total",
             "Connections broken off because the client did not read its answer.",
         )?;
@@ -117,7 +127,8 @@ impl Server {
             "handshakes_failed_total",
             "Connections on which no TLS handshake was done, or not in its time.",
         )?;
-        Ok(Self { bounds, tls: None, open, full, refused, stalled, unshaken })
+        let (stalled, said) = (Stalled { total, said: Arc::default() }, Said::default());
+        Ok(Self { bounds, tls: None, open, full, refused, evicted, stalled, unshaken, said })
     }
 
     /// The same server behind TLS, when there is an acceptor.
@@ -132,40 +143,27 @@ impl Server {
         let all = Arc::new(Semaphore::new(bounds.connections));
         let each = Addresses::new(bounds.connections, bounds.each_address, bounds.proxies.clone());
         let under_way = TaskTracker::new();
-        let (mut all_taken, mut share_taken) = (Seldom::default(), Seldom::default());
         loop {
-            let permit = match all.clone().try_acquire_owned() {
-                Ok(permit) => permit,
-                Err(_) => {
-                    self.full.inc();
-                    if all_taken.due() {
-                        tracing::warn!(
-                            connections = bounds.connections,
-                            "All HTTP connections are taken; newcomers wait."
-                        );
-                    }
-                    let waited = stop.run_until_cancelled(all.clone().acquire_owned()).await;
-                    let Some(Ok(permit)) = waited else { break };
-                    permit
-                }
-            };
             let Some(accepted) = stop.run_until_cancelled(listener.accept()).await else { break };
             match accepted {
                 Ok((tcp, peer)) => {
-                    let Some(place) = each.take(peer.ip(), permit) else {
-                        self.refused.inc();
-                        if share_taken.due() {
-                            tracing::warn!(
-                                address = %peer.ip(),
-                                "An address holds its share of HTTP connections; it gets no more."
-                            );
-                        }
+                    let Some(place) = each.take(peer.ip()) else {
+                        self.refuse(peer);
                         continue;
                     };
+                    let permit = stop.run_until_cancelled(self.permit(&all, &each, peer)).await;
+                    let Some(permit) = permit else { break };
+                    let Some(permit) = permit else {
+                        self.refuse(peer);
+                        continue;
+                    };
+                    place.waits(false);
                     let (open, stalled) = (self.open.clone(), self.stalled.clone());
-                    let tcp = Held::new(tcp, place, bounds.unread, open, stalled);
+                    let held = (place.clone(), permit);
+                    let tcp = Held::new((tcp, peer), held, bounds.unread, open, stalled);
                     let served = Served {
                         peer,
+                        place,
                         router: router.clone(),
                         head: bounds.head,
                         stop: stop.clone(),
@@ -188,25 +186,53 @@ impl Server {
         under_way.close();
         under_way.wait().await;
     }
-}
 
-/// Says something at most once in a while.
-#[derive(Default)]
-struct Seldom(Option<Instant>);
-
-impl Seldom {
-    fn due(&mut self) -> bool {
-        let due = self.0.is_none_or(|at| at.elapsed() > SAID_EVERY);
-        if due {
-            self.0 = Some(Instant::now());
+    /// A permit for a newcomer; waits for it where all are taken. None for one whose
+    /// address has what it can have.
+    async fn permit(
+        &self,
+        all: &Arc<Semaphore>,
+        each: &Addresses,
+        peer: SocketAddr,
+    ) -> Option<OwnedSemaphorePermit> {
+        if let Ok(permit) = all.clone().try_acquire_owned() {
+            return Some(permit);
         }
-        due
+        self.full.inc();
+        loop {
+            let room = each.make_room(peer.ip());
+            if let Some(times) = self.said.all_taken.due() {
+                tracing::warn!(
+                    connections = self.bounds.connections,
+                    ?room,
+                    times,
+                    "All HTTP connections are taken; those that ask nothing give way, or newcomers wait."
+                );
+            }
+            match room {
+                Room::Refused => return None,
+                Room::Made(_) => self.evicted.inc(),
+                Room::None => {}
+            }
+            if let Ok(permit) = timeout(LOOK_EVERY, all.clone().acquire_owned()).await {
+                return permit.ok();
+            }
+        }
+    }
+
+    fn refuse(&self, peer: SocketAddr) {
+        self.refused.inc();
+        if let Some(times) = self.said.share_taken.due() {
+            tracing::warn!(last = %peer.ip(), times,
+                "An address holds its share of HTTP connections; it gets no more.");
+        }
     }
 }
 
 /// What one connection is served with.
 struct Served {
     peer: SocketAddr,
+    place: Place,
     router: Router,
     head: Duration,
     stop: CancellationToken,
@@ -215,8 +241,13 @@ struct Served {
 impl Served {
     async fn shake(self, tcp: Held, tls: TlsAcceptor, unshaken: IntCounter) {
         let shaking = timeout(self.head, tls.accept(tcp));
-        let peer = self.peer;
-        match self.stop.clone().run_until_cancelled(shaking).await {
+        let (peer, place, stop) = (self.peer, self.place.clone(), self.stop.clone());
+        let shaken = tokio::select! {
+            shaken = stop.run_until_cancelled(shaking) => shaken,
+            () = place.evicted() => None,
+        };
+        drop(place);
+        match shaken {
             Some(Ok(Ok(tcp))) => self.speak(tcp).await,
             Some(Ok(Err(error))) => {
                 unshaken.inc();
@@ -231,8 +262,12 @@ impl Served {
     }
 
     async fn speak(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
-        let Self { peer, router, head, stop } = self;
-        let service = service_fn(move |request| answer(router.clone(), peer, request));
+        let Self { peer, place, router, head, stop } = self;
+        let standing = place.clone();
+        let service = service_fn(move |request| {
+            standing.asked();
+            answer(router.clone(), peer, standing.clone(), request)
+        });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(head)
@@ -242,6 +277,7 @@ impl Served {
         let mut connection = pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
+            () = place.evicted() => return,
             () = stop.cancelled() => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
@@ -256,17 +292,23 @@ impl Served {
 async fn answer(
     router: Router,
     peer: SocketAddr,
+    place: Place,
     request: Request<Incoming>,
-) -> Result<Response, Infallible> {
+) -> Result<Response<Answer>, Infallible> {
     // RFC 9112, 3.2: whom a request is for must be said once.
     let hosts = request.headers().get_all(header::HOST).iter().count();
-    if hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11) {
+    let response = if hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11) {
         let said = "Send one `Host` header with each request.";
-        return Ok(Problem::malformed(said).into_response());
-    }
-    let mut request = request.map(Body::new);
-    request.extensions_mut().insert(ConnectInfo(peer));
-    router.oneshot(request).await
+        Problem::malformed(said).into_response()
+    } else {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(ConnectInfo(peer));
+        let Ok(response) = router.oneshot(request).await;
+        response
+    };
+    // What has become a socket waits for no request.
+    let socket = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    Ok(response.map(|body| Answer::new(body, (!socket).then_some(place))))
 }
 
 #[cfg(test)]

@@ -6,17 +6,21 @@
 //! while is broken off.
 
 use super::places::Place;
+use crate::http::seldom::Seldom;
 use prometheus::{IntCounter, IntGauge};
 use socket2::SockRef;
 use std::{
     io::{self, IoSlice},
+    net::SocketAddr,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
+    sync::OwnedSemaphorePermit,
     time::{Sleep, sleep},
 };
 
@@ -24,24 +28,32 @@ use tokio::{
 /// is sent and not yet acknowledged comes on top, as fast lines need.
 const UNSENT: u32 = 128 * 1024;
 
+/// Those that are broken off because they do not read: counted, and named in the log.
+#[derive(Debug, Clone)]
+pub(super) struct Stalled {
+    pub(super) total: IntCounter,
+    pub(super) said: Arc<Seldom>,
+}
+
 /// A connection with its place, which it gives back when it is closed.
 pub(super) struct Held {
     tcp: TcpStream,
+    peer: SocketAddr,
     open: IntGauge,
-    stalled: IntCounter,
+    stalled: Stalled,
     patience: Duration,
     /// Runs while a write waits; ended by its progress.
     waiting: Option<Pin<Box<Sleep>>>,
-    _place: Place,
+    _place: (Place, OwnedSemaphorePermit),
 }
 
 impl Held {
     pub(super) fn new(
-        tcp: TcpStream,
-        place: Place,
+        (tcp, peer): (TcpStream, SocketAddr),
+        place: (Place, OwnedSemaphorePermit),
         patience: Duration,
         open: IntGauge,
-        stalled: IntCounter,
+        stalled: Stalled,
     ) -> Self {
         // Keystrokes must not wait for a full packet.
         if let Err(error) = tcp.set_nodelay(true) {
@@ -51,7 +63,7 @@ impl Held {
             tracing::debug!(%error, "a connection keeps the system's send buffer");
         }
         open.inc();
-        Self { tcp, open, stalled, patience, waiting: None, _place: place }
+        Self { tcp, peer, open, stalled, patience, waiting: None, _place: place }
     }
 
     /// Passes on how a write went; one that has waited too long has failed.
@@ -67,7 +79,11 @@ impl Held {
         let patience = self.patience;
         let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep(patience)));
         ready!(waiting.as_mut().poll(cx));
-        self.stalled.inc();
+        self.stalled.total.inc();
+        if let Some(times) = self.stalled.said.due() {
+            tracing::warn!(last = %self.peer, times,
+                "A client did not read its answer; its connection was broken off.");
+        }
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read")))
     }
 }

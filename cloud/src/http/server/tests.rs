@@ -21,6 +21,7 @@ struct Running {
     open: IntGauge,
     full: IntCounter,
     refused: IntCounter,
+    evicted: IntCounter,
     stalled: IntCounter,
     served: tokio::task::JoinHandle<()>,
 }
@@ -30,12 +31,14 @@ async fn running(bounds: ServerBounds) -> Running {
     let (at, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
     let router = Router::new()
         .route("/ping", get(async || "pong"))
+        .route("/long", get(async || std::future::pending::<()>().await))
         .route("/huge", get(async || vec![0u8; 4 * 1024 * 1024]));
     let server = Server::new(bounds, "test", &Registry::new()).unwrap();
     let (open, full) = (server.open.clone(), server.full.clone());
-    let (refused, stalled) = (server.refused.clone(), server.stalled.clone());
+    let (refused, stalled) = (server.refused.clone(), server.stalled.total.clone());
+    let evicted = server.evicted.clone();
     let served = tokio::spawn(server.run(listener, router, stop.clone()));
-    Running { at, stop, open, full, refused, stalled, served }
+    Running { at, stop, open, full, refused, evicted, stalled, served }
 }
 
 async fn until(what: &str, holds: impl Fn() -> bool) {
@@ -44,6 +47,12 @@ async fn until(what: &str, holds: impl Fn() -> bool) {
         assert!(Instant::now() < end, "{what} did not come true");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+async fn from(at: SocketAddr, address: [u8; 4]) -> TcpStream {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind((address, 0).into()).unwrap();
+    socket.connect(at).await.unwrap()
 }
 
 /// Reads until the end or until a text has come.
@@ -84,14 +93,33 @@ async fn a_connection_beyond_the_bound_waits_for_a_place_and_is_counted() {
         ServerBounds { connections: 1, head: Duration::from_secs(60), ..ServerBounds::default() };
     let server = running(bounds).await;
     let mut first = TcpStream::connect(server.at).await.unwrap();
-    first.write_all(REQUEST).await.unwrap();
-    read(&mut first, "pong").await;
-    until("the bound is noticed", || server.full.get() == 1).await;
-    let mut second = TcpStream::connect(server.at).await.unwrap();
+    first.write_all(b"GET /long HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    until("it has come", || server.open.get() == 1).await;
+    let mut second = from(server.at, [127, 0, 0, 2]).await;
     second.write_all(REQUEST).await.unwrap();
-    assert_eq!(server.open.get(), 1);
+    until("the bound is noticed", || server.full.get() == 1).await;
+    assert_eq!((server.open.get(), server.evicted.get()), (1, 0));
     drop(first);
     assert!(read(&mut second, "pong").await.contains("200 OK"));
+}
+
+#[tokio::test]
+async fn connections_that_ask_nothing_give_way_when_all_places_are_taken() {
+    let bounds =
+        ServerBounds { connections: 4, head: Duration::from_secs(60), ..ServerBounds::default() };
+    let server = running(bounds).await;
+    let mut idle = Vec::new();
+    for _ in 0..4 {
+        idle.push(TcpStream::connect(server.at).await.unwrap());
+    }
+    until("all places are taken", || server.open.get() == 4).await;
+    let mut quiet = from(server.at, [127, 0, 0, 2]).await;
+    for n in 1..=2 {
+        quiet.write_all(REQUEST).await.unwrap();
+        assert!(read(&mut quiet, "pong").await.contains("200 OK"), "request {n}");
+    }
+    assert_eq!(read(&mut idle[0], "never").await, "", "the oldest was closed");
+    assert_eq!((server.open.get(), server.evicted.get()), (4, 1));
 }
 
 #[tokio::test]
@@ -143,17 +171,12 @@ async fn one_address_gets_its_share_and_leaves_the_rest_to_others() {
         held.push(TcpStream::connect(server.at).await.unwrap());
     }
     until("two were refused", || server.refused.get() == 2).await;
-    let from = |address: [u8; 4]| {
-        let socket = tokio::net::TcpSocket::new_v4().unwrap();
-        socket.bind((address, 0).into()).unwrap();
-        socket.connect(server.at)
-    };
-    let mut other = from([127, 0, 0, 2]).await.unwrap();
+    let mut other = from(server.at, [127, 0, 0, 2]).await;
     other.write_all(REQUEST).await.unwrap();
     assert!(read(&mut other, "pong").await.contains("200 OK"));
     drop(held);
     until("the places are free", || server.open.get() == 1).await;
-    let mut again = from([127, 0, 0, 1]).await.unwrap();
+    let mut again = from(server.at, [127, 0, 0, 1]).await;
     again.write_all(REQUEST).await.unwrap();
     assert!(read(&mut again, "pong").await.contains("200 OK"));
 }
