@@ -5,6 +5,7 @@
 use super::{
     coarse::{self, Period},
     jobs::{DAMAGED, MISFIT, others_go_on},
+    losses::Losses,
     packed::Blocks,
     store::minute,
 };
@@ -39,12 +40,13 @@ pub(super) async fn age_at(db: &Db, now: u64) -> Result<(), DbError> {
         (Period::DAY, Period::QUARTERS, |kept| kept.metrics_minute_days),
         (Period::QUARTERS, Period::HOURS, |kept| kept.metrics_quarter_days),
     ];
+    let losses = Losses::default();
     for (from, to, days) in steps {
         let due = due(db, (from, to), &policies, days, now).await?;
         let many = due.len();
         for each in due {
             let device = each.device_id;
-            others_go_on(device, make_coarser(db, each, (from, to)).await)?;
+            others_go_on(device, make_coarser(db, each, (from, to), &losses).await)?;
         }
         if many > 0 {
             tracing::debug!(periods = many, step = to.step, "Old measurements were made coarser.");
@@ -99,9 +101,15 @@ async fn due(
     Ok(due)
 }
 
-async fn make_coarser(db: &Db, due: Due, (from, to): (Period, Period)) -> Result<(), DbError> {
+async fn make_coarser(
+    db: &Db,
+    due: Due,
+    (from, to): (Period, Period),
+    losses: &Losses,
+) -> Result<(), DbError> {
     let Due { device_id, series_hash, period, place } = due;
-    let (blocks, period) = (Blocks { device: device_id, place }, period.unsigned_abs());
+    let blocks = Blocks { device: device_id, place, losses: losses.clone() };
+    let period = period.unsigned_abs();
     let mut tx = db.tenant(&Scope::Platform).await?;
     let mut taken = blocks.take_span(&mut tx, series_hash, from, (period, to)).await?;
     taken.extend(blocks.take(&mut tx, series_hash, to, period).await?);

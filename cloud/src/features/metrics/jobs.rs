@@ -6,6 +6,7 @@
 
 use super::{
     coarse::{self, Period},
+    losses::Losses,
     packed::Blocks,
     store::{self, minute},
 };
@@ -58,8 +59,10 @@ pub(super) async fn compact_at(db: &Db, now: u64) -> Result<(), DbError> {
     .fetch_all(&mut *tx)
     .await?;
     tx.commit().await?;
+    let losses = Losses::default();
     for device in due {
-        others_go_on(device, pack(db, device, now.saturating_sub(LOOSE)).await)?;
+        let done = pack(db, device, now.saturating_sub(LOOSE), &losses).await;
+        others_go_on(device, done)?;
     }
     Ok(())
 }
@@ -81,7 +84,7 @@ type Loose = (i64, i64, Vec<u8>, (i64, i64));
 /// Rollups by table, then day, then minute; later ones replace.
 type Days = BTreeMap<(i64, u64), BTreeMap<u64, Rollup>>;
 
-async fn pack(db: &Db, device: Uuid, before: u64) -> Result<(), DbError> {
+async fn pack(db: &Db, device: Uuid, before: u64, losses: &Losses) -> Result<(), DbError> {
     let mut tx = db.tenant(&Scope::Platform).await?;
     let loose = sqlx::query(
         "DELETE FROM metric_recent WHERE device_id = $1 AND last_minute < $2 \
@@ -98,7 +101,7 @@ async fn pack(db: &Db, device: Uuid, before: u64) -> Result<(), DbError> {
         organization: first.try_get("organization_id")?,
         site: first.try_get("site_id")?,
     };
-    let blocks = Blocks { device, place };
+    let blocks = Blocks { device, place, losses: losses.clone() };
     let mut arrived: Vec<Loose> = loose
         .iter()
         .map(|row| {
@@ -185,7 +188,7 @@ impl Blocks {
         records: u64,
         reason: &str,
     ) -> Result<(), DbError> {
-        tracing::error!(device = %self.device, first, last, records, reason);
+        self.losses.note(self.device, (first, last), records, reason);
         let at = |minute: u64| from_ms(minute.saturating_mul(60_000));
         let gap = NewGap {
             device: Some(DeviceId(self.device)),

@@ -23,6 +23,7 @@ mod coarse;
 mod ingest;
 pub mod jobs;
 mod live;
+mod losses;
 mod model;
 mod packed;
 mod read;

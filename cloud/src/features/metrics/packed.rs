@@ -1,15 +1,16 @@
 //! Packed blocks of a device: taken out to be written anew.
 
-use super::{coarse::Period, store::minute};
+use super::{coarse::Period, losses::Losses, store::minute};
 use crate::db::{DbError, Place, TenantTx};
 use unifyit_protocol::telemetry::{MAX_CELLS, Rollup, block};
 use uuid::Uuid;
 
 /// The blocks of a device.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct Blocks {
     pub(super) device: Uuid,
     pub(super) place: Place,
+    pub(super) losses: Losses,
 }
 
 /// A block that was taken out of the table.
