@@ -213,7 +213,8 @@ impl Txn<'_> {
                 }
                 Some(Status::Sent | Status::Running) => (
                     Status::Indeterminate,
-                    "The device was revoked before it said what became of the command.",
+                    "The device was revoked before it said what became of the command. If it runs, \
+                     it may go on there until its time limit.",
                 ),
                 _ => continue,
             };

@@ -219,10 +219,12 @@ async fn an_unknown_address_and_a_wrong_password_look_the_same() {
 }
 
 #[tokio::test]
-async fn a_changed_password_ends_the_other_sessions() {
+async fn a_changed_password_ends_the_other_sessions_and_no_key() {
     let app = TestApp::with(config(10)).await;
     let place = app.place("Acme").await;
-    app.user("ann@acme.example", PASSWORD, "viewer", Scope::Partner(place.partner)).await;
+    let scope = Scope::Partner(place.partner);
+    let ann = app.user("ann@acme.example", PASSWORD, "viewer", scope).await;
+    let (key, _) = app.key_of(ann, "viewer", scope).await;
     let (old, _) = session(&app, "ann@acme.example").await;
     let (cookie, csrf) = session(&app, "ann@acme.example").await;
     let headers = [("cookie", cookie.as_str()), ("x-csrf-token", csrf.as_str())];
@@ -242,6 +244,8 @@ async fn a_changed_password_ends_the_other_sessions() {
     assert_eq!(mine.status, StatusCode::OK);
     let other = app.ask("GET", "/auth/session", &[("cookie", &old)], None).await;
     assert_eq!(other.status, StatusCode::UNAUTHORIZED);
+    // As the API's document says.
+    assert_eq!(app.by_key(&key, "GET", "/sites", None).await.status, StatusCode::OK);
 }
 
 #[tokio::test]

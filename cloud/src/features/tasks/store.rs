@@ -35,11 +35,14 @@ pub(super) const NO_END: &str =
 /// Said of devices that were put out before they answered.
 pub(super) const OUT_BEFORE: &str = "The device was revoked before it ran this.";
 /// Said of devices that were put out while they ran it.
-pub(super) const OUT_DURING: &str =
+pub(super) const OUT_DURING: &str = "The device was revoked while it ran this. It may go on there \
+until its time limit; how it ends is not known.";
+/// As 0.1 said it, in rows that are kept.
+const OUT_DURING_ONCE: &str =
     "The device was revoked while it ran this; how it ended is not known.";
 
 /// Reasons of ends that are assumed here: the device's own word replaces them.
-pub(super) const ASSUMED: [&str; 4] = [NO_ANSWER, NO_END, OUT_BEFORE, OUT_DURING];
+pub(super) const ASSUMED: [&str; 5] = [NO_ANSWER, NO_END, OUT_BEFORE, OUT_DURING, OUT_DURING_ONCE];
 
 /// Tells browsers how a task stands.
 pub(super) async fn emit(tx: &mut TenantTx, task: TaskId, keep: bool) -> Result<(), DbError> {

@@ -106,7 +106,12 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Change one's own password; ends all other sessions */
+        /**
+         * Change one's own password; ends all other sessions
+         * @description API keys are credentials of their own and go on, so that no program stops because a
+         *     person changed a password. Whoever changes it because somebody else may know it
+         *     looks through the keys, too (`GET /api-keys`), and revokes those that are not known.
+         */
         post: operations["change_password"];
         delete?: never;
         options?: never;
@@ -176,7 +181,11 @@ export interface paths {
         get: operations["get_device"];
         put?: never;
         post?: never;
-        /** Revoke a device: its connection is closed and it is kept out */
+        /**
+         * Revoke a device: its connection is closed and it is kept out
+         * @description Nothing reaches it any more, a cancellation neither: what it runs may go on there
+         *     until its time limit. Cancel tasks that must end before revoking the device.
+         */
         delete: operations["revoke_device"];
         options?: never;
         head?: never;
@@ -386,6 +395,7 @@ export interface paths {
         /**
          * Live events over a WebSocket
          * @description Sends `{"id","kind","at","data"}`. Takes `{"watch":{"devices":[…],"tasks":[…]}}`.
+         *     A person has at most 32 of them open at once.
          */
         get: operations["events"];
         put?: never;
@@ -3850,6 +3860,14 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
             };
         };
     };

@@ -68,7 +68,7 @@ export const devices = {
   tags: "Tags",
   tagsHint: "Separated by commas.",
   removeTitle: (name: string) => `Remove ${name}?`,
-  removeDetail: "Its agent is cut off within seconds and cannot come back without a new install line. What is known of it is kept in the audit log.",
+  removeDetail: "Its agent is cut off within seconds and cannot come back without a new install line. A script that runs on it may go on until its time limit; cancel its tasks first where they must end. What is known of it is kept in the audit log.",
   removed: "Device removed",
   tabs: {
     overview: "Overview", metrics: "Metrics", hardware: "Hardware", software: "Software", services: "Services",

@@ -14,6 +14,9 @@ use unifyit_protocol::{ids::DeviceId, link::DownRecord};
 use uuid::Uuid;
 
 /// Revoke a device: its connection is closed and it is kept out
+///
+/// Nothing reaches it any more, a cancellation neither: what it runs may go on there
+/// until its time limit. Cancel tasks that must end before revoking the device.
 #[utoipa::path(delete, path = "/devices/{id}", tag = "devices", params(("id" = Uuid, Path)),
     responses((status = 204), (status = "4XX", body = Problem)))]
 pub(super) async fn revoke_device(ctx: Ctx, Path(id): Path<Uuid>) -> Result<StatusCode, Problem> {

@@ -25,6 +25,10 @@ pub(super) struct ChangePassword {
 }
 
 /// Change one's own password; ends all other sessions
+///
+/// API keys are credentials of their own and go on, so that no program stops because a
+/// person changed a password. Whoever changes it because somebody else may know it
+/// looks through the keys, too (`GET /api-keys`), and revokes those that are not known.
 #[utoipa::path(post, path = "/auth/password", tag = "auth", request_body = ChangePassword,
     responses((status = 204), (status = "4XX", body = Problem)))]
 pub(super) async fn change_password(
