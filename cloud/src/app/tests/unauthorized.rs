@@ -276,6 +276,20 @@ async fn a_viewer_is_told_that_they_may_not_before_how_to_write_it() {
             assert!(hidden, "{method} {path} {wrong}: {} {}", said.status, said.body);
         }
     }
+    // Nor others who lack that right alone.
+    let own = Scope::Organization(place.partner, place.organization);
+    let (own, _) = app.key("admin", own).await;
+    let (technician, _) = app.key("technician", Scope::Partner(place.partner)).await;
+    let retention = format!("/partners/{}/retention", place.partner);
+    for (key, method, path) in [
+        (&own, "PUT", retention.as_str()),
+        (&own, "POST", "/organizations"),
+        (&technician, "POST", "/organizations"),
+        (&technician, "POST", "/partners"),
+    ] {
+        let said = app.by_key(key, method, path, Some(&json!({"name": 7}))).await;
+        assert_eq!(said.status, StatusCode::FORBIDDEN, "{method} {path}: {}", said.body);
+    }
     let (admin, _) = app.key("admin", Scope::Partner(place.partner)).await;
     for (method, path, array) in [
         ("POST", "/organizations".to_owned(), json!(["n"])),

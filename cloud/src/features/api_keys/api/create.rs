@@ -52,9 +52,10 @@ pub(super) struct ApiKeyInput {
     responses((status = 201, body = NewApiKey), (status = "4XX", body = Problem)))]
 pub(super) async fn create_api_key(
     ctx: Ctx,
-    Body(input): Body<ApiKeyInput>,
+    input: Result<Body<ApiKeyInput>, Problem>,
 ) -> Result<(StatusCode, Json<NewApiKey>), Problem> {
     ctx.require(Can::ManageApiKeys)?;
+    let Body(input) = input?;
     let name = tenants::checked_name(&input.name)?;
     if input.expires_in_s.is_some_and(|s| !(60..=MAX_SECONDS).contains(&s)) {
         return Err(Problem::invalid("expires_in_s must be 60 seconds to ten years."));

@@ -31,12 +31,13 @@ pub(super) struct SeparateComputer {
 pub(super) async fn separate_identity(
     ctx: Ctx,
     Path(id): Path<Uuid>,
-    Body(input): Body<SeparateComputer>,
+    input: Result<Body<SeparateComputer>, Problem>,
 ) -> Result<StatusCode, Problem> {
     let id = DeviceId(id);
     let mut tx = ctx.begin(Can::View).await?;
     let device = store::find(&mut tx, id).await?.ok_or_else(Problem::not_found)?;
     ctx.require(Can::ManageDevices)?;
+    let Body(input) = input?;
     let shared = identity::standing(&mut tx, id).await?.computers;
     let computers = shared.map(|c| c.0).unwrap_or_default();
     let computer = identity::leaving(&computers, input.computer).map_err(|why| {

@@ -37,12 +37,13 @@ pub(super) struct ChangeDevice {
 pub(super) async fn update_device(
     ctx: Ctx,
     Path(id): Path<Uuid>,
-    Body(input): Body<ChangeDevice>,
+    input: Result<Body<ChangeDevice>, Problem>,
 ) -> Result<Json<DeviceItem>, Problem> {
     let id = DeviceId(id);
     let mut tx = ctx.begin(Can::View).await?;
     let device = store::find(&mut tx, id).await?.ok_or_else(Problem::not_found)?;
     ctx.require(Can::ManageDevices)?;
+    let Body(input) = input?;
     let name = input.name.as_deref().map(str::trim);
     if name.is_some_and(|n| n.chars().count() > 200 || n.chars().any(char::is_control)) {
         return Err(Problem::invalid("The name must have at most 200 characters on one line."));

@@ -22,7 +22,7 @@ use uuid::Uuid;
 pub(super) async fn set_retention(
     ctx: Ctx,
     Path(id): Path<Uuid>,
-    Body(input): Body<Retention>,
+    input: Result<Body<Retention>, Problem>,
 ) -> Result<Json<Retention>, Problem> {
     let id = PartnerId(id);
     let mut tx = ctx.begin(Can::View).await?;
@@ -32,6 +32,7 @@ pub(super) async fn set_retention(
     if !matches!(ctx.actor.scope, Scope::Platform | Scope::Partner(_)) {
         return Err(Problem::forbidden());
     }
+    let Body(input) = input?;
     input.check().map_err(Problem::invalid)?;
     let before = store::get(&mut tx, id).await?;
     store::set(&mut tx, id, &input).await?;

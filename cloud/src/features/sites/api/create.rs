@@ -38,9 +38,10 @@ pub(super) struct NewSite {
 pub(super) async fn create_site(
     ctx: Ctx,
     key: Idempotency,
-    Body(input): Body<NewSite>,
+    input: Result<Body<NewSite>, Problem>,
 ) -> Result<Response, Problem> {
     ctx.require(Can::ManageSites)?;
+    let Body(input) = input?;
     let name = tenants::checked_name(&input.name)?;
     let organization = OrganizationId(input.organization_id);
     let mut tx = ctx.begin(Can::ManageSites).await?;

@@ -70,12 +70,13 @@ pub(super) async fn create_install_token(
     ctx: Ctx,
     key: Idempotency,
     Path(id): Path<Uuid>,
-    Body(input): Body<TokenInput>,
+    input: Result<Body<TokenInput>, Problem>,
 ) -> Result<Response, Problem> {
     let site_id = SiteId(id);
     let mut tx = ctx.begin(Can::View).await?;
     let (site, place) = store::get(&mut tx, site_id).await?.ok_or_else(Problem::not_found)?;
     ctx.require(Can::Install)?;
+    let Body(input) = input?;
     if let Some(replay) = key.claim(&ctx, &mut tx, &input).await? {
         return Ok(replay.into_response());
     }

@@ -28,12 +28,13 @@ use uuid::Uuid;
 pub(super) async fn set_package_cache(
     ctx: Ctx,
     Path(id): Path<Uuid>,
-    Body(input): Body<CacheInput>,
+    input: Result<Body<CacheInput>, Problem>,
 ) -> Result<Json<PackageCacheBody>, Problem> {
     let id = SiteId(id);
     let mut tx = ctx.begin(Can::View).await?;
     let (site, place) = store::get(&mut tx, id).await?.ok_or_else(Problem::not_found)?;
     ctx.require(Can::ManageSites)?;
+    let Body(input) = input?;
     let known = cache::store::relay_remaps(&mut tx, id).await?;
     let checked =
         rules::check(input, &known, OffsetDateTime::now_utc()).map_err(Problem::invalid)?;

@@ -21,12 +21,13 @@ use uuid::Uuid;
 pub(super) async fn set_site_config(
     ctx: Ctx,
     Path(id): Path<Uuid>,
-    Body(input): Body<SiteSettings>,
+    input: Result<Body<SiteSettings>, Problem>,
 ) -> Result<Json<Site>, Problem> {
     let id = SiteId(id);
     let mut tx = ctx.begin(Can::View).await?;
     let (before, place) = store::get(&mut tx, id).await?.ok_or_else(Problem::not_found)?;
     ctx.require(Can::ManageSites)?;
+    let Body(input) = input?;
     if !(1..=3600).contains(&input.collect_every_s)
         || !(60..=86_400).contains(&input.inventory_every_s)
     {

@@ -30,10 +30,11 @@ pub(super) struct UiPin {
 pub(super) async fn set_ui_pin(
     ctx: Ctx,
     Path(id): Path<Uuid>,
-    Body(input): Body<UiPin>,
+    input: Result<Body<UiPin>, Problem>,
 ) -> Result<StatusCode, Problem> {
-    let (id, pin) = (SiteId(id), Zeroizing::new(input.pin));
     ctx.require(Can::ManageSites)?;
+    let Body(input) = input?;
+    let (id, pin) = (SiteId(id), Zeroizing::new(input.pin));
     // Hashed before the transaction: it takes tens of milliseconds.
     let acceptable = rules::acceptable_pin(&pin);
     let hash = if acceptable { ctx.state.passwords.hash_short(pin).await? } else { String::new() };

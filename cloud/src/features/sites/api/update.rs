@@ -32,12 +32,13 @@ pub(super) struct ChangeSite {
 pub(super) async fn update_site(
     ctx: Ctx,
     Path(id): Path<Uuid>,
-    Body(input): Body<ChangeSite>,
+    input: Result<Body<ChangeSite>, Problem>,
 ) -> Result<Json<Site>, Problem> {
     let id = SiteId(id);
     let mut tx = ctx.begin(Can::View).await?;
     let (before, place) = store::get(&mut tx, id).await?.ok_or_else(Problem::not_found)?;
     ctx.require(Can::ManageSites)?;
+    let Body(input) = input?;
     let name = tenants::checked_name(&input.name)?;
     store::rename(&mut tx, id, &name).await?;
     config::push_changed(&mut tx, id).await?;

@@ -58,9 +58,10 @@ pub(super) struct TaskMade {
 pub(super) async fn create_task(
     ctx: Ctx,
     key: Idempotency,
-    Body(input): Body<TaskInput>,
+    input: Result<Body<TaskInput>, Problem>,
 ) -> Result<Response, Problem> {
     let mut tx = ctx.begin(Can::RunTasks).await?;
+    let Body(input) = input?;
     if let Some(replay) = key.claim(&ctx, &mut tx, &input).await? {
         return Ok(replay.into_response());
     }

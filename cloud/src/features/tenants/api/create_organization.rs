@@ -38,9 +38,13 @@ pub(super) struct NewOrganization {
 pub(super) async fn create_organization(
     ctx: Ctx,
     key: Idempotency,
-    Body(input): Body<NewOrganization>,
+    input: Result<Body<NewOrganization>, Problem>,
 ) -> Result<Response, Problem> {
     ctx.require(Can::ManageOrganizations)?;
+    if matches!(ctx.actor.scope, Scope::Organization(..) | Scope::Site(..)) {
+        return Err(Problem::forbidden());
+    }
+    let Body(input) = input?;
     let name = checked_name(&input.name)?;
     let mut tx = ctx.begin(Can::ManageOrganizations).await?;
     if let Some(replay) = key.claim(&ctx, &mut tx, &input).await? {

@@ -34,9 +34,10 @@ pub(super) struct NewPartner {
 pub(super) async fn create_partner(
     ctx: Ctx,
     key: Idempotency,
-    Body(input): Body<NewPartner>,
+    input: Result<Body<NewPartner>, Problem>,
 ) -> Result<Response, Problem> {
     ctx.require(Can::ManagePartners)?;
+    let Body(input) = input?;
     let name = checked_name(&input.name)?;
     let mut tx = ctx.begin(Can::ManagePartners).await?;
     if let Some(replay) = key.claim(&ctx, &mut tx, &input).await? {

@@ -33,12 +33,13 @@ pub(super) struct ChangeOrganization {
 pub(super) async fn update_organization(
     ctx: Ctx,
     Path(id): Path<Uuid>,
-    Body(input): Body<ChangeOrganization>,
+    input: Result<Body<ChangeOrganization>, Problem>,
 ) -> Result<Json<Organization>, Problem> {
     let id = OrganizationId(id);
     let mut tx = ctx.begin(Can::View).await?;
     let before = store::organization(&mut tx, id).await?.ok_or_else(Problem::not_found)?;
     ctx.require(Can::ManageOrganizations)?;
+    let Body(input) = input?;
     let name = checked_name(&input.name)?;
     store::rename_organization(&mut tx, id, &name).await?;
     sites::config::push_to_organization(&mut tx, id).await?;
