@@ -28,6 +28,7 @@ mod newest;
 pub mod rollup;
 pub mod run;
 mod sacrifice;
+mod seldom;
 pub mod shadow;
 pub mod sisters;
 pub mod site;

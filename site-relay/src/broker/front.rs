@@ -111,21 +111,32 @@ async fn open(front: &Front, stream: TcpStream, ip: IpAddr) -> Result<Opened, &'
     };
     match read_connect(packet) {
         Ok(wishes) if front.admission.admit(device, &proof) => {
+            let conduct = &front.table.conduct;
+            if conduct.rests(device) {
+                refuse(&mut stream, Some(&wishes), Fault::Quota("what it sent")).await;
+                return Err("resting");
+            }
             if !front.admission.may_use(device, wishes.computer, ip) {
-                tracing::info!(%device, %ip, "refused: another computer uses this identity");
+                if let Some(times) = conduct.due(device, "computer") {
+                    tracing::info!(%device, %ip, times, "refused: another computer uses this identity");
+                }
                 refuse(&mut stream, Some(&wishes), Fault::Quota("computers of one identity")).await;
                 return Err("another_computer");
             }
             let guest = front.admission.is_guest(device, wishes.computer);
             if guest && !front.table.may_interrupt(device, Instant::now()) {
-                tracing::info!(%device, %ip, "refused: it heard that it gets its own identity, and the first computer is served");
+                if let Some(times) = conduct.due(device, "guest") {
+                    tracing::info!(%device, %ip, times, "refused: it heard that it gets its own identity, and the first computer is served");
+                }
                 refuse(&mut stream, Some(&wishes), Fault::Quota("computers of one identity")).await;
                 return Err("another_computer");
             }
             Ok(Opened { stream, device, proof, wishes, rest })
         }
         Ok(wishes) => {
-            front.admission.refused(device, &proof, ip);
+            if front.table.conduct.due(device, "admission").is_some() {
+                front.admission.refused(device, &proof, ip);
+            }
             refuse(&mut stream, Some(&wishes), Fault::NotAuthorized).await;
             Err("not_admitted")
         }
@@ -170,7 +181,9 @@ async fn run_session(front: Arc<Front>, opened: Opened, ip: IpAddr) {
     let Opened { mut stream, device, proof, wishes, rest } = opened;
     let Some((link, before)) = front.table.enter(device) else {
         front.refusals.refused("sessions_full");
-        tracing::warn!(%device, "refused: as many devices are connected as broker.max_sessions allows");
+        if let Some(times) = front.table.conduct.due(device, "sessions") {
+            tracing::warn!(%device, times, "refused: as many devices are connected as broker.max_sessions allows");
+        }
         refuse(&mut stream, Some(&wishes), Fault::Quota("sessions")).await;
         return;
     };

@@ -7,6 +7,7 @@
 
 use super::{
     budget::{Memory, Share},
+    conduct::Conduct,
     guests::Guests,
     metrics::Metrics,
 };
@@ -67,7 +68,9 @@ impl BrokerHandle {
             drop(queue);
             self.0.metrics.overflows.inc();
             link.waker.wake();
-            tracing::warn!(%device, "does not keep up with its messages; disconnecting");
+            if let Some(times) = self.0.conduct.due(device, "overflow") {
+                tracing::warn!(%device, times, "does not keep up with its messages; disconnecting");
+            }
             return Err(NotDelivered::Overflow);
         }
         queue.bytes = bytes;
@@ -89,6 +92,22 @@ impl BrokerHandle {
         if let Some(link) = self.0.find(device).filter(|link| link.session == session) {
             link.close(Closing::Administrative(reason));
         }
+    }
+
+    /// Ends the session of a device for what it sent: for a moment it is not let in
+    /// again. Said in the log once a minute, with how often it was.
+    pub fn put_out(&self, device: DeviceId, reason: &'static str) {
+        self.0.conduct.rest(device);
+        if let Some(times) = self.0.conduct.due(device, reason) {
+            tracing::warn!(%device, times, reason, "a device is put out for what it sends");
+        }
+        self.disconnect(device, reason);
+    }
+
+    /// Whether something is to be said of a device in the log, which it can cause as
+    /// often as it likes: how many times it was since it was said last.
+    pub(crate) fn due(&self, device: DeviceId, what: &'static str) -> Option<u64> {
+        self.0.conduct.due(device, what)
     }
 
     /// By which clock messages are judged; until it is set, by the system's.
@@ -163,6 +182,7 @@ pub(super) struct Table {
     pub(super) limits: BrokerLimits,
     pub(super) metrics: Metrics,
     memory: Memory,
+    pub(super) conduct: Conduct,
     clock: OnceLock<SiteClock>,
 }
 
@@ -176,6 +196,7 @@ impl Table {
             limits,
             metrics,
             memory,
+            conduct: Conduct::default(),
             clock: OnceLock::new(),
         }
     }

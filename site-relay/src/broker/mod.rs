@@ -11,6 +11,7 @@
 //! connection alone, and every queue bounded with a metric at its bound (G10).
 
 mod budget;
+mod conduct;
 mod dialog;
 mod fault;
 mod front;

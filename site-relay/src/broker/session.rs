@@ -78,7 +78,6 @@ pub(super) struct Session<S> {
     unflushed: bool,
     waiting: Option<Waiting>,
     paused_until: Option<Instant>,
-    told_slow: bool,
     heard: Instant,
     wrote: Instant,
     timer: Pin<Box<Sleep>>,
@@ -117,7 +116,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             unflushed: true,
             waiting: None,
             paused_until: None,
-            told_slow: false,
             heard: now,
             wrote: now,
             timer,
@@ -258,7 +256,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 self.table.metrics.packets_out.inc();
             } else {
                 self.table.metrics.unsent.inc();
-                tracing::warn!(device = %self.link.device, "a message is larger than the device takes");
+                if let Some(times) = self.table.conduct.due(self.link.device, "larger") {
+                    tracing::warn!(device = %self.link.device, times,
+                        "a message is larger than the device takes");
+                }
             }
         }
     }

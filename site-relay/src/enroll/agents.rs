@@ -9,6 +9,7 @@ use crate::{
     broker::Admission,
     http::agents::Peer,
     identity::{Identity, ca::proof_of},
+    seldom::Seldom,
     store::{EnrollDecision, NewDevice, StoreError, StoreHandle},
     telemetry::Telemetry,
 };
@@ -57,6 +58,7 @@ pub struct AgentEnroller {
     certificate_life: time::Duration,
     rate: RatePerAddress,
     audits: RatePerAddress,
+    said: Seldom<IpAddr>,
     outcomes: IntCounterVec,
 }
 
@@ -85,6 +87,7 @@ impl AgentEnroller {
             certificate_life: config.certificates.agent_life(),
             rate: RatePerAddress::new(config.https.enrolments_per_minute),
             audits: RatePerAddress::new(AUDITS_PER_MINUTE),
+            said: Seldom::default(),
             outcomes: telemetry.counters(
                 "agent_enrolments",
                 "Enrolments and renewals of agents, by outcome",
@@ -244,7 +247,9 @@ impl AgentEnroller {
                 return EnrollAgentAnswer::Failed(words);
             }
         };
-        tracing::info!(address = %peer.address, token = %actor, %detail, "an enrolment was refused");
+        if let Some(times) = self.said.due(peer.address) {
+            tracing::info!(address = %peer.address, token = %actor, %detail, times, "an enrolment was refused");
+        }
         if self.audits.allow(IpAddr::V4(Ipv4Addr::UNSPECIFIED), Instant::now()) {
             let entry = SiteAudit {
                 at_ms: self.store.now_ms(),

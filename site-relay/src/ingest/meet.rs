@@ -73,8 +73,10 @@ impl Ingest {
         };
         let sharing = self.store.device(device).and_then(|record| record.sharing);
         if sharing.is_some_and(|s| s.replaces(computer.instance)) {
-            tracing::info!(%device, hostname = computer.hostname,
-                "a computer that shares its identity is told to get its own");
+            if let Some(times) = self.broker.due(device, "own identity") {
+                tracing::info!(%device, hostname = computer.hostname, times,
+                    "a computer that shares its identity is told to get its own");
+            }
             self.control(device, DownControl::NewIdentity(NewIdentity {}));
             // It has no more to do here, and the first is waiting for its place.
             let broker = self.broker.clone();

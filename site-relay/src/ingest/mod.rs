@@ -330,8 +330,7 @@ impl Ingest {
                 self.metrics.bad.inc();
                 tracing::debug!(%device, %error, "a device sent what cannot be read");
                 if sessions.strike(device) {
-                    tracing::warn!(%device, %error, "a device keeps sending nonsense");
-                    self.broker.disconnect(device, "it keeps sending what cannot be read");
+                    self.broker.put_out(device, "it keeps sending what cannot be read");
                 }
                 None
             }

@@ -9,7 +9,7 @@
 //! most of them gives way to one that has fewer, at once: a quiet address gets in,
 //! however fast others come.
 
-use crate::telemetry::Telemetry;
+use crate::{seldom::Seldom, telemetry::Telemetry};
 use prometheus::{IntCounterVec, IntGauge};
 use std::{
     collections::{HashMap, VecDeque},
@@ -62,6 +62,7 @@ struct Inner {
     per_ip: usize,
     metrics: GateMetrics,
     state: Mutex<State>,
+    said: Seldom<&'static str>,
 }
 
 #[derive(Debug, Default)]
@@ -98,7 +99,8 @@ impl Gate {
     /// A gate with room for so many.
     #[must_use]
     pub fn new(total: usize, per_ip: usize, metrics: GateMetrics) -> Self {
-        Self(Arc::new(Inner { total, per_ip, metrics, state: Mutex::default() }))
+        let (state, said) = (Mutex::default(), Seldom::default());
+        Self(Arc::new(Inner { total, per_ip, metrics, state, said }))
     }
 
     /// The gate's metrics.
@@ -131,11 +133,12 @@ impl Gate {
         if let Some((victim, at_once)) = victim
             && !state.evict(victim, now, at_once)
         {
-            self.0.metrics.refused("half_open_full");
+            drop(state);
+            self.turned_away("half_open_full", ip);
             return None;
         }
-        if victim.is_some() {
-            self.0.metrics.refused("half_open_evicted");
+        if let Some((victim, _)) = victim {
+            self.turned_away("half_open_evicted", victim);
         }
         state.next += 1;
         state.count += 1;
@@ -144,6 +147,14 @@ impl Gate {
         state.by_ip.entry(ip).or_default().push_back(waiting);
         self.0.metrics.half_open.set(i64::try_from(state.count).unwrap_or(i64::MAX));
         Some(Slot { gate: self.clone(), ip, id, evicted })
+    }
+
+    fn turned_away(&self, reason: &'static str, ip: IpAddr) {
+        self.0.metrics.refused(reason);
+        if let Some(times) = self.0.said.due(reason) {
+            tracing::warn!(last = %ip, reason, times,
+                "Connections that do not say who they are were turned away.");
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

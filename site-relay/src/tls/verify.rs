@@ -10,7 +10,7 @@
 //! heard in this run, the cloud's. One clock alone may be years ahead.
 //! Revocation does not rest on lifetimes: it is asked at each connection.
 
-use crate::{clock::SiteClock, identity::ca};
+use crate::{clock::SiteClock, identity::ca, seldom::Seldom};
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme,
     client::danger::HandshakeSignatureValid,
@@ -25,13 +25,15 @@ pub struct GraceVerifier {
     inner: Arc<dyn ClientCertVerifier>,
     grace_s: u64,
     clock: SiteClock,
+    said: Seldom<()>,
 }
 
 impl GraceVerifier {
     /// Wraps a verifier.
     #[must_use]
     pub fn new(inner: Arc<dyn ClientCertVerifier>, grace_days: u32, clock: SiteClock) -> Self {
-        Self { inner, grace_s: u64::from(grace_days) * 86_400, clock }
+        let (grace_s, said) = (u64::from(grace_days) * 86_400, Seldom::default());
+        Self { inner, grace_s, clock, said }
     }
 
     /// The moment inside a certificate's lifetime that stands for `now`, when
@@ -75,7 +77,9 @@ impl ClientCertVerifier for GraceVerifier {
         let Some(then) = self.excused(end_entity, now.as_secs(), &error) else {
             return Err(error);
         };
-        tracing::warn!(%error, "a certificate outside its lifetime is taken by grace");
+        if let Some(times) = self.said.due(()) {
+            tracing::warn!(%error, times, "a certificate outside its lifetime is taken by grace");
+        }
         let then = UnixTime::since_unix_epoch(Duration::from_secs(then));
         self.inner.verify_client_cert(end_entity, intermediates, then)
     }

@@ -249,6 +249,22 @@ async fn who_comes_to_hear_of_its_own_identity_breaks_off_the_first_once() {
 }
 
 #[tokio::test]
+async fn a_device_that_was_put_out_rests_and_others_come_in() {
+    let site = Site::start().await;
+    let (wild, other) = (site.device(), site.device());
+    let mut present = Client::connect(&site, &wild, true).await;
+    site.handle.put_out(wild.id, "it keeps sending what cannot be read");
+    assert_eq!(present.farewell().await, Some(0x98));
+    for (v5, code) in [(false, 3), (true, 0x89)] {
+        let mut again = Client::open(&site, &wild, v5).await;
+        again.send(&connect_packet(v5, "x", 60)).await;
+        assert_eq!(again.packet().await.unwrap()[3], code);
+        assert_eq!(again.packet().await, None);
+    }
+    Client::connect(&site, &other, true).await;
+}
+
+#[tokio::test]
 async fn other_protocol_levels_are_refused_in_words_they_know() {
     let site = Site::start().await;
     let device = site.device();

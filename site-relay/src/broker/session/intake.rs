@@ -87,20 +87,23 @@ impl<S> Session<S> {
                 Ok(())
             }
             Pace::Excessive => {
-                tracing::warn!(device = %self.link.device, what,
-                    "a device sends more than its rate limit allows, without end; disconnecting");
+                let device = self.link.device;
+                self.table.conduct.rest(device);
+                if let Some(times) = self.table.conduct.due(device, "rate") {
+                    tracing::warn!(%device, what, times,
+                        "a device sends more than its rate limit allows, without end; disconnecting");
+                }
                 let reason = "the device sends more than its rate limit allows";
                 Err(End::new("rate", reason, Some(Code::MessageRateTooHigh)))
             }
         }
     }
 
-    /// The device reached a bound and is slowed; said once a session.
+    /// The device reached a bound and is slowed.
     fn slowed(&mut self, what: &'static str) {
         self.table.metrics.over_budget.with_label_values(&[what]).inc();
-        if !self.told_slow {
-            self.told_slow = true;
-            tracing::warn!(device = %self.link.device, what,
+        if let Some(times) = self.table.conduct.due(self.link.device, "slowed") {
+            tracing::warn!(device = %self.link.device, what, times,
                 "a device reached its bound and is slowed down");
         }
     }
