@@ -1,6 +1,7 @@
 //! Sign-in by PIN, offline: the PIN's Argon2id hash stands at the site.
 //!
-//! [`guesses`](super::guesses) slows guessing, and one PIN is checked at a time.
+//! [`guesses`](super::guesses) slows guessing, and one PIN is checked at a time, in
+//! memory that is kept for the next one.
 //! Sessions live in memory: a restart signs everybody out, and so do a new PIN, an
 //! hour without a request, and half a day in all.
 
@@ -8,7 +9,10 @@ use super::{
     Ui,
     guesses::{Guesses, Person},
 };
-use argon2::{Argon2, PasswordHash, PasswordVerifier};
+use argon2::{
+    Algorithm, Argon2, Block, Params, Version,
+    password_hash::phc::{Output, PasswordHash},
+};
 use axum::{
     Json,
     extract::{Request, State},
@@ -22,7 +26,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
-use tokio::sync::Semaphore;
+use subtle::ConstantTimeEq;
 
 /// How long a session lasts without somebody who uses it: an open page is nobody.
 const IDLE: Duration = Duration::from_secs(3600);
@@ -30,6 +34,8 @@ const IDLE: Duration = Duration::from_secs(3600);
 const LONGEST: Duration = Duration::from_secs(12 * 3600);
 /// Sessions at once; the least recently used one ends when there are more.
 const MAX_SESSIONS: usize = 64;
+/// Most memory in KiB that a PIN's hash may ask for.
+const MAX_MEMORY: u32 = 64 * 1024;
 /// Cookie that carries the session. `__Host-` binds it to this host and HTTPS.
 const COOKIE: &str = "__Host-unifyit_site";
 
@@ -52,12 +58,14 @@ impl Session {
 pub struct Sessions {
     open: Mutex<HashMap<blake3::Hash, Session>>,
     guesses: Guesses,
-    checking: Semaphore,
+    /// Held by whoever checks a PIN. Allocators keep blocks of that size for each thread
+    /// that ever freed one, which came to hundreds of megabytes.
+    checking: Arc<tokio::sync::Mutex<Vec<Block>>>,
 }
 
 impl Default for Sessions {
     fn default() -> Self {
-        Self { open: Mutex::default(), guesses: Guesses::default(), checking: Semaphore::new(1) }
+        Self { open: Mutex::default(), guesses: Guesses::default(), checking: Arc::default() }
     }
 }
 
@@ -97,15 +105,11 @@ impl Sessions {
         self.guesses
             .may_try(who)
             .map_err(|wait| SignInError::TooMany(wait.as_secs().saturating_add(1)))?;
-        let one = self.checking.acquire().await;
-        let _one_at_a_time = one.map_err(|_| SignInError::TooMany(60))?;
+        // One at a time, also when whoever asked is gone before it is done.
+        let mut memory = Arc::clone(&self.checking).lock_owned().await;
         let kept = hash.to_owned();
-        let right = tokio::task::spawn_blocking(move || {
-            PasswordHash::new(&kept)
-                .is_ok_and(|hash| Argon2::default().verify_password(pin.as_bytes(), &hash).is_ok())
-        })
-        .await
-        .unwrap_or(false);
+        let check = move || matches(pin.as_bytes(), &kept, &mut memory).unwrap_or(false);
+        let right = tokio::task::spawn_blocking(check).await.unwrap_or(false);
         if !right {
             return Err(SignInError::Wrong);
         }
@@ -162,6 +166,25 @@ impl Sessions {
             _ => false,
         }
     }
+}
+
+/// Whether a PIN is the one behind a hash; `None` when the hash is none.
+fn matches(pin: &[u8], known: &str, memory: &mut Vec<Block>) -> Option<bool> {
+    let parsed = PasswordHash::new(known).ok()?;
+    let (salt, hash) = (parsed.salt.as_ref()?, parsed.hash.as_ref()?);
+    let algorithm = Algorithm::try_from(parsed.algorithm.as_str()).ok()?;
+    let version = parsed.version.map(Version::try_from).transpose().ok()?;
+    let params = Params::try_from(&parsed).ok().filter(|p| p.m_cost() <= MAX_MEMORY)?;
+    let blocks = params.block_count();
+    if memory.len() < blocks {
+        memory.resize(blocks, Block::default());
+    }
+    let mut output = [0; Output::MAX_LENGTH];
+    let output = output.get_mut(..hash.len())?;
+    Argon2::new(algorithm, version.unwrap_or_default(), params)
+        .hash_password_into_with_memory(pin, salt.as_ref(), output, memory.get_mut(..blocks)?)
+        .ok()?;
+    Some(output.ct_eq(hash.as_bytes()).into())
 }
 
 /// The `Set-Cookie` value of a new session, or of its end.
@@ -227,6 +250,23 @@ mod tests {
         let value = format!("other=1; {}", cookie.split(';').next().unwrap_or_default());
         headers.extend(value.parse().map(|value| (header::COOKIE, value)));
         headers
+    }
+
+    #[tokio::test]
+    async fn pins_are_checked_in_one_memory() {
+        let sessions = Sessions::default();
+        let (hash, none) = (hash("482913"), HeaderMap::new());
+        let mut kept = None;
+        for n in 0..3u8 {
+            let address = IpAddr::from([192, 0, 2, n]);
+            let tried = sessions.sign_in(address, &none, "1".into(), &hash).await;
+            assert_eq!(tried, Err(SignInError::Wrong));
+            let memory = sessions.checking.lock().await;
+            let at = (memory.as_ptr(), memory.len());
+            assert!(at.1 > 0 && kept.is_none_or(|before| before == at), "it is kept");
+            kept = Some(at);
+        }
+        assert_eq!(matches(b"1", "no hash", &mut Vec::new()), None);
     }
 
     fn hash(pin: &str) -> String {
