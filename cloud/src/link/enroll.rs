@@ -13,6 +13,7 @@ mod store;
 use super::{ApplyError, LinkMetrics, RelayChange, RelayIdentity, records::Records, relay};
 use crate::{
     db::{Db, DbError, Scope, TenantTx},
+    http::seldom::Seldom,
     trust::{Trust, TrustError},
 };
 use libp2p::PeerId;
@@ -37,6 +38,9 @@ pub(super) struct Enroller {
     pub(super) records: Arc<dyn Records>,
     pub(super) metrics: LinkMetrics,
 }
+
+/// Strangers may be refused as often as they ask.
+static REFUSED: Seldom = Seldom::new();
 
 /// Why nobody was let in.
 #[derive(Debug, thiserror::Error)]
@@ -68,11 +72,15 @@ impl Enroller {
                 ("accepted", EnrollRelayAnswer::Accepted(Box::new(enrolment)))
             }
             Err(Refusal::Token(why)) => {
-                tracing::info!(%peer, ?why, "An install token was refused.");
+                if let Some(times) = REFUSED.due() {
+                    tracing::info!(%peer, ?why, times, "An install token was refused.");
+                }
                 ("refused", EnrollRelayAnswer::Refused(why))
             }
             Err(Refusal::Said(why)) => {
-                tracing::info!(%peer, why, "An enrolment was refused.");
+                if let Some(times) = REFUSED.due() {
+                    tracing::info!(%peer, why, times, "An enrolment was refused.");
+                }
                 ("refused", EnrollRelayAnswer::Failed(why))
             }
             Err(fault) => {
