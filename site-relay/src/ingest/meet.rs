@@ -102,6 +102,12 @@ impl Ingest {
         true
     }
 
+    /// Counts what a later version would understand.
+    pub(super) fn unknown(&self, what: &str) -> Option<Item> {
+        self.metrics.unknown.with_label_values(&[what]).inc();
+        None
+    }
+
     /// Measures a device's clock; what the cloud is to be told of it.
     pub(super) fn measured(&self, device: DeviceId, device_ms: u64) -> Option<DeviceClock> {
         let told = self.clock.measured(device, device_ms);

@@ -337,11 +337,6 @@ impl Ingest {
         }
     }
 
-    fn unknown(&self, what: &str) -> Option<Item> {
-        self.metrics.unknown.with_label_values(&[what]).inc();
-        None
-    }
-
     fn answer(
         &mut self,
         job: Job,
