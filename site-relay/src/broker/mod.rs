@@ -109,7 +109,7 @@ pub trait Admission: Send + Sync {
     /// Whether a device with this certificate is let in.
     fn admit(&self, device: DeviceId, proof: &Proof) -> bool;
 
-    /// A computer with this certificate was not let in.
+    /// A computer with this certificate was not let in. Told once a minute of a device.
     fn refused(&self, device: DeviceId, proof: &Proof, address: IpAddr) {
         let _ = (proof, address);
         tracing::info!(%device, "a device that is not enrolled here, or was removed, was refused");
