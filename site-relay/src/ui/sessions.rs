@@ -55,18 +55,13 @@ impl Session {
 }
 
 /// Open sessions and the limits of signing in.
+#[derive(Default)]
 pub struct Sessions {
     open: Mutex<HashMap<blake3::Hash, Session>>,
     guesses: Guesses,
     /// Held by whoever checks a PIN. Allocators keep blocks of that size for each thread
     /// that ever freed one, which came to hundreds of megabytes.
     checking: Arc<tokio::sync::Mutex<Vec<Block>>>,
-}
-
-impl Default for Sessions {
-    fn default() -> Self {
-        Self { open: Mutex::default(), guesses: Guesses::default(), checking: Arc::default() }
-    }
 }
 
 /// Why somebody may not sign in.
