@@ -8,6 +8,7 @@
 //! answers first ([`beside`]). Nothing depends on the state of a connection: lanes
 //! go on from the positions that both sides keep (G2).
 
+mod asking;
 mod beside;
 pub(crate) mod framing;
 mod greeting;

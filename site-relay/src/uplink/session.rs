@@ -7,6 +7,7 @@
 
 use super::{
     UplinkState,
+    asking::Asking,
     framing::{self, Frames},
     greeting::{farewell, greeting, next},
     metrics::UplinkMetrics,
@@ -27,13 +28,13 @@ use libp2p::Stream;
 use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::{Mutex, mpsc, watch},
-    time::{Instant, MissedTickBehavior, interval_at, timeout},
+    time::{Instant, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use unifyit_protocol::{
     clock::{ClockAnswer, ClockAsk},
     codec::MAX_MESSAGE,
-    lane::{Data, Fetch, Lane, LaneError, Resume, Sender, Trim},
+    lane::{Data, Fetch, Lane, LaneError, Resume, Sender},
     link::{Ephemeral, Frame, Goodbye, LinkHello, Watch},
     telemetry::newest::{MAX_JOINED, Teller},
 };
@@ -48,10 +49,6 @@ const QUEUE: usize = 4096;
 const LIVE_FRAME: usize = 32 * 1024;
 /// Frames of live copies that may wait to be written.
 const LIVE_QUEUE: usize = 2;
-/// How often the clocks are compared; the cloud also tells when its own was set.
-const COMPARE_EVERY: Duration = Duration::from_secs(60);
-/// Newest loads, which take the comparison along, are this late at most.
-const UNLESS: Duration = Duration::from_secs(15);
 
 /// What a session works with.
 #[derive(Clone)]
@@ -112,6 +109,7 @@ struct Session<'a> {
     /// When the cloud last applied something of each lane, by this relay's clock.
     applied_ms: Vec<u64>,
     teller: Teller,
+    asking: Asking,
 }
 
 /// Runs a session until it ends.
@@ -170,11 +168,22 @@ async fn session(
             takes_newest: false,
         };
         let sender = start::sender_of(&lanes.borrow())?;
-        let fetches = FuturesUnordered::new();
+        let (fetches, applied_ms) = (FuturesUnordered::new(), Vec::new());
         let asked_ms = parts.clock.uptime_ms();
-        let (applied_ms, teller) = (Vec::new(), Teller::default());
-        let mut session =
-            Session { parts, sender, urgent, bulk, live, metrics, fetches, applied_ms, teller };
+        let (mut own, asking) = (parts.clock.own_steps(), Asking::new(Instant::now()));
+        let teller = Teller::default();
+        let mut session = Session {
+            parts,
+            sender,
+            urgent,
+            bulk,
+            live,
+            metrics,
+            fetches,
+            applied_ms,
+            teller,
+            asking,
+        };
         let mut newest = parts.newest.clone();
         newest.mark_unchanged();
         session.send(&Frame::Hello(hello))?;
@@ -194,9 +203,6 @@ async fn session(
         let since_ms = parts.store.now_ms();
         state.send_replace(UplinkState { up: true, since_ms, reason: String::new() });
         let mut copies = parts.copies.lock().await;
-        let mut compare = interval_at(Instant::now() + COMPARE_EVERY, COMPARE_EVERY);
-        let mut own = parts.clock.own_steps();
-        compare.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             session.fetch_all();
             tokio::select! {
@@ -208,14 +214,17 @@ async fn session(
                     changed.map_err(|_| Ended::Store(StoreError::Closed))?;
                     session.appended(&lanes.borrow_and_update())?;
                 }
-                _ = compare.tick() => session.compare_clocks()?,
-                Ok(()) = own.changed() => session.compare_clocks()?,
+                () = sleep_until(session.asking.next()) => session.compare_clocks()?,
+                Ok(()) = own.changed() => {
+                    session.asking.stepped();
+                    session.compare_clocks()?;
+                }
                 Ok(()) = newest.changed(), if cloud.takes_newest => {
                     let loads = Loads::clone(&newest.borrow_and_update());
                     session.newest(&loads)?;
                     // One packet carries both.
+                    session.asking.goes_along();
                     session.compare_clocks()?;
-                    compare.reset_after(COMPARE_EVERY + UNLESS);
                 }
                 some = copies.some(LIVE_FRAME), if session.live.capacity() > 0 => {
                     session.live(some)?;
@@ -265,7 +274,8 @@ impl Session<'_> {
             Frame::Ack(ack) => {
                 self.metrics.acks.inc();
                 if let Some(trim) = self.sender.acked(&ack, self.parts.store.now_ms())? {
-                    self.trim(trim).await?;
+                    // Not awaited: a trim lost to a crash is told again by the cloud's resume.
+                    self.parts.store.submit(move |txn| txn.trim(&trim)).await?;
                 }
                 self.metrics.window.set(i64::try_from(self.sender.bulk_window()).unwrap_or(0));
             }
@@ -283,18 +293,12 @@ impl Session<'_> {
             }
             Frame::ClockAnswer(ClockAnswer { asked_ms, now_ms }) => {
                 let clock = &self.parts.clock;
+                self.asking.told(asked_ms, Instant::now());
                 clock.learn(now_ms, asked_ms.unwrap_or_else(|| clock.uptime_ms()));
                 self.metrics.clocks(clock.ahead_ms().unwrap_or_default());
             }
             Frame::Hello(_) | Frame::Ephemeral(_) | Frame::ClockAsk(_) | Frame::Newest(_) => {}
         }
-        Ok(())
-    }
-
-    /// Forgets what the cloud has. Not awaited: a trim lost to a crash is told
-    /// again by the cloud's resume.
-    async fn trim(&mut self, trim: Trim) -> Result<(), Ended> {
-        self.parts.store.submit(move |txn| txn.trim(&trim)).await?;
         Ok(())
     }
 
@@ -352,9 +356,10 @@ impl Session<'_> {
         queue.try_send(bytes.into()).map_err(|_| Ended::Lost("the link does not move".into()))
     }
 
-    fn compare_clocks(&self) -> Result<(), Ended> {
+    fn compare_clocks(&mut self) -> Result<(), Ended> {
         let clock = &self.parts.clock;
         let (asked_ms, now_ms) = (clock.uptime_ms(), clock.own_ms());
+        self.asking.asked(asked_ms, Instant::now());
         self.metrics.pulse.asked();
         self.send(&Frame::ClockAsk(ClockAsk { asked_ms, now_ms }))
     }

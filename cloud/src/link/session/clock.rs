@@ -37,6 +37,9 @@ pub(super) fn ahead_of(relay_ms: u64) -> i64 {
 pub(super) struct Clocks {
     stored: i64,
     answered: Option<Instant>,
+    /// How far ahead the clock was of a relay that asked too soon after its last
+    /// question. It is told the time when that is due.
+    owed: Option<i64>,
     /// Our clock and the time that nobody sets, as they were last told.
     told: (u64, Instant),
     look: Instant,
@@ -46,7 +49,7 @@ impl Clocks {
     /// After a greeting, which told ours and stored the relay's.
     pub(super) fn new(stored: i64) -> Self {
         let now = Instant::now();
-        Self { stored, answered: None, told: (now_ms(), now), look: now + LOOK }
+        Self { stored, answered: None, owed: None, told: (now_ms(), now), look: now + LOOK }
     }
 
     /// When our clock is to be looked at.
@@ -54,14 +57,33 @@ impl Clocks {
         Some(self.look)
     }
 
-    /// What the relay is to be told when our clock was set.
-    pub(super) fn look(&mut self) -> Option<ClockAnswer> {
+    /// What the relay is to be told when our clock was set, or when it asked too soon
+    /// before; and how far its clock is ahead, when that is to be stored.
+    pub(super) fn look(&mut self) -> Option<(ClockAnswer, Option<i64>)> {
         let now = Instant::now();
         if now < self.look {
             return None;
         }
         self.look = now + LOOK;
-        self.stepped(now_ms(), now)
+        match self.owed.take() {
+            Some(ahead) => Some((self.tell(None, now), self.moved(ahead))),
+            None => self.stepped(now_ms(), now).map(|answer| (answer, None)),
+        }
+    }
+
+    fn tell(&mut self, asked_ms: Option<u64>, now: Instant) -> ClockAnswer {
+        let now_ms = now_ms();
+        (self.answered, self.told) = (Some(now), (now_ms, now));
+        ClockAnswer { asked_ms, now_ms }
+    }
+
+    /// How far the relay's clock is ahead, when that is to be stored.
+    fn moved(&mut self, ahead: i64) -> Option<i64> {
+        let moved = ahead.abs_diff(self.stored) >= STORED_AGAIN_MS;
+        if moved {
+            self.stored = ahead;
+        }
+        moved.then_some(ahead)
     }
 
     fn stepped(&mut self, now_ms: u64, now: Instant) -> Option<ClockAnswer> {
@@ -74,29 +96,30 @@ impl Clocks {
         Some(ClockAnswer { asked_ms: None, now_ms })
     }
 
-    /// Answers a question, unless one was answered a moment ago. Also how far the
-    /// relay's clock is ahead, when that is to be stored.
+    /// Answers a question; one that follows another within a moment is answered with
+    /// the next look. Also how far the relay's clock is ahead, when that is to be
+    /// stored.
     pub(super) fn answer(&mut self, ask: &ClockAsk) -> Option<(ClockAnswer, Option<i64>)> {
         let now = Instant::now();
         if self.answered.is_some_and(|at| now.duration_since(at) < AGAIN) {
+            self.owed = Some(ahead_of(ask.now_ms));
             return None;
         }
-        self.answered = Some(now);
-        let now_ms = now_ms();
-        self.told = (now_ms, now);
-        let ahead = ahead_of(ask.now_ms);
-        let moved = ahead.abs_diff(self.stored) >= STORED_AGAIN_MS;
-        if moved {
-            self.stored = ahead;
-        }
-        Some((ClockAnswer { asked_ms: Some(ask.asked_ms), now_ms }, moved.then_some(ahead)))
+        self.owed = None;
+        let moved = self.moved(ahead_of(ask.now_ms));
+        Some((self.tell(Some(ask.asked_ms), now), moved))
     }
 }
 
 impl super::Session<'_> {
     /// Answers a relay, and stores how far its clock is off when that changed.
     pub(super) fn compare_clocks(&mut self, ask: ClockAsk) -> Result<(), Ended> {
-        let Some((answer, moved)) = self.clocks.answer(&ask) else { return Ok(()) };
+        let said = self.clocks.answer(&ask);
+        self.tell_time(said)
+    }
+
+    fn tell_time(&mut self, said: Option<(ClockAnswer, Option<i64>)>) -> Result<(), Ended> {
+        let Some((answer, moved)) = said else { return Ok(()) };
         if let Some(ahead_ms) = moved {
             let (deps, relay) = (self.deps.clone(), self.relay);
             tokio::spawn(async move {
@@ -108,12 +131,10 @@ impl super::Session<'_> {
         self.waiting.push(Frame::ClockAnswer(answer))
     }
 
-    /// Tells the relay when our clock was set.
+    /// Tells the relay when our clock was set, or what it asked for too soon.
     pub(super) fn look_at_clock(&mut self) -> Result<(), Ended> {
-        match self.clocks.look() {
-            Some(answer) => self.waiting.push(Frame::ClockAnswer(answer)),
-            None => Ok(()),
-        }
+        let said = self.clocks.look();
+        self.tell_time(said)
     }
 }
 
@@ -156,5 +177,25 @@ mod tests {
         assert_eq!(answer.asked_ms, Some(7));
         assert!(moved.is_some_and(|ahead| ahead.abs_diff(7_200_000) < 5000), "{moved:?}");
         assert!(clocks.answer(&ask).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_relay_that_asks_too_soon_is_told_a_moment_later() {
+        let mut clocks = Clocks::new(0);
+        tokio::time::advance(Duration::from_secs(3)).await;
+        let right = ClockAsk { asked_ms: 7, now_ms: now_ms() };
+        assert!(clocks.answer(&right).is_some());
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let ahead = ClockAsk { asked_ms: 8, now_ms: now_ms() + 7_200_000 };
+        assert!(clocks.answer(&ahead).is_none());
+        assert!(clocks.look().is_none(), "not yet");
+        tokio::time::advance(LOOK).await;
+        let (told, moved) = clocks.look().unwrap();
+        assert_eq!(told.asked_ms, None);
+        assert!(moved.is_some_and(|by| by.abs_diff(7_200_000) < 5000), "{moved:?}");
+        tokio::time::advance(LOOK).await;
+        // The time of day went on by itself meanwhile, and not by so much.
+        let stepped = clocks.look();
+        assert!(stepped.is_none_or(|(_, moved)| moved.is_none()), "it is told once");
     }
 }
