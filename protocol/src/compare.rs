@@ -52,6 +52,10 @@ pub struct SiteHolds {
     /// Devices whose identity several computers use. None from a relay that does not say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shared: Option<Vec<DeviceId>>,
+    /// Whether this disk is an older copy, and waits with commands of which it does not
+    /// know whether they were handed out since: [`SiteKnown::had`] is to say so.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub asks: bool,
     /// The lists did not fit and say nothing.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub cut: bool,
@@ -96,6 +100,27 @@ pub struct SiteKnown {
     /// Uses of install tokens.
     #[serde(deserialize_with = "crate::codec::at_most::<MAX_KNOWN, _, _>")]
     pub tokens: Vec<KnownToken>,
+    /// What devices had of commands that the relay holds as open.
+    #[serde(
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "crate::codec::at_most::<MAX_KNOWN, _, _>"
+    )]
+    pub had: Vec<KnownCommand>,
+    /// Nothing follows any more of what [`SiteHolds::asks`] asked for.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub answered: bool,
+}
+
+/// A command that a device was handed, as the cloud was told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownCommand {
+    /// The command.
+    pub command: CommandId,
+    /// Who had it.
+    pub device: DeviceId,
+    /// Whether it is known to have started, or to have ended.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub started: bool,
 }
 
 /// What devices are to tell once more, whole: the cloud lacks it.

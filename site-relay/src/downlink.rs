@@ -15,7 +15,7 @@ use prometheus::IntCounter;
 use tokio::sync::mpsc;
 use unifyit_protocol::{
     envelope::Decoded,
-    ids::DeviceId,
+    ids::{CommandId, DeviceId},
     lan::{DownControl, TellInventory},
     lane::{Ack, Data, Lane, Receiver, Resume, Verdict},
     link::{DownRecord, Frame},
@@ -47,6 +47,10 @@ pub(crate) struct Effects {
     pub(crate) inventory: Vec<DeviceId>,
     pub(crate) config: bool,
     pub(crate) told: TellRoom,
+    /// Who had commands before, in a time that this disk lost.
+    pub(crate) had: Vec<(DeviceId, CommandId)>,
+    /// Whether that is all.
+    pub(crate) answered: bool,
     pub(crate) unknown: u64,
 }
 
@@ -181,7 +185,10 @@ fn take_record(
             effects.revoked.push(device);
         }
         DownRecord::RevokeToken(token) => txn.revoke_token(token)?,
-        DownRecord::Known(known) => txn.take_known(known)?,
+        DownRecord::Known(known) => {
+            effects.answered |= known.answered;
+            effects.had.extend(txn.take_known(known)?);
+        }
         DownRecord::TellAgain(again) => {
             txn.devices_tell_again(&again, &mut effects.told)?;
             effects.inventory.extend(again.inventory);
@@ -234,5 +241,8 @@ async fn follow(parts: &DownlinkParts, effects: Effects) {
     }
     if !effects.commands.is_empty() {
         parts.fanout.commands(effects.commands).await;
+    }
+    if !effects.had.is_empty() || effects.answered {
+        parts.fanout.had(effects.had, effects.answered).await;
     }
 }

@@ -1,7 +1,10 @@
 //! Fan-out: one command to many devices, until each has answered or its time is
 //! over.
 //!
-//! The courier's plan lives in memory and is read from the inbox at start. A
+//! The courier's plan lives in memory and is read from the inbox at start. What was
+//! in the inbox then goes out once the cloud was heard: this disk may be an older copy
+//! than that of the devices, or as old, and the cloud may know what they had since.
+//! Without the cloud it waits for [`ALONE_MS`] and no longer (G9). A
 //! device gets what is pending for it when it is ready (connected, subscribed,
 //! introduced) and again when it stays silent; its guard recognises repeats and
 //! answers with what it knows (G3). A device that says which commands run on it,
@@ -37,9 +40,16 @@ const QUEUE: usize = 4096;
 /// How often silence and expiry are looked at.
 const TICK: Duration = Duration::from_millis(500);
 
+/// How long what was in the inbox at start waits for a session with the cloud.
+const ALONE_MS: u64 = 10_000;
+/// How long it waits for the answer of a cloud that knows more than this disk.
+const ANSWER_MS: u64 = 60_000;
+
 /// Something for the fan-out.
 #[derive(Debug)]
 enum Message {
+    Compared { asks: bool },
+    Had { had: Vec<(DeviceId, CommandId)>, all: bool },
     New(Vec<NewCommand>),
     Ready(DeviceId, Introduction),
     Holds(DeviceId, Vec<CommandId>),
@@ -93,6 +103,17 @@ impl FanoutHandle {
         drop(self.0.send(Message::Revoked(device)).await);
     }
 
+    /// The cloud was heard; `asks` says that it has yet to tell what devices had of
+    /// the commands in the inbox.
+    pub(crate) async fn compared(&self, asks: bool) {
+        drop(self.0.send(Message::Compared { asks }).await);
+    }
+
+    /// The cloud told what devices had, durably; `all` says that nothing follows.
+    pub(crate) async fn had(&self, had: Vec<(DeviceId, CommandId)>, all: bool) {
+        drop(self.0.send(Message::Had { had, all }).await);
+    }
+
     /// Devices reported, durably. Lost at a full queue: the device is asked again
     /// and answers with what it knows.
     pub(crate) fn answered(&self, reports: Vec<(DeviceId, CommandId, Status)>) {
@@ -129,6 +150,8 @@ pub(crate) struct Fanout {
     clock: SiteClock,
     broker: BrokerHandle,
     plan: Plan,
+    /// Uptime at the start, and how long what was in the inbox then waits for the cloud.
+    unsure_ms: (u64, u64),
     metrics: FanoutMetrics,
 }
 
@@ -146,8 +169,9 @@ impl Fanout {
         for loaded in store.read(inbox::load).await? {
             plan.load(loaded);
         }
-        let mut fanout =
-            Self { store, clock, broker, plan, metrics: FanoutMetrics::register(telemetry) };
+        let unsure_ms = (clock.uptime_ms(), ALONE_MS);
+        let metrics = FanoutMetrics::register(telemetry);
+        let mut fanout = Self { store, clock, broker, plan, unsure_ms, metrics };
         for device in fanout.plan.devices() {
             if fanout.store.device(device).is_none_or(|known| known.revoked) {
                 fanout.end(device).await;
@@ -189,6 +213,19 @@ impl Fanout {
                 let open = self.plan.open_for(device);
                 self.deliver(open, now_ms).await;
             }
+            Message::Compared { asks: true } if self.plan.is_unsure() => {
+                tracing::info!("commands in the inbox wait until the cloud says who had them");
+                self.unsure_ms.1 = ANSWER_MS;
+            }
+            Message::Compared { .. } => self.plan.sure(),
+            Message::Had { had, all } => {
+                for (device, command) in had {
+                    self.plan.had_before(device, command);
+                }
+                if all {
+                    self.plan.sure();
+                }
+            }
             Message::Holds(device, commands) => self.plan.holds(device, &commands),
             Message::Revoked(device) => self.end(device).await,
             Message::Answered(reports) => {
@@ -200,6 +237,11 @@ impl Fanout {
     }
 
     async fn tick(&mut self) {
+        let (since_ms, most_ms) = self.unsure_ms;
+        if self.plan.is_unsure() && self.clock.uptime_ms().saturating_sub(since_ms) >= most_ms {
+            tracing::info!("commands in the inbox go out without the cloud's word on who had them");
+            self.plan.sure();
+        }
         // While the time is in doubt, what may be over waits; it neither goes out nor
         // ends.
         let now_ms = self.clock.latest_ms();

@@ -80,7 +80,11 @@ fn about(record: &DownRecord) -> About {
         // The key tells one batch of a comparison from the next.
         DownRecord::Known(known) => {
             let devices = known.devices.iter().map(|d| d.device.0);
-            ("known", Some(key_of_set(devices.chain(known.tokens.iter().map(|t| t.token.0)))), None)
+            let tokens = known.tokens.iter().map(|t| t.token.0);
+            let had = known.had.iter().map(|had| {
+                Uuid::from_u128(had.command.0.as_u128() ^ had.device.0.as_u128().rotate_left(1))
+            });
+            ("known", Some(key_of_set(devices.chain(tokens).chain(had))), None)
         }
     };
     About { kind, key, expires_ms }

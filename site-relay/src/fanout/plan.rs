@@ -58,6 +58,9 @@ pub(super) struct Plan {
     by_device: HashMap<DeviceId, BTreeSet<CommandId>>,
     /// Devices that heed being told what they had before.
     heeding: HashSet<DeviceId>,
+    /// Commands that are not handed out: this disk may be an older copy, and the
+    /// cloud may know that they were.
+    unsure: HashSet<CommandId>,
 }
 
 impl Plan {
@@ -78,7 +81,27 @@ impl Plan {
             self.by_device.entry(*device).or_default().insert(id);
         }
         let NewCommand { payload, expires_ms, .. } = command;
+        self.unsure.insert(id);
         self.commands.insert(id, Command { payload, expires_ms, open });
+    }
+
+    /// Whether anything waits for the cloud's word on what was handed out.
+    pub(super) fn is_unsure(&self) -> bool {
+        !self.unsure.is_empty()
+    }
+
+    /// What the inbox held at start may go out.
+    pub(super) fn sure(&mut self) {
+        self.unsure = HashSet::new();
+    }
+
+    /// A device had a command in a time that this disk lost: it is asked what became
+    /// of it.
+    pub(super) fn had_before(&mut self, device: DeviceId, id: CommandId) {
+        let command = self.commands.get_mut(&id);
+        let Some(delivery) = command.and_then(|c| c.open.get_mut(&device)) else { return };
+        (delivery.answered, delivery.doubted) = (true, true);
+        self.by_device.entry(device).or_default().insert(id);
     }
 
     /// Takes up a command.
@@ -181,16 +204,19 @@ impl Plan {
         command: CommandId,
         now_ms: u64,
     ) -> Option<Bytes> {
-        let command = self.commands.get(&command)?;
-        self.may_go(device, command, now_ms).then(|| command.payload.clone())
+        let known = self.commands.get(&command)?;
+        self.may_go(device, (command, known), now_ms).then(|| known.payload.clone())
     }
 
-    fn may_go(&self, device: DeviceId, command: &Command, now_ms: u64) -> bool {
+    fn may_go(&self, device: DeviceId, (id, command): (CommandId, &Command), now_ms: u64) -> bool {
         command.open.get(&device).is_some_and(|delivery| {
             if delivery.doubted {
                 !delivery.held && self.heeding.contains(&device)
             } else {
-                !delivery.answered && !delivery.held && now_ms < command.expires_ms
+                !delivery.answered
+                    && !delivery.held
+                    && !self.unsure.contains(&id)
+                    && now_ms < command.expires_ms
             }
         })
     }
@@ -269,7 +295,7 @@ impl Plan {
             for id in commands {
                 let Some(command) = self.commands.get(id) else { continue };
                 let Some(delivery) = command.open.get(device) else { continue };
-                if !self.may_go(*device, command, now_ms) {
+                if !self.may_go(*device, (*id, command), now_ms) {
                     continue;
                 }
                 let wait = |times: u32| (REPEAT_MS << times.clamp(1, 5) >> 1).min(REPEAT_MAX_MS);

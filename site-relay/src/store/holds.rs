@@ -52,6 +52,9 @@ pub(crate) struct Before {
     pub(crate) opened_ms: u64,
     /// Epoch and last number of each lane.
     pub(crate) lanes: [(u64, u64); 4],
+    /// Whether this store is an older copy, and the cloud did not say yet what devices
+    /// had of its commands.
+    pub(crate) asks: bool,
     /// Whether the cloud lacks what it was told, and was not told again yet how the
     /// package cache fares.
     pub(crate) cloud_forgot: bool,
@@ -60,7 +63,7 @@ pub(crate) struct Before {
 impl Before {
     pub(crate) fn of(lanes: &[LaneState; 4], written_ms: u64, opened_ms: u64) -> Self {
         let lanes = lanes.each_ref().map(|lane| (lane.epoch(), lane.tail_seq()));
-        Self { written_ms, opened_ms, lanes, cloud_forgot: false }
+        Self { written_ms, opened_ms, lanes, asks: false, cloud_forgot: false }
     }
 
     /// Whether the cloud has what this store did not have when it was opened and
@@ -109,6 +112,7 @@ impl Txn<'_> {
             for lane in Lane::ALL {
                 self.lost(lane, 0, from_ms, before.opened_ms, RESTORED)?;
             }
+            self.mem.before.asks = true;
         }
         self.mem.before.cloud_forgot |= !lost.is_empty();
         let mut wanted = Vec::new();
@@ -166,7 +170,8 @@ impl Txn<'_> {
     /// brings the cloud up to date by itself, unless the cloud lost what that leans on;
     /// whoever is asked for all of it anyway does, too.
     pub(crate) fn tell_holds(&mut self, lost_state: bool) -> Result<(), StoreError> {
-        let mut holds = SiteHolds { at_ms: self.now_ms, ..SiteHolds::default() };
+        let asks = self.mem.before.asks;
+        let mut holds = SiteHolds { at_ms: self.now_ms, asks, ..SiteHolds::default() };
         holds.settings = self.get_meta::<SiteConfig>(tables::META_SITE)?.unwrap_or_default();
         let revoked_tokens = std::mem::take(&mut holds.settings.revoked_tokens);
         holds.ahead = true;
@@ -287,8 +292,15 @@ impl Txn<'_> {
     }
 
     /// Takes back what this disk has forgotten: devices that joined, uses of tokens.
-    /// A device that is known stays as it is, above all a revoked one.
-    pub(crate) fn take_known(&mut self, known: SiteKnown) -> Result<(), StoreError> {
+    /// A device that is known stays as it is, above all a revoked one. Returns who had
+    /// commands of which this disk did not know that they were handed out.
+    pub(crate) fn take_known(
+        &mut self,
+        known: SiteKnown,
+    ) -> Result<Vec<(DeviceId, CommandId)>, StoreError> {
+        if known.answered {
+            self.mem.before.asks = false;
+        }
         for known in known.devices {
             if self.device(known.device)?.is_some() {
                 continue;
@@ -305,7 +317,13 @@ impl Txn<'_> {
                 self.revoke_token(known.token)?;
             }
         }
-        Ok(())
+        let mut had = Vec::new();
+        for known in known.had {
+            if self.had_before(known)? {
+                had.push((known.device, known.command));
+            }
+        }
+        Ok(had)
     }
 }
 

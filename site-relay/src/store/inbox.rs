@@ -14,6 +14,7 @@ use super::{
 };
 use redb::{ReadTransaction, ReadableTable};
 use unifyit_protocol::{
+    compare::KnownCommand,
     ids::{CommandId, DeviceId},
     lan::Deliver,
     link::{DeliverCommand, Progress},
@@ -131,6 +132,17 @@ impl Txn<'_> {
             }
         }
         Ok(())
+    }
+
+    /// A device had a command, as the cloud was told in a time that this disk lost. It
+    /// is asked what became of it. Whether that was unknown here.
+    pub(super) fn had_before(&mut self, known: KnownCommand) -> Result<bool, StoreError> {
+        let unknown = |here| match here {
+            Status::Pending => true,
+            Status::Sent => known.started,
+            _ => false,
+        };
+        self.step(known.command, known.device, Status::Running, unknown)
     }
 
     pub(super) fn enrolled(&mut self) -> Result<Vec<DeviceId>, StoreError> {

@@ -263,9 +263,12 @@ impl Session<'_> {
         }
         let pending = self.parts.store.submit(move |txn| {
             opened.trims.iter().try_for_each(|trim| txn.trim(trim))?;
-            txn.compare(&peer, &opened.forgotten, &applied_ms)
+            let wanted = txn.compare(&peer, &opened.forgotten, &applied_ms)?;
+            Ok((wanted, txn.mem.before.asks))
         });
-        want_inventories(&self.parts.downlink.broker, pending.await?.outcome().await?);
+        let (wanted, asks) = pending.await?.outcome().await?;
+        want_inventories(&self.parts.downlink.broker, wanted);
+        self.parts.downlink.fanout.compared(asks).await;
         Ok(())
     }
 

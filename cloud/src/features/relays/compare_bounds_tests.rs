@@ -11,7 +11,7 @@ use crate::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 use unifyit_protocol::{
-    compare::SiteHolds,
+    compare::{SiteHolds, SiteKnown},
     config::{CacheAhead, SiteConfig},
     ids::DeviceId,
     inventory::{InventoryReport, Section},
@@ -248,4 +248,53 @@ async fn files_to_have_ready_are_taken_back_from_the_relay() {
     assert_eq!(world.scalar::<String>(urls).await, "/remap/a/b", "older settings");
     tell(&mut lane, told(30, true, vec![])).await;
     assert_eq!(world.scalar::<String>(urls).await, "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restored_relay_is_told_who_had_the_commands_that_it_holds() {
+    let (world, _relay, mut lane, _ticker) = world().await;
+    let devices = [(); 4].map(|()| DeviceId::generate());
+    lane.push(Lane::Urgent, devices.map(|device| presence(device, true)).to_vec()).await;
+    let mut commands = Vec::new();
+    for (device, status) in devices.into_iter().zip(["pending", "sent", "succeeded", "succeeded"]) {
+        let command = super::compare_tests::open_task(&world, device).await;
+        let mut tx = world.db.db.tenant(&crate::db::Scope::Platform).await.unwrap();
+        sqlx::query("UPDATE task_targets SET status = $2 WHERE device_id = $1")
+            .bind(device.0)
+            .bind(status)
+            .execute(&mut *tx)
+            .await
+            .unwrap();
+        tx.commit().await.unwrap();
+        commands.push(command);
+    }
+    // It does not hold the last one.
+    let held = commands[..3].to_vec();
+    let told = |asks| SiteHolds {
+        at_ms: now_ms(),
+        devices: devices.to_vec(),
+        online: vec![0b1111],
+        commands: held.clone(),
+        asks,
+        ..SiteHolds::default()
+    };
+    let answers = async || {
+        let waiting = super::compare_tests::waiting(&world).await.into_iter();
+        let known: Vec<SiteKnown> = waiting
+            .filter_map(|record| match record {
+                DownRecord::Known(known) if known.answered || !known.had.is_empty() => Some(known),
+                _ => None,
+            })
+            .collect();
+        known
+    };
+    tell(&mut lane, told(false)).await;
+    assert!(answers().await.is_empty(), "it has them in its own memory");
+    tell(&mut lane, told(true)).await;
+    let answers = answers().await;
+    let had = answers.iter().flat_map(|known| &known.had);
+    let had: BTreeSet<_> = had.map(|h| (h.command, h.device, h.started)).collect();
+    let expected = [(commands[1], devices[1], false), (commands[2], devices[2], true)];
+    assert_eq!(had, BTreeSet::from(expected));
+    assert!(answers.last().unwrap().answered, "what it waits for ends");
 }

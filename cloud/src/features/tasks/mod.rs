@@ -31,7 +31,7 @@ pub use model::{
     DeviceTask, GroupBody, Groups, OutputEvent, TargetBody, TargetEvent, TargetStatus,
     TargetsInput, TaskBody, TaskCounts, TaskDetail, TaskStatus,
 };
-pub(crate) use store::{keep_command, running, send_again, signing_key};
+pub(crate) use store::{had, keep_command, running, send_again, signing_key};
 pub use ticker::TaskTicker;
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ mod create;
 mod end;
 mod read;
 
-pub(crate) use again::send_again;
+pub(crate) use again::{had, send_again};
 pub(super) use create::{
     NewCommand, NewTask, Target, by_organization, insert_commands, insert_targets, insert_task,
     partners, partners_of, place_of, relays, relays_of, resolve, site_place, site_sizes,

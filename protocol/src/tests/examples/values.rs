@@ -3,7 +3,7 @@
 use crate::{
     cache::{AheadFile, AheadState, CacheDay, CachePlan, CachePolicy, CacheReport},
     command::{Action, Command, Interpreter, Script, Targets, Terminal},
-    compare::{KnownDevice, KnownToken, SiteHolds, SiteKnown},
+    compare::{KnownCommand, KnownDevice, KnownToken, SiteHolds, SiteKnown},
     config::{DeviceConfig, PackageCache, SiteConfig},
     grant::{Grant, Scope, SiteCertificate},
     ids::DeviceId,
@@ -263,6 +263,7 @@ pub(super) fn holds() -> SiteHolds {
         inventory: vec![0, 0, 0, 7],
         ahead: true,
         shared: Some(vec![id(11)]),
+        asks: true,
         cut: false,
     }
 }
@@ -276,6 +277,8 @@ pub(super) fn known() -> SiteKnown {
             enrolled_ms: 5000,
         }],
         tokens: vec![KnownToken { token: id(8), used: 2, revoked: false }],
+        had: vec![KnownCommand { command: id(9), device: device(), started: true }],
+        answered: true,
     }
 }
 

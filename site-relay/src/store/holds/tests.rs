@@ -60,6 +60,7 @@ async fn a_disk_put_back_states_the_loss_and_tells_what_it_holds_once() {
         |gap: &&Gap| (gap.count, gap.from_ms, gap.to_ms) == (0, START_MS, START_MS + 60_000);
     assert!(gaps.iter().all(covers), "{gaps:?}");
     assert_eq!(holds.len(), 1);
+    assert!(holds[0].asks, "devices may have had what this disk does not know of");
     assert_eq!((&holds[0].devices, &holds[0].revoked), (&vec![kept], &vec![out]));
 }
 
@@ -74,7 +75,7 @@ async fn an_ordinary_start_tells_what_is_held_and_states_no_loss() {
     rig.store.write(move |txn| txn.compare(&peer, &[], &[])).await.unwrap();
     let records = rig.waiting(Lane::Urgent).await;
     let (gaps, holds) = told(&records);
-    assert_eq!((gaps.len(), holds.len()), (0, 1));
+    assert_eq!((gaps.len(), holds.len(), holds[0].asks), (0, 1, false));
 }
 
 #[tokio::test]
@@ -106,6 +107,7 @@ async fn devices_come_back_and_a_revoked_one_does_not() {
             KnownToken { token: spent, used: 1, revoked: false },
             KnownToken { token: revoked, used: 0, revoked: true },
         ],
+        ..SiteKnown::default()
     };
     rig.store.write(move |txn| txn.revoke_device(out)).await.unwrap();
     rig.store.write(move |txn| txn.take_known(said)).await.unwrap();

@@ -144,6 +144,9 @@ pub(crate) async fn holds(
     let reachable: HashSet<DeviceId> =
         present.iter().copied().chain(lost.iter().copied()).collect();
     mended.commands = tasks::send_again(tx, relay, &held, Some(&reachable)).await?;
+    if holds.asks {
+        answer(tx, relay, &held).await?;
+    }
 
     mended.inventories = lacks::ask_inventories(tx, relay, &holds).await?;
     lacks::single(tx, relay, &holds, changed).await?;
@@ -301,14 +304,29 @@ async fn make_known(
         })
         .collect();
     for some in list.chunks(MAX_KNOWN) {
-        let known = SiteKnown { devices: some.to_vec(), tokens: Vec::new() };
+        let known = SiteKnown { devices: some.to_vec(), ..SiteKnown::default() };
         tell(tx, relay, &DownRecord::Known(known)).await?;
     }
     for some in tokens.chunks(MAX_KNOWN) {
-        let known = SiteKnown { devices: Vec::new(), tokens: some.to_vec() };
+        let known = SiteKnown { tokens: some.to_vec(), ..SiteKnown::default() };
         tell(tx, relay, &DownRecord::Known(known)).await?;
     }
     Ok(())
+}
+
+/// Who had the commands that the relay holds, as far as was told: its disk is an older
+/// copy, and so may be the devices'.
+async fn answer(
+    tx: &mut TenantTx,
+    relay: &RelayIdentity,
+    held: &HashSet<Uuid>,
+) -> Result<(), ApplyError> {
+    let had = tasks::had(tx, relay.site, held).await?;
+    for some in had.chunks(MAX_KNOWN) {
+        let known = SiteKnown { had: some.to_vec(), ..SiteKnown::default() };
+        tell(tx, relay, &DownRecord::Known(known)).await?;
+    }
+    tell(tx, relay, &DownRecord::Known(SiteKnown { answered: true, ..SiteKnown::default() })).await
 }
 
 pub(super) async fn tell(

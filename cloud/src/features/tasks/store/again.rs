@@ -12,7 +12,8 @@ use time::OffsetDateTime;
 use unifyit_protocol::{
     codec,
     command::{Command, Targets},
-    ids::{CommandId, DeviceId},
+    compare::KnownCommand,
+    ids::{CommandId, DeviceId, SiteId},
     link::{DeliverCommand, DownRecord},
     signing::Signed,
 };
@@ -20,6 +21,39 @@ use uuid::Uuid;
 
 /// Most commands sent again at once: as many as a relay takes unfinished.
 const MOST: i64 = 4096;
+/// Most deliveries that a restored relay is told of: twice as many as a site may have
+/// devices.
+const MOST_HAD: i64 = 44_000;
+
+/// What devices had of commands that a relay holds, as far as the cloud was told.
+///
+/// # Errors
+/// [`ApplyError`].
+pub(crate) async fn had(
+    tx: &mut TenantTx,
+    site: SiteId,
+    held: &HashSet<Uuid>,
+) -> Result<Vec<KnownCommand>, ApplyError> {
+    let rows: Vec<(Uuid, Uuid, bool)> = sqlx::query_as(
+        "SELECT command_id, device_id, status <> 'sent' FROM task_targets \
+         WHERE site_id = $1 AND command_id = ANY($2) AND status <> 'pending' \
+         ORDER BY command_id, device_id LIMIT $3",
+    )
+    .bind(site.0)
+    .bind(held.iter().copied().collect::<Vec<_>>())
+    .bind(MOST_HAD)
+    .fetch_all(&mut **tx)
+    .await?;
+    if rows.len() >= usize::try_from(MOST_HAD).unwrap_or(usize::MAX) {
+        tracing::warn!(%site, "A relay that was restored holds more commands than it can be told of.");
+    }
+    let known = |(command, device, started)| KnownCommand {
+        command: CommandId(command),
+        device: DeviceId(device),
+        started,
+    };
+    Ok(rows.into_iter().map(known).collect())
+}
 
 #[derive(sqlx::FromRow)]
 struct Lost {
