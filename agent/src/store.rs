@@ -313,10 +313,10 @@ impl Writer {
         if let Some(trails) = self.lock_spool().trails_to_save() {
             trails.save(&tables)?;
         }
-        let born_ms = self.shared.birth.save(&tables)?;
+        let birth = self.shared.birth.save(&tables)?;
         tables.commit()?;
         self.book = book;
-        self.shared.birth.saved(born_ms);
+        self.shared.birth.saved(birth);
         let mut spool = self.lock_spool();
         spool.committed(&self.book);
         spool.forgotten(gone);

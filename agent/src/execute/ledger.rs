@@ -10,9 +10,12 @@
 //! The file itself can be lost or set back. The ledger therefore has a *birth*, by
 //! the site's time: what was signed before it and is not in it may have run. A
 //! ledger that was always there is born at 0; a new file has no birth until the
-//! relay says whether it ever heard of this device ([`Birth`]). A floor or a birth
-//! that no clock has reached was written by one that was wrong: the ledger is then
-//! born once more, at the latest moment that a clock names.
+//! relay says whether it ever heard of this device ([`Birth`]).
+//!
+//! Neither floor nor birth ever goes down, for nobody signs what time it is. One that
+//! was written by a clock that was years ahead still refuses nothing that is new: what
+//! the authority counts later than all that was forgotten, or later than a command
+//! that it signed after the birth, is neither.
 //!
 //! With each entry the newest command of the authority is written down, by its
 //! count, so that what a courier held back is judged by it in the next run too.
@@ -26,7 +29,7 @@ pub use birth::{Birth, Times};
 
 use crate::{
     clock,
-    guard::{Memory, Seen},
+    guard::{Floor, Memory, Seen},
     store::{LEDGER, META, Store, StoreError, Txn},
 };
 use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata};
@@ -45,6 +48,7 @@ pub const MAX_ENTRIES: u64 = if cfg!(test) { 512 } else { 65_536 };
 /// How often, in new entries, expired ones are looked for.
 const PURGE_EVERY: u64 = 256;
 const FLOOR: &str = "ledger floor";
+const FLOOR_COUNT: &str = "ledger floor count";
 const NEWEST: &str = "newest command";
 
 /// What is written down of a command.
@@ -111,7 +115,7 @@ pub fn write(
     // An own clock that never gets there must not fill the ledger.
     let now_ms = if entries < MAX_ENTRIES / 2 { now_ms.min(clock::local_ms()) } else { now_ms };
     if entries >= KEEP && entries % PURGE_EVERY == 0 || entries >= MAX_ENTRIES {
-        let mut floor = 0;
+        let (mut floor, mut forgot) = (0, false);
         table.retain(|_, bytes| {
             let (ended, expires_ms) = match read(bytes) {
                 Reading::Whole(entry) => (entry.outcome.is_some(), entry.expires_ms),
@@ -120,7 +124,7 @@ pub fn write(
             };
             let keep = !ended || expires_ms > now_ms;
             if !keep {
-                floor = floor.max(expires_ms);
+                (floor, forgot) = (floor.max(expires_ms), true);
             }
             keep
         })?;
@@ -128,6 +132,9 @@ pub fn write(
         let before = meta.get(FLOOR)?.map_or(0, |b| number(b.value()));
         if floor > before {
             meta.insert(FLOOR, floor.to_be_bytes().as_slice())?;
+        }
+        if forgot {
+            meta.insert(FLOOR_COUNT, counter.to_be_bytes().as_slice())?;
         }
     }
     if table.len()? >= MAX_ENTRIES && table.get(key(id))?.is_none() {
@@ -249,10 +256,18 @@ impl Memory for Store {
         self.read(|tables| find(tables, id))
     }
 
-    fn floor_ms(&self) -> Result<u64, StoreError> {
+    fn floor(&self) -> Result<Floor, StoreError> {
         self.read(|tables| {
-            Ok(tables.open_table(META)?.get(FLOOR)?.map_or(0, |b| number(b.value())))
+            let meta = tables.open_table(META)?;
+            let expiry_ms = meta.get(FLOOR)?.map_or(0, |b| number(b.value()));
+            // One of an earlier version has no count, and then all may be below it.
+            let counter = meta.get(FLOOR_COUNT)?.map_or(u64::MAX, |b| number(b.value()));
+            Ok(Floor { expiry_ms, counter })
         })
+    }
+
+    fn is_counted_since(&self, counter: u64, issued_ms: u64) -> bool {
+        self.birth().is_counted_since(counter, issued_ms, clock::latest_ms())
     }
 
     fn born_ms(&self) -> Option<u64> {
@@ -289,7 +304,27 @@ mod tests {
             write(txn, CommandId::generate(), &ended(now + YEARS), now + YEARS)
         });
         assert!(fill.await.unwrap());
-        assert_eq!(store.floor_ms().unwrap(), 0, "nothing would pass for an hour, or for years");
+        let floor = store.floor().unwrap().expiry_ms;
+        assert_eq!(floor, 0, "nothing would pass for an hour, or for years");
+    }
+
+    #[tokio::test]
+    async fn what_was_forgotten_is_bounded_by_its_expiry_and_by_the_authoritys_count() {
+        let folder = tempfile::tempdir().unwrap();
+        let now = clock::local_ms();
+        let store = Store::open(folder.path(), Quotas::share(1 << 20), now).unwrap();
+        assert_eq!(store.floor().unwrap().expiry_ms, 0);
+        clock::later_issue(1_000, now);
+        let fill = store.write(move |txn| {
+            for _ in 0..=KEEP {
+                write(txn, CommandId::generate(), &ended(now - HOUR), now)?;
+            }
+            Ok(())
+        });
+        fill.await.unwrap();
+        let floor = store.floor().unwrap();
+        assert_eq!(floor.expiry_ms, now - HOUR);
+        assert!(floor.counter >= 1_000 && floor.counter < u64::MAX, "{floor:?}");
     }
 
     #[tokio::test]

@@ -35,6 +35,23 @@ pub struct Seen {
     pub outcome: Option<CommandEvent>,
 }
 
+/// What bounds the commands that a memory has forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Floor {
+    /// Their highest expiry, Unix milliseconds.
+    pub expiry_ms: u64,
+    /// No higher count of the authority is among them.
+    pub counter: u64,
+}
+
+impl Floor {
+    /// Whether a command may be one of those; `counter` is 0 for one that the
+    /// authority did not sign itself.
+    fn covers(self, counter: u64, expires_ms: u64) -> bool {
+        expires_ms <= self.expiry_ms && counter <= self.counter
+    }
+}
+
 /// The durable memory of commands.
 pub trait Memory {
     /// When the newest command of the authority was signed, if it is newer than the
@@ -52,16 +69,27 @@ pub trait Memory {
     /// When the memory cannot be read: then nothing may pass.
     fn seen(&self, id: CommandId) -> Result<Option<Seen>, StoreError>;
 
-    /// Highest expiry of any command that was forgotten. What expires no later
-    /// may be one of those, so it does not pass, whatever the clock says.
+    /// What is known of the commands that were forgotten. What expires no later than
+    /// any of them may be one of those, so it does not pass, whatever a clock says;
+    /// unless the authority counted it later than all of them.
     ///
     /// # Errors
     /// When the memory cannot be read.
-    fn floor_ms(&self) -> Result<u64, StoreError>;
+    fn floor(&self) -> Result<Floor, StoreError>;
 
     /// Since when the memory is whole, Unix milliseconds: 0 when it always was,
     /// `None` while that is not known yet.
     fn born_ms(&self) -> Option<u64>;
+
+    /// Whether the authority counted a command, which it signed at `issued_ms`, later
+    /// than one that it signed after the memory began: then it is no older than the
+    /// memory, whatever time the clocks showed when that began. Commands that were
+    /// signed after that moment are noted for it. `counter` is 0 for a command of
+    /// somebody else.
+    fn is_counted_since(&self, counter: u64, issued_ms: u64) -> bool {
+        let _ = (counter, issued_ms);
+        false
+    }
 
     /// Whether this device is said to have been handed the command before, in a
     /// time that the memory should know of.
@@ -207,7 +235,7 @@ impl Guard {
         if let Some(seen) = memory.seen(command.id)? {
             return Ok(Verdict::Known(command.id, seen));
         }
-        if let Some(why) = forgotten(&command, memory, kept)? {
+        if let Some(why) = forgotten(&command, counter, memory, kept)? {
             return Ok(Verdict::Forgotten(command, why));
         }
         if memory.born_ms().is_none() {
@@ -259,6 +287,7 @@ impl Guard {
 
 fn forgotten(
     command: &Command,
+    counter: u64,
     memory: &impl Memory,
     kept: bool,
 ) -> Result<Option<Forgotten>, StoreError> {
@@ -269,8 +298,10 @@ fn forgotten(
     if !kept && memory.was_handed(command.id) {
         return Ok(Some(Forgotten::Handed));
     }
-    if memory.born_ms().is_some_and(|born| born > 0 && command.issued() <= born) {
+    // Noted also where nothing hangs on it yet.
+    let since = memory.is_counted_since(counter, command.issued());
+    if !since && memory.born_ms().is_some_and(|born| born > 0 && command.issued() <= born) {
         return Ok(Some(Forgotten::Unremembered));
     }
-    Ok((command.expires_ms <= memory.floor_ms()?).then_some(Forgotten::Old))
+    Ok(memory.floor()?.covers(counter, command.expires_ms).then_some(Forgotten::Old))
 }

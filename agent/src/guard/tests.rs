@@ -20,7 +20,8 @@ const HOUR: u64 = 3_600_000;
 #[derive(Default)]
 struct Remembered {
     seen: RefCell<BTreeMap<CommandId, Seen>>,
-    floor: u64,
+    floor: Floor,
+    since: Option<u64>,
     unborn: bool,
     born: u64,
     handed: Option<CommandId>,
@@ -31,8 +32,12 @@ impl Memory for Remembered {
         Ok(self.seen.borrow().get(&id).cloned())
     }
 
-    fn floor_ms(&self) -> Result<u64, StoreError> {
+    fn floor(&self) -> Result<Floor, StoreError> {
         Ok(self.floor)
+    }
+
+    fn is_counted_since(&self, counter: u64, _issued_ms: u64) -> bool {
+        self.since.is_some_and(|since| counter > since)
     }
 
     fn born_ms(&self) -> Option<u64> {
@@ -167,10 +172,26 @@ fn a_finished_command_is_answered_with_its_outcome_even_after_its_expiry() {
 #[test]
 fn a_forgotten_command_cannot_return_when_the_clock_goes_back() {
     let world = world();
-    let memory = Remembered { floor: NOW + HOUR, ..Remembered::default() };
-    let signed = world.authority.sign(&world.command(), None).unwrap();
+    let floor = Floor { expiry_ms: NOW + HOUR, counter: 7 };
+    let memory = Remembered { floor, ..Remembered::default() };
+    let signed = world.authority.sign(&Command { counter: 7, ..world.command() }, None).unwrap();
     let verdict = world.judge(&signed, &memory);
     assert!(matches!(verdict, Verdict::Forgotten(_, Forgotten::Old)), "{verdict:?}");
+}
+
+#[test]
+fn what_the_authority_counts_later_passes_a_memory_that_was_years_ahead() {
+    let world = world();
+    let command = Command { counter: 8, ..world.command() };
+    let own = world.authority.sign(&command, None).unwrap();
+    let floor = Floor { expiry_ms: NOW + 90_000 * HOUR, counter: 7 };
+    let memory = Remembered { floor, ..Remembered::default() };
+    assert_eq!(world.judge(&own, &memory), Verdict::Pass(Box::new(command.clone())));
+    let memory = Remembered { born: NOW + 90_000 * HOUR, since: Some(7), ..Remembered::default() };
+    assert_eq!(world.judge(&own, &memory), Verdict::Pass(Box::new(command.clone())));
+    let memory = Remembered { since: Some(8), ..memory };
+    let verdict = world.judge(&own, &memory);
+    assert!(matches!(verdict, Verdict::Forgotten(_, Forgotten::Unremembered)), "{verdict:?}");
 }
 
 #[test]

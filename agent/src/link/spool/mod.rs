@@ -24,7 +24,6 @@ pub use state::SpoolState;
 use crate::{
     clock::{self, now_ms},
     execute::ledger::Times,
-    guard::Memory as _,
     store::{SPOOL, Store, StoreError, Txn},
 };
 use book::key_of;
@@ -234,7 +233,7 @@ impl Spool {
         drop(state);
         // Before anything can be judged that follows the welcome.
         let (site_ms, own_ms) = (now_ms(), clock::local_ms());
-        let times = Times { site_ms, own_ms, floor_ms: self.store.floor_ms()? };
+        let times = Times { site_ms, own_ms };
         if self.store.birth().greet(!positions.is_empty(), ahead, times) {
             tracing::warn!(
                 "this computer's state was set back or replaced; commands that were \
