@@ -70,6 +70,12 @@ pub enum IdentityError {
          another one, or /etc/machine-id changed. Enrol again with --force and a token."
     )]
     OtherMachine(PathBuf),
+    /// What the key is sealed under cannot be read at the moment.
+    #[error(
+        "The identity of this computer's system cannot be read: {0}. Until it can, the agent \
+         cannot tell whether its key was sealed here; it tries again."
+    )]
+    Machine(io::Error),
     /// The folder cannot be used.
     #[error("The state folder {0} cannot be used: {1}. Run as root, or name another with --state.")]
     Io(PathBuf, io::Error),
@@ -100,9 +106,7 @@ impl Identity {
             codec::decode(&bytes).map_err(|e| IdentityError::Damaged(path, e.to_string()))?;
         let key_path = state.join(KEY);
         let sealed = fs::read(&key_path).map_err(|e| IdentityError::Io(key_path.clone(), e))?;
-        let secret = machine_secret(state)?;
-        let key = seal::open(&secret, SEALED_AS, &sealed)
-            .map_err(|_| IdentityError::OtherMachine(key_path))?;
+        let key = opened(state, &sealed)?.ok_or(IdentityError::OtherMachine(key_path))?;
         Ok((identity, key))
     }
 
@@ -114,7 +118,7 @@ impl Identity {
         let failed = |e| IdentityError::Io(state.into(), e);
         let other = |e: unifyit_protocol::ProtocolError| failed(io::Error::other(e.to_string()));
         platform::create_private_dir(state).map_err(failed)?;
-        let secret = machine_secret(state)?;
+        let secret = secret_to_seal(state)?;
         let sealed = seal::seal(&secret, SEALED_AS, key).map_err(other)?;
         platform::write_private(&state.join(KEY), &sealed).map_err(failed)?;
         self.save_public(state)
@@ -131,25 +135,49 @@ impl Identity {
     }
 }
 
-/// The secret under which files are sealed: the machine's own, or one made once
+/// The secret under which a file is sealed: the machine's own, or one made once
 /// where the machine has none.
-fn machine_secret(state: &Path) -> Result<Zeroizing<Vec<u8>>, IdentityError> {
-    if let Some(secret) = platform::machine_secret() {
+fn secret_to_seal(state: &Path) -> Result<Zeroizing<Vec<u8>>, IdentityError> {
+    if let Some(secret) = of_machine()? {
+        return Ok(secret);
+    }
+    if let Some(secret) = of_folder(state)? {
         return Ok(secret);
     }
     let path = state.join(MACHINE_SECRET);
     let failed = |e| IdentityError::Io(path.clone(), e);
+    let mut secret = Zeroizing::new(vec![0; 32]);
+    aws_lc_rs::rand::fill(&mut secret)
+        .map_err(|_| failed(io::Error::other("the system gives no randomness")))?;
+    platform::write_private(&path, &secret).map_err(failed)?;
+    Ok(secret)
+}
+
+/// Opens what was sealed under the machine's secret, or under the folder's own before
+/// the machine had one.
+fn opened(state: &Path, sealed: &[u8]) -> Result<Option<PrivateKey>, IdentityError> {
+    let opens = |secret: Zeroizing<Vec<u8>>| seal::open(&secret, SEALED_AS, sealed).ok();
+    let machine = of_machine().map(|secret| secret.and_then(opens));
+    if let Ok(Some(key)) = machine {
+        return Ok(Some(key));
+    }
+    match of_folder(state)?.and_then(opens) {
+        Some(key) => Ok(Some(key)),
+        None => machine,
+    }
+}
+
+fn of_machine() -> Result<Option<Zeroizing<Vec<u8>>>, IdentityError> {
+    platform::machine_secret().map_err(IdentityError::Machine)
+}
+
+fn of_folder(state: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, IdentityError> {
+    let path = state.join(MACHINE_SECRET);
     match fs::read(&path) {
-        Ok(secret) if secret.len() == 32 => Ok(Zeroizing::new(secret)),
+        Ok(secret) if secret.len() == 32 => Ok(Some(Zeroizing::new(secret))),
         Ok(_) => Err(IdentityError::Damaged(path, "it is not 32 bytes long".into())),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            let mut secret = Zeroizing::new(vec![0; 32]);
-            aws_lc_rs::rand::fill(&mut secret)
-                .map_err(|_| failed(io::Error::other("the system gives no randomness")))?;
-            platform::write_private(&path, &secret).map_err(failed)?;
-            Ok(secret)
-        }
-        Err(e) => Err(failed(e)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(IdentityError::Io(path, e)),
     }
 }
 
@@ -191,15 +219,19 @@ pub fn welcomed() {
 
 /// Identifies this installation to the relay, so that a reinstalled computer is
 /// recognised: a hash, so that the machine's secret does not leave it. The state
-/// folder is mixed in, so that agents side by side are told apart.
-#[must_use]
-pub fn machine_name(state: &Path) -> String {
-    let Some(secret) = platform::machine_secret() else { return String::new() };
+/// folder is mixed in, so that agents side by side are told apart. Empty where the
+/// system has no identity.
+///
+/// # Errors
+/// [`IdentityError::Machine`] when that cannot be read at the moment: without a name
+/// the computer would get another device.
+pub fn machine_name(state: &Path) -> Result<String, IdentityError> {
+    let Some(secret) = of_machine()? else { return Ok(String::new()) };
     let folder = fs::canonicalize(state).unwrap_or_else(|_| state.to_owned());
     let material =
         Zeroizing::new([secret.as_slice(), b"\0", folder.as_os_str().as_encoded_bytes()].concat());
     let name = blake3::derive_key("unifyit machine name v1", &material);
-    blake3::Hash::from_bytes(name).to_hex().to_string()
+    Ok(blake3::Hash::from_bytes(name).to_hex().to_string())
 }
 
 #[cfg(test)]
@@ -254,10 +286,21 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_was_sealed_before_the_machine_had_an_identity_opens() {
+        let dir = tempfile::tempdir().unwrap();
+        identity().save(dir.path(), &Zeroizing::new(b"secret".to_vec())).unwrap();
+        let own = [9; 32];
+        fs::write(dir.path().join(KEY), seal::seal(&own, SEALED_AS, b"early").unwrap()).unwrap();
+        assert!(matches!(Identity::load(dir.path()), Err(IdentityError::OtherMachine(_))));
+        fs::write(dir.path().join(MACHINE_SECRET), own).unwrap();
+        assert_eq!(Identity::load(dir.path()).unwrap().1.as_slice(), b"early");
+    }
+
+    #[test]
     fn two_state_folders_on_one_computer_have_two_names() {
         let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        if platform::machine_secret().is_some() {
-            assert_ne!(machine_name(a.path()), machine_name(b.path()));
+        if of_machine().unwrap().is_some() {
+            assert_ne!(machine_name(a.path()).unwrap(), machine_name(b.path()).unwrap());
         }
     }
 }

@@ -108,12 +108,16 @@ pub async fn enroll(
         csr,
         hostname: platform::hostname(),
         version: VERSION.into(),
-        machine: machine_name(state),
+        machine: machine_name(state)?,
     };
     let ask = codec::encode(&ask).map_err(|e| EnrollError::Inside(e.to_string()))?;
     // A computer that still has its key proves by it that it is the device it was;
     // another site's relay would refuse the certificate, so it is not shown there.
-    let before = Identity::load(state).ok();
+    let before = match Identity::load(state) {
+        // Whether this is the device it was is not known: it may not become another.
+        Err(error @ IdentityError::Machine(_)) => return Err(error.into()),
+        other => other.ok(),
+    };
     let before = before.filter(|(identity, _)| fingerprint(&identity.ca) == *ca_fingerprint);
     let ask_with = async |client: Option<(&[u8], &PrivateKey)>| {
         let trusting = Trusting { ca_fingerprint: *ca_fingerprint, ca: None, client };

@@ -98,7 +98,7 @@ pub async fn own_identity(
         instance: instance(),
         hostname: platform::hostname(),
         version: VERSION.into(),
-        machine: machine_name(state),
+        machine: machine_name(state)?,
     };
     let ask = codec::encode(&ask).map_err(|e| EnrollError::Inside(e.to_string()))?;
     let own = ask_as(identity, key, addresses, IDENTITY_PATH, &ask).await?;

@@ -13,7 +13,7 @@ use crate::{
     config::Settings,
     execute::{self, Context, Executor, RunningSet, Terminals},
     guard::Guard,
-    identity::{Identity, PrivateKey, recall},
+    identity::{Identity, IdentityError, PrivateKey, recall},
     link::{
         live::LiveQueue,
         session::Link,
@@ -33,6 +33,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Commands that wait for the executor.
 const MAX_ORDERS: usize = 256;
+/// Pause between attempts to read who this computer is.
+const MACHINE_AGAIN: Duration = Duration::from_secs(10);
 /// How long scripts are given to end when the agent is stopped.
 const SCRIPTS_END: Duration = Duration::from_secs(10);
 /// How long the agent waits for the relay to acknowledge the last reports.
@@ -73,7 +75,15 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
 
 /// Runs until told to stop, or until this computer was given another identity.
 async fn serve(settings: &Settings) -> anyhow::Result<Option<(Identity, PrivateKey)>> {
-    let (identity, key) = Identity::load(&settings.state)?;
+    let (identity, key) = loop {
+        match Identity::load(&settings.state) {
+            Err(error @ IdentityError::Machine(_)) => {
+                tracing::error!("{error}");
+                sleep(MACHINE_AGAIN).await;
+            }
+            other => break other?,
+        }
+    };
     let store = Store::open(&settings.state, Quotas::share(settings.spool_bytes), now_ms())?;
     clock::start(Spool::new(store.clone()).epoch(), tasks::load_shift(&store));
     let (counter, issued_ms) = execute::ledger::newest(&store)?;

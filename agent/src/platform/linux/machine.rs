@@ -5,21 +5,41 @@ use nix::unistd::{Gid, Uid, User, geteuid, getgrouplist};
 use std::{
     ffi::CString,
     fs,
-    path::PathBuf,
+    io::{self, ErrorKind},
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 use zeroize::Zeroizing;
 
+/// Where Linux keeps the machine's identity, best first.
+const MACHINE_ID: [&str; 2] = ["/etc/machine-id", "/var/lib/dbus/machine-id"];
+
 /// The secret that binds sealed files to this computer: `machine-id`, which
-/// stands on the system disk and not in the state folder.
-#[must_use]
-pub fn machine_secret() -> Option<Zeroizing<Vec<u8>>> {
-    ["/etc/machine-id", "/var/lib/dbus/machine-id"].iter().find_map(|path| {
-        let text = Zeroizing::new(fs::read_to_string(path).ok()?);
-        let id = text.trim();
-        (id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit()))
-            .then(|| Zeroizing::new(id.as_bytes().to_vec()))
-    })
+/// stands on the system disk and not in the state folder; `None` where the system
+/// has none.
+///
+/// # Errors
+/// When it cannot be read at the moment. That is not taken for none: the computer
+/// would pass for another one.
+pub fn machine_secret() -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+    secret_in(&MACHINE_ID.map(Path::new))
+}
+
+fn secret_in(paths: &[&Path]) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+    for path in paths {
+        let text = match fs::read(path) {
+            Ok(bytes) => Zeroizing::new(bytes),
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                continue;
+            }
+            Err(e) => return Err(io::Error::new(e.kind(), format!("{}: {e}", path.display()))),
+        };
+        let id = text.trim_ascii();
+        if id.len() == 32 && id.iter().all(u8::is_ascii_hexdigit) {
+            return Ok(Some(Zeroizing::new(id.to_vec())));
+        }
+    }
+    Ok(None)
 }
 
 /// Host name.
@@ -121,6 +141,24 @@ fn unnamed(uid: Uid) -> Account {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+
+    #[test]
+    fn a_machine_identity_that_cannot_be_read_is_not_taken_for_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let (first, second) = (folder.path().join("first"), folder.path().join("second"));
+        let paths = [first.as_path(), second.as_path()];
+        assert!(secret_in(&paths).unwrap().is_none(), "there is none");
+        fs::write(&second, "0123456789abcdef0123456789abcdef\n").unwrap();
+        let known = secret_in(&paths).unwrap().unwrap();
+        assert_eq!(known.as_slice(), b"0123456789abcdef0123456789abcdef");
+        fs::write(&first, "uninitialized\n").unwrap();
+        assert_eq!(secret_in(&paths).unwrap().unwrap(), known, "a system at its first start");
+        // A folder in its place stands for a disk that does not answer.
+        fs::remove_file(&first).unwrap();
+        fs::create_dir(&first).unwrap();
+        let error = secret_in(&paths).unwrap_err();
+        assert!(error.to_string().contains("first"), "{error}");
+    }
 
     #[test]
     fn what_the_system_says_of_a_user_is_understood() {
