@@ -81,13 +81,10 @@ async fn a_held_command_that_could_not_be_judged_has_its_turn_later() {
     assert_eq!(bench.outcome(ends.id).await.status, Status::Expired);
 }
 
-#[tokio::test]
-async fn a_held_command_whose_intent_was_not_stored_has_its_turn_later() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut bench = Bench::start(dir.path(), 1).await;
-    let command = in_a_moment(&bench, "echo ran");
-    bench.deliver(&command).await;
-    held(&bench, &command).await;
+/// The intent of a command that was held fails; `meanwhile` goes ahead of that.
+async fn intent_fails(bench: &Bench, command: &Command, meanwhile: impl AsyncFnOnce(&Bench)) {
+    bench.deliver(command).await;
+    held(bench, command).await;
     let (go_on, wait) = mpsc::channel::<()>();
     let store = bench.context.store.clone();
     let busy = tokio::spawn(async move {
@@ -97,10 +94,19 @@ async fn a_held_command_whose_intent_was_not_stored_has_its_turn_later() {
     // which is busy: so the intent shares the commit of the job that fails.
     let name = command.id.to_string();
     Bench::wait_for("the keeper", || runs(&name)).await;
-    let fails = fail_once(&bench);
+    meanwhile(bench).await;
+    let fails = fail_once(bench);
     let (_, sent) = tokio::join!(fails, async { go_on.send(()) });
     sent.unwrap();
     busy.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_held_command_whose_intent_was_not_stored_has_its_turn_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::start(dir.path(), 1).await;
+    let command = in_a_moment(&bench, "echo ran");
+    intent_fails(&bench, &command, async |_| {}).await;
     assert_eq!(bench.outcome(command.id).await.status, Status::Succeeded);
     assert_eq!(bench.text(command.id), "ran\n");
 }
@@ -179,6 +185,23 @@ async fn what_was_cancelled_while_its_intent_failed_does_not_come_back() {
 async fn what_was_cancelled_when_its_intent_had_failed_does_not_come_back() {
     cancelled_while_its_intent_failed(true, Cancelled::Between).await;
     cancelled_while_its_intent_failed(false, Cancelled::Between).await;
+}
+
+#[tokio::test]
+async fn a_command_that_was_cancelled_while_its_intent_failed_does_not_come_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::start(dir.path(), 1).await;
+    let command = in_a_moment(&bench, "echo ran");
+    let cancel = async |bench: &Bench| {
+        bench.deliver(&bench.command(Action::Cancel { command: command.id })).await;
+        // On one thread the executor has taken it by then, and waits for the writer.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+    };
+    intent_fails(&bench, &command, cancel).await;
+    assert_eq!(bench.outcome(command.id).await.status, Status::Cancelled);
+    assert_eq!(bench.text(command.id), "");
 }
 
 #[tokio::test]

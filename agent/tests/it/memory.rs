@@ -129,12 +129,7 @@ async fn a_start_after_a_crash_is_no_setback() {
 async fn what_waited_starts_only_when_the_relay_knows_of_it() {
     let dir = tempfile::tempdir().unwrap();
     let mut bench = Bench::start(dir.path(), 1).await;
-    let nap = unique_sleep();
-    let busy = bench.run(sh(&format!("sleep {nap}"))).await;
-    bench.started(busy).await;
-    let waits = noting(&bench, dir.path());
-    bench.deliver(&waits).await;
-    held(&bench, waits.id).await;
+    let (nap, _, waits) = one_waits(&mut bench, dir.path()).await;
     Bench::wait_for("the process", || pid_of(&nap).is_some()).await;
     let Some(pid) = pid_of(&nap) else { panic!("it does not run") };
     let old = copy(&bench, dir.path()).await;
@@ -162,18 +157,24 @@ async fn what_waited_starts_only_when_the_relay_knows_of_it() {
 async fn what_waits_here_is_not_lost_because_others_remember_it() {
     let dir = tempfile::tempdir().unwrap();
     let mut bench = Bench::start(dir.path(), 1).await;
-    let nap = unique_sleep();
-    let busy = bench.run(sh(&format!("sleep {nap}"))).await;
-    bench.started(busy).await;
-    let waits = noting(&bench, dir.path());
-    bench.deliver(&waits).await;
-    held(&bench, waits.id).await;
+    let (_, busy, waits) = one_waits(&mut bench, dir.path()).await;
     // A relay that was set back asks what became of it.
     bench.context.store.handed(Handed { started: vec![waits.id], sent: vec![] });
     bench.deliver(&waits).await;
     bench.deliver(&bench.command(Action::Cancel { command: busy })).await;
     assert_eq!(bench.outcome(waits.id).await.status, Status::Succeeded);
     assert_eq!(times(dir.path()), 1);
+}
+
+/// A script sleeps in the only place (how long, and which), and another waits for it.
+async fn one_waits(bench: &mut Bench, state: &Path) -> (String, CommandId, Command) {
+    let nap = unique_sleep();
+    let busy = bench.run(sh(&format!("sleep {nap}"))).await;
+    bench.started(busy).await;
+    let waits = noting(bench, state);
+    bench.deliver(&waits).await;
+    held(bench, waits.id).await;
+    (nap, busy, waits)
 }
 
 /// The agent says that it keeps a command for later.
