@@ -122,8 +122,8 @@ test: ## Everything that must hold
 	@$(MAKE) --no-print-directory test-browser
 
 .PHONY: soak
-soak: deps-bench build ## The fault tests at full length (several hours)
-	UNIFYIT_SOAK=50 UNIFYIT_CACHE_ROUNDS=1000 cargo test --locked --workspace --test it -- --nocapture --test-threads 1 --include-ignored kill_ soak_
+soak: deps-bench build ## The fault tests at full length (about four hours, twelve at most)
+	UNIFYIT_SOAK=50 UNIFYIT_CACHE_ROUNDS=1000 timeout --signal=INT 12h cargo test --locked --workspace --test it -- --nocapture --test-threads 1 --include-ignored kill_ soak_
 
 .PHONY: bench
 bench: deps-bench release ## Print the figures beside their goals

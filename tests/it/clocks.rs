@@ -2,11 +2,15 @@
 //! they run. Everything goes on by the cloud's time, each wrong clock is named, and
 //! all is well the moment it is right. A ledger is the judge: each script ran once.
 //!
-//! `UNIFYIT_CLOCKS` sets the rounds of the long variant (5 otherwise). Where the library
+//! `UNIFYIT_CLOCKS` sets the rounds of the long variant (5 otherwise), and `UNIFYIT_SOAK_ONLY`
+//! chooses among its combinations (`[(Relay, "+1d")], while`). Where the library
 //! of the package faketime is missing these tests fail, unless
 //! `UNIFYIT_WITHOUT_FAKETIME=1` says that they are to be left out.
 
-use crate::ledger::{assert_once, note};
+use crate::{
+    ledger::{assert_once, note},
+    soak::Soak,
+};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -217,10 +221,6 @@ async fn set(stack: &mut Stack, whose: Whose, off: &str, restart: bool) -> Resul
     stack.devices_online(1).await.map(|_| ())
 }
 
-fn rounds() -> u64 {
-    std::env::var("UNIFYIT_CLOCKS").ok().and_then(|n| n.parse().ok()).unwrap_or(5)
-}
-
 /// Clocks that are wrong together, and by how much.
 type Wrong = Vec<(Whose, &'static str)>;
 
@@ -268,27 +268,43 @@ async fn endure(
     assert_once(stack, 1..=*number)
 }
 
+/// One device, and clocks that can be set while the programs run.
+async fn set_up() -> Result<(Stack, String)> {
+    let mut stack = Stack::for_test(1).await?;
+    let device = stack.first_device().await?;
+    for whose in [Whose::Agent, Whose::Relay, Whose::Cloud] {
+        set(&mut stack, whose, "+0", true).await?;
+    }
+    Ok((stack, device))
+}
+
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "soak: every combination, hours"]
+#[ignore = "takes hours: make soak runs it"]
 async fn soak_clocks() -> Result<()> {
     if left_out()? {
         return Ok(());
     }
-    let mut stack = Stack::for_test(1).await?;
-    let device = stack.first_device().await?;
+    let mut soak = Soak::new("clocks");
+    let (mut stack, mut device) = set_up().await?;
     let mut number = 0;
-    for whose in [Whose::Agent, Whose::Relay, Whose::Cloud] {
-        set(&mut stack, whose, "+0", true).await?;
-    }
-    for round in 1..=rounds() {
+    for _ in 0..Soak::rounds("UNIFYIT_CLOCKS") {
         for wrong in combinations() {
             for restart in [false, true] {
                 let when = if restart { "at start" } else { "while it runs" };
-                let name = format!("round {round}: {wrong:?}, {when}");
-                println!("{name}");
-                endure(&mut stack, &device, &wrong, restart, &mut number).await.context(name)?;
+                let name = format!("{wrong:?}, {when}");
+                if !soak.wants(&name) {
+                    continue;
+                }
+                let logs = stack.folder().join("logs");
+                let round = endure(&mut stack, &device, &wrong, restart, &mut number);
+                if !soak.round(&name, logs, round).await? {
+                    drop(stack);
+                    (stack, device) = set_up().await?;
+                    number = 0;
+                }
             }
         }
     }
-    stack.check_alive()
+    stack.check_alive()?;
+    soak.end()
 }

@@ -4,59 +4,24 @@
 //!
 //! `UNIFYIT_RESTORES` sets the rounds of the long variant (5 otherwise).
 
-use crate::ledger::{assert_once, note};
+use crate::{
+    copies::{WELL, copy_database, copy_relay, set_back_database, set_back_relay},
+    ledger::{assert_once, note},
+    soak::Soak,
+};
 use anyhow::{Context, Result, ensure};
 use reqwest::Method;
 use serde_json::{Value, json};
-use std::{fs, path::Path, process::Command, time::Duration};
+use std::time::Duration;
 use unifyit_tests::{
     api::Api,
     stack::{Stack, agent::Agent},
     wait::{self, secs},
 };
 
-/// By when all is well again.
-const WELL: Duration = Duration::from_secs(75);
-
 /// What an agent logs when it is turned away for good, and when it is let in.
 const REFUSED: &str = "the relay refuses this computer";
 const LET_IN: &str = "the relay is connected";
-
-/// A copy of a folder as it lies on the disk.
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    if to.exists() {
-        fs::remove_dir_all(to)?;
-    }
-    let done = Command::new("cp").arg("-a").args([from, to]).status()?;
-    ensure!(done.success(), "{} was not copied", from.display());
-    Ok(())
-}
-
-/// Stops the relay, copies its disk, starts it again.
-async fn copy_relay(stack: &mut Stack) -> Result<()> {
-    stack.relay.stop();
-    copy(stack.relay.folder(), &stack.folder().join("relay-copy"))?;
-    stack.relay.start().await
-}
-
-/// Puts the copy in the place of the relay's disk.
-async fn restore_relay(stack: &mut Stack) -> Result<()> {
-    stack.relay.kill9();
-    copy(&stack.folder().join("relay-copy"), stack.relay.folder())?;
-    stack.relay.start().await
-}
-
-fn copy_database(stack: &mut Stack) -> Result<()> {
-    stack.cloud.stop();
-    stack.postgres.copy()?;
-    Ok(())
-}
-
-async fn restore_database(stack: &mut Stack) -> Result<()> {
-    stack.cloud.kill9();
-    stack.postgres.restore()?;
-    stack.cloud.start().await
-}
 
 async fn ends(api: &Api, task: &str, status: &str) -> Result<()> {
     let task = api.finished(task, WELL).await?;
@@ -129,7 +94,8 @@ async fn a_relay_restored_from_an_older_copy_is_told_what_it_forgot() -> Result<
     })
     .await?;
 
-    restore_relay(&mut stack).await?;
+    set_back_relay(&mut stack)?;
+    stack.relay.start().await?;
     ends(&stack.api, &open, "succeeded").await?;
     ends(&stack.api, &stack.api.run_script(&stays, &note(&stack, 3)).await?, "succeeded").await?;
     ends(&stack.api, &stack.api.run_script(&comes, &note(&stack, 4)).await?, "succeeded").await?;
@@ -176,8 +142,7 @@ async fn a_database_restored_from_an_older_copy_learns_what_the_site_knows() -> 
     .await?;
     let goes = both.iter().map(|d| d.id.clone()).find(|id| *id != asleep).context("two devices")?;
     let open = stack.api.run_script(&asleep, &note(&stack, 1)).await?;
-    copy_database(&mut stack)?;
-    stack.cloud.start().await?;
+    copy_database(&mut stack).await?;
     stack.relay_online().await?;
 
     // All of this is unknown to the copy.
@@ -193,7 +158,8 @@ async fn a_database_restored_from_an_older_copy_learns_what_the_site_knows() -> 
     })
     .await?;
 
-    restore_database(&mut stack).await?;
+    set_back_database(&mut stack)?;
+    stack.cloud.start().await?;
     stack.relay_online().await?;
     ends(&stack.api, &open, "succeeded").await?;
     state(&stack.api, &asleep, "online").await?;
@@ -210,57 +176,80 @@ async fn a_database_restored_from_an_older_copy_learns_what_the_site_knows() -> 
     stack.check_alive()
 }
 
-fn rounds() -> u64 {
-    std::env::var("UNIFYIT_RESTORES").ok().and_then(|n| n.parse().ok()).unwrap_or(5)
+/// One round: a copy, twenty scripts, what was copied put back, and all of it judged.
+async fn endure(
+    stack: &mut Stack,
+    device: &str,
+    (relay, database): (bool, bool),
+    number: &mut u64,
+) -> Result<()> {
+    if relay {
+        copy_relay(stack).await?;
+    }
+    if database {
+        copy_database(stack).await?;
+    }
+    stack.relay_online().await?;
+    stack.devices_online(1).await?;
+    let mut tasks = Vec::new();
+    for _ in 0..20 {
+        *number += 1;
+        tasks.push((*number, stack.api.run_script(device, &note(stack, *number)).await?));
+        tokio::time::sleep(Duration::from_millis(rand::random_range(20..200))).await;
+    }
+    if database {
+        set_back_database(stack)?;
+        stack.cloud.start().await?;
+    }
+    if relay {
+        set_back_relay(stack)?;
+        stack.relay.start().await?;
+    }
+    stack.relay_online().await?;
+    // A database that was restored has forgotten these tasks.
+    let mut known = Vec::new();
+    for (number, task) in &tasks {
+        if !database {
+            ends(&stack.api, task, "succeeded").await?;
+            known.push(*number);
+        }
+    }
+    *number += 1;
+    let last = stack.api.run_script(device, &note(stack, *number)).await?;
+    ends(&stack.api, &last, "succeeded").await?;
+    known.push(*number);
+    assert_once(stack, known)?;
+    state(&stack.api, device, "online").await
 }
 
 /// The relay, the database and both at once, again and again under load.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes ten minutes: make soak runs it"]
 async fn soak_of_restores_loses_no_command_and_runs_none_twice() -> Result<()> {
+    let mut soak = Soak::new("restores");
     let mut stack = Stack::for_test(1).await?;
-    let device = stack.first_device().await?;
+    let mut device = stack.first_device().await?;
     let mut number = 0;
-    for round in 0..rounds() {
-        for (relay, database) in [(true, false), (false, true), (true, true)] {
-            if relay {
-                copy_relay(&mut stack).await?;
+    let combinations = [
+        ("relay", (true, false)),
+        ("database", (false, true)),
+        ("relay and database", (true, true)),
+    ];
+    for _ in 0..Soak::rounds("UNIFYIT_RESTORES") {
+        for (name, which) in combinations {
+            if !soak.wants(name) {
+                continue;
             }
-            if database {
-                copy_database(&mut stack)?;
-                stack.cloud.start().await?;
+            let logs = stack.folder().join("logs");
+            let round = endure(&mut stack, &device, which, &mut number);
+            if !soak.round(name, logs, round).await? {
+                drop(stack);
+                stack = Stack::for_test(1).await?;
+                device = stack.first_device().await?;
+                number = 0;
             }
-            stack.relay_online().await?;
-            stack.devices_online(1).await?;
-            let mut tasks = Vec::new();
-            for _ in 0..20 {
-                number += 1;
-                tasks.push((number, stack.api.run_script(&device, &note(&stack, number)).await?));
-                tokio::time::sleep(Duration::from_millis(rand::random_range(20..200))).await;
-            }
-            if database {
-                restore_database(&mut stack).await?;
-            }
-            if relay {
-                restore_relay(&mut stack).await?;
-            }
-            stack.relay_online().await?;
-            // A database that was restored has forgotten these tasks.
-            let mut known = Vec::new();
-            for (number, task) in &tasks {
-                if !database {
-                    ends(&stack.api, task, "succeeded").await?;
-                    known.push(*number);
-                }
-            }
-            number += 1;
-            let last = stack.api.run_script(&device, &note(&stack, number)).await?;
-            ends(&stack.api, &last, "succeeded").await?;
-            known.push(number);
-            println!("round {}: relay {relay}, database {database}", round + 1);
-            assert_once(&stack, known)?;
-            state(&stack.api, &device, "online").await?;
         }
     }
-    stack.check_alive()
+    stack.check_alive()?;
+    soak.end()
 }

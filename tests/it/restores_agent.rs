@@ -4,52 +4,24 @@
 //!
 //! `UNIFYIT_RESTORES` sets the rounds of the long variant (5 otherwise).
 
-use crate::ledger::judge;
+use crate::{
+    copies::{
+        WELL, copy_agent, copy_database, copy_relay, set_back_agent, set_back_database,
+        set_back_relay,
+    },
+    ledger::assert_once,
+    soak::Soak,
+};
 use anyhow::{Context, Result, ensure};
-use std::{collections::BTreeSet, fs, path::Path, process::Command, time::Duration};
+use std::{fs, time::Duration};
 use unifyit_tests::{
     api::types::Target,
     stack::Stack,
     wait::{self, secs},
 };
 
-/// By when all is well again.
-const WELL: Duration = Duration::from_secs(75);
 /// Scripts that an agent runs at once.
 const AT_ONCE: u64 = 8;
-
-/// A copy of a folder as it lies on the disk.
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    if to.exists() {
-        fs::remove_dir_all(to)?;
-    }
-    let done = Command::new("cp").arg("-a").args([from, to]).status()?;
-    ensure!(done.success(), "{} was not copied", from.display());
-    Ok(())
-}
-
-/// Stops the agent, copies its disk, starts it again.
-async fn copy_agent(stack: &mut Stack) -> Result<()> {
-    stack.agents[0].stop();
-    copy(stack.agents[0].folder(), &stack.folder().join("agent-copy"))?;
-    stack.agents[0].start()
-}
-
-async fn copy_relay(stack: &mut Stack) -> Result<()> {
-    stack.relay.stop();
-    copy(stack.relay.folder(), &stack.folder().join("relay-copy"))?;
-    stack.relay.start().await
-}
-
-fn set_back_agent(stack: &mut Stack) -> Result<()> {
-    stack.agents[0].kill9();
-    copy(&stack.folder().join("agent-copy"), stack.agents[0].folder())
-}
-
-fn set_back_relay(stack: &mut Stack) -> Result<()> {
-    stack.relay.kill9();
-    copy(&stack.folder().join("relay-copy"), stack.relay.folder())
-}
 
 /// A script that notes that it ran, and runs until it is let go.
 fn waits(stack: &Stack, number: u64) -> String {
@@ -100,14 +72,6 @@ async fn works(stack: &Stack, device: &str, number: u64) -> Result<()> {
     Ok(())
 }
 
-fn assert_once(stack: &Stack, surely: &[u64]) -> Result<()> {
-    let surely: BTreeSet<u64> = surely.iter().copied().collect();
-    let verdict = judge(&surely, ledger(stack)?);
-    println!("{verdict}");
-    ensure!(verdict.lost.is_empty() && verdict.repeated.is_empty(), "{verdict:?}");
-    Ok(())
-}
-
 async fn status_of(stack: &Stack, task: &str, wanted: &str) -> Result<()> {
     wait::until(&format!("a script to be {wanted}"), secs(30), || async {
         Ok((stack.api.task(task).await?.count(wanted) == 1).then_some(()))
@@ -119,7 +83,8 @@ async fn status_of(stack: &Stack, task: &str, wanted: &str) -> Result<()> {
 async fn an_agent_that_was_set_back_says_what_it_forgot() -> Result<()> {
     let mut stack = Stack::for_test(1).await?;
     let device = stack.first_device().await?;
-    copy_agent(&mut stack).await?;
+    copy_agent(&mut stack)?;
+    stack.agents[0].start()?;
     works(&stack, &device, 1).await?;
     // Both are unknown to the copy; the second is open everywhere else.
     let open = stack.api.run_script(&device, &waits(&stack, 2)).await?;
@@ -130,7 +95,7 @@ async fn an_agent_that_was_set_back_says_what_it_forgot() -> Result<()> {
     let target = end(&stack, &open).await?;
     ensure!(target.status == "indeterminate", "{target:?}");
     works(&stack, &device, 3).await?;
-    assert_once(&stack, &[1, 2, 3])?;
+    assert_once(&stack, [1, 2, 3])?;
     stack.check_alive()
 }
 
@@ -163,7 +128,7 @@ async fn an_agent_whose_database_was_moved_away_runs_nothing_again() -> Result<(
         ensure!(target.status == "indeterminate", "{target:?}");
     }
     works(&stack, &device, 100).await?;
-    assert_once(&stack, &[100])?;
+    assert_once(&stack, [100])?;
     stack.check_alive()
 }
 
@@ -202,7 +167,7 @@ async fn a_relay_that_was_set_back_is_told_outcomes_and_output_again() -> Result
         })
         .await?;
     }
-    assert_once(&stack, &(1..=AT_ONCE + 2).collect::<Vec<_>>())?;
+    assert_once(&stack, 1..=AT_ONCE + 2)?;
     stack.check_alive()
 }
 
@@ -210,17 +175,15 @@ async fn a_relay_that_was_set_back_is_told_outcomes_and_output_again() -> Result
 async fn an_agent_and_the_database_set_back_at_once_run_nothing_twice() -> Result<()> {
     let mut stack = Stack::for_test(1).await?;
     let device = stack.first_device().await?;
-    copy_agent(&mut stack).await?;
+    copy_agent(&mut stack)?;
+    stack.agents[0].start()?;
     let open = stack.api.run_script(&device, &waits(&stack, 1)).await?;
     status_of(&stack, &open, "running").await?;
-    stack.cloud.stop();
-    stack.postgres.copy()?;
-    stack.cloud.start().await?;
+    copy_database(&mut stack).await?;
     stack.relay_online().await?;
     // Neither copy knows of this one, and of the other only the database does.
     works(&stack, &device, 2).await?;
-    stack.cloud.kill9();
-    stack.postgres.restore()?;
+    set_back_database(&mut stack)?;
     set_back_agent(&mut stack)?;
     lets_go(&stack)?;
     stack.cloud.start().await?;
@@ -229,51 +192,124 @@ async fn an_agent_and_the_database_set_back_at_once_run_nothing_twice() -> Resul
     ensure!(target.status == "indeterminate", "{target:?}");
     stack.devices_online(1).await?;
     works(&stack, &device, 3).await?;
-    assert_once(&stack, &[1, 2, 3])?;
+    assert_once(&stack, [1, 2, 3])?;
     stack.check_alive()
 }
 
-fn rounds() -> u64 {
-    std::env::var("UNIFYIT_RESTORES").ok().and_then(|n| n.parse().ok()).unwrap_or(5)
-}
-
-/// The agent, and the agent with the relay, again and again under load.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes ten minutes: make soak runs it"]
-async fn soak_of_agents_that_are_set_back_runs_nothing_twice() -> Result<()> {
+async fn a_relay_and_an_agent_set_back_at_once_run_nothing_twice() -> Result<()> {
     let mut stack = Stack::for_test(1).await?;
     let device = stack.first_device().await?;
+    stack.agents[0].stop();
+    wait::until("the device to be offline", secs(30), || async {
+        Ok((stack.api.device(&device).await?.state == "offline").then_some(()))
+    })
+    .await?;
+    // In both copies it waits for the device; the cloud alone hears how it ends.
+    let task = stack.api.run_script(&device, &note(&stack, 1)).await?;
+    wait::until("the relay to hold it", secs(20), || async {
+        Ok((stack.postgres.sql("select count(*) from downlink")? == "0").then_some(()))
+    })
+    .await?;
+    copy_agent(&mut stack)?;
+    copy_relay(&mut stack).await?;
+    stack.agents[0].start()?;
+    let target = end(&stack, &task).await?;
+    ensure!(target.status == "succeeded", "{target:?}");
+    set_back_relay(&mut stack)?;
+    set_back_agent(&mut stack)?;
+    // The device is there before anything is compared.
+    stack.agents[0].start()?;
+    stack.relay.start().await?;
+    stack.devices_online(1).await?;
+    works(&stack, &device, 2).await?;
+    let waiting = async || stack.relay.metric("fanout_waiting").await;
+    wait::until("the relay to have asked what became of it", secs(30), || async {
+        Ok((waiting().await? == 0.0).then_some(()))
+    })
+    .await?;
+    let target = end(&stack, &task).await?;
+    ensure!(target.status == "succeeded", "{target:?}");
+    assert_once(&stack, [1, 2])?;
+    stack.check_alive()
+}
+
+/// One round: copies, twenty scripts, what was copied put back, and all of it judged.
+async fn endure(stack: &mut Stack, device: &str, which: Which, number: &mut u64) -> Result<()> {
+    if which.relay {
+        copy_relay(stack).await?;
+    }
+    if which.database {
+        copy_database(stack).await?;
+    }
+    copy_agent(stack)?;
+    stack.agents[0].start()?;
+    stack.relay_online().await?;
+    works(stack, device, *number + 1).await?;
+    let bodies = (*number + 2..*number + 22).map(|n| note(stack, n)).collect();
+    let tasks = submit(stack, device, bodies).await?;
+    *number += 22;
+    tokio::time::sleep(Duration::from_millis(rand::random_range(0..1500))).await;
+    if which.database {
+        set_back_database(stack)?;
+    }
+    if which.relay {
+        set_back_relay(stack)?;
+    }
+    set_back_agent(stack)?;
+    if which.database {
+        stack.cloud.start().await?;
+    }
+    if which.relay {
+        stack.relay.start().await?;
+    }
+    stack.agents[0].start()?;
+    stack.relay_online().await?;
+    // A database that was restored has forgotten these tasks.
+    for task in tasks.iter().filter(|_| !which.database) {
+        let target = end(stack, task).await?;
+        let known = ["succeeded", "indeterminate"].contains(&target.status.as_str());
+        ensure!(known, "{target:?}");
+    }
+    works(stack, device, *number).await?;
+    assert_once(stack, [*number])
+}
+
+/// What is put back beside the agent.
+#[derive(Debug, Clone, Copy)]
+struct Which {
+    relay: bool,
+    database: bool,
+}
+
+/// The agent, alone and with the relay or the database, again and again under load.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes ten minutes: make soak runs it"]
+async fn soak_of_restores_of_agents_runs_nothing_twice() -> Result<()> {
+    let mut soak = Soak::new("restores-agent");
+    let mut stack = Stack::for_test(1).await?;
+    let mut device = stack.first_device().await?;
     let mut number = 0;
-    for round in 0..rounds() {
-        for relay in [false, true] {
-            if relay {
-                copy_relay(&mut stack).await?;
+    let combinations = [
+        ("agent", Which { relay: false, database: false }),
+        ("agent and relay", Which { relay: true, database: false }),
+        ("agent and database", Which { relay: false, database: true }),
+    ];
+    for _ in 0..Soak::rounds("UNIFYIT_RESTORES") {
+        for (name, which) in combinations {
+            if !soak.wants(name) {
+                continue;
             }
-            copy_agent(&mut stack).await?;
-            stack.relay_online().await?;
-            works(&stack, &device, number + 1).await?;
-            let bodies = (number + 2..number + 22).map(|n| note(&stack, n)).collect();
-            let tasks = submit(&stack, &device, bodies).await?;
-            number += 22;
-            tokio::time::sleep(Duration::from_millis(rand::random_range(0..1500))).await;
-            if relay {
-                set_back_relay(&mut stack)?;
+            let logs = stack.folder().join("logs");
+            let round = endure(&mut stack, &device, which, &mut number);
+            if !soak.round(name, logs, round).await? {
+                drop(stack);
+                stack = Stack::for_test(1).await?;
+                device = stack.first_device().await?;
+                number = 0;
             }
-            set_back_agent(&mut stack)?;
-            if relay {
-                stack.relay.start().await?;
-            }
-            stack.agents[0].start()?;
-            stack.relay_online().await?;
-            for task in &tasks {
-                let target = end(&stack, task).await?;
-                let known = ["succeeded", "indeterminate"].contains(&target.status.as_str());
-                ensure!(known, "{target:?}");
-            }
-            works(&stack, &device, number).await?;
-            println!("round {}: relay {relay}", round + 1);
-            assert_once(&stack, &[number])?;
         }
     }
-    stack.check_alive()
+    stack.check_alive()?;
+    soak.end()
 }
