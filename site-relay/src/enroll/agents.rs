@@ -23,6 +23,7 @@ use axum::{
 };
 use http::{StatusCode, header};
 use prometheus::IntCounterVec;
+use serde::de::DeserializeOwned;
 use std::{
     net::{IpAddr, Ipv4Addr},
     sync::Arc,
@@ -279,15 +280,25 @@ impl AgentEnroller {
         }
     }
 
-    fn too_often(&self, peer: &Peer) -> Option<Response> {
-        if self.rate.allow(peer.address, Instant::now()) {
-            return None;
+    /// What an address asks for, unless it asks too often.
+    fn read<T: DeserializeOwned>(
+        &self,
+        peer: &Peer,
+        body: &[u8],
+    ) -> Result<T, (StatusCode, &'static str)> {
+        if !self.rate.allow(peer.address, Instant::now()) {
+            self.outcomes.with_label_values(&["too_often"]).inc();
+            return Err((
+                StatusCode::TOO_MANY_REQUESTS,
+                "Too many enrolments from this address. Wait a minute, then try again.",
+            ));
         }
-        self.outcomes.with_label_values(&["too_often"]).inc();
-        Some(said(
-            StatusCode::TOO_MANY_REQUESTS,
-            "Too many enrolments from this address. Wait a minute, then try again.",
-        ))
+        codec::decode_within(body, MAX_BODY).map_err(|_| {
+            (
+                StatusCode::BAD_REQUEST,
+                "The request cannot be read. The agent and the relay may be of very different versions.",
+            )
+        })
     }
 }
 
@@ -311,15 +322,12 @@ async fn enroll(
     Extension(peer): Extension<Peer>,
     body: Bytes,
 ) -> Response {
-    if let Some(response) = enroller.too_often(&peer) {
-        return response;
-    }
-    match codec::decode_within::<EnrollAgent>(&body, MAX_BODY) {
+    match enroller.read::<EnrollAgent>(&peer, &body) {
         Ok(request) => {
             let outcome = enroller.enroll(&peer, request).await;
             enroller.finish(&peer, "enrol", outcome).await
         }
-        Err(_) => unreadable(),
+        Err((status, words)) => said(status, words),
     }
 }
 
@@ -328,15 +336,12 @@ async fn renew(
     Extension(peer): Extension<Peer>,
     body: Bytes,
 ) -> Response {
-    if let Some(response) = enroller.too_often(&peer) {
-        return response;
-    }
-    match codec::decode_within::<RenewAgent>(&body, MAX_BODY) {
+    match enroller.read::<RenewAgent>(&peer, &body) {
         Ok(request) => {
             let outcome = enroller.renew(&peer, &request).await;
             enroller.finish(&peer, "renew", outcome).await
         }
-        Err(_) => unreadable(),
+        Err((status, words)) => said(status, words),
     }
 }
 
@@ -345,15 +350,12 @@ async fn separate(
     Extension(peer): Extension<Peer>,
     body: Bytes,
 ) -> Response {
-    if let Some(response) = enroller.too_often(&peer) {
-        return response;
-    }
-    match codec::decode_within::<OwnIdentity>(&body, MAX_BODY) {
+    match enroller.read::<OwnIdentity>(&peer, &body) {
         Ok(request) => {
             let outcome = enroller.separate(&peer, request).await;
             enroller.finish(&peer, "separate", outcome).await
         }
-        Err(_) => unreadable(),
+        Err((status, words)) => said(status, words),
     }
 }
 
@@ -367,13 +369,6 @@ fn not_stored(error: &StoreError) -> Refused {
     tracing::error!(%error, "an enrolment could not be stored");
     Refused::Said(
         "The relay could not store the enrolment; its disk may be full or failing. Run `unifyit-relay doctor` there, then try again.".into(),
-    )
-}
-
-fn unreadable() -> Response {
-    said(
-        StatusCode::BAD_REQUEST,
-        "The request cannot be read. The agent and the relay may be of very different versions.",
     )
 }
 
