@@ -19,6 +19,7 @@
 use std::{
     collections::{HashMap, HashSet},
     fmt,
+    sync::atomic::{AtomicU64, Ordering},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -37,6 +38,8 @@ const TOLERANCE_MS: i64 = 500;
 const STEP_MS: i64 = 1000;
 /// An answer that took longer says little.
 const SLOW_MS: u64 = 10_000;
+/// For so long after a step devices are told the time with each command.
+const JUST_MS: u64 = 60_000;
 /// How often the machine's clock is looked at for steps.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long after its start a relay waits for the cloud's word before it lets
@@ -89,6 +92,8 @@ struct Inner {
     cloud: Mutex<Option<Learnt>>,
     /// Site's time minus uptime as it was last told to agents.
     steps: watch::Sender<i64>,
+    /// Uptime when that was last set; 0 for never in this run.
+    set_ms: AtomicU64,
     /// The machine's clock minus uptime, as it was last looked at.
     own: watch::Sender<i64>,
     devices: Mutex<Devices>,
@@ -161,6 +166,7 @@ impl SiteClock {
             machine,
             cloud: Mutex::new(None),
             steps: watch::Sender::new(offset),
+            set_ms: AtomicU64::new(0),
             own: watch::Sender::new(offset),
             devices: Mutex::default(),
         };
@@ -278,6 +284,13 @@ impl SiteClock {
         self.inner.steps.subscribe()
     }
 
+    /// Whether the site's time was set so lately that devices may not know of it.
+    #[must_use]
+    pub fn was_just_set(&self) -> bool {
+        let set_ms = self.inner.set_ms.load(Ordering::Relaxed);
+        set_ms != 0 && self.uptime_ms().saturating_sub(set_ms) < JUST_MS
+    }
+
     /// Tells when the machine's clock was set.
     #[must_use]
     pub fn own_steps(&self) -> watch::Receiver<i64> {
@@ -299,6 +312,7 @@ impl SiteClock {
             let stepped = told.abs_diff(offset) > STEP_MS.unsigned_abs();
             if stepped {
                 tracing::warn!(by_ms = offset.saturating_sub(*told), "the site's time was set");
+                self.inner.set_ms.store(self.uptime_ms().max(1), Ordering::Relaxed);
                 *told = offset;
             }
             stepped

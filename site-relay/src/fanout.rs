@@ -25,10 +25,14 @@ use crate::{
 };
 use plan::{Had, Plan};
 use prometheus::{IntCounterVec, IntGauge};
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use unifyit_protocol::{
+    clock::ClockAnswer,
     ids::{CommandId, DeviceId},
     lan::{DownControl, Handed},
     outcome::Status,
@@ -268,6 +272,7 @@ impl Fanout {
     /// command for all of them.
     async fn deliver(&mut self, wanted: Vec<(DeviceId, CommandId)>, now_ms: u64) {
         let mut sent: HashMap<CommandId, Vec<DeviceId>> = HashMap::new();
+        self.say_time(&wanted);
         self.say_handed(&wanted);
         for (device, command) in wanted {
             let Some(payload) = self.plan.payload(device, command, now_ms) else { continue };
@@ -283,6 +288,23 @@ impl Fanout {
             if let Err(error) = outcome {
                 tracing::warn!(%error, "that a command was sent could not be stored");
             }
+        }
+    }
+
+    /// Tells devices the site's time when it was set a moment ago: ahead of commands that
+    /// are dated by it, in the same queue.
+    fn say_time(&self, wanted: &[(DeviceId, CommandId)]) {
+        if !self.clock.was_just_set() {
+            return;
+        }
+        let devices: HashSet<DeviceId> = wanted.iter().map(|(device, _)| *device).collect();
+        let answer = ClockAnswer { asked_ms: None, now_ms: self.clock.now_ms() };
+        match DownControl::Clock(answer).encode().map(bytes::Bytes::from) {
+            Ok(bytes) => devices.into_iter().for_each(|device| {
+                // A device that is gone does not get the commands either.
+                drop(self.broker.send(device, Down::Control, bytes.clone()));
+            }),
+            Err(error) => tracing::error!(%error, "the time cannot be encoded"),
         }
     }
 

@@ -62,16 +62,19 @@ fn a_step_is_told_once_whether_it_is_the_machines_or_the_clouds() {
     let (set, clock) = clock(T);
     let mut steps = clock.steps();
     clock.look();
-    assert!(!steps.has_changed().unwrap());
+    assert!(!steps.has_changed().unwrap() && !clock.was_just_set());
     set.own.store(T + HOUR, Ordering::Relaxed);
     clock.look();
-    assert!(steps.has_changed().unwrap());
+    assert!(steps.has_changed().unwrap() && clock.was_just_set());
     steps.borrow_and_update();
     clock.learn(T, 0);
     assert!(steps.has_changed().unwrap());
     steps.borrow_and_update();
     clock.learn(T + 100, 0);
     assert!(!steps.has_changed().unwrap(), "that was jitter");
+    assert!(clock.was_just_set(), "devices may not know of it yet");
+    set.uptime.store(JUST_MS + 1, Ordering::Relaxed);
+    assert!(!clock.was_just_set());
 }
 
 fn measured(clock: &SiteClock, device: DeviceId, device_ms: u64) -> Option<i64> {

@@ -86,6 +86,13 @@ impl Clocks {
         moved.then_some(ahead)
     }
 
+    /// What goes ahead of a command when our clock was set since it was told: the
+    /// command is dated by it, and would be long over, or not yet due, by the one
+    /// before.
+    pub(super) fn ahead_of_data(&mut self) -> Option<ClockAnswer> {
+        self.stepped(now_ms(), Instant::now())
+    }
+
     fn stepped(&mut self, now_ms: u64, now: Instant) -> Option<ClockAnswer> {
         let (then_ms, then) = self.told;
         let went = u64::try_from(now.duration_since(then).as_millis()).unwrap_or(u64::MAX);
