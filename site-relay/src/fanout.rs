@@ -302,7 +302,8 @@ impl Fanout {
         match DownControl::Clock(answer).encode().map(bytes::Bytes::from) {
             Ok(bytes) => devices.into_iter().for_each(|device| {
                 // A device that is gone does not get the commands either.
-                drop(self.broker.send(device, Down::Control, bytes.clone()));
+                let _heard_at_its_next_look =
+                    self.broker.send(device, Down::Control, bytes.clone());
             }),
             Err(error) => tracing::error!(%error, "the time cannot be encoded"),
         }
