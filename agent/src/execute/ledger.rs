@@ -42,11 +42,11 @@ use unifyit_protocol::{
 };
 
 /// Entries that are kept without a look at their expiry.
-const KEEP: u64 = 4096;
+const KEEP: u64 = if cfg!(test) { 128 } else { 4096 };
 /// Entries beyond which nothing is accepted.
 pub const MAX_ENTRIES: u64 = if cfg!(test) { 512 } else { 65_536 };
 /// How often, in new entries, expired ones are looked for.
-const PURGE_EVERY: u64 = 256;
+const PURGE_EVERY: u64 = if cfg!(test) { 64 } else { 256 };
 const FLOOR: &str = "ledger floor";
 const FLOOR_COUNT: &str = "ledger floor count";
 const NEWEST: &str = "newest command";
