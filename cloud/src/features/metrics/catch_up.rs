@@ -54,7 +54,9 @@ pub(super) async fn missing(
 /// at the relay.
 fn last_missing(told_ms: u64, stored: Option<u64>, end: u64, now_ms: u64) -> Option<u64> {
     let over = (now_ms.saturating_sub(SETTLED_MS) / 60_000).checked_sub(1)?;
-    let last = (told_ms / 60_000).min(over).min(end.checked_sub(1)?);
+    // A block tells the end of its last minute: a moment on the edge is the minute before.
+    let told = told_ms.checked_sub(1)? / 60_000;
+    let last = told.min(over).min(end.checked_sub(1)?);
     let lacks = stored.is_none_or(|stored| stored < last);
     (lacks && last + OLDEST > over).then_some(last)
 }
@@ -97,7 +99,11 @@ mod tests {
         // A computer that went at minute 970 has nothing behind it.
         assert_eq!(last_missing(minute(970) + 5_000, Some(940), 1001, now), Some(970));
         assert_eq!(last_missing(minute(970) + 5_000, Some(970), 1001, now), None);
+        // Its last block, through minute 970, tells that minute's end.
+        assert_eq!(last_missing(minute(971), Some(970), 1001, now), None);
+        assert_eq!(last_missing(minute(971) + 1, Some(970), 1001, now), Some(971));
         assert_eq!(last_missing(now, None, 1001, now), Some(999), "nothing was stored yet");
+        assert_eq!(last_missing(0, None, 1001, now), None, "nothing was ever told");
         let later = minute(1000 + 2 * OLDEST);
         assert_eq!(last_missing(minute(970), Some(940), 1 << 40, later), None, "it is lost");
     }
