@@ -37,7 +37,7 @@ use clock::Clocks;
 use down::Downlink;
 use futures::FutureExt;
 use libp2p::{PeerId, Stream};
-use outgoing::{LiveAllowance, Outgoing};
+use outgoing::{Latest, LiveAllowance, Outgoing};
 use reading::{greeting, next_batch, read_ahead, size};
 use sisters::Telling;
 use std::{collections::VecDeque, panic::AssertUnwindSafe, sync::Arc, time::Duration};
@@ -269,7 +269,7 @@ impl Session<'_> {
                 done = join(&mut self.sisters.asking), if self.sisters.asking.is_some() => {
                     self.sisters.asking = None;
                     if let Some(frame) = self.sisters.looked(done) {
-                        self.waiting.push(frame)?;
+                        self.waiting.push_latest(Latest::Sisters, frame)?;
                     }
                 }
                 () = until(look_at) => {}

@@ -3,7 +3,8 @@
 //!
 //! A relay that sends and never reads must not make answers pile up here: while
 //! more than [`MAX_BYTES`] wait, nothing of it is read and nothing more of its
-//! downlink is framed.
+//! downlink is framed. What others have a hand in, not the relay, waits at its
+//! latest only.
 
 use crate::link::session::Ended;
 use bytes::Bytes;
@@ -17,10 +18,26 @@ const MAX_BYTES: usize = 2 * 1024 * 1024;
 /// What a queued frame costs beside its bytes.
 const OVERHEAD: usize = 64;
 
+/// Of what only the latest counts, and any change of it may come at any time.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Latest {
+    Watch,
+    Sisters,
+}
+
+#[derive(Debug)]
+enum Waiting {
+    Frame(Bytes),
+    /// The place of the latest of its kind.
+    Latest(Latest),
+}
+
 /// Frames for the writer.
 #[derive(Debug, Default)]
 pub(super) struct Outgoing {
-    frames: VecDeque<Bytes>,
+    frames: VecDeque<Waiting>,
+    /// By kind; none where none waits.
+    latest: [Option<Bytes>; 2],
     bytes: usize,
 }
 
@@ -28,12 +45,26 @@ impl Outgoing {
     pub(super) fn push(&mut self, frame: Frame) -> Result<(), Ended> {
         let frame: Bytes = frame.encode()?.into();
         self.bytes += frame.len() + OVERHEAD;
-        self.frames.push_back(frame);
+        self.frames.push_back(Waiting::Frame(frame));
+        Ok(())
+    }
+
+    /// As `push`; takes the place of the one of its kind that waits, if one does.
+    pub(super) fn push_latest(&mut self, kind: Latest, frame: Frame) -> Result<(), Ended> {
+        let frame: Bytes = frame.encode()?.into();
+        self.bytes += frame.len() + OVERHEAD;
+        match self.latest[kind as usize].replace(frame) {
+            Some(older) => self.bytes = self.bytes.saturating_sub(older.len() + OVERHEAD),
+            None => self.frames.push_back(Waiting::Latest(kind)),
+        }
         Ok(())
     }
 
     pub(super) fn pop(&mut self) -> Option<Bytes> {
-        let frame = self.frames.pop_front()?;
+        let frame = match self.frames.pop_front()? {
+            Waiting::Frame(frame) => frame,
+            Waiting::Latest(kind) => self.latest[kind as usize].take()?,
+        };
         self.bytes = self.bytes.saturating_sub(frame.len() + OVERHEAD);
         Some(frame)
     }
@@ -86,7 +117,11 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use std::time::Duration;
-    use unifyit_protocol::{ids::DeviceId, link::Goodbye, telemetry::Sample};
+    use unifyit_protocol::{
+        ids::DeviceId,
+        link::{Goodbye, Sisters, Watch},
+        telemetry::Sample,
+    };
 
     #[test]
     fn frames_for_a_relay_that_does_not_read_are_bounded_in_bytes() {
@@ -94,10 +129,36 @@ mod tests {
         while !outgoing.is_full() {
             outgoing.push(Frame::Goodbye(Goodbye { reason: "x".repeat(1000) })).unwrap();
         }
-        let held: usize = outgoing.frames.iter().map(|frame| frame.len() + OVERHEAD).sum();
+        let mut held = 0;
+        let counted = outgoing.bytes;
+        while let Some(frame) = outgoing.pop() {
+            held += frame.len() + OVERHEAD;
+        }
+        assert_eq!(held, counted);
         assert!(held < MAX_BYTES + 2000, "{held}");
-        while outgoing.pop().is_some() {}
         assert_eq!((outgoing.bytes, outgoing.is_full()), (0, false));
+    }
+
+    #[test]
+    fn of_changing_sets_the_latest_alone_waits_for_a_relay_that_does_not_read() {
+        let mut outgoing = Outgoing::default();
+        let devices = [DeviceId::generate(), DeviceId::generate()];
+        let watch = |of: &[DeviceId]| Frame::Watch(Watch { devices: of.to_vec() });
+        outgoing.push_latest(Latest::Watch, watch(&devices)).unwrap();
+        outgoing.push(Frame::Goodbye(Goodbye { reason: String::new() })).unwrap();
+        for n in 0..10_000 {
+            outgoing.push_latest(Latest::Watch, watch(&devices[n % 2..])).unwrap();
+            let sisters = Frame::Sisters(Sisters { relays: Vec::new() });
+            outgoing.push_latest(Latest::Sisters, sisters).unwrap();
+        }
+        assert!(outgoing.bytes < 1000, "{}", outgoing.bytes);
+        let frames: Vec<Bytes> = std::iter::from_fn(|| outgoing.pop()).collect();
+        assert_eq!(frames.len(), 3);
+        assert_eq!(frames[0], watch(&devices[1..]).encode().unwrap(), "the latest");
+        assert_eq!((outgoing.bytes, outgoing.is_empty()), (0, true));
+        // The next has a place again.
+        outgoing.push_latest(Latest::Watch, watch(&[])).unwrap();
+        assert!(outgoing.pop().is_some());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Telling a relay of its sisters: at the session's start, soon after a nudge, and
 //! now and then, should a nudge have been lost. Sent only when it changed.
 
-use super::Ended;
+use super::{Ended, outgoing::Latest};
 use crate::{
     db::{Db, DbError},
     events::Watched,
@@ -79,7 +79,7 @@ impl super::Session<'_> {
         let devices = all.get(&self.relay.id).cloned().unwrap_or_default();
         if devices != self.watched {
             self.watched.clone_from(&devices);
-            self.waiting.push(Frame::Watch(Watch { devices }))?;
+            self.waiting.push_latest(Latest::Watch, Frame::Watch(Watch { devices }))?;
         }
         Ok(())
     }
