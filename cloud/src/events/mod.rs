@@ -11,10 +11,12 @@
 mod bus;
 pub mod socket;
 mod timeline;
+mod vain;
 mod watch;
 
 pub use bus::{Bus, LocalBus, Replay, Subscription};
 pub use timeline::{Reference, TimelineItem, TimelineKind};
+pub use vain::Vain;
 pub use watch::{MAX_PER_RELAY, WatchGuard, Watched, Watches};
 
 use crate::{authz::Can, db::Place};

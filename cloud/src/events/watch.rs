@@ -5,6 +5,7 @@
 //! about its own devices. A registration ends with its guard, and so does the place
 //! of a socket among those of its person.
 
+use super::vain::Vain;
 use crate::http::seldom::Seldom;
 use std::{
     collections::HashMap,
@@ -35,6 +36,7 @@ struct Counts {
 pub struct Watches {
     counts: Arc<Mutex<Counts>>,
     changes: watch::Sender<Arc<Watched>>,
+    vain: Arc<Vain>,
 }
 
 impl std::fmt::Debug for Watches {
@@ -45,7 +47,11 @@ impl std::fmt::Debug for Watches {
 
 impl Default for Watches {
     fn default() -> Self {
-        Self { counts: Arc::default(), changes: watch::channel(Arc::default()).0 }
+        Self {
+            counts: Arc::default(),
+            changes: watch::channel(Arc::default()).0,
+            vain: Arc::default(),
+        }
     }
 }
 
@@ -84,6 +90,19 @@ impl Watches {
     #[must_use]
     pub fn devices(&self) -> watch::Receiver<Arc<Watched>> {
         self.changes.subscribe()
+    }
+
+    /// Whether a relay is asked to watch a device: it is not asked for all, where more
+    /// are watched than [`MAX_PER_RELAY`].
+    #[must_use]
+    pub fn asked(&self, relay: RelayId, device: DeviceId) -> bool {
+        self.changes.borrow().get(&relay).is_some_and(|devices| devices.contains(&device))
+    }
+
+    /// Which devices were waited for in vain.
+    #[must_use]
+    pub fn vain(&self) -> &Vain {
+        &self.vain
     }
 
     /// Whether somebody watches a task's output.
@@ -172,6 +191,20 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
     use super::*;
+
+    #[test]
+    fn a_device_beyond_the_most_is_not_asked_for() {
+        let (watches, relay) = (Watches::default(), RelayId::generate());
+        let mut all: Vec<DeviceId> = (0..=MAX_PER_RELAY).map(|_| DeviceId::generate()).collect();
+        all.sort_unstable();
+        let last = all.pop().unwrap();
+        let others = watches.register(all.iter().map(|id| (relay, *id)).collect(), Vec::new());
+        let _own = watches.register(vec![(relay, last)], Vec::new());
+        assert!(watches.asked(relay, all[0]) && !watches.asked(relay, last));
+        assert!(!watches.asked(RelayId::generate(), all[0]));
+        drop(others);
+        assert!(watches.asked(relay, last));
+    }
 
     #[test]
     fn a_person_has_so_many_sockets_and_leaves_others_theirs() {

@@ -3,7 +3,8 @@
 //! Relays send minutes in blocks of up to an hour. Newest loads tell up to when a
 //! device has measured; where a range reaches beyond what is stored, its relay is
 //! told that somebody looks, sends what it has, and the answer waits for that a
-//! moment. Whoever asks again finds it stored.
+//! moment. Whoever asks again finds it stored. Nobody waits for a relay that is not
+//! asked for the device, nor soon again for a device that was waited for in vain.
 
 use super::{read::Asked, store};
 use crate::{
@@ -47,7 +48,8 @@ pub(super) async fn missing(
     let told_ms = told_ms.and_then(|ms| u64::try_from(ms).ok()).unwrap_or_default();
     let stored = stand.stored.map(i64::unsigned_abs);
     let until = last_missing(told_ms, stored, asked.range.end(), state.clock.now_ms());
-    Ok(until.filter(|_| state.link.online(relay)).map(|until| Missing { relay, until }))
+    let vain = || state.watches.vain().again(DeviceId(device.id), stored, Instant::now().into());
+    Ok(until.filter(|_| state.link.online(relay) && !vain()).map(|until| Missing { relay, until }))
 }
 
 /// The last whole minute up to `end` that was measured, is not stored, and must be
@@ -64,8 +66,12 @@ fn last_missing(told_ms: u64, stored: Option<u64>, end: u64, now_ms: u64) -> Opt
 /// Has the relay send it and waits until it is stored, but not long.
 pub(super) async fn wait(ctx: &Ctx, device: &DeviceRef, missing: Missing) -> Result<(), Problem> {
     let deadline = Instant::now() + PATIENCE;
-    let watched = vec![(missing.relay, DeviceId(device.id))];
-    let _looking = ctx.state.watches.register(watched, Vec::new());
+    let (watches, id) = (&ctx.state.watches, DeviceId(device.id));
+    let _looking = watches.register(vec![(missing.relay, id)], Vec::new());
+    if !watches.asked(missing.relay, id) {
+        tracing::debug!(device = %id, "More devices of the relay are watched than it is asked for.");
+        return Ok(());
+    }
     let mut pause = LOOK.0;
     while Instant::now() + pause < deadline {
         sleep(pause).await;
@@ -77,7 +83,8 @@ pub(super) async fn wait(ctx: &Ctx, device: &DeviceRef, missing: Missing) -> Res
             return Ok(());
         }
     }
-    tracing::debug!(device = %device.id, "A relay did not send what it gathers in time.");
+    watches.vain().note(id, missing.until, Instant::now().into());
+    tracing::debug!(device = %id, "A relay did not send what it gathers in time.");
     Ok(())
 }
 

@@ -1,0 +1,64 @@
+//! Which devices' relays were asked in vain, so that nobody waits for them again soon.
+
+use lru::LruCache;
+use std::{
+    num::NonZeroUsize,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+use unifyit_protocol::ids::DeviceId;
+
+/// How long nobody waits again.
+const REST: Duration = Duration::from_secs(180);
+/// Devices of which it is remembered.
+const REMEMBERED: usize = 20_000;
+
+/// Waits that were in vain: up to which minute, and when.
+#[derive(Debug)]
+pub struct Vain(Mutex<LruCache<DeviceId, (u64, Instant)>>);
+
+impl Default for Vain {
+    fn default() -> Self {
+        let size = NonZeroUsize::new(REMEMBERED).unwrap_or(NonZeroUsize::MIN);
+        Self(Mutex::new(LruCache::sparse(size)))
+    }
+}
+
+impl Vain {
+    /// Whether a wait for a device, stored through a minute, would be in vain again. It
+    /// would not where what was waited for has come since.
+    #[must_use]
+    pub fn again(&self, device: DeviceId, stored: Option<u64>, now: Instant) -> bool {
+        let vain = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        vain.peek(&device).is_some_and(|(until, at)| {
+            stored.is_none_or(|stored| stored < *until) && now.duration_since(*at) < REST
+        })
+    }
+
+    /// What was to come up to a minute did not.
+    pub fn note(&self, device: DeviceId, until: u64, now: Instant) {
+        let mut vain = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        vain.put(device, (until, now));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_did_not_answer_is_not_waited_for_again_until_it_has() {
+        let (vain, device, start) = (Vain::default(), DeviceId::generate(), Instant::now());
+        assert!(!vain.again(device, None, start));
+        vain.note(device, 970, start);
+        let soon = start + REST / 2;
+        assert!(vain.again(device, Some(940), soon) && vain.again(device, None, soon));
+        assert!(!vain.again(device, Some(970), soon), "it came after all");
+        assert!(!vain.again(DeviceId::generate(), Some(940), soon));
+        assert!(!vain.again(device, Some(940), start + REST), "it may have come to itself");
+        for _ in 0..2 * REMEMBERED {
+            vain.note(DeviceId::generate(), 970, start);
+        }
+        assert_eq!(vain.0.lock().unwrap_or_else(PoisonError::into_inner).len(), REMEMBERED);
+    }
+}
