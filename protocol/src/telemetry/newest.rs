@@ -32,6 +32,8 @@ pub const MAX_JOINED: usize = 1024;
 /// Largest value, in tenths of a percent: some shares exceed a whole.
 const MOST: i64 = 10_000;
 const CHECK: u64 = 0x5A;
+/// What is dated further ahead is not told, in seconds: clocks are compared once a minute.
+const MAX_AHEAD_S: u64 = 120;
 
 /// The load of a computer at one moment, in tenths of a percent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -228,16 +230,19 @@ impl Default for Teller {
 
 impl Teller {
     /// Tells of those whose load was measured later than what was told of them, at
-    /// `now_s`; nothing, when there is none. Beyond [`MAX_JOINED`] newcomers, the
+    /// `now_s`, or told as of a time that has not come; nothing, when there is none. Beyond [`MAX_JOINED`] newcomers, the
     /// rest come with the next.
     pub fn tell(&mut self, now_s: u64, loads: &[(DeviceId, Load)]) -> Option<Newest> {
         let mut joined = Vec::new();
         let mut news = vec![None; self.told.len()];
         for (device, load) in loads {
-            // What is dated ahead is told when its time has come.
+            // Dated ahead, it is of a time that was taken back: nobody knows of when.
+            if load.at_s > now_s.saturating_add(MAX_AHEAD_S) {
+                continue;
+            }
             let load = Load { at_s: load.at_s.min(now_s), ..*load };
             match self.places.get(device) {
-                Some(&at) if self.told[at].at_s >= load.at_s => {}
+                Some(&at) if (load.at_s..=now_s).contains(&self.told[at].at_s) => {}
                 Some(&at) => news[at] = Some(load),
                 None if self.told.len() < MAX_TOLD && joined.len() < MAX_JOINED => {
                     self.places.insert(*device, self.told.len());

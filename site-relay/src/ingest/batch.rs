@@ -18,7 +18,7 @@ use unifyit_protocol::{
 
 /// A sample may be ahead of the site's time by this much: clocks are compared once
 /// a minute.
-const MAX_AHEAD_MS: u64 = 120_000;
+pub(super) const MAX_AHEAD_MS: u64 = 120_000;
 /// Values of a batch without its reports: four a report, and room for later ones.
 const FRAME_VALUES: usize = 16 * MAX_BATCH;
 /// Longest reason that a device may give.

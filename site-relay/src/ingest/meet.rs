@@ -2,7 +2,7 @@
 
 use super::{
     Ingest, Item,
-    batch::{Batch, Effect},
+    batch::{Batch, Effect, MAX_AHEAD_MS},
     sessions::Greeting,
     twins::Meaning,
 };
@@ -116,6 +116,15 @@ impl Ingest {
         told
     }
 
+    /// The site's time was set: what is dated ahead of it was measured by one that was
+    /// wrong.
+    pub(super) async fn forget_ahead(&self, now_ms: u64) {
+        self.shadows.forget_ahead(now_ms.saturating_add(MAX_AHEAD_MS));
+        if let Err(error) = self.store.write(|txn| txn.forget_ahead()).await {
+            tracing::warn!(%error, "samples dated ahead could not be dropped");
+        }
+    }
+
     /// What is shown live does not wait for the disk.
     pub(super) fn look_at(&self, batch: &Batch) {
         let newest = batch.effects.iter().rev().find_map(|(_, effect)| match effect {
@@ -124,11 +133,8 @@ impl Ingest {
         });
         if let Some(sample) = newest {
             self.live.sample(batch.device, sample);
-            self.shadows.change(batch.device, |s| {
-                if s.newest.as_ref().is_none_or(|n| n.at_ms < sample.at_ms) {
-                    s.newest = Some(sample.clone());
-                }
-            });
+            let latest_ms = self.clock.now_ms().saturating_add(MAX_AHEAD_MS);
+            self.shadows.change(batch.device, |s| s.measured(sample, latest_ms));
         }
     }
 }

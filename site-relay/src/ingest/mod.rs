@@ -182,9 +182,7 @@ impl Ingest {
                     for device in sessions.all() {
                         self.control(device, DownControl::Clock(answer));
                     }
-                    if let Err(error) = self.store.write(|txn| txn.forget_ahead()).await {
-                        tracing::warn!(%error, "samples dated ahead could not be dropped");
-                    }
+                    self.forget_ahead(now_ms).await;
                 }
                 _ = tick.tick(), if room => {
                     for (device, said) in self.twins.due(self.clock.uptime_ms()) {

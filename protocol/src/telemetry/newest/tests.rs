@@ -63,6 +63,20 @@ fn only_news_is_told_and_a_quiet_site_takes_next_to_nothing() {
 }
 
 #[test]
+fn what_is_dated_ahead_is_not_told_as_of_this_moment() {
+    let (mut teller, mut listener) = (Teller::default(), Listener::default());
+    let id = DeviceId::generate();
+    let at = |at_s| [(id, Load { at_s, cpu: Some(5), ..Load::default() })];
+    assert_eq!(teller.tell(10_000, &at(17_200)), None);
+    assert_eq!(teller.tell(10_060, &at(17_200)), None);
+    // Clocks differ a little.
+    assert_eq!(heard(&mut teller, &mut listener, 10_000, &at(10_005)), at(10_000));
+    // The time is set back: what was told is of a time that has not come.
+    assert_eq!(heard(&mut teller, &mut listener, 2_800, &at(2_795)), at(2_795));
+    assert_eq!(teller.tell(2_860, &at(2_795)), None);
+}
+
+#[test]
 fn what_does_not_follow_is_refused() {
     let (mut teller, mut listener) = (Teller::default(), Listener::default());
     let loads = |at_s| [(DeviceId::generate(), Load { at_s, ..Load::default() })];
