@@ -20,6 +20,8 @@ use super::{
 };
 use crate::{ProtocolError, codec::varint};
 
+/// The latest format that is read, the first byte of a block.
+pub const LATEST: u8 = FORMAT;
 const FORMAT: u8 = 1;
 const SUM: usize = 4;
 

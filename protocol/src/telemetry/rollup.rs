@@ -136,6 +136,9 @@ impl RollupBlock {
         Ok(Self { table, columns: coder.finish(header) })
     }
 
+    /// The latest format that is read, the first byte of a block.
+    pub const LATEST: u8 = MIRRORED;
+
     /// Rows and columns, as the header names them and within the bounds; none when
     /// the bytes are not a block. What decoding will cost is known by this alone.
     #[must_use]

@@ -6,7 +6,7 @@ use super::{
     coarse::{self, Period},
     jobs::{DAMAGED, MISFIT, others_go_on},
     losses::Losses,
-    packed::Blocks,
+    packed::{self, Blocks},
     store::minute,
 };
 use crate::{
@@ -85,6 +85,7 @@ async fn due(
              FROM metric_blocks b LEFT JOIN unnest($5::uuid[], $6::int8[]) AS p (partner, before) \
                  ON p.partner = b.partner_id \
              WHERE b.step = $1 AND b.last_minute < $3 \
+                 AND substring(b.block FROM 1 FOR 1) <= $8 \
                  AND (b.first_minute / $2 + 1) * $2 <= coalesce(p.before, $4) LIMIT $7) due",
     )
     .bind(i16::try_from(from.step).unwrap_or(i16::MAX))
@@ -95,6 +96,7 @@ async fn due(
     .bind(policies.own.values().map(|kept| before(days(kept))).collect::<Vec<_>>())
     // Several days make a period.
     .bind(MOST * minute(to.step / from.step))
+    .bind(packed::latest())
     .fetch_all(&mut *tx)
     .await?;
     tx.commit().await?;

@@ -2,7 +2,8 @@
 //!
 //! A device is packed when its oldest loose rollup is old enough that a good
 //! part of a day has gathered; what is younger stays loose, so that a day's
-//! block is rewritten a few times only. What cannot be packed leaves a gap (G6).
+//! block is rewritten a few times only. What cannot be packed leaves a gap (G6);
+//! what a later version of the cloud wrote waits for it.
 
 use super::{
     coarse::{self, Period},
@@ -52,10 +53,12 @@ pub async fn compact(db: &Db) -> Result<(), DbError> {
 pub(super) async fn compact_at(db: &Db, now: u64) -> Result<(), DbError> {
     let mut tx = db.tenant(&Scope::Platform).await?;
     let due: Vec<Uuid> = sqlx::query_scalar(
-        "SELECT DISTINCT device_id FROM metric_recent WHERE first_minute < $1 LIMIT $2",
+        "SELECT DISTINCT device_id FROM metric_recent WHERE first_minute < $1 \
+             AND substring(block FROM 1 FOR 1) <= $3 LIMIT $2",
     )
     .bind(minute(now.saturating_sub(DUE)))
     .bind(MOST)
+    .bind(latest())
     .fetch_all(&mut *tx)
     .await?;
     tx.commit().await?;
@@ -79,6 +82,12 @@ pub(super) fn others_go_on(device: Uuid, done: Result<(), DbError>) -> Result<()
     }
 }
 
+/// Rows whose format is later than this are of a later version of the cloud, which
+/// was here before and may be again: they stay as they are.
+fn latest() -> Vec<u8> {
+    vec![RollupBlock::LATEST]
+}
+
 /// Place in the order of arrival, table, rollups, first and last minute.
 type Loose = (i64, i64, Vec<u8>, (i64, i64));
 /// Rollups by table, then day, then minute; later ones replace.
@@ -88,11 +97,13 @@ async fn pack(db: &Db, device: Uuid, before: u64, losses: &Losses) -> Result<(),
     let mut tx = db.tenant(&Scope::Platform).await?;
     let loose = sqlx::query(
         "DELETE FROM metric_recent WHERE device_id = $1 AND last_minute < $2 \
+             AND substring(block FROM 1 FOR 1) <= $3 \
          RETURNING arrived, series_hash, block, first_minute, last_minute, \
              partner_id, organization_id, site_id",
     )
     .bind(device)
     .bind(minute(before))
+    .bind(latest())
     .fetch_all(&mut *tx)
     .await?;
     let Some(first) = loose.first() else { return Ok(()) };

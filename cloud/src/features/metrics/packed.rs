@@ -30,7 +30,7 @@ impl Taken {
 }
 
 impl Blocks {
-    /// Takes out the block of a period.
+    /// Takes out the block of a period, if this version reads it.
     pub(super) async fn take(
         &self,
         tx: &mut TenantTx,
@@ -52,6 +52,7 @@ impl Blocks {
         Ok(sqlx::query_as(
             "DELETE FROM metric_blocks WHERE device_id = $1 AND series_hash = $2 AND step = $5 \
                  AND first_minute >= $3 AND first_minute < $4 \
+                 AND substring(block FROM 1 FOR 1) <= $6 \
              RETURNING first_minute, last_minute, block",
         )
         .bind(self.device)
@@ -59,6 +60,7 @@ impl Blocks {
         .bind(minute(number * within.minutes()))
         .bind(minute((number + 1) * within.minutes()))
         .bind(step(of))
+        .bind(latest())
         .fetch_all(&mut **tx)
         .await?)
     }
@@ -99,6 +101,12 @@ impl Blocks {
         }
         Ok(())
     }
+}
+
+/// Blocks whose format is later than this stay as they are, for the version that wrote
+/// them.
+pub(super) fn latest() -> Vec<u8> {
+    vec![block::LATEST]
 }
 
 fn step(of: Period) -> i16 {

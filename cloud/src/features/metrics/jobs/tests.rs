@@ -137,6 +137,37 @@ async fn minutes_become_quarters_then_hours_and_late_ones_join_them() {
 }
 
 #[tokio::test]
+async fn what_a_later_version_wrote_waits_for_it() {
+    let app = TestApp::new().await;
+    let (place, db) = (app.place("Acme").await, &app.state.db);
+    let start = 20_040 * DAY;
+    keep(&app, &place, &rollups(start..start + 10, 1, 50)).await;
+    let mut owner = app.test.owner().await;
+    let mut run = async |sql: &'static str| {
+        sqlx::query(sql).execute(&mut owner).await.unwrap();
+    };
+    run("UPDATE metric_recent SET block = set_byte(block, 0, 3)").await;
+    compact_at(db, start + 2 * DAY).await.unwrap();
+    keep(&app, &place, &rollups(start + 20..start + 30, 1, 50)).await;
+    compact_at(db, start + 2 * DAY).await.unwrap();
+    assert_eq!(steps(&app).await, [(1, 1)], "others of the device are packed");
+    run("UPDATE metric_blocks SET block = set_byte(block, 0, 2)").await;
+    aging::age_at(db, start + 45 * DAY).await.unwrap();
+    keep(&app, &place, &rollups(start + 40..start + 50, 1, 50)).await;
+    compact_at(db, start + 2 * DAY).await.unwrap();
+    assert_eq!(steps(&app).await, [(1, 2)]);
+
+    // It is here again.
+    run("UPDATE metric_blocks SET block = set_byte(block, 0, 1)").await;
+    run("UPDATE metric_recent SET block = set_byte(block, 0, 1)").await;
+    compact_at(db, start + 2 * DAY).await.unwrap();
+    assert_eq!(steps(&app).await, [(1, 1)]);
+    let body = read(&app, &place, start, start + 50).await;
+    assert_eq!(body.series[0].avg.iter().flatten().count(), 30);
+    assert!(body.gaps.is_empty(), "{:?}", body.gaps);
+}
+
+#[tokio::test]
 async fn a_read_beyond_its_bounds_is_refused_before_it_costs_anything() {
     let app = TestApp::new().await;
     let place = app.place("Acme").await;
