@@ -59,6 +59,7 @@ pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 /// # Errors
 /// A sentence for whoever reads the journal.
 pub fn run(settings: &Settings) -> anyhow::Result<()> {
+    platform::share_heap();
     recall(&settings.state);
     let runtime = runtime()?;
     while let Some((identity, key)) = runtime.block_on(serve(settings))? {

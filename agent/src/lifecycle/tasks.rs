@@ -13,7 +13,7 @@ use crate::{
     enroll::{Renewal, own_identity, renew, renewal_due},
     identity::{Identity, PrivateKey, instance},
     link::spool::{self, MAX_REPORT, Spool},
-    platform,
+    platform::{self, Alarm},
     store::{META, Store},
 };
 use std::{
@@ -27,7 +27,7 @@ use tokio::{
     io::{AsyncReadExt, BufReader},
     process::Command,
     sync::{mpsc, watch},
-    time::{MissedTickBehavior, interval, sleep, timeout},
+    time::{sleep, timeout},
 };
 use unifyit_protocol::{codec, config::DeviceConfig, lane::Lane, report::Report};
 
@@ -61,11 +61,10 @@ pub(super) async fn sample(
     let (mut reader, mut sampler) = (Reader::default(), Sampler::default());
     loop {
         let every = Duration::from_secs(config.borrow_and_update().collect_every_s.into());
-        let mut tick = interval(every);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut alarm = Alarm::every(every);
         loop {
             tokio::select! {
-                _ = tick.tick() => {
+                () = alarm.ring() => {
                     let Some(reading) = reader.read().await else { continue };
                     let at_ms = frame_ms();
                     let sampled = sampler.sample(reading, Instant::now(), at_ms);
@@ -310,13 +309,13 @@ fn until(due_ms: u64) -> Duration {
 /// Once a minute: samples to disk that the relay did not take; a sign of life to
 /// the service manager as often as it wants.
 pub(super) async fn settle(spool: Spool, state: PathBuf) {
-    let mut tick = interval(SETTLE_EVERY);
+    let mut alarm = Alarm::every(SETTLE_EVERY);
     let watchdog = platform::watchdog_interval();
     let mut low = false;
-    let mut life = interval(watchdog.unwrap_or(Duration::from_secs(3600)));
+    let mut life = Alarm::every(watchdog.unwrap_or(Duration::from_secs(3600)));
     loop {
         tokio::select! {
-            _ = tick.tick() => {
+            () = alarm.ring() => {
                 let path = state.clone();
                 let free = within(CHILD_END, move || platform::free_space(&path)).await;
                 // What does not answer is as it was.
@@ -332,7 +331,7 @@ pub(super) async fn settle(spool: Spool, state: PathBuf) {
                     tracing::error!(%error, "samples cannot be written; they stay in memory");
                 }
             }
-            _ = life.tick() => if watchdog.is_some() {
+            () = life.ring() => if watchdog.is_some() {
                 platform::notify("WATCHDOG=1");
             },
         }

@@ -1,13 +1,14 @@
 //! Publishes reports and live frames, and sends again what nobody acknowledged.
 
 use super::{live::LiveQueue, spool::Spool};
+use crate::{clock::uptime_ms, platform};
 use rumqttc::{AsyncClient, QoS};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::time::{sleep, sleep_until};
-use unifyit_protocol::{ids::DeviceId, lane::Lane, topics::Up};
+use unifyit_protocol::{ids::DeviceId, lan::ReportAck, lane::Lane, topics::Up};
 
 /// Pause after the spool could not be read.
 const RETRY: Duration = Duration::from_secs(5);
@@ -50,6 +51,15 @@ pub(super) async fn pump_up(
                 sleep(RETRY).await;
             }
         }
+    }
+}
+
+/// Takes what the relay acknowledged. The last of it is the last thing that a
+/// collection brings with it.
+pub(super) fn acked(spool: &Spool, ack: &ReportAck) {
+    spool.acked(ack, Instant::now());
+    if spool.is_drained() {
+        platform::rest(uptime_ms());
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
     Inbox,
     live::LiveQueue,
     mqtt,
-    pump::pump_up,
+    pump::{acked, pump_up},
     spool::{Continuity, Spool},
 };
 use crate::{
@@ -385,7 +385,7 @@ impl<I: Inbox> Poller<I> {
                     Ok(Continuity::Impossible) | Err(_) => None,
                 };
             }
-            DownControl::Ack(ack) => self.spool.acked(&ack, Instant::now()),
+            DownControl::Ack(ack) => acked(&self.spool, &ack),
             DownControl::Config(config) => self.inbox.config(config),
             DownControl::Renew(_) => self.inbox.renew(),
             DownControl::Handed(handed) => self.inbox.handed(handed),

@@ -1,6 +1,7 @@
 //! Linux, x86-64 and arm64. Reads `/proc` and `/sys` directly; each command has a
 //! keeper and, where the system has them, a control group.
 
+mod alarm;
 mod disks;
 mod facts;
 mod files;
@@ -8,6 +9,7 @@ mod helper;
 mod keep;
 mod machine;
 mod managers;
+mod memory;
 mod network;
 mod notify;
 mod probe;
@@ -18,6 +20,7 @@ mod service;
 mod sources;
 mod tree;
 
+pub use alarm::Alarm;
 pub use disks::{filesystems, free_space};
 pub use facts::{interfaces, system_facts};
 pub use files::{create_private_dir, exposed, make_private, write_private};
@@ -25,6 +28,7 @@ pub use helper::{HelperOrder, become_program};
 pub use keep::{Kept, end_left, end_tree, keep};
 pub use machine::{account, agent_account, hostname, is_administrator, machine_secret};
 pub use managers::PackageManagers;
+pub use memory::{rest, share_heap};
 pub use notify::{notify, watchdog_interval};
 pub use probe::Probe;
 pub use process::{
