@@ -83,8 +83,6 @@ pub(super) async fn carry(
 ) -> Carried {
     let id = command.id;
     let Action::Script(script) = &command.action else { return Carried::ToItsEnd };
-    // It starts while the intent goes to disk, and does nothing without an order.
-    let kept = script::keeper(context, id);
     let entry = Entry { expires_ms: command.expires_ms, accepted_ms: now, outcome: None };
     let intent = context.store.write(move |txn| {
         let accepted = ledger::write(txn, id, &entry, now)?;
@@ -96,7 +94,10 @@ pub(super) async fn carry(
         let at = spool::append_urgent(txn, now, &Report::Command(first))?;
         Ok(accepted.then_some(at))
     });
-    let intent = match intent.await {
+    // It starts while the intent goes to disk (which is asked first: to start a process
+    // keeps this thread busy), and does nothing without an order.
+    let (intent, kept) = tokio::join!(biased; intent, async { script::keeper(context, id) });
+    let intent = match intent {
         Ok(Some(at)) => at,
         Ok(None) => return Carried::ToItsEnd,
         Err(error) => {

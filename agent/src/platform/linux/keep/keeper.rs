@@ -45,15 +45,25 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 pub fn keep(command: &str) -> anyhow::Result<()> {
     prctl::set_child_subreaper(true).context("orphans cannot be taken in")?;
     let mut agent = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
-    // Without an order there is nothing to do: the agent thought better of it.
-    let Some(order) = read_order(&mut agent)? else { return Ok(()) };
+    // The order comes when the command's intent is on disk. What needs none is done
+    // meanwhile.
+    let (group, own) = (Group::create(command), machine::agent_account());
+    let order = match read_order(&mut agent) {
+        Ok(Some(order)) => order,
+        // Without one there is nothing to do: the agent thought better of it.
+        none => {
+            if let Some(group) = group {
+                group.remove();
+            }
+            return none.map(drop);
+        }
+    };
     let signals = SigSet::from_iter([Signal::SIGCHLD]);
     signals.thread_block()?;
     let ends = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-    let (group, folder) = (Group::create(command), None);
-    let mut keeper = Keeper { command: command.to_owned(), agent, ends, group, folder };
+    let mut keeper = Keeper { command: command.to_owned(), agent, ends, group, folder: None };
     let stays = order.terminal.is_some();
-    match keeper.start(order) {
+    match keeper.start(order, own) {
         Ok(main) => {
             keeper.say("started");
             keeper.attend(main, stays)?;
@@ -112,8 +122,8 @@ impl Keeper {
     }
 
     /// Starts the command. Returns its process, or a sentence.
-    fn start(&mut self, order: KeepOrder) -> Result<Pid, String> {
-        let (account, becomes) = who(order.user.as_deref())?;
+    fn start(&mut self, order: KeepOrder, own: Account) -> Result<Pid, String> {
+        let (account, becomes) = who(order.user.as_deref(), own)?;
         let other = becomes.is_some().then_some(&account);
         let (mut program, home) = match order.program {
             Program::Script { interpreters, before, suffix, body, work } => {
@@ -283,8 +293,7 @@ impl Keeper {
 }
 
 /// The user of an order, and what a process must become for it.
-fn who(user: Option<&str>) -> Result<(Account, Becomes), String> {
-    let own = machine::agent_account();
+fn who(user: Option<&str>, own: Account) -> Result<(Account, Becomes), String> {
     let Some(name) = user else { return Ok((own, None)) };
     let account =
         machine::account(name).ok_or_else(|| format!("This computer has no user named {name}."))?;

@@ -67,8 +67,8 @@ impl Kept {
     pub async fn order(&mut self, order: &KeepOrder) -> io::Result<()> {
         let bytes = unifyit_protocol::codec::encode(order).map_err(io::Error::other)?;
         let length = u32::try_from(bytes.len()).map_err(io::Error::other)?;
-        self.orders.write_all(&length.to_be_bytes()).await?;
-        self.orders.write_all(&bytes).await
+        // In one piece: the keeper wakes once.
+        self.orders.write_all(&[&length.to_be_bytes(), bytes.as_slice()].concat()).await
     }
 
     /// Asks every process of the command to end.
