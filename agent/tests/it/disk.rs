@@ -7,7 +7,11 @@ use std::{
     path::{Path, PathBuf},
     sync::mpsc,
 };
-use unifyit_agent::{clock::now_ms, store::StoreError};
+use tokio::{sync::oneshot, task::JoinHandle};
+use unifyit_agent::{
+    clock::now_ms,
+    store::{StoreError, Txn},
+};
 use unifyit_protocol::{
     command::{Action, Command, Script},
     ids::CommandId,
@@ -81,15 +85,28 @@ async fn a_held_command_that_could_not_be_judged_has_its_turn_later() {
     assert_eq!(bench.outcome(ends.id).await.status, Status::Expired);
 }
 
+/// Keeps the store's writer at one commit, to which nothing is added any more, until
+/// told to go on.
+async fn occupy(bench: &Bench) -> (mpsc::Sender<()>, JoinHandle<Result<(), StoreError>>) {
+    let (go_on, wait) = mpsc::channel::<()>();
+    let (begun, begins) = oneshot::channel();
+    let store = bench.context.store.clone();
+    let busy = tokio::spawn(async move {
+        let work = move |_: &mut Txn<'_>| {
+            let _somebody_waits = begun.send(());
+            wait.recv().map_err(|_| StoreError::Closed)
+        };
+        store.write(work).await
+    });
+    begins.await.unwrap();
+    (go_on, busy)
+}
+
 /// The intent of a command that was held fails; `meanwhile` goes ahead of that.
 async fn intent_fails(bench: &Bench, command: &Command, meanwhile: impl AsyncFnOnce(&Bench)) {
     bench.deliver(command).await;
     held(bench, command).await;
-    let (go_on, wait) = mpsc::channel::<()>();
-    let store = bench.context.store.clone();
-    let busy = tokio::spawn(async move {
-        store.write(move |_| wait.recv().map_err(|_| StoreError::Closed)).await
-    });
+    let (go_on, busy) = occupy(bench).await;
     // Its keeper is made in the moment in which its intent is handed to the writer,
     // which is busy: so the intent shares the commit of the job that fails.
     let name = command.id.to_string();
@@ -130,22 +147,14 @@ async fn cancelled_while_its_intent_failed(waits: bool, cancelled: Cancelled) {
     let command = Command { not_before_ms, ..in_a_moment };
     let cancel = bench.command(Action::Cancel { command: command.id });
     let other = bench.command(Action::Cancel { command: CommandId::generate() });
-    let (go_on, wait) = mpsc::channel::<()>();
-    let busy = |bench: &Bench, wait: mpsc::Receiver<()>| {
-        let store = bench.context.store.clone();
-        tokio::spawn(async move {
-            store.write(move |_| wait.recv().map_err(|_| StoreError::Closed)).await
-        })
-    };
-    let busy = if waits {
+    let (go_on, busy) = if waits {
         bench.deliver(&command).await;
         held(&bench, &command).await;
-        busy(&bench, wait)
+        occupy(&bench).await
     } else {
-        let busy = busy(&bench, wait);
-        tokio::task::yield_now().await;
+        let occupied = occupy(&bench).await;
         bench.deliver(&command).await;
-        busy
+        occupied
     };
     let name = command.id.to_string();
     Bench::wait_for("the keeper", || runs(&name)).await;
