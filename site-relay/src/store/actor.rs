@@ -164,6 +164,9 @@ impl Writer {
 
     fn try_commit(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<Vec<Change>, StoreError> {
         if self.core.thaw()? {
+            // A commit that failed may have been seen, and be gone: its numbers are not
+            // used again (G2).
+            self.prepared = false;
             self.load()?;
         }
         if !self.prepared {
@@ -199,10 +202,12 @@ impl Writer {
             self.core.wants_space.notify_one();
             self.core.drop_ballast();
         }
-        // What can be looked at already is left open: its repair takes a while.
-        let looking = self.core.is_frozen();
-        let again = if looking { Ok(()) } else { self.core.reopen() };
-        if let Err(error) = again.and_then(|()| self.load()) {
+        // What can be looked at already is left open, for its repair takes a while; no
+        // job has touched the memory since.
+        if self.core.is_frozen() {
+            return;
+        }
+        if let Err(error) = self.core.reopen().and_then(|()| self.load()) {
             tracing::debug!(%error, "the store cannot be opened again");
         }
     }

@@ -36,7 +36,7 @@ pub(crate) struct Core {
     /// Or why it is not open.
     db: RwLock<Result<Database, StoreError>>,
     /// Why the file can only be looked at, when that is so.
-    frozen: RwLock<Option<StoreError>>,
+    frozen: watch::Sender<Option<StoreError>>,
     /// Makes the disk read-only for a test.
     #[cfg(test)]
     pub(crate) read_only: AtomicBool,
@@ -73,7 +73,7 @@ impl Core {
             path: path.to_owned(),
             cache_bytes,
             db: RwLock::new(Ok(db)),
-            frozen: RwLock::new(frozen),
+            frozen: watch::Sender::new(frozen),
             #[cfg(test)]
             read_only: AtomicBool::new(false),
             devices: RwLock::default(),
@@ -129,7 +129,7 @@ impl Core {
             Ok((opened, frozen)) => (Ok(opened), frozen),
             Err(why) => (Err(why), None),
         };
-        *self.frozen.write().unwrap_or_else(PoisonError::into_inner) = frozen;
+        self.set_frozen(frozen);
         *db = opened;
         db.as_ref().map(|_| ()).map_err(Clone::clone)
     }
@@ -141,13 +141,26 @@ impl Core {
         }
         let opened = self.try_open()?;
         *self.db.write().unwrap_or_else(PoisonError::into_inner) = Ok(opened);
-        *self.frozen.write().unwrap_or_else(PoisonError::into_inner) = None;
+        self.set_frozen(None);
         Ok(true)
     }
 
     /// Whether the file is open for looking only.
     pub(super) fn is_frozen(&self) -> bool {
-        self.frozen.read().unwrap_or_else(PoisonError::into_inner).is_some()
+        self.frozen.borrow().is_some()
+    }
+
+    /// Tells when that changes.
+    pub(super) fn frozen(&self) -> watch::Receiver<Option<StoreError>> {
+        self.frozen.subscribe()
+    }
+
+    fn set_frozen(&self, why: Option<StoreError>) {
+        self.frozen.send_if_modified(|now| {
+            let changed = *now != why;
+            *now = why;
+            changed
+        });
     }
 
     /// Gives unused space back to the disk.

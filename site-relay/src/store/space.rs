@@ -83,6 +83,11 @@ impl StoreHandle {
         self.inner.core.pressure.load(Ordering::Relaxed)
     }
 
+    /// Tells when the disk begins or ends to take no writes.
+    pub(crate) fn read_only(&self) -> tokio::sync::watch::Receiver<Option<StoreError>> {
+        self.inner.core.frozen()
+    }
+
     /// Whether the disk takes no writes: what is read is what was stored last.
     pub(crate) fn is_read_only(&self) -> bool {
         self.inner.core.is_frozen()

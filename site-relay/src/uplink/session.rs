@@ -156,7 +156,7 @@ async fn session(
 ) -> Ended {
     let outcome: Result<Ended, Ended> = async {
         let (mut downlink, resume) = Downlink::open(parts.downlink.clone()).await?;
-        let mut lanes = parts.store.lanes();
+        let (mut lanes, mut read_only) = (parts.store.lanes(), parts.store.read_only());
         let hello = LinkHello {
             version: env!("CARGO_PKG_VERSION").into(),
             epoch: lanes.borrow_and_update().of(Lane::Urgent).epoch(),
@@ -210,6 +210,8 @@ async fn session(
                 frame = next(&mut frames, metrics) => session.take(frame?, &mut downlink).await?,
                 Some(fetched) = session.fetches.next() => session.fetched(fetched)?,
                 Some(frame) = downlink.next() => session.send(&frame?)?,
+                // What is read of such a disk may be gone after it: nothing of it is told.
+                Ok(()) = read_only.changed() => return Err(StoreError::ReadOnly.into()),
                 changed = lanes.changed() => {
                     changed.map_err(|_| Ended::Store(StoreError::Closed))?;
                     session.appended(&lanes.borrow_and_update())?;

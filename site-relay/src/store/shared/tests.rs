@@ -33,6 +33,9 @@ async fn a_read_only_disk_is_read_and_written_to_when_it_can_be_again() {
     let says =
         |version: &'static str| rig.store.write(move |txn| txn.hello(device, "host", version));
     says("1").await.unwrap();
+    let epoch = |rig: &Rig| rig.store.lanes().borrow().of(Lane::Urgent).epoch();
+    let before = epoch(&rig);
+    let told = rig.store.read_only();
     let read_only = &rig.store.inner.core.read_only;
     read_only.store(true, Ordering::Relaxed);
     let failed = rig.store.write::<(), _>(|_| Err(StoreError::ReadOnly)).await;
@@ -46,6 +49,8 @@ async fn a_read_only_disk_is_read_and_written_to_when_it_can_be_again() {
     read_only.store(false, Ordering::Relaxed);
     says("3").await.unwrap();
     assert!(!rig.store.is_read_only());
+    assert!(told.has_changed().unwrap(), "whoever tells the cloud hears of it");
+    assert!(epoch(&rig) > before, "what was seen of the disk may be gone");
     assert_eq!(version(&rig).as_deref(), Some("3"));
     let rig = rig.crash();
     assert_eq!(version(&rig).as_deref(), Some("3"), "it is in the file, not only in memory");
