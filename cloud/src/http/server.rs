@@ -1,8 +1,8 @@
 //! Connections of browsers and clients, each within bounds.
 //!
 //! A connection holds its place from the accept to the last byte, also when it
-//! has become a WebSocket. When all places are taken, one that waits for a request
-//! gives way, else newcomers wait in the system's queue; an address that has its share
+//! has become a WebSocket. When all places are taken, one on which no whole request
+//! has come gives way, then a request that takes long, else newcomers wait in the system's queue; an address that has its share
 //! is closed at once. All are counted and logged. A head that does not arrive whole in
 //! its time, and an answer that is not read, end their connection. With TLS, so does a
 //! handshake that is not done in the time of a head.
@@ -10,6 +10,7 @@
 mod answer;
 mod held;
 mod places;
+mod question;
 
 use super::{Networks, Problem, seldom::Seldom};
 use answer::Answer;
@@ -20,6 +21,7 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use places::{Addresses, Place, Room};
 use prometheus::{IntCounter, IntGauge, Registry};
+use question::Question;
 use std::{convert::Infallible, fmt, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -117,7 +119,7 @@ impl Server {
         )?;
         let evicted = counter(
             "connections_evicted_total",
-            "Connections closed while they waited for a request, because all places were taken.",
+            "Connections closed for a newcomer, because all places were taken.",
         )?;
         let total = counter(
             "connections_stalled_total",
@@ -157,7 +159,7 @@ impl Server {
                         self.refuse(peer);
                         continue;
                     };
-                    place.waits(false);
+                    place.opened();
                     let (open, stalled) = (self.open.clone(), self.stalled.clone());
                     let held = (place.clone(), permit);
                     let tcp = Held::new((tcp, peer), held, bounds.unread, open, stalled);
@@ -264,8 +266,8 @@ impl Served {
     async fn speak(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
         let Self { peer, place, router, head, stop } = self;
         let standing = place.clone();
-        let service = service_fn(move |request| {
-            standing.asked();
+        let service = service_fn(move |request: Request<Incoming>| {
+            let request = request.map(|body| Question::new(body, standing.clone()));
             answer(router.clone(), peer, standing.clone(), request)
         });
         let connection = http1::Builder::new()
@@ -293,7 +295,7 @@ async fn answer(
     router: Router,
     peer: SocketAddr,
     place: Place,
-    request: Request<Incoming>,
+    request: Request<Question>,
 ) -> Result<Response<Answer>, Infallible> {
     // RFC 9112, 3.2: whom a request is for must be said once.
     let hosts = request.headers().get_all(header::HOST).iter().count();
@@ -308,6 +310,9 @@ async fn answer(
     };
     // What has become a socket waits for no request.
     let socket = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    if socket {
+        place.upgraded();
+    }
     Ok(response.map(|body| Answer::new(body, (!socket).then_some(place))))
 }
 

@@ -26,7 +26,7 @@ impl Answer {
 impl Drop for Answer {
     fn drop(&mut self) {
         if let Some(place) = &self.place {
-            place.waits(true);
+            place.answered();
         }
     }
 }

@@ -3,7 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use super::{Server, ServerBounds};
-use axum::{Router, routing::get};
+use axum::{
+    Router,
+    routing::{get, post},
+};
 use prometheus::{IntCounter, IntGauge, Registry};
 use std::{net::SocketAddr, time::Duration};
 use tokio::{
@@ -31,6 +34,7 @@ async fn running(bounds: ServerBounds) -> Running {
     let (at, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
     let router = Router::new()
         .route("/ping", get(async || "pong"))
+        .route("/take", post(async |body: String| body))
         .route("/long", get(async || std::future::pending::<()>().await))
         .route("/huge", get(async || vec![0u8; 4 * 1024 * 1024]));
     let server = Server::new(bounds, "test", &Registry::new()).unwrap();
@@ -120,6 +124,31 @@ async fn connections_that_ask_nothing_give_way_when_all_places_are_taken() {
     }
     assert_eq!(read(&mut idle[0], "never").await, "", "the oldest was closed");
     assert_eq!((server.open.get(), server.evicted.get()), (4, 1));
+}
+
+#[tokio::test]
+async fn heads_whose_bodies_do_not_come_give_way_when_all_places_are_taken() {
+    let bounds =
+        ServerBounds { connections: 3, head: Duration::from_secs(60), ..ServerBounds::default() };
+    let server = running(bounds).await;
+    let mut heads = Vec::new();
+    for n in 3..6 {
+        // One of each address, so that none gives way for its long requests.
+        let mut tcp = from(server.at, [127, 0, 0, n]).await;
+        let head =
+            b"POST /take HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
+        tcp.write_all(head).await.unwrap();
+        assert!(read(&mut tcp, "\r\n\r\n").await.contains("100 Continue"), "it reads the body");
+        heads.push(tcp);
+    }
+    let mut quiet = from(server.at, [127, 0, 0, 2]).await;
+    quiet.write_all(REQUEST).await.unwrap();
+    assert!(read(&mut quiet, "pong").await.contains("200 OK"));
+    assert_eq!(read(&mut heads[0], "never").await, "", "the oldest was closed");
+    drop(quiet);
+    heads[1].write_all(b"whole").await.unwrap();
+    assert!(read(&mut heads[1], "whole").await.contains("200 OK"));
+    assert_eq!(server.evicted.get(), 1);
 }
 
 #[tokio::test]
