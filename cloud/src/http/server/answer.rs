@@ -1,4 +1,4 @@
-//! An answer's body, with whose end its connection waits for the next request.
+//! An answer's body; when it is written out, its connection waits for the next request.
 
 use super::places::Place;
 use axum::body::Body;

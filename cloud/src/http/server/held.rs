@@ -44,13 +44,14 @@ pub(super) struct Held {
     patience: Duration,
     /// Runs while a write waits; ended by its progress.
     waiting: Option<Pin<Box<Sleep>>>,
-    _place: (Place, OwnedSemaphorePermit),
+    place: Place,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Held {
     pub(super) fn new(
         (tcp, peer): (TcpStream, SocketAddr),
-        place: (Place, OwnedSemaphorePermit),
+        (place, permit): (Place, OwnedSemaphorePermit),
         patience: Duration,
         open: IntGauge,
         stalled: Stalled,
@@ -63,7 +64,7 @@ impl Held {
             tracing::debug!(%error, "a connection keeps the system's send buffer");
         }
         open.inc();
-        Self { tcp, peer, open, stalled, patience, waiting: None, _place: place }
+        Self { tcp, peer, open, stalled, patience, waiting: None, place, _permit: permit }
     }
 
     /// Passes on how a write went; one that has waited too long has failed.
@@ -128,7 +129,12 @@ impl AsyncWrite for Held {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_flush(cx)
+        // Whoever flushes, TLS as well, has first written all that they hold.
+        let flushed = Pin::new(&mut self.tcp).poll_flush(cx);
+        if matches!(flushed, Poll::Ready(Ok(()))) {
+            self.place.written();
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

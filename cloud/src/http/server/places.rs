@@ -15,7 +15,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -99,9 +99,10 @@ impl Addresses {
         }
         holder.places += 1;
         drop(state);
-        let (turn, evicted) = (AtomicU64::new(0), CancellationToken::new());
+        let (turn, leaving) = (AtomicU64::new(0), AtomicBool::new(false));
+        let evicted = CancellationToken::new();
         let addresses = self.clone();
-        Some(Place(Arc::new(Standing { network, addresses, proxy, turn, evicted })))
+        Some(Place(Arc::new(Standing { network, addresses, proxy, turn, leaving, evicted })))
     }
 
     /// Has a connection give way to a newcomer.
@@ -177,6 +178,8 @@ struct Standing {
     proxy: bool,
     /// Under which it waits or asks; 0 for a socket.
     turn: AtomicU64,
+    /// All of an answer is queued, and not yet written out.
+    leaving: AtomicBool,
     evicted: CancellationToken,
 }
 
@@ -186,9 +189,17 @@ impl Place {
         self.stands(|holder| &mut holder.waiting, Duration::ZERO);
     }
 
-    /// The connection was answered, and waits for the next request.
+    /// All of an answer is queued for the connection.
     pub(super) fn answered(&self) {
-        self.stands(|holder| &mut holder.waiting, YOUNG);
+        self.0.leaving.store(true, Ordering::Relaxed);
+    }
+
+    /// All that was queued is with the system; if that ended an answer, the connection
+    /// waits for the next request.
+    pub(super) fn written(&self) {
+        if self.0.leaving.swap(false, Ordering::Relaxed) {
+            self.stands(|holder| &mut holder.waiting, YOUNG);
+        }
     }
 
     /// A head has come, and it waits for the request's body; with the turn of this wait.
@@ -220,6 +231,7 @@ impl Place {
         if self.0.proxy {
             return 0;
         }
+        self.0.leaving.store(false, Ordering::Relaxed);
         let mut state = self.0.addresses.state();
         state.turns += 1;
         let turn = state.turns;
@@ -309,6 +321,7 @@ mod tests {
         for place in &kept {
             place.asked();
             place.answered();
+            place.written();
         }
         assert_eq!(addresses.make_room(ip(2)), Room::None);
         tokio::time::advance(YOUNG).await;
@@ -344,6 +357,7 @@ mod tests {
         assert!(!is_evicted(&heads[0]) && is_evicted(&heads[1]));
         // A body that ends after its answer was sent changes nothing.
         heads[2].answered();
+        heads[2].written();
         heads[2].embodied(turns[2]);
         assert_eq!(addresses.state().held[&Network::of(ip(1))].asking.len(), 1);
     }

@@ -12,7 +12,7 @@ use std::{net::SocketAddr, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    time::Instant,
+    time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -189,6 +189,28 @@ async fn a_slow_reader_is_served_to_the_end() {
     }
     assert!(all > 4 * 1024 * 1024, "{all} bytes came");
     assert_eq!(server.stalled.get(), 0);
+}
+
+#[tokio::test]
+async fn an_answer_on_its_way_is_not_cut_for_a_newcomer() {
+    let bounds = ServerBounds { connections: 2, ..ServerBounds::default() };
+    let server = running(bounds).await;
+    let mut slow = Vec::new();
+    for _ in 0..2 {
+        let mut tcp = TcpStream::connect(server.at).await.unwrap();
+        tcp.write_all(b"GET /huge HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        tcp.readable().await.unwrap();
+        slow.push(tcp);
+    }
+    let mut other = from(server.at, [127, 0, 0, 2]).await;
+    other.write_all(REQUEST).await.unwrap();
+    // It looks several times for somebody who can give way.
+    assert!(timeout(Duration::from_millis(1500), other.readable()).await.is_err());
+    for tcp in &mut slow {
+        let mut all = vec![0; 4 * 1024 * 1024];
+        tcp.read_exact(&mut all).await.expect("all of it comes");
+    }
+    assert!(read(&mut other, "pong").await.contains("200 OK"));
 }
 
 #[tokio::test]
