@@ -18,14 +18,15 @@ pub use rights::{Right, Rights, Use};
 pub use secret::{ApiKeySecret, SessionSecret};
 
 use crate::{
-    authz::{Actor, ActorKind, Role},
+    authz::{Actor, ActorKind, Role, Sender},
     context::{AppState, Ctx},
     db::{DbError, Scope},
-    http::{Problem, RequestId, client_address, same_origin},
+    http::{Problem, RequestId, client_address, same_origin, shares::Place},
 };
 use axum::{
-    extract::{ConnectInfo, Request, State},
-    http::{HeaderMap, Method, header},
+    body::{Body, Bytes, HttpBody},
+    extract::{ConnectInfo, FromRequest, Request, State},
+    http::{HeaderMap, Method, StatusCode, header},
     middleware::Next,
     response::Response,
 };
@@ -130,13 +131,35 @@ pub async fn require(
         request.extensions_mut().insert(session.1);
         session.0
     };
-    let person = actor.person();
-    state.limits.request(person)?;
+    let sender = actor.sender();
+    state.limits.request(sender)?;
+    let (mut request, _place) = whole(&state, sender, request).await?;
     // Until the answer begins: bodies that stream, sockets and terminals have bounds of
     // their own.
-    let share = state.shares.take(person).await?;
+    let share = state.shares.take(sender).await?;
     request.extensions_mut().insert(Ctx { state, actor, request_id });
     Ok(share.over(next.run(request)).await)
+}
+
+/// The request with all of its body, so that none that dribbles holds a share of the
+/// work; and the place of that body in memory.
+async fn whole(
+    state: &AppState,
+    sender: Sender,
+    mut request: Request,
+) -> Result<(Request, Option<Place>), Problem> {
+    if request.body().is_end_stream() {
+        return Ok((request, None));
+    }
+    let place = state.shares.receive(sender).await?;
+    let body = std::mem::take(request.body_mut());
+    let (parts, _) = request.into_parts();
+    let came = Request::from_parts(parts.clone(), body);
+    let body = Bytes::from_request(came, &()).await.map_err(|refused| match refused.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large(),
+        _ => Problem::malformed(refused.body_text()),
+    })?;
+    Ok((Request::from_parts(parts, Body::from(body)), Some(place)))
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
@@ -210,7 +233,7 @@ fn check_csrf(headers: &HeaderMap, secret: &SessionSecret) -> Result<(), Problem
         return Ok(());
     }
     Err(Problem::new(
-        axum::http::StatusCode::FORBIDDEN,
+        StatusCode::FORBIDDEN,
         "urn:unifyit:csrf",
         "The request did not prove where it came from",
         "Send the `csrf_token` of the session as the header `X-CSRF-Token`. In a browser, reload the page.",
@@ -219,7 +242,7 @@ fn check_csrf(headers: &HeaderMap, secret: &SessionSecret) -> Result<(), Problem
 
 fn foreign_origin() -> Problem {
     Problem::new(
-        axum::http::StatusCode::FORBIDDEN,
+        StatusCode::FORBIDDEN,
         "urn:unifyit:origin",
         "The socket was opened from another site",
         "Open sockets only from the console's own address (setting `public_url`).",

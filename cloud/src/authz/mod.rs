@@ -155,7 +155,25 @@ pub enum ActorKind {
     },
 }
 
+/// By whom a request is counted: a person, and whether by one of their keys. All keys of
+/// a person together get half of what the person may, so that no key shuts its
+/// owner out, who can then revoke it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sender {
+    /// The person who acts, or whose key does.
+    pub person: Uuid,
+    /// Whether a key acts.
+    pub by_key: bool,
+}
+
 impl Actor {
+    /// By whom its requests are counted.
+    #[must_use]
+    pub fn sender(&self) -> Sender {
+        let by_key = matches!(self.kind, ActorKind::ApiKey { .. });
+        Sender { person: self.person(), by_key }
+    }
+
     /// The person who acts, or whose key does.
     #[must_use]
     pub fn person(&self) -> Uuid {

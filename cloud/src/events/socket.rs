@@ -12,7 +12,10 @@
 //! at a time with a rest after each, and what it wants to watch is looked up once in
 //! a while, however often it changes its mind. A person has so many sockets at once.
 
-use super::{Audience, Event, Kind, Replay, WatchGuard, watch::MAX_SOCKETS};
+use super::{
+    Audience, Event, Kind, Replay, WatchGuard,
+    watch::{MAX_BY_KEYS, MAX_SOCKETS},
+};
 use crate::{
     auth::{Right, Use},
     authz::Can,
@@ -72,7 +75,7 @@ pub struct Resume {
 /// Live events over a WebSocket
 ///
 /// Sends `{"id","kind","at","data"}`. Takes `{"watch":{"devices":[…],"tasks":[…]}}`.
-/// A person has at most 32 of them open at once.
+/// A person has at most 32 of them open at once, at most 16 of those by API keys.
 #[utoipa::path(get, path = "/events", tag = "events", params(Resume),
     responses((status = 101, description = "The socket is open"), (status = "4XX", body = Problem)))]
 async fn events(
@@ -81,9 +84,9 @@ async fn events(
     upgrade: WebSocketUpgrade,
 ) -> Result<Response, Problem> {
     ctx.require(Can::View)?;
-    let place = ctx.state.watches.listen(ctx.actor.person()).ok_or_else(|| {
+    let place = ctx.state.watches.listen(ctx.actor.sender()).ok_or_else(|| {
         Problem::slow_down(format!(
-            "At most {MAX_SOCKETS} event sockets are open for one person. Close one and try again."
+            "At most {MAX_SOCKETS} event sockets are open for one person, {MAX_BY_KEYS} of them by API keys. Close one and try again."
         ))
     })?;
     Ok(upgrade.max_message_size(MAX_MESSAGE).on_upgrade(move |socket| async move {

@@ -6,7 +6,7 @@
 //! of a socket among those of its person.
 
 use super::vain::Vain;
-use crate::http::seldom::Seldom;
+use crate::{authz::Sender, http::seldom::Seldom};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
@@ -22,12 +22,16 @@ pub type Watched = HashMap<RelayId, Vec<DeviceId>>;
 pub const MAX_PER_RELAY: usize = 64;
 /// Event sockets of one person at once, by whichever sessions and keys.
 pub(super) const MAX_SOCKETS: usize = 32;
+/// Of them, by all keys of the person.
+pub(super) const MAX_BY_KEYS: usize = MAX_SOCKETS / 2;
 
 #[derive(Default)]
 struct Counts {
     devices: HashMap<(RelayId, DeviceId), usize>,
     tasks: HashMap<TaskId, usize>,
     listeners: HashMap<Uuid, usize>,
+    /// Of them, those by keys.
+    by_keys: HashMap<Uuid, usize>,
     said: Seldom,
 }
 
@@ -71,19 +75,24 @@ impl Watches {
     }
 
     /// A place for one more socket of a person, until it is dropped; none when they
-    /// have as many as one may have.
+    /// or their keys have as many as they may have.
     #[must_use]
-    pub(super) fn listen(&self, person: Uuid) -> Option<Listener> {
+    pub(super) fn listen(&self, sender: Sender) -> Option<Listener> {
+        let Sender { person, by_key } = sender;
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let open = counts.listeners.get(&person).copied().unwrap_or_default();
-        if open >= MAX_SOCKETS {
+        let keys = counts.by_keys.get(&person).copied().unwrap_or_default();
+        if open >= MAX_SOCKETS || (by_key && keys >= MAX_BY_KEYS) {
             if let Some(times) = counts.said.due() {
-                tracing::warn!(%person, open, times, "Somebody has as many event sockets as one may have; another was refused.");
+                tracing::warn!(%person, open, keys, times, "Somebody has as many event sockets as one may have; another was refused.");
             }
             return None;
         }
         counts.listeners.insert(person, open + 1);
-        Some(Listener { watches: self.clone(), person })
+        if by_key {
+            counts.by_keys.insert(person, keys + 1);
+        }
+        Some(Listener { watches: self.clone(), sender })
     }
 
     /// The watched devices, and a way to await their change.
@@ -145,13 +154,16 @@ impl Watches {
 #[derive(Debug)]
 pub(super) struct Listener {
     watches: Watches,
-    person: Uuid,
+    sender: Sender,
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
         let mut counts = self.watches.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        release(&mut counts.listeners, &self.person);
+        release(&mut counts.listeners, &self.sender.person);
+        if self.sender.by_key {
+            release(&mut counts.by_keys, &self.sender.person);
+        }
     }
 }
 
@@ -208,12 +220,18 @@ mod tests {
 
     #[test]
     fn a_person_has_so_many_sockets_and_leaves_others_theirs() {
-        let (watches, busy) = (Watches::default(), Uuid::now_v7());
+        let person = |by_key| Sender { person: Uuid::now_v7(), by_key };
+        let (watches, busy) = (Watches::default(), person(false));
         let held: Vec<Listener> = (0..100).filter_map(|_| watches.listen(busy)).collect();
         assert_eq!(held.len(), MAX_SOCKETS);
-        assert!(watches.listen(Uuid::now_v7()).is_some());
+        assert!(watches.listen(person(true)).is_some());
         drop(held);
-        assert!(watches.listen(busy).is_some());
-        assert!(watches.counts.lock().unwrap().listeners.is_empty(), "all is given back");
+        let key = Sender { by_key: true, ..busy };
+        let held: Vec<Listener> = (0..100).filter_map(|_| watches.listen(key)).collect();
+        assert_eq!(held.len(), MAX_BY_KEYS);
+        assert!(watches.listen(busy).is_some(), "keys leave the console its half");
+        drop(held);
+        let counts = watches.counts.lock().unwrap();
+        assert!(counts.listeners.is_empty() && counts.by_keys.is_empty(), "all is given back");
     }
 }

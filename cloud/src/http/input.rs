@@ -45,15 +45,23 @@ pub struct Query<T>(pub T);
 #[from_request(via(axum::extract::Path), rejection(Problem))]
 pub struct Path<T>(pub T);
 
+impl Problem {
+    /// 413: more of a body than anybody may send.
+    #[must_use]
+    pub fn too_large() -> Self {
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "urn:unifyit:too_large",
+            "The request is too large",
+            "Send a smaller body; the limit is one megabyte.",
+        )
+    }
+}
+
 impl From<JsonRejection> for Problem {
     fn from(rejection: JsonRejection) -> Self {
         match rejection.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => Self::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "urn:unifyit:too_large",
-                "The request is too large",
-                "Send a smaller body; the limit is one megabyte.",
-            ),
+            StatusCode::PAYLOAD_TOO_LARGE => Self::too_large(),
             StatusCode::UNPROCESSABLE_ENTITY => Self::invalid(rejection.body_text()),
             StatusCode::UNSUPPORTED_MEDIA_TYPE => Self::new(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,

@@ -15,7 +15,7 @@
 //! Whoever reaches a limit is counted by it, and named in the log once a minute.
 
 use super::{Network, Problem, seldom::Seldom};
-use crate::config::Config;
+use crate::{authz::Sender, config::Config};
 use prometheus::{IntCounterVec, Opts, Registry};
 use std::{
     fmt,
@@ -56,6 +56,7 @@ struct Inner {
     browser: Limit,
     everybody: Limit,
     requests: Limit,
+    keys: Limit,
     wrong: Limit,
     reached: IntCounterVec,
     /// Credentials that were right lately, by half of their hash.
@@ -83,6 +84,7 @@ impl Limits {
         let all = logins.saturating_mul(EVERYBODY);
         let everybody = Cells::new(all, Duration::from_secs(60), all, 1);
         let second = Cells::new(requests, Duration::from_secs(1), burst, CELLS);
+        let half = Cells::new(requests, Duration::from_secs(2), burst / 2, CELLS);
         let reached = Opts::new("unifyit_limit_reached_total", "Times that somebody had to wait.");
         Ok(Self(Arc::new(Inner {
             began: Instant::now(),
@@ -92,6 +94,7 @@ impl Limits {
             browser: Limit::new("browser", minute(logins)),
             everybody: Limit::new("everybody", everybody),
             requests: Limit::new("requests", second),
+            keys: Limit::new("requests_by_keys", half),
             wrong: Limit::new("wrong_credentials", minute(WRONG_PER_MINUTE)),
             reached: IntCounterVec::new(reached, &["limit"])?,
             right: (0..CELLS).map(|_| AtomicU64::new(0)).collect(),
@@ -147,12 +150,15 @@ impl Limits {
         self.take(&self.0.address, &Network::of(address), address).map_err(wait)
     }
 
-    /// Counts a request of a person, by whichever session or key.
+    /// Counts a request of a person, by whichever session or key. Their keys together
+    /// get half, and what that refuses is not counted for the person.
     ///
     /// # Errors
-    /// 429 when the person had too many.
-    pub fn request(&self, person: Uuid) -> Result<(), Problem> {
-        self.take(&self.0.requests, &person, person).map_err(|rest| {
+    /// 429 when the person, or all of their keys, had too many.
+    pub fn request(&self, sender: Sender) -> Result<(), Problem> {
+        let person = sender.person;
+        let keys = if sender.by_key { self.take(&self.0.keys, &person, person) } else { Ok(()) };
+        keys.and_then(|()| self.take(&self.0.requests, &person, person)).map_err(|rest| {
             Problem::slow_down("Too many requests from this account. Slow down and try again.")
                 .after(rest)
         })
@@ -323,6 +329,16 @@ mod tests {
         let counted = |name| limits.0.reached.with_label_values(&[name]).get();
         assert_eq!(counted("address"), 5);
         assert_eq!(counted("network"), 99 - u64::try_from(wide).unwrap());
+    }
+
+    #[test]
+    fn keys_get_half_of_what_their_person_may() {
+        let limits = Limits::new(&Config { requests_per_second: 2, ..Config::default() }).unwrap();
+        let owner = Sender { person: Uuid::now_v7(), by_key: false };
+        let key = Sender { by_key: true, ..owner };
+        let asked = |sender| (0..100).filter(|_| limits.request(sender).is_ok()).count();
+        assert_eq!(asked(key), 10);
+        assert_eq!(asked(owner), 10);
     }
 
     #[test]

@@ -1,13 +1,20 @@
 //! What API keys may, and when they end.
 
 use crate::{
+    authz::Sender,
     config::Config,
     db::Scope,
     testing::{Answer, Place, TestApp},
 };
-use axum::http::StatusCode;
+use axum::{
+    body::Body,
+    http::{Request, StatusCode},
+};
+use futures::stream::pending;
 use serde_json::json;
 use sqlx::AssertSqlSafe;
+use tokio::task::JoinSet;
+use tower::ServiceExt;
 use uuid::Uuid;
 
 async fn works(app: &TestApp, key: &str) -> bool {
@@ -149,7 +156,7 @@ async fn requests_of_one_person_wait_behind_their_own_and_hold_up_nobody_else() 
     let ann = app.user("ann@acme.example", "correct horse battery", "viewer", scope).await;
     let ((busy, _), (other, _)) =
         (app.key_of(ann, "viewer", scope).await, app.key("viewer", scope).await);
-    let at_work = app.state.shares.take(ann).await.unwrap();
+    let at_work = app.state.shares.take(Sender { person: ann, by_key: false }).await.unwrap();
     let mut asked = std::pin::pin!(app.by_key(&busy, "GET", "/sites", None));
     while app.state.shares.waiting() == 0 {
         tokio::select! {
@@ -169,7 +176,7 @@ async fn keys_of_one_person_share_what_the_person_may() {
     let scope = Scope::Partner(place.partner);
     let ann = app.user("ann@acme.example", "correct horse battery", "viewer", scope).await;
     let (other, _) = app.key("viewer", scope).await;
-    while app.state.limits.request(ann).is_ok() {}
+    while app.state.limits.request(Sender { person: ann, by_key: true }).is_ok() {}
     let mut refused = false;
     for _ in 0..5 {
         let (key, _) = app.key_of(ann, "viewer", scope).await;
@@ -178,4 +185,39 @@ async fn keys_of_one_person_share_what_the_person_may() {
     }
     assert!(refused, "a fresh key is no fresh allowance");
     assert!(works(&app, &other).await);
+}
+
+#[tokio::test]
+async fn a_key_that_asks_much_and_dribbles_is_revoked_by_its_person() {
+    let app = TestApp::with(Config { requests_per_second: 2, ..Config::default() }).await;
+    let place = app.place("Acme").await;
+    let (email, password) = ("ann@acme.example", "correct horse battery");
+    let scope = Scope::Partner(place.partner);
+    let ann = app.user(email, password, "admin", scope).await;
+    let (key, id) = app.key_of(ann, "viewer", scope).await;
+    let body = json!({"email": email, "password": password});
+    let signed_in = app.ask("POST", "/auth/login", &[], Some(&body)).await;
+    let cookies = signed_in.headers.get_all("set-cookie").iter().map(|c| c.to_str().unwrap());
+    let cookie = cookies.into_iter().find(|c| c.contains("_session=")).unwrap();
+    let cookie = cookie.split(';').next().unwrap().to_owned();
+    let csrf = text(&signed_in, "csrf_token");
+
+    let mut dribbling = JoinSet::new();
+    for _ in 0..5 {
+        let request = Request::post(format!("{}/tasks", crate::app::API))
+            .header("authorization", format!("Bearer {key}"))
+            .header("content-type", "application/json")
+            .body(Body::from_stream(pending::<std::io::Result<String>>()))
+            .unwrap();
+        dribbling.spawn(crate::app::router(app.state.clone()).oneshot(request));
+    }
+    while app.state.shares.waiting() == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert!(works(&app, &key).await, "no share is held while a body comes");
+    while app.state.limits.request(Sender { person: ann, by_key: true }).is_ok() {}
+    let headers = [("cookie", cookie.as_str()), ("x-csrf-token", csrf.as_str())];
+    let revoked = app.ask("DELETE", &format!("/api-keys/{id}"), &headers, None).await;
+    assert_eq!(revoked.status, StatusCode::NO_CONTENT, "{}", revoked.body);
+    assert!(!works(&app, &key).await);
 }
