@@ -138,16 +138,18 @@ impl Limits {
         self.take(&self.0.browser, &user, user).map_err(wait)
     }
 
-    /// Counts a sign-in attempt of an address.
+    /// Counts a sign-in attempt of an address: only what its own network is let through
+    /// counts for the wide one, which others may share.
     ///
     /// # Errors
     /// 429 when the address had too many.
     pub fn address(&self, address: IpAddr) -> Result<(), Problem> {
+        self.take(&self.0.address, &Network::of(address), address).map_err(wait)?;
         if address.to_canonical().is_ipv6() {
             let network = Network::wide(address, WIDE_BITS);
             self.take(&self.0.wide, &network, address).map_err(wait)?;
         }
-        self.take(&self.0.address, &Network::of(address), address).map_err(wait)
+        Ok(())
     }
 
     /// Counts a request of a person, by whichever session or key. Their keys together
@@ -339,6 +341,14 @@ mod tests {
         let asked = |sender| (0..100).filter(|_| limits.request(sender).is_ok()).count();
         assert_eq!(asked(key), 10);
         assert_eq!(asked(owner), 10);
+    }
+
+    #[test]
+    fn what_a_host_is_refused_is_not_counted_for_its_neighbours() {
+        let limits = Limits::new(&Config { logins_per_minute: 3, ..Config::default() }).unwrap();
+        let noisy: IpAddr = "2001:db8:0:1::1".parse().unwrap();
+        assert_eq!((0..400).filter(|_| limits.address(noisy).is_ok()).count(), 3);
+        limits.address("2001:db8:0:2::1".parse().unwrap()).unwrap();
     }
 
     #[test]
