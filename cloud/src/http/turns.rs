@@ -1,10 +1,12 @@
 //! Turns at reads that cost much memory or time: so many bytes and so many reads at
-//! once for everybody together, so many reads at once for each person, by whichever
-//! keys. Each read holds a connection to the database; half of those are left to all
+//! once for everybody together, and fewer of both for each person, half of those for all
+//! of their keys. Who has as much as one may waits for themselves, and not in the line of
+//! all. Each read holds a connection to the database; half of those are left to all
 //! else that is asked. Who waits too long is told to come back, so that nobody's hunger
 //! holds up all others.
 
 use super::{Problem, seldom::Seldom};
+use crate::authz::Sender;
 use prometheus::{IntCounter, IntGauge, Registry};
 use std::{
     collections::HashMap,
@@ -18,6 +20,8 @@ use uuid::Uuid;
 const UNIT: usize = 64 * 1024;
 /// Permits of all reads together: 256 MiB.
 const TOTAL: usize = 4096;
+/// Permits of one person's reads: 64 MiB. A read of more takes all of these.
+const EACH_TOTAL: usize = TOTAL / 4;
 /// Reads at once of one who asks.
 const EACH: usize = 4;
 /// Longest wait for a turn.
@@ -30,16 +34,62 @@ const REMEMBERED: usize = 1024;
 pub struct Turns {
     memory: Arc<Semaphore>,
     reads: Arc<Semaphore>,
-    people: Arc<Mutex<HashMap<Uuid, Weak<Semaphore>>>>,
+    people: Arc<Mutex<HashMap<Uuid, Weak<Own>>>>,
     in_use: IntGauge,
     refused: IntCounter,
     said: Arc<Seldom>,
 }
 
+/// What one person has.
+#[derive(Debug)]
+struct Own {
+    whole: Bounds,
+    /// What their keys together have of it.
+    keys: Bounds,
+}
+
+#[derive(Debug)]
+struct Bounds {
+    reads: Arc<Semaphore>,
+    memory: Arc<Semaphore>,
+    /// Permits of the memory.
+    total: usize,
+}
+
+/// Leave within a person's bounds.
+#[derive(Debug)]
+struct Leave {
+    _read: OwnedSemaphorePermit,
+    _memory: OwnedSemaphorePermit,
+}
+
+impl Bounds {
+    fn new(reads: usize, total: usize) -> Self {
+        let (reads, memory) = (Arc::new(Semaphore::new(reads)), Arc::new(Semaphore::new(total)));
+        Self { reads, memory, total }
+    }
+
+    fn at_once(&self, bytes: usize) -> Option<Leave> {
+        let read = self.reads.clone().try_acquire_owned().ok()?;
+        let memory = self.memory.clone().try_acquire_many_owned(permits(bytes, self.total)).ok()?;
+        Some(Leave { _read: read, _memory: memory })
+    }
+
+    async fn wait(&self, bytes: usize) -> Option<Leave> {
+        let read = self.reads.clone().acquire_owned().await.ok()?;
+        let memory =
+            self.memory.clone().acquire_many_owned(permits(bytes, self.total)).await.ok()?;
+        Some(Leave { _read: read, _memory: memory })
+    }
+}
+
 /// A turn; it ends when this is dropped.
 #[derive(Debug)]
 pub struct Turn {
-    _own: OwnedSemaphorePermit,
+    _keys: Option<Leave>,
+    _own: Leave,
+    /// Remembered for as long as it lasts.
+    _person: Arc<Own>,
     _read: OwnedSemaphorePermit,
     memory: OwnedSemaphorePermit,
     in_use: IntGauge,
@@ -83,31 +133,49 @@ impl Turns {
 
     /// A turn if one is free: a read of about so many bytes.
     #[must_use]
-    pub fn at_once(&self, person: Uuid, bytes: usize) -> Option<Turn> {
-        let own = self.own(person).try_acquire_owned().ok()?;
+    pub fn at_once(&self, sender: Sender, bytes: usize) -> Option<Turn> {
+        let person = self.own(sender.person);
+        let keys = if sender.by_key { Some(person.keys.at_once(bytes)?) } else { None };
+        let own = person.whole.at_once(bytes)?;
+        let memory = self.memory.clone().try_acquire_many_owned(permits(bytes, TOTAL)).ok()?;
         let read = self.reads.clone().try_acquire_owned().ok()?;
-        let memory = self.memory.clone().try_acquire_many_owned(permits(bytes)).ok()?;
-        Some(self.begun(own, read, memory))
+        Some(self.begun(Turn {
+            _keys: keys,
+            _own: own,
+            _person: person,
+            _read: read,
+            memory,
+            in_use: self.in_use.clone(),
+        }))
     }
 
     /// Waits for a turn.
     ///
     /// # Errors
     /// 429 when none comes in time.
-    pub async fn wait(&self, person: Uuid, bytes: usize) -> Result<Turn, Problem> {
-        let own = self.own(person);
+    pub async fn wait(&self, sender: Sender, bytes: usize) -> Result<Turn, Problem> {
+        let person = self.own(sender.person);
         let turn = async {
-            let own = own.acquire_owned().await.ok()?;
+            let keys = if sender.by_key { Some(person.keys.wait(bytes).await?) } else { None };
+            let own = person.whole.wait(bytes).await?;
+            let shared = permits(bytes, TOTAL);
+            let memory = self.memory.clone().acquire_many_owned(shared).await.ok()?;
             let read = self.reads.clone().acquire_owned().await.ok()?;
-            let memory = self.memory.clone().acquire_many_owned(permits(bytes)).await.ok()?;
-            Some(self.begun(own, read, memory))
+            Some(self.begun(Turn {
+                _keys: keys,
+                _own: own,
+                _person: person,
+                _read: read,
+                memory,
+                in_use: self.in_use.clone(),
+            }))
         };
         match tokio::time::timeout(PATIENCE, turn).await {
             Ok(Some(turn)) => Ok(turn),
             _ => {
                 self.refused.inc();
                 if let Some(times) = self.said.due() {
-                    tracing::warn!(%person, bytes, free = self.memory.available_permits() * UNIT,
+                    tracing::warn!(person = %sender.person, by_key = sender.by_key, bytes, free = self.memory.available_permits() * UNIT,
                         free_reads = self.reads.available_permits(), times,
                         "A large read found no turn in time; it was told to come back.");
                 }
@@ -118,17 +186,12 @@ impl Turns {
         }
     }
 
-    fn begun(
-        &self,
-        own: OwnedSemaphorePermit,
-        read: OwnedSemaphorePermit,
-        memory: OwnedSemaphorePermit,
-    ) -> Turn {
-        self.in_use.add(bytes_of(memory.num_permits()));
-        Turn { _own: own, _read: read, memory, in_use: self.in_use.clone() }
+    fn begun(&self, turn: Turn) -> Turn {
+        self.in_use.add(bytes_of(turn.memory.num_permits()));
+        turn
     }
 
-    fn own(&self, person: Uuid) -> Arc<Semaphore> {
+    fn own(&self, person: Uuid) -> Arc<Own> {
         let mut people = self.people.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = people.get(&person).and_then(Weak::upgrade) {
             return known;
@@ -136,7 +199,10 @@ impl Turns {
         if people.len() >= REMEMBERED {
             people.retain(|_, turns| turns.strong_count() > 0);
         }
-        let fresh = Arc::new(Semaphore::new(EACH));
+        let fresh = Arc::new(Own {
+            whole: Bounds::new(EACH, EACH_TOTAL),
+            keys: Bounds::new(EACH / 2, EACH_TOTAL / 2),
+        });
         people.insert(person, Arc::downgrade(&fresh));
         fresh
     }
@@ -147,8 +213,8 @@ fn bytes_of(permits: usize) -> i64 {
 }
 
 /// Never more than there are: one that needs all waits for all.
-fn permits(bytes: usize) -> u32 {
-    u32::try_from(bytes.div_ceil(UNIT).clamp(1, TOTAL)).unwrap_or(1)
+fn permits(bytes: usize, total: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(UNIT).clamp(1, total)).unwrap_or(1)
 }
 
 #[cfg(test)]
@@ -156,11 +222,16 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
     use super::*;
+    use futures::poll;
+
+    fn person() -> Sender {
+        Sender { person: Uuid::now_v7(), by_key: false }
+    }
 
     #[tokio::test]
     async fn one_who_asks_much_leaves_turns_for_others() {
         let turns = Turns::new(20).unwrap();
-        let (hungry, other) = (Uuid::now_v7(), Uuid::now_v7());
+        let (hungry, other) = (person(), person());
         let held: Vec<Turn> = (0..EACH).map(|_| turns.at_once(hungry, 1).unwrap()).collect();
         assert!(turns.at_once(hungry, 1).is_none());
         assert!(turns.at_once(other, 1).is_some());
@@ -168,30 +239,58 @@ mod tests {
         assert!(turns.at_once(hungry, 1).is_some());
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_with_large_reads_leaves_memory_to_others() {
+        let turns = Turns::new(20).unwrap();
+        let (hungry, other) = (person(), person());
+        let large = TOTAL * UNIT / 16 * 5;
+        let mut held: Vec<Turn> = (0..3).filter_map(|_| turns.at_once(hungry, large)).collect();
+        let mut waits = Box::pin(turns.wait(hungry, large));
+        assert!(poll!(&mut waits).is_pending());
+        let small = turns.at_once(other, 1);
+        assert!(small.is_some());
+        held.clear();
+        assert!(waits.await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn keys_leave_half_of_the_reads_and_of_the_memory_to_their_person() {
+        let turns = Turns::new(20).unwrap();
+        let owner = person();
+        let key = Sender { by_key: true, ..owner };
+        let held: Vec<Turn> = (0..EACH).filter_map(|_| turns.at_once(key, 1)).collect();
+        assert_eq!(held.len(), EACH / 2);
+        assert!(turns.at_once(owner, 1).is_some());
+        drop(held);
+        let large = turns.at_once(key, EACH_TOTAL * UNIT);
+        assert!(large.is_some());
+        assert!(turns.at_once(key, 1).is_none());
+    }
+
     #[tokio::test]
     async fn all_reads_together_stay_within_the_memory_set_aside() {
         let turns = Turns::new(20).unwrap();
-        let large = turns.at_once(Uuid::now_v7(), usize::MAX).unwrap();
+        let large = turns.at_once(person(), usize::MAX).unwrap();
         assert_eq!(turns.in_use.get(), bytes_of(TOTAL));
-        assert!(turns.at_once(Uuid::now_v7(), 1).is_none());
+        assert!(turns.at_once(person(), 1).is_none());
         drop(large);
-        assert!(turns.at_once(Uuid::now_v7(), 1).is_some());
+        assert!(turns.at_once(person(), 1).is_some());
         assert_eq!(turns.in_use.get(), 0);
     }
 
     #[tokio::test]
     async fn all_reads_together_leave_half_of_the_database_to_others() {
         let turns = Turns::new(20).unwrap();
-        let held: Vec<Turn> = (0..20).filter_map(|_| turns.at_once(Uuid::now_v7(), 1)).collect();
+        let held: Vec<Turn> = (0..20).filter_map(|_| turns.at_once(person(), 1)).collect();
         assert_eq!(held.len(), 10);
-        assert!(Turns::new(1).unwrap().at_once(Uuid::now_v7(), 1).is_some());
+        assert!(Turns::new(1).unwrap().at_once(person(), 1).is_some());
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_waits_too_long_is_told_to_come_back() {
         let turns = Turns::new(20).unwrap();
-        let _all = turns.at_once(Uuid::now_v7(), usize::MAX).unwrap();
-        let refused = turns.wait(Uuid::now_v7(), 1).await.unwrap_err();
+        let _all = turns.at_once(person(), usize::MAX).unwrap();
+        let refused = turns.wait(person(), 1).await.unwrap_err();
         assert_eq!(refused.status, 429);
     }
 }

@@ -47,7 +47,7 @@ pub(super) async fn get_device_metrics(
     Query(query): Query<MetricsQuery>,
 ) -> Result<Json<MetricsBody>, Problem> {
     let asked = query.check(ctx.state.clock.now_ms())?;
-    let (id, person) = (DeviceId(id), ctx.actor.person());
+    let (id, sender) = (DeviceId(id), ctx.actor.sender());
     let mut tx = ctx.begin(Can::View).await?;
     let device = devices::store::find(&mut tx, id).await?.ok_or_else(Problem::not_found)?;
     if let Some(missing) = catch_up::missing(&mut tx, &device, &asked, &ctx.state).await? {
@@ -57,12 +57,12 @@ pub(super) async fn get_device_metrics(
         tx = ctx.begin(Can::View).await?;
     }
     let cost = read::weigh(&mut tx, &device, &asked).await?;
-    let turn = match ctx.state.turns.at_once(person, cost.bytes) {
+    let turn = match ctx.state.turns.at_once(sender, cost.bytes) {
         Some(turn) => turn,
         None => {
             // A connection is not held while others have their turns.
             drop(tx);
-            let turn = ctx.state.turns.wait(person, cost.bytes).await?;
+            let turn = ctx.state.turns.wait(sender, cost.bytes).await?;
             tx = ctx.begin(Can::View).await?;
             turn
         }

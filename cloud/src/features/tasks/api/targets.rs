@@ -40,7 +40,7 @@ pub(super) async fn list_task_targets(
     }
     let page = PageQuery { limit: query.limit, cursor: query.cursor.clone() };
     // Its beginnings of output in bytes and as text.
-    let _turn = ctx.state.turns.wait(ctx.actor.person(), store::SHOWN_BYTES * 2).await?;
+    let _turn = ctx.state.turns.wait(ctx.actor.sender(), store::SHOWN_BYTES * 2).await?;
     let (mut tx, ..) = super::find(&ctx, id).await?;
     Ok(Json(store::targets(&mut tx, TaskId(id), status, &page).await?))
 }
