@@ -277,8 +277,8 @@ sysv)
     ;;
 none)
     say "No service manager was found, so it does not run. Have this system's init run: $path run"
-    # By what runs, also where the file was replaced since: not every BusyBox has pkill, and other systems' are none of ours.
-    off="while kill \$(for p in /proc/[0-9]*; do case \$(readlink \$p/exe) in ($path*) echo \${p#/proc/} ;; esac; done) 2>/dev/null; do sleep 1; done"
+    # By what runs, also where the file was replaced since: not every BusyBox has pkill, and what has another root, as in a container, is none of ours.
+    off="while kill \$(for p in /proc/[0-9]*; do [ \$p/root -ef / ] && case \$(readlink \$p/exe) in ($path*) echo \${p#/proc/} ;; esac; done) 2>/dev/null; do sleep 1; done"
     ;;
 esac
 
