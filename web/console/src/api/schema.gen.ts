@@ -395,7 +395,7 @@ export interface paths {
         /**
          * Live events over a WebSocket
          * @description Sends `{"id","kind","at","data"}`. Takes `{"watch":{"devices":[…],"tasks":[…]}}`.
-         *     A person has at most 32 of them open at once.
+         *     A person has at most 32 of them open at once, at most 16 of those by API keys.
          */
         get: operations["events"];
         put?: never;
