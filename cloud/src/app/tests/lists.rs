@@ -1,6 +1,6 @@
 //! Lists: every row once, in order, whatever the order; filters and counts agree.
 
-use crate::{db::Scope, testing::TestApp};
+use crate::{config::Config, db::Scope, testing::TestApp};
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -97,7 +97,7 @@ async fn walk(app: &TestApp, key: &str, query: &str) -> (Vec<Value>, i64) {
 /// Few matches and many are found in different ways; neither shows in the answer.
 #[tokio::test]
 async fn a_filtered_list_is_the_whole_list_without_the_rest() {
-    let app = TestApp::new().await;
+    let app = TestApp::with(Config { requests_per_second: 1_000, ..Config::default() }).await;
     let (key, _) = fleet(&app).await;
     let mut owner = app.test.owner().await;
     sqlx::query("UPDATE devices SET revoked_at = now() WHERE hostname = 'pc-3'")
