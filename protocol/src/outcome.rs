@@ -62,6 +62,11 @@ pub struct CommandEvent {
     pub output_cut: u64,
 }
 
+/// Most bytes of a piece that is stored on its way. Agents store pieces of
+/// [`MAX_LIVE`](crate::live::MAX_LIVE); those of 0.1.0 joined one to another that was not
+/// full yet.
+pub const MAX_PIECE: usize = 2 * crate::live::MAX_LIVE;
+
 /// A piece of a command's output. `offset` counts the bytes of both streams
 /// together in the order the agent read them, so that a piece received twice,
 /// live and durable, is recognised.

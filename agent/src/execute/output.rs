@@ -120,7 +120,7 @@ impl Output {
             self.pending_since.get_or_insert_with(Instant::now);
             self.live.offer(chunk.clone());
             match self.pending.chunks.last_mut() {
-                Some(last) if last.stream == stream && last.data.len() < FLUSH_BYTES => {
+                Some(last) if last.stream == stream && last.data.len() + part.len() <= MAX_LIVE => {
                     last.data.extend_from_slice(part);
                 }
                 _ => self.pending.chunks.push(chunk),
@@ -174,5 +174,30 @@ impl Output {
         gap.to_ms = at_ms;
         self.pending.chunks.clear();
         self.pending_bytes = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+    use crate::link::spool::Quotas;
+
+    #[tokio::test]
+    async fn pieces_join_and_none_is_longer_than_the_relay_takes() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), Quotas::share(1 << 20), now_ms()).unwrap();
+        let mut output = Output::new(CommandId::generate(), 0, Arc::default(), store);
+        for bytes in [4096, 64 * 1024, 1, MAX_LIVE - 1, 10, MAX_LIVE, 7] {
+            output.keep(Stream::Stdout, &vec![b'x'; bytes]);
+        }
+        let mut at = 0;
+        for chunk in &output.pending.chunks {
+            assert_eq!(chunk.offset, at);
+            assert!(chunk.data.len() <= MAX_LIVE, "{} bytes", chunk.data.len());
+            at += chunk.data.len() as u64;
+        }
+        assert_eq!(at, output.lengths().0);
     }
 }

@@ -10,8 +10,7 @@ use unifyit_protocol::{
     ids::DeviceId,
     inventory::{InventoryReport, MAX_ENTRIES},
     lane::Lane,
-    live::MAX_LIVE,
-    outcome::{CommandEvent, OutputChunk},
+    outcome::{CommandEvent, MAX_PIECE, OutputChunk},
     report::{Gap, MAX_BATCH, Report, ReportBatch},
     telemetry::{MAX_SERIES, Sample, SeriesTable},
 };
@@ -140,7 +139,7 @@ fn judged(report: Report, body: Vec<u8>, now_ms: u64) -> Effect {
             if good { Effect::Command(event) } else { Effect::Bad }
         }
         Report::Output(chunk) => {
-            if chunk.data.len() <= MAX_LIVE {
+            if chunk.data.len() <= MAX_PIECE {
                 Effect::Output(chunk)
             } else {
                 Effect::Bad

@@ -187,6 +187,15 @@ mod tests {
     }
 
     #[test]
+    fn a_piece_is_taken_as_long_as_any_agent_makes_it_and_no_longer() {
+        for (bytes, good) in [(2 * MAX_LIVE, true), (2 * MAX_LIVE + 1, false)] {
+            let payload = batch(Lane::Output, &Report::Output(output(bytes)), 1);
+            let (effects, _) = taken(&payload);
+            assert_eq!(matches!(effects[0].1, Effect::Output(_)), good, "{bytes}");
+        }
+    }
+
+    #[test]
     fn an_honest_batch_of_compressible_output_is_taken_whole() {
         let payload = batch(Lane::Output, &Report::Output(output(MAX_LIVE)), MAX_BATCH);
         let (effects, _) = taken(&payload);
