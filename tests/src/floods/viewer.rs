@@ -12,6 +12,7 @@ use crate::{
 };
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 /// What the limit on requests lets through at once.
 const BURST: usize = 500;
@@ -33,8 +34,11 @@ async fn ask(viewer: Api, times: usize) -> Result<usize> {
     Ok(answered)
 }
 
-/// Changes what it watches again and again, and hears of it in the end: it was
-/// bounded, not put out.
+/// The cloud reads a message of a browser this often.
+const HEARD_EVERY: Duration = Duration::from_millis(50);
+
+/// Changes what it watches again and again, and hears of it once all of it was read at
+/// the cloud's pace: it was bounded, not put out.
 async fn watch(mut socket: Events, device: String, times: usize) -> Result<usize> {
     for n in 0..times {
         let watched = if n.is_multiple_of(2) { vec![device.as_str()] } else { Vec::new() };
@@ -43,7 +47,8 @@ async fn watch(mut socket: Events, device: String, times: usize) -> Result<usize
     }
     socket.watch(&[device.as_str()], &[]).await?;
     let sample = |event: &Event| (event.kind == "device.sample").then_some(());
-    socket.find("a sample", secs(30), sample).await?;
+    let read = HEARD_EVERY * u32::try_from(times)?;
+    socket.find("a sample", read + secs(30), sample).await?;
     Ok(0)
 }
 
@@ -63,7 +68,7 @@ pub async fn flood(stack: &mut Stack, length: Length) -> Result<Figures> {
     let mut looking = tokio::task::JoinSet::new();
     for _ in 0..WORKERS {
         let socket = Events::open(&viewer).await?;
-        looking.spawn(watch(socket, device.clone(), length.times * 20));
+        looking.spawn(watch(socket, device.clone(), length.times));
         looking.spawn(ask(viewer.clone(), length.times));
     }
     let mut answered = 0;
