@@ -139,14 +139,7 @@ impl Turns {
         let own = person.whole.at_once(bytes)?;
         let memory = self.memory.clone().try_acquire_many_owned(permits(bytes, TOTAL)).ok()?;
         let read = self.reads.clone().try_acquire_owned().ok()?;
-        Some(self.begun(Turn {
-            _keys: keys,
-            _own: own,
-            _person: person,
-            _read: read,
-            memory,
-            in_use: self.in_use.clone(),
-        }))
+        Some(self.begin((keys, own), person, (read, memory)))
     }
 
     /// Waits for a turn.
@@ -161,17 +154,12 @@ impl Turns {
             let shared = permits(bytes, TOTAL);
             let memory = self.memory.clone().acquire_many_owned(shared).await.ok()?;
             let read = self.reads.clone().acquire_owned().await.ok()?;
-            Some(self.begun(Turn {
-                _keys: keys,
-                _own: own,
-                _person: person,
-                _read: read,
-                memory,
-                in_use: self.in_use.clone(),
-            }))
+            Some((keys, own, memory, read))
         };
         match tokio::time::timeout(PATIENCE, turn).await {
-            Ok(Some(turn)) => Ok(turn),
+            Ok(Some((keys, own, memory, read))) => {
+                Ok(self.begin((keys, own), person, (read, memory)))
+            }
             _ => {
                 self.refused.inc();
                 if let Some(times) = self.said.due() {
@@ -186,9 +174,16 @@ impl Turns {
         }
     }
 
-    fn begun(&self, turn: Turn) -> Turn {
-        self.in_use.add(bytes_of(turn.memory.num_permits()));
-        turn
+    /// A turn of what was found free: within the person's bounds, and of all.
+    fn begin(
+        &self,
+        (keys, own): (Option<Leave>, Leave),
+        person: Arc<Own>,
+        (read, memory): (OwnedSemaphorePermit, OwnedSemaphorePermit),
+    ) -> Turn {
+        self.in_use.add(bytes_of(memory.num_permits()));
+        let in_use = self.in_use.clone();
+        Turn { _keys: keys, _own: own, _person: person, _read: read, memory, in_use }
     }
 
     fn own(&self, person: Uuid) -> Arc<Own> {
