@@ -72,14 +72,32 @@ export function useLiveSamples(id: string): LiveSamples | undefined {
   return useQuery<LiveSamples>({ queryKey: keys.live(id), queryFn: () => noSamples, staleTime: Number.POSITIVE_INFINITY }).data;
 }
 
-/** A stretch of a device's metrics. `refetchMs` keeps an open end current, never faster than every 30 s. */
-export const useMetrics = (id: string, names: string, from: number, to: number, step: number, refetchMs: number | false) =>
-  useQuery({
+/** Whether a stretch of metrics has steps that begin after the newest values that are known of the device. */
+export function isBehind({ latest }: Pick<DeviceDetail, "latest">, { times, series }: Pick<Metrics, "times" | "series">): boolean {
+  const known = latest.reduce((newest, { at }) => Math.max(newest, Date.parse(at)), 0);
+  const filled = times.findLastIndex((_, step) => series.some(({ avg }) => avg[step] != null));
+  return filled >= 0 && (times[filled] ?? 0) > known;
+}
+
+/**
+ * A stretch of a device's metrics. `refetchMs` keeps an open end current, never faster than every 30 s.
+ * Asking may bring in what the site still held, so that the device itself is asked for again where it is behind.
+ */
+export function useMetrics(id: string, names: string, from: number, to: number, step: number, refetchMs: number | false) {
+  const client = useQueryClient();
+  return useQuery({
     queryKey: keys.deviceMetrics(id, names, from, to, step),
-    queryFn: ({ signal }) => get<Metrics>(`/devices/${id}/metrics`, { names, from, to, step }, signal),
+    queryFn: async ({ signal }) => {
+      const metrics = await get<Metrics>(`/devices/${id}/metrics`, { names, from, to, step }, signal);
+      const device = client.getQueryData<DeviceDetail>(keys.device(id));
+      // Never waited for: it is not what was asked.
+      if (device && isBehind(device, metrics)) void client.invalidateQueries({ queryKey: keys.device(id) });
+      return metrics;
+    },
     placeholderData: keepPreviousData,
     staleTime: refetchMs === false ? 300_000 : 25_000,
   });
+}
 
 export const useInventory = (id: string, section: InventorySection) =>
   useQuery({
