@@ -25,12 +25,15 @@ use unifyit_protocol::{
 
 /// A device's time within what is possible: not before the command was made, nor
 /// later than now. Its clock may be wrong.
-fn placed(command: CommandId, ms: u64) -> OffsetDateTime {
+fn placed(command: CommandId, ms: u64, now_ms: u64) -> OffsetDateTime {
     let made = command.0.get_timestamp().map_or(0, |at| {
         let (seconds, nanos) = at.to_unix();
         seconds.saturating_mul(1000) + u64::from(nanos) / 1_000_000
     });
-    from_ms(ms.min(now_ms()).max(made))
+    // Ids only rise: after our clock was set back they show the time before for as long
+    // as that is ahead, and say nothing of when they were made.
+    let made = if made > now_ms { 0 } else { made };
+    from_ms(ms.min(now_ms).max(made))
 }
 
 /// Longest piece of output accepted, in bytes.
@@ -76,12 +79,13 @@ impl TasksIngest {
             steps.values().map(pick).collect::<Vec<Option<String>>>()
         };
         let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        let now = now_ms();
         let finished: Vec<_> = steps
             .iter()
-            .map(|((id, _), s)| s.last.status.is_final().then(|| placed(*id, s.last.at_ms)))
+            .map(|((id, _), s)| s.last.status.is_final().then(|| placed(*id, s.last.at_ms, now)))
             .collect();
         let started: Vec<_> =
-            steps.iter().map(|((id, _), s)| s.started_ms.map(|ms| placed(*id, ms))).collect();
+            steps.iter().map(|((id, _), s)| s.started_ms.map(|ms| placed(*id, ms, now))).collect();
         // A target that was closed for want of an answer gives way to the device's own
         // word of how it ended, and to nothing less: its task may be closed.
         let moved = sqlx::query(
@@ -212,5 +216,32 @@ fn stream(stream: Stream) -> i16 {
     match stream {
         Stream::Stdout => 1,
         Stream::Stderr => 2,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::{NoContext, Timestamp, Uuid};
+
+    const NOW: u64 = 1_800_000_000_000;
+
+    fn made(ms: u64) -> CommandId {
+        CommandId(Uuid::new_v7(Timestamp::from_unix(NoContext, ms / 1000, 0)))
+    }
+
+    #[test]
+    fn a_devices_time_lies_between_the_commands_and_now() {
+        let at = |command, ms| placed(command, ms, NOW);
+        assert_eq!(at(made(NOW - 60_000), NOW - 30_000), from_ms(NOW - 30_000));
+        assert_eq!(at(made(NOW - 60_000), NOW - 90_000), from_ms(NOW - 60_000));
+        assert_eq!(at(made(NOW - 60_000), NOW + 90_000), from_ms(NOW));
+    }
+
+    #[test]
+    fn an_id_of_a_time_that_has_not_come_says_nothing() {
+        // Ours was an hour ahead when an id was made, and ids only rise.
+        let command = made(NOW + 3_600_000);
+        assert_eq!(placed(command, NOW - 1_000, NOW), from_ms(NOW - 1_000));
     }
 }

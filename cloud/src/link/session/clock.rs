@@ -29,13 +29,23 @@ fn signed(ms: u64) -> i64 {
 
 /// How far a relay's own clock is ahead of ours; 0 when it is right.
 pub(super) fn ahead_of(relay_ms: u64) -> i64 {
-    let ahead = signed(relay_ms).saturating_sub(signed(now_ms()));
+    rounded(signed(relay_ms).saturating_sub(signed(now_ms())))
+}
+
+fn rounded(ahead: i64) -> i64 {
     if ahead.unsigned_abs() <= CLOCK_RIGHT_MS { 0 } else { ahead }
 }
+
+/// What a relay is told, and how far its clock is ahead of ours when that is to be
+/// stored.
+type Said = (ClockAnswer, Option<i64>);
 
 /// What a session knows of both clocks.
 pub(super) struct Clocks {
     stored: i64,
+    /// How far ahead the relay's clock is, by its last question and what ours was set
+    /// since.
+    ahead: i64,
     answered: Option<Instant>,
     /// How far ahead the clock was of a relay that asked too soon after its last
     /// question. It is told the time when that is due.
@@ -49,7 +59,8 @@ impl Clocks {
     /// After a greeting, which told ours and stored the relay's.
     pub(super) fn new(stored: i64) -> Self {
         let now = Instant::now();
-        Self { stored, answered: None, owed: None, told: (now_ms(), now), look: now + LOOK }
+        let (told, look) = ((now_ms(), now), now + LOOK);
+        Self { stored, ahead: stored, answered: None, owed: None, told, look }
     }
 
     /// When our clock is to be looked at.
@@ -58,8 +69,8 @@ impl Clocks {
     }
 
     /// What the relay is to be told when our clock was set, or when it asked too soon
-    /// before; and how far its clock is ahead, when that is to be stored.
-    pub(super) fn look(&mut self) -> Option<(ClockAnswer, Option<i64>)> {
+    /// before.
+    pub(super) fn look(&mut self) -> Option<Said> {
         let now = Instant::now();
         if now < self.look {
             return None;
@@ -67,7 +78,7 @@ impl Clocks {
         self.look = now + LOOK;
         match self.owed.take() {
             Some(ahead) => Some((self.tell(None, now), self.moved(ahead))),
-            None => self.stepped(now_ms(), now).map(|answer| (answer, None)),
+            None => self.stepped(now_ms(), now),
         }
     }
 
@@ -79,6 +90,7 @@ impl Clocks {
 
     /// How far the relay's clock is ahead, when that is to be stored.
     fn moved(&mut self, ahead: i64) -> Option<i64> {
+        self.ahead = ahead;
         let moved = ahead.abs_diff(self.stored) >= STORED_AGAIN_MS;
         if moved {
             self.stored = ahead;
@@ -89,24 +101,27 @@ impl Clocks {
     /// What goes ahead of a command when our clock was set since it was told: the
     /// command is dated by it, and would be long over, or not yet due, by the one
     /// before.
-    pub(super) fn ahead_of_data(&mut self) -> Option<ClockAnswer> {
+    pub(super) fn ahead_of_data(&mut self) -> Option<Said> {
         self.stepped(now_ms(), Instant::now())
     }
 
-    fn stepped(&mut self, now_ms: u64, now: Instant) -> Option<ClockAnswer> {
+    /// The relay's clock is by as much less ahead of ours as ours was set forward: a
+    /// relay that was blamed for our wrong clock is well the moment ours is right.
+    fn stepped(&mut self, now_ms: u64, now: Instant) -> Option<Said> {
         let (then_ms, then) = self.told;
         let went = u64::try_from(now.duration_since(then).as_millis()).unwrap_or(u64::MAX);
-        if then_ms.saturating_add(went).abs_diff(now_ms) <= STEP_MS {
+        let by = signed(now_ms).saturating_sub(signed(then_ms.saturating_add(went)));
+        if by.unsigned_abs() <= STEP_MS {
             return None;
         }
         self.told = (now_ms, now);
-        Some(ClockAnswer { asked_ms: None, now_ms })
+        let moved = self.moved(rounded(self.ahead.saturating_sub(by)));
+        Some((ClockAnswer { asked_ms: None, now_ms }, moved))
     }
 
     /// Answers a question; one that follows another within a moment is answered with
-    /// the next look. Also how far the relay's clock is ahead, when that is to be
-    /// stored.
-    pub(super) fn answer(&mut self, ask: &ClockAsk) -> Option<(ClockAnswer, Option<i64>)> {
+    /// the next look.
+    pub(super) fn answer(&mut self, ask: &ClockAsk) -> Option<Said> {
         let now = Instant::now();
         if self.answered.is_some_and(|at| now.duration_since(at) < AGAIN) {
             self.owed = Some(ahead_of(ask.now_ms));
@@ -125,7 +140,13 @@ impl super::Session<'_> {
         self.tell_time(said)
     }
 
-    fn tell_time(&mut self, said: Option<(ClockAnswer, Option<i64>)>) -> Result<(), Ended> {
+    /// Tells the time ahead of a command that is dated by a clock just set.
+    pub(super) fn tell_time_ahead_of_data(&mut self) -> Result<(), Ended> {
+        let said = self.clocks.ahead_of_data();
+        self.tell_time(said)
+    }
+
+    fn tell_time(&mut self, said: Option<Said>) -> Result<(), Ended> {
         let Some((answer, moved)) = said else { return Ok(()) };
         if let Some(ahead_ms) = moved {
             let (deps, relay) = (self.deps.clone(), self.relay);
@@ -171,9 +192,19 @@ mod tests {
         let (then_ms, then) = clocks.told;
         let later = then + Duration::from_secs(60);
         assert!(clocks.stepped(then_ms + 60_200, later).is_none());
-        let told = clocks.stepped(then_ms - 3_540_000, later).unwrap();
+        let (told, moved) = clocks.stepped(then_ms - 3_540_000, later).unwrap();
         assert_eq!((told.asked_ms, told.now_ms), (None, then_ms - 3_540_000));
+        assert_eq!(moved, Some(3_600_000), "the relay is ahead of a clock that was set back");
         assert!(clocks.stepped(then_ms - 3_540_000, later).is_none(), "told already");
+    }
+
+    #[tokio::test]
+    async fn a_relay_is_right_again_the_moment_our_clock_is() {
+        // The cloud began an hour ahead, so the relay's greeting was an hour behind.
+        let mut clocks = Clocks::new(-3_600_000);
+        let (then_ms, then) = clocks.told;
+        let (told, moved) = clocks.stepped(then_ms - 3_600_000, then).unwrap();
+        assert_eq!((told.now_ms, moved), (then_ms - 3_600_000, Some(0)));
     }
 
     #[tokio::test]

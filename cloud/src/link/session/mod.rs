@@ -338,9 +338,7 @@ impl Session<'_> {
         while !self.waiting.is_full() {
             let Some(data) = self.down.next_data(now_ms())? else { break };
             self.deps.metrics.downlink.inc_by(data.records.len() as u64);
-            if let Some(answer) = self.clocks.ahead_of_data() {
-                self.waiting.push(Frame::ClockAnswer(answer))?;
-            }
+            self.tell_time_ahead_of_data()?;
             self.waiting.push(Frame::Data(data))?;
         }
         Ok(())
