@@ -328,7 +328,7 @@ impl Gateway {
                             }
                         }
                         Ok(known) => {
-                            let why = if known.is_some() { "revoked" } else { "not_enrolled" };
+                            let why = session::refuse::without_right(stream, known).await;
                             tracing::info!(%peer, why, "A peer without a right opened a lane.");
                             let _ = order.send(Order::Expel(peer, why)).await;
                         }

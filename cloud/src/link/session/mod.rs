@@ -13,6 +13,7 @@ mod newest;
 mod outgoing;
 mod presence;
 mod reading;
+pub(super) mod refuse;
 mod sisters;
 mod table;
 mod wait;
@@ -213,7 +214,7 @@ impl Session<'_> {
         };
         let goodbye = match &ended {
             Ended::Closed | Ended::Io(_) | Ended::Goodbye(_) => None,
-            Ended::Revoked => Some("This relay was revoked in the console.".to_owned()),
+            Ended::Revoked => Some(refuse::REVOKED.to_owned()),
             other => Some(other.to_string()),
         };
         if let Some(reason) = goodbye {

@@ -12,7 +12,7 @@ use unifyit_protocol::{
     enroll::{EnrollRelay, EnrollRelayAnswer},
     ids::SiteId,
     lane::Resume,
-    link::LinkHello,
+    link::{Frame, LinkHello},
     token::{TokenKind, TokenRefusal},
 };
 
@@ -200,4 +200,37 @@ async fn enrolments_from_one_address_are_limited() {
     }
     let EnrollRelayAnswer::Failed(why) = relay.enroll(request("x")).await else { panic!() };
     assert!(why.contains("Wait a minute"), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn revoking_a_relay_closes_its_connection_and_keeps_it_out() {
+    let world = world().await;
+    let keypair = Keypair::generate_ed25519();
+    let relay = FakeRelay::connect_as(keypair.clone(), &world.address, world.peer).await;
+    let token = world.sign(&world.relay_token(&world.place).await).await;
+    let EnrollRelayAnswer::Accepted(enrolment) = relay.enroll(request(&token)).await else {
+        panic!("not enrolled")
+    };
+    let mut lane = relay.lane(1).await;
+    let mut tx = world.db.db.tenant(&world.place.scope()).await.unwrap();
+    sqlx::query("UPDATE relays SET revoked_at = now()").execute(&mut *tx).await.unwrap();
+    tx.nudge_relay(enrolment.relay);
+    tx.commit().await.unwrap();
+    let mut said = String::new();
+    while let Some(frame) = lane.recv().await {
+        if let Frame::Goodbye(goodbye) = frame {
+            said = goodbye.reason;
+        }
+    }
+    assert!(said.contains("revoked"), "{said}");
+    eventually("the connection is closed", || async { relay.closed.is_cancelled().then_some(()) })
+        .await;
+    world.until("it is offline", "SELECT NOT online FROM relays").await;
+    // It is told so each time that it comes back.
+    let relay = FakeRelay::connect_as(keypair, &world.address, world.peer).await;
+    let mut lane = relay.try_lane(1, Resume::default()).await.unwrap();
+    let Some(Frame::Goodbye(goodbye)) = lane.recv().await else { panic!("no word") };
+    assert!(goodbye.reason.contains("revoked"), "{goodbye:?}");
+    assert_eq!(lane.recv().await, None);
+    assert!(!world.link.online(enrolment.relay));
 }

@@ -325,31 +325,6 @@ async fn an_entry_handed_over_out_of_turn_is_not_sent_in_anothers_place() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn revoking_a_relay_closes_its_connection_and_keeps_it_out() {
-    let (world, _) = world().await;
-    let (relay, enrolment) = world.enrolled(&world.place).await;
-    let mut lane = relay.lane(1).await;
-    let mut tx = world.db.db.tenant(&world.place.scope()).await.unwrap();
-    sqlx::query("UPDATE relays SET revoked_at = now()").execute(&mut *tx).await.unwrap();
-    tx.nudge_relay(enrolment.relay);
-    tx.commit().await.unwrap();
-    let mut said = String::new();
-    while let Some(frame) = lane.recv().await {
-        if let Frame::Goodbye(goodbye) = frame {
-            said = goodbye.reason;
-        }
-    }
-    assert!(said.contains("revoked"), "{said}");
-    eventually("the connection is closed", || async { relay.closed.is_cancelled().then_some(()) })
-        .await;
-    world.until("it is offline", "SELECT NOT online FROM relays").await;
-    if let Some(mut lane) = relay.try_lane(1, Resume::default()).await {
-        assert_eq!(lane.recv().await, None);
-    }
-    assert!(!world.link.online(enrolment.relay));
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_later_stream_of_a_relay_takes_over() {
     let (world, ledger) = world().await;
     let (relay, _) = world.enrolled(&world.place).await;
