@@ -64,7 +64,7 @@ fn partial(stack: &Stack, name: &str) -> PathBuf {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_of_the_cloud_is_resumed_after_the_relay_was_killed_and_fetched_once() -> Result<()>
 {
-    const SIZE: usize = 48 << 20;
+    const SIZE: usize = 160 << 20;
     let mut stack = Stack::for_test(0).await?;
     let (body, name) = content(SIZE);
     publish(&stack, &name, &body)?;

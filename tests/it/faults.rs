@@ -4,10 +4,7 @@
 //!
 //! `UNIFYIT_SOAK` sets the number of kills (5 otherwise).
 
-use crate::{
-    ledger::judge,
-    outage::{assert_unbroken, metrics, minutes},
-};
+use crate::{ledger::judge, outage::unbroken};
 use anyhow::{Context, Result};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -19,7 +16,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 use unifyit_tests::{
     api::{Api, bash},
@@ -91,7 +88,7 @@ async fn survive(victim: Victim) -> Result<()> {
         }
         println!("round {}: killed {victim:?} after {pause:?}", round + 1);
     }
-    let accepted = load.stop().await?;
+    let (over, accepted) = (SystemTime::now(), load.stop().await?);
     assert!(accepted.len() as u64 > rounds(), "there was load: {}", accepted.len());
 
     stack.devices_online(1).await?;
@@ -119,7 +116,7 @@ async fn survive(victim: Victim) -> Result<()> {
             assert_eq!(outcome.output, format!("{number}\n"), "output of script {number}");
         }
     }
-    assert_unbroken(&minutes(&metrics(&stack.api, &device).await?, "cpu.busy"));
+    unbroken(&stack.api, &device, over).await?;
     stack.check_alive()
 }
 

@@ -55,6 +55,19 @@ pub(crate) fn note(stack: &Stack, number: u64) -> String {
     format!("echo {number} >> {}", stack.folder().join("ledger").display())
 }
 
+/// A script that notes its number, and runs until it is let go.
+pub(crate) fn waits(stack: &Stack, number: u64) -> String {
+    let folder = stack.folder().display();
+    format!(
+        "echo {number} >> {folder}/ledger; while [ ! -e {folder}/go ]; do sleep 0.05; done; echo did {number}"
+    )
+}
+
+/// Lets those scripts end.
+pub(crate) fn lets_go(stack: &Stack) -> Result<()> {
+    Ok(fs::write(stack.folder().join("go"), "")?)
+}
+
 /// Nothing of these is missing from the stack's ledger, and nothing stands in it twice.
 pub(crate) fn assert_once(stack: &Stack, acked: impl IntoIterator<Item = u64>) -> Result<()> {
     let text = fs::read_to_string(stack.folder().join("ledger"))?;

@@ -1,6 +1,6 @@
 //! The WAN is cut while the site works on.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use unifyit_tests::{
@@ -28,11 +28,19 @@ pub(crate) fn minutes(metrics: &Metrics, name: &str) -> Vec<i64> {
         .collect()
 }
 
-/// Fails unless the minutes follow each other without a hole or a repetition.
-pub(crate) fn assert_unbroken(minutes: &[i64]) {
-    for pair in minutes.windows(2) {
-        assert_eq!(pair[1], pair[0] + 1, "a hole or a repetition in the chart: {minutes:?}");
-    }
+/// Waits until minutes from before `from` to beyond it are there, and follow each other
+/// without a hole or a repetition.
+pub(crate) async fn unbroken(api: &Api, device: &str, from: SystemTime) -> Result<()> {
+    let from = i64::try_from(from.duration_since(UNIX_EPOCH)?.as_secs() / 60)?;
+    wait::until("the chart to close", secs(180), || async {
+        let metrics = metrics(api, device).await?;
+        let found = minutes(&metrics, "cpu.busy");
+        let (Some(first), Some(last)) = (found.first(), found.last()) else { return Ok(None) };
+        let follow = found.windows(2).all(|pair| pair[1] == pair[0] + 1);
+        ensure!(*first <= from && *last > from && follow, "minute {from} in {found:?}");
+        Ok(Some(()))
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -62,6 +70,7 @@ async fn everything_is_there_once_and_in_order_after_the_wan_was_cut() -> Result
     })
     .await?;
     stack.cloud.start().await?;
+    let back = SystemTime::now();
 
     stack.api.finished(&task, secs(90)).await?;
     // The outcome comes ahead of what waited in the lane of output.
@@ -78,14 +87,9 @@ async fn everything_is_there_once_and_in_order_after_the_wan_was_cut() -> Result
     assert_eq!(std::fs::read_to_string(&ledger)?, expected, "it ran once");
 
     // The chart reaches beyond the cut, without a hole in it.
-    let minutes_after = wait::until("the chart to close", secs(120), || async {
-        let metrics = metrics(&stack.api, &device).await?;
-        let found = minutes(&metrics, "cpu.busy");
-        anyhow::ensure!(metrics.gaps.is_empty(), "gaps are declared: {:?}", metrics.gaps);
-        Ok((found.len() >= 4).then_some(found))
-    })
-    .await?;
-    assert_unbroken(&minutes_after);
+    unbroken(&stack.api, &device, back).await?;
+    let gaps = metrics(&stack.api, &device).await?.gaps;
+    ensure!(gaps.is_empty(), "gaps are declared: {gaps:?}");
     let again = stack.api.run_script(&device, "echo back").await?;
     assert_eq!(stack.api.finished(&again, secs(30)).await?.targets[0].output, "back\n");
     Ok(())

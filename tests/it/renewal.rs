@@ -9,7 +9,7 @@ use unifyit_tests::{
 };
 
 /// Seconds that a certificate lives in this test.
-const LIFE: u64 = 30;
+const LIFE: u64 = 60;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_is_renewed_before_it_ends_and_the_agent_connects_with_the_new_one()

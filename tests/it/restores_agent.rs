@@ -9,7 +9,7 @@ use crate::{
         WELL, copy_agent, copy_database, copy_relay, set_back_agent, set_back_database,
         set_back_relay,
     },
-    ledger::assert_once,
+    ledger::{assert_once, lets_go, waits},
     soak::Soak,
 };
 use anyhow::{Context, Result, ensure};
@@ -23,14 +23,6 @@ use unifyit_tests::{
 /// Scripts that an agent runs at once.
 const AT_ONCE: u64 = 8;
 
-/// A script that notes that it ran, and runs until it is let go.
-fn waits(stack: &Stack, number: u64) -> String {
-    let folder = stack.folder().display();
-    format!(
-        "echo {number} >> {folder}/ledger; while [ ! -e {folder}/go ]; do sleep 0.05; done; echo did {number}"
-    )
-}
-
 fn note(stack: &Stack, number: u64) -> String {
     format!("echo {number} >> {}/ledger; echo did {number}", stack.folder().display())
 }
@@ -38,10 +30,6 @@ fn note(stack: &Stack, number: u64) -> String {
 fn ledger(stack: &Stack) -> Result<Vec<u64>> {
     let text = fs::read_to_string(stack.folder().join("ledger")).unwrap_or_default();
     text.lines().map(|line| line.parse().with_context(|| line.to_owned())).collect()
-}
-
-fn lets_go(stack: &Stack) -> Result<()> {
-    Ok(fs::write(stack.folder().join("go"), "")?)
 }
 
 async fn noted(stack: &Stack, count: usize) -> Result<()> {

@@ -22,14 +22,19 @@ async fn a_revoked_device_is_disconnected_within_seconds_and_stays_out() -> Resu
     .await?;
     assert_eq!(stack.api.device(&device).await?.state, "revoked");
 
-    // Also a fresh start of the agent does not get in.
-    stack.agents[0].stop();
-    stack.agents[0].start()?;
-    let still_out = wait::until("the agent to come back", secs(8), || async {
-        Ok((stack.api.device(&device).await?.state == "online").then_some(()))
-    })
-    .await;
-    assert!(still_out.is_err(), "a revoked device came back");
+    // Also a fresh start of the agent does not get in, nor another one.
+    for _ in 0..2 {
+        stack.agents[0].stop();
+        stack.agents[0].start()?;
+        let process = stack.agents[0].process().context("a running agent")?;
+        let log = || process.log_tail(64 * 1024);
+        wait::until_true("the agent to be refused", secs(20), || {
+            log().contains("the relay refuses this computer")
+        })
+        .await?;
+        assert!(!log().contains("the relay is connected"), "{}", log());
+        assert_eq!(stack.api.device(&device).await?.state, "revoked");
+    }
     Ok(())
 }
 
@@ -44,14 +49,27 @@ async fn a_revoked_relay_is_disconnected_within_seconds_and_stays_out() -> Resul
         Ok(out(stack.api.site(&site).await?).then_some(()))
     })
     .await?;
-    stack.relay.stop();
-    stack.relay.spawn()?;
-    let back = wait::until("the relay to come back", secs(8), || async {
-        Ok((!out(stack.api.site(&site).await?)).then_some(()))
-    })
-    .await;
-    assert!(back.is_err(), "a revoked relay came back");
+    for _ in 0..2 {
+        stack.relay.stop();
+        let before = turned_away(&stack).await?;
+        stack.relay.spawn()?;
+        wait::until("the relay to be turned away", secs(45), || async {
+            Ok((turned_away(&stack).await? > before).then_some(()))
+        })
+        .await?;
+        assert!(out(stack.api.site(&site).await?), "a revoked relay came back");
+    }
     Ok(())
+}
+
+/// How often the cloud turned somebody away who was revoked.
+async fn turned_away(stack: &Stack) -> Result<u64> {
+    let http = reqwest::Client::builder().no_proxy().build()?;
+    let page = http.get(format!("{}/metrics", stack.cloud.admin_url())).send().await?;
+    let page = page.text().await?;
+    let of = "unifyit_cloud_link_turned_away_total{why=\"revoked\"} ";
+    let count = page.lines().find_map(|line| line.strip_prefix(of));
+    Ok(count.unwrap_or("0").parse()?)
 }
 
 /// Whether a process, or one that it started, has an established connection to a

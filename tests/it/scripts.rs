@@ -4,9 +4,12 @@ use anyhow::Result;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use nix::{sys::signal::kill, unistd::Pid};
 use serde_json::json;
-use std::time::Instant;
+use std::{fs, time::Instant};
 use unifyit_tests::{
-    api::{Api, live::Events},
+    api::{
+        Api,
+        live::{Event, Events},
+    },
     stack::Stack,
     wait::{self, secs},
 };
@@ -18,18 +21,29 @@ async fn output_arrives_piece_by_piece_and_the_exit_code_is_kept() -> Result<()>
     let key = stack.api.create_key("scripts").await?;
     let by_key = Api::with_key(&stack.cloud.url(), &key.key)?;
 
-    for api in [&stack.api, &by_key] {
+    for (round, api) in [&stack.api, &by_key].into_iter().enumerate() {
         let mut events = Events::open(api).await?;
-        let task = api
-            .run_script(&device, "for i in 1 2 3; do echo line$i; sleep 1; done; exit 3")
-            .await?;
+        // It begins once somebody hears of it: live output is not told again.
+        let go = stack.folder().join(format!("go-{round}"));
+        let script = format!(
+            "until [ -e {} ]; do echo waiting; sleep 0.3; done; \
+             for i in 1 2 3; do echo line$i; sleep 1; done; exit 3",
+            go.display()
+        );
+        let task = api.run_script(&device, &script).await?;
         events.watch(&[], &[&task]).await?;
+        let heard = |event: &Event| (event.kind == "task.output").then_some(());
+        events.find("the script to be heard", secs(30), heard).await?;
+        fs::write(&go, "")?;
         let mut pieces: Vec<(Instant, String)> = Vec::new();
         events
             .find("the three lines", secs(30), |event| {
                 if event.kind == "task.output" && event.data["task_id"] == task.as_str() {
                     let bytes = STANDARD.decode(event.data["data_b64"].as_str()?).ok()?;
-                    pieces.push((Instant::now(), String::from_utf8_lossy(&bytes).into_owned()));
+                    let text = String::from_utf8_lossy(&bytes).replace("waiting\n", "");
+                    if !text.is_empty() {
+                        pieces.push((Instant::now(), text));
+                    }
                 }
                 let seen: String = pieces.iter().map(|(_, text)| text.as_str()).collect();
                 seen.contains("line3").then_some(())
@@ -44,7 +58,7 @@ async fn output_arrives_piece_by_piece_and_the_exit_code_is_kept() -> Result<()>
         let done = api.finished(&task, secs(30)).await?;
         let target = &done.targets[0];
         assert_eq!((target.status.as_str(), target.exit_code), ("failed", Some(3)));
-        assert_eq!(target.output, "line1\nline2\nline3\n");
+        assert_eq!(target.output.replace("waiting\n", ""), "line1\nline2\nline3\n");
     }
     Ok(())
 }

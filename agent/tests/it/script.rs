@@ -263,13 +263,13 @@ async fn a_script_that_ended_in_time_is_not_timed_out_by_an_agent_that_slept() {
     let mut bench = Bench::start(dir.path(), 8).await;
     let mut ids = Vec::new();
     for _ in 0..8 {
-        ids.push(bench.run(Script { timeout_s: 1, ..sh("sleep 0.2") }).await);
+        ids.push(bench.run(Script { timeout_s: 3, ..sh("sleep 0.2") }).await);
     }
     for id in &ids {
         bench.started(*id).await;
     }
     tokio::task::yield_now().await;
-    std::thread::sleep(Duration::from_millis(1500));
+    std::thread::sleep(Duration::from_millis(3500));
     for id in ids {
         assert_eq!(bench.outcome(id).await.status, Status::Succeeded);
     }

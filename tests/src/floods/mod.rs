@@ -9,10 +9,7 @@ pub mod stranger;
 pub mod viewer;
 
 use crate::{
-    api::{
-        Api,
-        live::{Event, Events, Terminal},
-    },
+    api::live::{Event, Events, Terminal},
     stack::Stack,
     wait::secs,
 };
@@ -139,7 +136,7 @@ impl Others {
         terminal.send(b"echo before=$((40+2))\r").await?;
         terminal.expect("before=42", secs(15)).await?;
         let events = Events::open(&stack.api).await?;
-        let api = Api::with_key(stack.api.base(), &stack.api.create_key("others").await?.key)?;
+        let api = stack.api.clone();
         let flags = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let (flooding, over) = (Arc::clone(&flags.0), Arc::clone(&flags.1));
         let asking = tokio::spawn(async move {

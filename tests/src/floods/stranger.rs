@@ -1,7 +1,11 @@
 //! Somebody without an account, from one address.
 
 use super::{Figures, Length, Others, memory};
-use crate::{api::Api, stack::Stack};
+use crate::{
+    api::Api,
+    stack::Stack,
+    wait::{self, secs},
+};
 use anyhow::{Context, Result, ensure};
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -84,15 +88,19 @@ pub async fn flood(stack: &mut Stack, length: Length) -> Result<Figures> {
         held.push(tcp);
     }
     let figures = reqwest::Client::builder().no_proxy().build()?;
-    let page =
-        figures.get(format!("{}/metrics", stack.cloud.admin_url())).send().await?.text().await?;
-    ensure!(!page.contains("YYYY"), "a made-up word became a figure");
-    let refused = page
-        .lines()
-        .find_map(|line| line.strip_prefix("unifyit_http_connections_refused_total "))
-        .context("the figure of refused connections")?;
-    let refused = refused.parse::<u64>()?;
-    ensure!(refused > 0, "one address took as many places as it liked");
+    let page = format!("{}/metrics", stack.cloud.admin_url());
+    // The system takes connections before the cloud does.
+    let refused = wait::until("an address to be refused more places", secs(15), || async {
+        let page = figures.get(&page).send().await?.text().await?;
+        ensure!(!page.contains("YYYY"), "a made-up word became a figure");
+        let refused = page
+            .lines()
+            .find_map(|line| line.strip_prefix("unifyit_http_connections_refused_total "))
+            .context("the figure of refused connections")?;
+        let refused = refused.parse::<u64>()?;
+        Ok((refused > 0).then_some(refused))
+    })
+    .await?;
     let during = memory(stack);
     let (quiet, meanwhile) = others.went_on(stack).await?;
     let extent =
