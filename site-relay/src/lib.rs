@@ -25,6 +25,7 @@ pub mod lifecycle;
 mod live;
 pub mod monitor;
 mod newest;
+mod resolver;
 pub mod rollup;
 pub mod run;
 mod sacrifice;

@@ -6,6 +6,7 @@ use super::RelayRecord;
 use crate::{
     config::Config,
     identity::{self, IdentityError, Keys, folder::StateFolder, names},
+    resolver,
 };
 use argon2::{Argon2, PasswordHasher};
 use futures::StreamExt;
@@ -188,13 +189,13 @@ fn swarm(keypair: &Keypair) -> Result<Swarm<Behaviour>, EnrollError> {
     let local = |e: &dyn std::fmt::Display| {
         EnrollError::Local(format!("The connection to the cloud cannot be set up: {e}."))
     };
+    let (names, how) = resolver::of_machine();
     Ok(SwarmBuilder::with_existing_identity(keypair.clone())
         .with_tokio()
         .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, yamux::Config::default)
         .map_err(|e| local(&e))?
         .with_quic()
-        .with_dns()
-        .map_err(|e| local(&e))?
+        .with_dns_config(names, how)
         .with_behaviour(|_| {
             Behaviour::with_codec(
                 cbor::codec::Codec::default().set_response_size_maximum(MAX_ANSWER),

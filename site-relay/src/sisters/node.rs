@@ -2,6 +2,7 @@
 //! listed peers only. The way to the cloud is another node ([`crate::uplink`]).
 
 use super::{Known, Sisters, serve};
+use crate::resolver;
 use futures::StreamExt as _;
 use libp2p::{
     Multiaddr, PeerId, Swarm, SwarmBuilder,
@@ -141,12 +142,12 @@ pub(super) async fn bind(
         ping: ping::Behaviour::new(ping::Config::new()),
         streams: libp2p_stream::Behaviour::new(),
     };
+    let (names, how) = resolver::of_machine();
     let mut swarm = SwarmBuilder::with_existing_identity(keypair)
         .with_tokio()
         .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, yamux::Config::default)
         .map_err(|e| failed(&e))?
-        .with_dns()
-        .map_err(|e| failed(&e))?
+        .with_dns_config(names, how)
         .with_behaviour(|_| behaviour)
         .map_err(|e| failed(&e))?
         .with_swarm_config(|config| config.with_idle_connection_timeout(IDLE))

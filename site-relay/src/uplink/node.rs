@@ -1,6 +1,6 @@
 //! The relay's libp2p node: dials the cloud, listens nowhere.
 
-use crate::tunnel::Tunnels;
+use crate::{resolver, tunnel::Tunnels};
 use libp2p::{
     Multiaddr, PeerId, StreamProtocol, Swarm, SwarmBuilder,
     connection_limits::{self, ConnectionLimits},
@@ -86,6 +86,7 @@ fn build(keypair: Keypair) -> Result<Swarm<Behaviour>, NodeError> {
         streams: libp2p_stream::Behaviour::new(),
     };
     let failed = |e: &dyn std::fmt::Display| NodeError(e.to_string());
+    let (names, how) = resolver::of_machine();
     Ok(SwarmBuilder::with_existing_identity(keypair)
         .with_tokio()
         .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, yamux::Config::default)
@@ -98,8 +99,7 @@ fn build(keypair: Keypair) -> Result<Swarm<Behaviour>, NodeError> {
             quic.keep_alive_interval = Duration::from_millis(QUIC_KEEP_ALIVE_MS);
             quic
         })
-        .with_dns()
-        .map_err(|e| failed(&e))?
+        .with_dns_config(names, how)
         .with_behaviour(|_| behaviour)
         .map_err(|e| failed(&e))?
         .with_swarm_config(|c| c.with_idle_connection_timeout(Duration::from_secs(60)))
