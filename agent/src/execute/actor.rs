@@ -107,9 +107,15 @@ impl Executor {
                 Some(_) = self.tasks.join_next(), if !self.tasks.is_empty() => {}
             }
         }
-        // What waits has no intent: the relay delivers it again to the next start.
-        drop(inbox);
+        // What waits has no intent: the relay delivers it again to the next start. But
+        // what was cancelled meanwhile is told here, or nobody knows of it any more.
+        inbox.close();
         while self.tasks.join_next().await.is_some() {}
+        while let Some(order) = inbox.recv().await {
+            if let Order::Back(signed, _) = order {
+                self.back_at_the_end(&signed).await;
+            }
+        }
     }
 
     /// Judges a command at this moment and does what follows; `waited` says that it

@@ -36,6 +36,14 @@ impl Executor {
         self.ended(id).await;
     }
 
+    /// The same when nothing is started any more.
+    pub(super) async fn back_at_the_end(&self, signed: &Bearer) {
+        let Ok(Command { id, expires_ms, .. }) = signed.peek() else { return };
+        if self.active.get(&id).is_some_and(CancellationToken::is_cancelled) {
+            conclude_cancelled(&self.context, id, expires_ms).await;
+        }
+    }
+
     pub(super) async fn cancel(
         &mut self,
         command: &Command,
