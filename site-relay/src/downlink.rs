@@ -3,7 +3,11 @@
 //! Frames are applied in order by a task of their own: the records' effects and
 //! the position in the cloud's lane are one commit, the acknowledgement follows
 //! it (G1), and only then do broker and fan-out hear of it. A crash in between
-//! costs nothing, because both read the store at start.
+//! costs nothing, because both read the store at start. Commands alone go to the
+//! fan-out while their commit is being synced ([`Effects::hand_ahead`]).
+
+#[cfg(test)]
+mod tests;
 
 use crate::{
     broker::BrokerHandle,
@@ -12,7 +16,7 @@ use crate::{
     uplink::session::Ended,
 };
 use prometheus::IntCounter;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use unifyit_protocol::{
     envelope::Decoded,
     ids::{CommandId, DeviceId},
@@ -52,6 +56,41 @@ pub(crate) struct Effects {
     /// Whether that is all.
     pub(crate) answered: bool,
     pub(crate) unknown: u64,
+}
+
+impl Effects {
+    /// Hands commands to the fan-out while their commit is being synced, and says which.
+    ///
+    /// A crash in between forgets that they went out. The cloud, which was told nothing,
+    /// sends them again, and the device's ledger knows them (G3): as after any crash
+    /// that comes before it is noted that a command was sent. What the cloud says of who
+    /// had a command, and whatever changes who may get one, waits for the commit.
+    fn hand_ahead(&mut self, fanout: &FanoutHandle) -> Vec<CommandId> {
+        let Self {
+            commands,
+            revoked,
+            separated,
+            inventory,
+            config,
+            told: _,
+            had,
+            answered,
+            unknown: _,
+        } = self;
+        let alone = revoked.is_empty() && separated.is_empty() && inventory.is_empty();
+        let sure = had.is_empty() && !*answered && commands.iter().all(|c| c.handed.is_empty());
+        if !alone || !sure || *config || commands.is_empty() {
+            return Vec::new();
+        }
+        let ids = commands.iter().map(|c| c.command).collect();
+        match fanout.commands_ahead(std::mem::take(commands)) {
+            Ok(()) => ids,
+            Err(back) => {
+                *commands = back;
+                Vec::new()
+            }
+        }
+    }
 }
 
 /// The downlink of one session.
@@ -118,8 +157,14 @@ async fn one(
         Verdict::Ignored => return Ok(None),
     };
     let (becomes, records) = (apply.becomes, apply.records);
-    let outcome = parts.store.write(move |txn| take_records(txn, becomes, records)).await;
-    match outcome {
+    let (fanout, (handed, early)) = (parts.fanout.clone(), oneshot::channel());
+    let ahead = move |effects: &mut Option<Effects>| {
+        let ids = effects.as_mut().map_or_else(Vec::new, |effects| effects.hand_ahead(&fanout));
+        // Nobody listens any more where the relay stops.
+        drop(handed.send(ids));
+    };
+    let take = move |txn: &mut Txn<'_>| take_records(txn, becomes, records);
+    match parts.store.write_with(take, ahead).await {
         Ok(Some(effects)) => {
             receiver.committed(becomes)?;
             follow(parts, effects).await;
@@ -129,6 +174,10 @@ async fn one(
         Ok(None) => Err(Ended::Lost("the lane moved on in an earlier session".into())),
         Err(error) => {
             tracing::warn!(%error, "the cloud's records could not be stored");
+            // Said once the commit failed, so what was handed on is known.
+            if let Ok(ids) = early.await {
+                parts.fanout.undone(ids).await;
+            }
             Err(error.into())
         }
     }

@@ -55,6 +55,7 @@ enum Message {
     Compared { asks: bool },
     Had { had: Vec<(DeviceId, CommandId)>, all: bool },
     New(Vec<NewCommand>),
+    Undone(Vec<CommandId>),
     Ready(DeviceId, Introduction),
     Holds(DeviceId, Vec<CommandId>),
     Revoked(DeviceId),
@@ -89,6 +90,20 @@ impl FanoutHandle {
     pub(crate) async fn commands(&self, commands: Vec<NewCommand>) {
         // A closed queue means that the relay is stopping; the inbox has them.
         drop(self.0.send(Message::New(commands)).await);
+    }
+
+    /// Commands are being made durable. Gives them back at a full queue.
+    pub(crate) fn commands_ahead(&self, commands: Vec<NewCommand>) -> Result<(), Vec<NewCommand>> {
+        self.0.try_send(Message::New(commands)).map_err(|refused| match refused.into_inner() {
+            Message::New(commands) => commands,
+            _ => Vec::new(),
+        })
+    }
+
+    /// Commands that were handed on ahead did not become durable: the cloud sends them
+    /// again.
+    pub(crate) async fn undone(&self, commands: Vec<CommandId>) {
+        drop(self.0.send(Message::Undone(commands)).await);
     }
 
     /// A device can be served. Lost at a full queue: the next look at silent
@@ -212,6 +227,7 @@ impl Fanout {
                     self.deliver(devices.into_iter().map(|d| (d, id)).collect(), now_ms).await;
                 }
             }
+            Message::Undone(commands) => self.plan.undone(&commands),
             Message::Ready(device, said) => {
                 self.plan.introduced(device, &said, now_ms);
                 let open = self.plan.open_for(device);

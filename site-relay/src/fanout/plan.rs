@@ -118,6 +118,15 @@ impl Plan {
         self.commands.insert(command, Command { payload, expires_ms, open });
     }
 
+    /// Commands that were taken up did not become durable.
+    pub(super) fn undone(&mut self, commands: &[CommandId]) {
+        for id in commands {
+            for device in self.commands.remove(id).into_iter().flat_map(|c| c.open.into_keys()) {
+                self.settle(device, *id);
+            }
+        }
+    }
+
     /// A device said what runs on it. What it had started and does not list is in
     /// doubt: its report may be on the way, so it is asked a little later.
     pub(super) fn introduced(&mut self, device: DeviceId, said: &Introduction, now_ms: u64) {

@@ -73,6 +73,18 @@ fn a_silent_device_gets_its_command_again_until_it_answers() {
 }
 
 #[test]
+fn a_command_whose_commit_failed_is_forgotten_until_the_cloud_sends_it_again() {
+    let device = DeviceId::generate();
+    let (mut plan, command) = planned(&[device], 1_000_000);
+    plan.sent(device, command, 0);
+    plan.undone(&[command]);
+    assert!(plan.silent(900_000).is_empty() && plan.open_for(device).is_empty());
+    assert_eq!(plan.expired(2_000_000), []);
+    assert!(plan.answered(&[(device, command, Status::Running)]).is_empty());
+    assert_eq!(plan.waiting(), 0);
+}
+
+#[test]
 fn a_clock_that_is_set_back_keeps_no_command_from_going_out_again() {
     let device = DeviceId::generate();
     let (mut plan, command) = planned(&[device], 1_000_000_000);

@@ -8,6 +8,9 @@
 //! A failed commit leaves nothing behind: every job of it is told, the file is
 //! opened again and the writer's memory is read anew from it.
 
+#[cfg(test)]
+mod tests;
+
 use super::{
     error::StoreError,
     holds::Before,
@@ -35,6 +38,9 @@ pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 pub(crate) trait Job: Send {
     /// Reads and changes tables.
     fn apply(&mut self, txn: &mut Txn<'_>) -> Result<(), StoreError>;
+    /// Every job of the commit is applied and its sync begins, which may yet fail. Not
+    /// said while commits fail. Must not wait.
+    fn syncing(&mut self) {}
     /// The commit is durable, or nothing of it happened.
     fn finish(self: Box<Self>, outcome: Result<(), StoreError>);
 }
@@ -177,15 +183,19 @@ impl Writer {
 
     fn write(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<Vec<Change>, StoreError> {
         let now_ms = (self.core.clock)();
+        let steady = self.prepared && self.failed.is_none();
         let mem = &mut self.mem;
         self.core.with_database(|db| {
             let mut tx = db.begin_write()?;
             tx.set_durability(Durability::Immediate)?;
             let mut txn = Txn::new(&tx, mem, now_ms);
-            for job in jobs {
+            for job in jobs.iter_mut() {
                 job.apply(&mut txn)?;
             }
             let (changes, touched) = txn.finish()?;
+            if touched && steady {
+                jobs.iter_mut().for_each(|job| job.syncing());
+            }
             match touched {
                 true => tx.commit()?,
                 false => tx.abort()?,

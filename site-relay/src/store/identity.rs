@@ -130,7 +130,7 @@ impl StoreHandle {
             }
         }
         let (reply, _nobody_asks) = oneshot::channel();
-        let job = Typed { op: Some(op), value: None, reply };
+        let job = Typed { op: Some(op), ahead: None::<fn(&mut _)>, value: None, reply };
         place.send(Message::Job(Box::new(job)));
     }
 

@@ -193,8 +193,17 @@ impl StoreHandle {
         R: Send + 'static,
         F: FnOnce(&mut Txn<'_>) -> Result<R, StoreError> + Send + 'static,
     {
+        self.queue(op, |_: &mut R| {}).await
+    }
+
+    async fn queue<R, F, G>(&self, op: F, ahead: G) -> Result<Pending<R>, StoreError>
+    where
+        R: Send + 'static,
+        F: FnOnce(&mut Txn<'_>) -> Result<R, StoreError> + Send + 'static,
+        G: FnOnce(&mut R) + Send + 'static,
+    {
         let (reply, answer) = oneshot::channel();
-        let job = Typed { op: Some(op), value: None, reply };
+        let job = Typed { op: Some(op), ahead: Some(ahead), value: None, reply };
         let sent = self.inner.writer.send(Message::Job(Box::new(job))).await;
         sent.map_err(|_| StoreError::Closed)?;
         Ok(Pending(answer))
@@ -207,6 +216,18 @@ impl StoreHandle {
         F: FnOnce(&mut Txn<'_>) -> Result<R, StoreError> + Send + 'static,
     {
         self.submit(op).await?.outcome().await
+    }
+
+    /// As [`Self::write`]; `ahead` gets what `op` returned while the commit is being
+    /// synced, for what may begin before it is known to hold. On the writer's thread:
+    /// it must not wait. It is left out while commits fail.
+    pub(crate) async fn write_with<R, F, G>(&self, op: F, ahead: G) -> Result<R, StoreError>
+    where
+        R: Send + 'static,
+        F: FnOnce(&mut Txn<'_>) -> Result<R, StoreError> + Send + 'static,
+        G: FnOnce(&mut R) + Send + 'static,
+    {
+        self.queue(op, ahead).await?.outcome().await
     }
 
     /// Runs a reader on a snapshot of the last commit, off the async workers.
@@ -307,22 +328,30 @@ impl Inner {
     }
 }
 
-struct Typed<R, F> {
+struct Typed<R, F, G> {
     op: Option<F>,
+    ahead: Option<G>,
     value: Option<R>,
     reply: oneshot::Sender<Result<R, StoreError>>,
 }
 
-impl<R, F> Job for Typed<R, F>
+impl<R, F, G> Job for Typed<R, F, G>
 where
     R: Send,
     F: FnOnce(&mut Txn<'_>) -> Result<R, StoreError> + Send,
+    G: FnOnce(&mut R) + Send,
 {
     fn apply(&mut self, txn: &mut Txn<'_>) -> Result<(), StoreError> {
         if let Some(op) = self.op.take() {
             self.value = Some(op(txn)?);
         }
         Ok(())
+    }
+
+    fn syncing(&mut self) {
+        if let (Some(ahead), Some(value)) = (self.ahead.take(), &mut self.value) {
+            ahead(value);
+        }
     }
 
     fn finish(self: Box<Self>, outcome: Result<(), StoreError>) {

@@ -1,0 +1,53 @@
+//! What goes to the fan-out before its commit is known to hold.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use super::Effects;
+use crate::{fanout, store::txn::NewCommand};
+use unifyit_protocol::ids::{CommandId, DeviceId};
+
+fn command() -> NewCommand {
+    NewCommand {
+        command: CommandId::generate(),
+        payload: vec![1].into(),
+        expires_ms: 1_000_000,
+        devices: vec![DeviceId::generate()],
+        handed: Vec::new(),
+    }
+}
+
+#[tokio::test]
+async fn commands_alone_that_nobody_had_are_handed_on_ahead() {
+    let (fanout, _inbox) = fanout::channel();
+    let device = DeviceId::generate();
+    let had = NewCommand { handed: vec![device], ..command() };
+    let waits = [
+        Effects { revoked: vec![device], ..Effects::default() },
+        Effects { separated: vec![device], ..Effects::default() },
+        Effects { inventory: vec![device], ..Effects::default() },
+        Effects { config: true, ..Effects::default() },
+        Effects { answered: true, ..Effects::default() },
+        Effects { had: vec![(device, CommandId::generate())], ..Effects::default() },
+        Effects { commands: vec![had], ..Effects::default() },
+    ];
+    for mut effects in waits {
+        effects.commands.push(command());
+        let all = effects.commands.len();
+        assert!(effects.hand_ahead(&fanout).is_empty(), "{effects:?}");
+        assert_eq!(effects.commands.len(), all, "the commit hands them on");
+    }
+    let mut plain = Effects { commands: vec![command(), command()], ..Effects::default() };
+    let ids: Vec<_> = plain.commands.iter().map(|c| c.command).collect();
+    assert_eq!(plain.hand_ahead(&fanout), ids);
+    assert!(plain.commands.is_empty(), "they are not handed on twice");
+}
+
+#[tokio::test]
+async fn commands_that_find_no_room_wait_for_their_commit() {
+    let (fanout, inbox) = fanout::channel();
+    let mut effects = Effects { commands: vec![command()], ..Effects::default() };
+    while !effects.hand_ahead(&fanout).is_empty() {
+        effects.commands.push(command());
+    }
+    assert_eq!(effects.commands.len(), 1);
+    drop(inbox);
+}
