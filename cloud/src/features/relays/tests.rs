@@ -336,6 +336,8 @@ async fn a_target_moves_forward_only_and_its_output_is_kept_once() {
     let status = "SELECT status FROM task_targets";
     assert_eq!(world.scalar::<String>(status).await, "running");
     lane.push(Lane::Output, vec![output(0, "hello"), output(5, "world"), output(0, "hello")]).await;
+    // A relay that was killed does not know what it had handed on; the device does.
+    lane.push(Lane::Urgent, vec![event(Status::Expired, None)]).await;
     lane.push(Lane::Urgent, vec![event(Status::Failed, Some(3))]).await;
     lane.push(Lane::Urgent, vec![event(Status::Succeeded, Some(0)), event(Status::Running, None)])
         .await;

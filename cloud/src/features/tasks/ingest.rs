@@ -87,7 +87,9 @@ impl TasksIngest {
         let started: Vec<_> =
             steps.iter().map(|((id, _), s)| s.started_ms.map(|ms| placed(*id, ms, now))).collect();
         // A target that was closed for want of an answer gives way to the device's own
-        // word of how it ended, and to nothing less: its task may be closed.
+        // word of how it ended, and to nothing less: its task may be closed. One that a
+        // relay called expired may have run there all the same: the relay was killed just
+        // after it had handed the command on.
         let moved = sqlx::query(
             "UPDATE task_targets t SET status = s.status, updated_at = now(), \
                  exit_code = s.exit_code, reason = s.reason, \
@@ -100,6 +102,7 @@ impl TasksIngest {
              WHERE t.command_id = s.command AND t.device_id = s.device AND s.rank > CASE \
                  WHEN t.status = 'pending' THEN 0 WHEN t.status = 'sent' THEN 1 \
                  WHEN t.status = 'running' THEN 2 \
+                 WHEN t.status = 'expired' AND s.status IN ('succeeded', 'failed', 'timed_out') THEN 2 \
                  WHEN (t.reason = ANY($11) OR (t.status = 'expired' AND t.started_at IS NULL)) \
                      AND s.status IN ('succeeded', 'failed', 'timed_out', 'cancelled', 'indeterminate') THEN 2 \
                  ELSE 3 END \
