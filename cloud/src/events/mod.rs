@@ -9,6 +9,7 @@
 //! ([`Watches`]); nobody is owed those.
 
 mod bus;
+mod pace;
 pub mod socket;
 mod timeline;
 mod vain;

@@ -8,12 +8,13 @@
 //!
 //! A socket that does not keep up is told to refetch and goes on from there; it
 //! holds no memory but the bus's and one message. It is told only what its actor
-//! may read, and ends with its actor's right. What a browser says is read a message
-//! at a time with a rest after each, and what it wants to watch is looked up once in
-//! a while, however often it changes its mind. A person has so many sockets at once.
+//! may read, and ends with its actor's right. What a browser says is read at a pace,
+//! and what it wants to watch is looked up at one, however often it changes its mind;
+//! the first few times at once. A person has so many sockets at once.
 
 use super::{
     Audience, Event, Kind, Replay, WatchGuard,
+    pace::{Pace, at, due},
     watch::{MAX_BY_KEYS, MAX_SOCKETS},
 };
 use crate::{
@@ -49,10 +50,10 @@ const OVERLAP: time::Duration = time::Duration::seconds(35);
 const SEND: Duration = Duration::from_secs(20);
 /// A ping this often; two unanswered ones end the socket.
 const PING: Duration = Duration::from_secs(25);
-/// Between two changes of what is watched: each costs a transaction and may reach
+/// Between two changes of what is watched, after the first few: each costs a transaction and may reach
 /// every relay's session.
 const WATCH_EVERY: Duration = Duration::from_millis(250);
-/// Between two messages of a browser: those that it sends meanwhile wait in its line.
+/// Between two messages of a browser, after the first few: those that it sends meanwhile wait in its line.
 const HEAR_EVERY: Duration = Duration::from_millis(50);
 /// Longest message accepted from a browser.
 const MAX_MESSAGE: usize = 16 * 1024;
@@ -94,9 +95,8 @@ async fn events(
         gauge.inc();
         let right = ctx.state.rights.hold(&ctx.actor, Use::Shows);
         let watch = Wish::default();
-        let deaf_until = Instant::now();
-        let session =
-            Session { ctx, socket, watch, guard: None, wanted: None, looked: None, deaf_until };
+        let (looks, hearing) = (Pace::new(WATCH_EVERY), Pace::new(HEAR_EVERY));
+        let session = Session { ctx, socket, watch, guard: None, wanted: None, looks, hearing };
         session.run(right, resume.after).await;
         gauge.dec();
         drop(place);
@@ -123,10 +123,10 @@ struct Session {
     guard: Option<WatchGuard>,
     /// What the browser asked for and has not got yet.
     wanted: Option<Wish>,
-    /// When its wishes were last looked up.
-    looked: Option<Instant>,
-    /// When its next message is read.
-    deaf_until: Instant,
+    /// How often its wishes are looked up.
+    looks: Pace,
+    /// How often its messages are read.
+    hearing: Pace,
 }
 
 /// Why a socket ends.
@@ -177,9 +177,9 @@ impl Session {
                     }
                     Err(RecvError::Closed) => return Err(End::Said("The server is restarting.")),
                 },
-                message = at(self.deaf_until, self.socket.recv()) => {
+                message = at(self.hearing.next(), self.socket.recv()) => {
                     heard = Instant::now();
-                    self.deaf_until = heard + HEAR_EVERY;
+                    self.hearing.took();
                     match message {
                         Some(Ok(Message::Text(text))) => self.hear(text.as_str())?,
                         Some(Ok(Message::Close(_)) | Err(_)) | None => return Err(End::Gone),
@@ -192,7 +192,7 @@ impl Session {
                     }
                     self.send(Message::Ping(Vec::new().into())).await?;
                 }
-                () = due(self.wanted.is_some(), self.looked) => self.wish().await?,
+                () = due(self.wanted.is_some(), &self.looks) => self.wish().await?,
             }
         }
     }
@@ -296,7 +296,7 @@ impl Session {
     /// Takes over what the browser wants to watch; what it may not see is left out.
     async fn wish(&mut self) -> Result<(), End> {
         let Some(watch) = self.wanted.take() else { return Ok(()) };
-        self.looked = Some(Instant::now());
+        self.looks.took();
         match self.visible(&watch).await {
             Ok((devices, tasks)) => {
                 self.watch = Wish {
@@ -333,67 +333,5 @@ impl Session {
             .await?;
         let devices = devices.into_iter().map(|(r, d)| (RelayId(r), DeviceId(d))).collect();
         Ok((devices, tasks.into_iter().map(TaskId).collect()))
-    }
-}
-
-/// Does something no sooner than at a moment.
-async fn at<T>(moment: Instant, done: impl Future<Output = T>) -> T {
-    tokio::time::sleep_until(moment).await;
-    done.await
-}
-
-/// Waits until a wish may be looked up; for ever without one.
-async fn due(wanted: bool, looked: Option<Instant>) {
-    match look_at(wanted, looked) {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// When a wish may be looked up: the first at once, others once in a while.
-fn look_at(wanted: bool, looked: Option<Instant>) -> Option<Instant> {
-    wanted.then(|| looked.map_or_else(Instant::now, |at| at + WATCH_EVERY))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_browser_that_changes_its_mind_all_the_time_is_looked_up_once_in_a_while() {
-        let began = Instant::now();
-        assert_eq!(look_at(false, Some(began)), None);
-        let (mut looked, mut looks) = (None, 0);
-        while began.elapsed() < Duration::from_secs(1) && looks < 100 {
-            tokio::select! {
-                biased;
-                () = due(true, looked) => {
-                    looks += 1;
-                    looked = Some(Instant::now());
-                }
-                // A message every millisecond.
-                () = tokio::time::sleep(Duration::from_millis(1)) => {}
-            }
-        }
-        assert!((4..=5).contains(&looks), "{looks} looks in a second");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_browser_that_talks_without_end_is_heard_at_its_pace() {
-        let began = Instant::now();
-        let (mut deaf_until, mut heard) = (began, 0);
-        let mut looks = tokio::time::interval(Duration::from_millis(7));
-        while began.elapsed() < Duration::from_secs(1) {
-            tokio::select! {
-                // There is always one more to be read.
-                () = at(deaf_until, std::future::ready(())) => {
-                    heard += 1;
-                    deaf_until = Instant::now() + HEAR_EVERY;
-                }
-                // What else goes on cuts the waiting short, and lets nothing through.
-                _ = looks.tick() => {}
-            }
-        }
-        assert!((18..=21).contains(&heard), "{heard} messages in a second");
     }
 }
