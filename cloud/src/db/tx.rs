@@ -125,7 +125,7 @@ impl TenantTx {
         self.after.push(Box::new(remember));
     }
 
-    /// Writes the audit rows, commits, then publishes what was emitted and nudges the relays.
+    /// Writes the audit rows, commits, then nudges the relays and publishes what was emitted.
     ///
     /// # Errors
     /// [`DbError`]; nothing was published then.
@@ -146,13 +146,14 @@ impl TenantTx {
         let events = store(&mut self.tx, told).await?;
         self.tx.commit().await?;
         self.after.into_iter().for_each(|remember| remember());
-        for event in events {
-            self.bus.publish(Arc::new(event));
-        }
+        // Before browsers: somebody waits for what a command does.
         for (relay, entry) in self.relays {
             let rows = if entry.look { Arc::default() } else { entry.rows.into() };
             // Nobody listening is no fault: a session reads its downlink when it starts.
             let _ = self.nudges.send(Nudge { relay, rows });
+        }
+        for event in events {
+            self.bus.publish(Arc::new(event));
         }
         Ok(())
     }
