@@ -108,10 +108,22 @@ async fn a_filtered_list_is_the_whole_list_without_the_rest() {
     for relays in ["true", "false"] {
         let set = format!("UPDATE relays SET online = {relays}");
         sqlx::query(sqlx::AssertSqlSafe(set)).execute(&mut owner).await.unwrap();
-        for sort in ["name", "-cpu_pct", "state", "site_name", "-organization_name"] {
+        for sort in
+            ["name", "-name", "-cpu_pct", "state", "-state", "site_name", "-organization_name"]
+        {
             let (all, _) = walk(&app, &key, &format!("{everything}&sort={sort}")).await;
             assert!(all.len() > 8, "{}", all.len());
-            for states in ["online", "offline", "unreachable", "revoked", "online,revoked"] {
+            for states in [
+                "online",
+                "offline",
+                "unreachable",
+                "revoked",
+                "online,offline",
+                "online,unreachable",
+                "offline,unreachable",
+                "online,revoked",
+                "offline,unreachable,revoked",
+            ] {
                 let query = format!("state={states}&sort={sort}");
                 let (found, total) = walk(&app, &key, &query).await;
                 let expected: Vec<&Value> = all
@@ -121,7 +133,7 @@ async fn a_filtered_list_is_the_whole_list_without_the_rest() {
                 assert_eq!(found.iter().collect::<Vec<_>>(), expected, "{query}, relays {relays}");
                 assert_eq!(total, i64::try_from(expected.len()).unwrap(), "{query}");
             }
-            for word in ["pc-1", "debian"] {
+            for word in ["pc-1", "pc-4", "debian"] {
                 let query = format!("q={word}&{everything}&sort={sort}");
                 let (found, _) = walk(&app, &key, &query).await;
                 let holds = |d: &&Value| d.to_string().to_lowercase().contains(word);

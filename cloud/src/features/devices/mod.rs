@@ -10,3 +10,6 @@ pub mod store;
 pub use api::routes;
 pub use model::{DeviceDetail, DeviceItem, Facets, Latest};
 pub use query::{DeviceQuery, Sort};
+
+#[cfg(test)]
+mod tests;

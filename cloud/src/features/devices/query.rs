@@ -4,10 +4,12 @@
 //! stand in the condition too, though row security has the last word: only a
 //! condition can choose an index. What only counts reads no computer where sums
 //! are kept ([`counting`]); lists in the order of sites or organizations walk
-//! these and stop when the page is full ([`grouped`]).
+//! these and stop when the page is full ([`grouped`]), those in the order of
+//! states ask state by state ([`states`]).
 
 mod counting;
 mod grouped;
+mod states;
 
 use crate::{
     db::Scope,
@@ -18,11 +20,15 @@ use sqlx::{Postgres, QueryBuilder};
 use utoipa::IntoParams;
 use uuid::Uuid;
 
+pub(super) use states::{JOIN_RELAY, STATE};
+
 /// Longest search text.
 const MAX_SEARCH: usize = 200;
 /// So many matches are sorted and counted in one scan. More are found sooner in
 /// the order of an index, and counted by themselves. Tests have both kinds.
 pub(super) const FEW: i64 = if cfg!(test) { 4 } else { 2000 };
+/// Among so many, in their order, frequent matches are looked for.
+const GLANCE: i64 = if cfg!(test) { 6 } else { 3000 };
 
 /// Filter, order and page of a list of computers.
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]
@@ -70,15 +76,6 @@ enum Join {
     Organization,
 }
 
-/// Effective state; needs the relay's row as `r`.
-pub(super) const STATE: &str = "CASE WHEN d.revoked_at IS NOT NULL THEN 'revoked' \
-    WHEN r.online IS NOT TRUE THEN 'unreachable' WHEN d.online THEN 'online' ELSE 'offline' END";
-pub(super) const JOIN_RELAY: &str =
-    " LEFT JOIN relays r ON r.site_id = d.site_id AND r.revoked_at IS NULL";
-/// Whether the site's relay is connected; no join, which would hide the order of
-/// an index from the planner.
-const REACHED: &str = "(d.site_id IN (SELECT r.site_id FROM relays r \
-    WHERE r.online AND r.revoked_at IS NULL))";
 const SEEN: &str = "coalesce(greatest(d.last_seen, d.metrics_at), '-infinity')";
 
 impl Sort {
@@ -101,7 +98,7 @@ impl Sort {
                 Join::None,
             ),
             "last_seen" => sort("last_seen", SEEN, "timestamptz", Join::None),
-            "state" => sort("state", STATE, "text", Join::Relay),
+            "state" => sort("state", states::BY_STATE, "text COLLATE \"C\"", Join::Relay),
             "os_name" | "os" => {
                 sort("os_name", "d.os_name COLLATE \"C\"", "text COLLATE \"C\"", Join::None)
             }
@@ -222,8 +219,8 @@ impl Checked {
         matches!(self.sort.field, "name" | "site_name" | "organization_name")
     }
 
-    /// What holds for a list and for all of its facets.
-    fn common(&self, query: &mut QueryBuilder<Postgres>, scope: Option<&Scope>) {
+    /// Where what matches stands, and whether it may be revoked.
+    fn place(&self, query: &mut QueryBuilder<Postgres>, scope: Option<&Scope>) {
         query.push(" WHERE true");
         if let Some(place) = scope.map(Scope::place) {
             let own = [
@@ -243,6 +240,20 @@ impl Checked {
         if !self.with_revoked() {
             query.push(" AND d.revoked_at IS NULL");
         }
+    }
+
+    /// Whether frequent matches are worth a [`Checked::glance`]: words that are looked
+    /// for everywhere, in the order of names.
+    pub(super) fn is_glanced(&self) -> bool {
+        self.sort.field == "name"
+            && !self.is_tallied()
+            && self.tag.is_none()
+            && self.sites.is_empty()
+    }
+
+    /// What holds for a list and for all of its facets.
+    fn common(&self, query: &mut QueryBuilder<Postgres>, scope: Option<&Scope>) {
+        self.place(query, scope);
         if let Some(tag) = &self.tag {
             query.push(" AND d.id IN (SELECT t.device_id FROM device_tags t WHERE t.tag = ");
             query.push_bind(tag.clone());
@@ -267,25 +278,18 @@ impl Checked {
                 query.push(" AND d.site_id = ANY(").push_bind(ids.to_vec()).push(")");
             }
         }
-        if !self.states.is_empty() {
+        self.in_states(query);
+        if !self.systems.is_empty() {
             query.push(" AND (false");
-            for state in &self.states {
-                query.push(" OR ");
-                // As in STATE.
-                match state.as_str() {
-                    "revoked" => query.push("d.revoked_at IS NOT NULL"),
-                    "online" => query.push("d.revoked_at IS NULL AND d.online AND ").push(REACHED),
-                    "offline" => {
-                        query.push("d.revoked_at IS NULL AND NOT d.online AND ").push(REACHED)
-                    }
-                    _ => query.push("d.revoked_at IS NULL AND NOT ").push(REACHED),
+            // One text is compared faster than a list of one.
+            for column in ["d.os_name", "d.os_family"] {
+                query.push(" OR ").push(column).push(" = ");
+                match self.systems.as_slice() {
+                    [system] => query.push_bind(system.clone()),
+                    many => query.push("ANY(").push_bind(many.to_vec()).push(")"),
                 };
             }
             query.push(")");
-        }
-        if !self.systems.is_empty() {
-            query.push(" AND (d.os_name = ANY(").push_bind(self.systems.clone());
-            query.push(") OR d.os_family = ANY(").push_bind(self.systems.clone()).push("))");
         }
     }
 
@@ -301,11 +305,33 @@ impl Checked {
         self.condition(query, scope);
     }
 
-    /// The first page, plus one, of what matches when that is [`FEW`]: id, sort
-    /// value, and how many match. A number above [`FEW`] says that there are more,
-    /// and that the rows are any.
+    /// The first page, plus one, when it is found among the first [`GLANCE`] in the
+    /// order of the names: then what is looked for is frequent, and sorting all of it
+    /// would cost more than counting it.
+    pub(super) fn glance(&self, scope: Option<&Scope>) -> QueryBuilder<Postgres> {
+        let direction = if self.sort.descending { " DESC" } else { "" };
+        let order = format!(" ORDER BY d.name_key{direction}, d.id{direction} LIMIT ");
+        let mut query =
+            QueryBuilder::new("SELECT d.id, d.name_key FROM (SELECT d.* FROM devices d");
+        self.place(&mut query, scope);
+        query.push(&order).push_bind(GLANCE).push(") d");
+        self.condition(&mut query, scope);
+        query.push(&order).push_bind(self.limit + 1);
+        query
+    }
+
+    /// So many matches or fewer are sorted and counted in one scan. Those of a tag are
+    /// found one by one by an index; of other matches, more are found sooner in the
+    /// order of an index.
+    pub(super) fn few_are(&self) -> i64 {
+        if self.tag.is_some() { 5 * FEW } else { FEW }
+    }
+
+    /// The first page, plus one, of what matches when that is [`Checked::few_are`]: id,
+    /// sort value, and how many match. A higher number says that there are more, and
+    /// that the rows are any.
     pub(super) fn few(&self, scope: Option<&Scope>) -> QueryBuilder<Postgres> {
-        self.in_one_scan(scope, Some(FEW + 1))
+        self.in_one_scan(scope, Some(self.few_are() + 1))
     }
 
     /// The first page, plus one, of all that match, found and counted in one scan.

@@ -70,39 +70,80 @@ async fn page(tx: &mut TenantTx, query: &Checked) -> Result<Vec<(Uuid, String)>,
     Ok(query.page(scope.as_ref()).build_query_as().fetch_all(&mut **tx).await?)
 }
 
+/// How many match in all, counted.
+async fn counted(tx: &mut TenantTx, query: &Checked) -> Result<i64, DbError> {
+    let scope = tx.scope().copied();
+    Ok(query.total(scope.as_ref()).build_query_scalar().fetch_one(&mut **tx).await?)
+}
+
 /// Ids of a page, in the way that reads least: few matches are sorted, many are
 /// found in the order of an index where there is one, and no computer is read to
 /// count it where sums are kept.
 async fn found(tx: &mut TenantTx, query: &Checked) -> Result<Found, DbError> {
+    let scope = tx.scope().copied();
+    if query.is_tallied() {
+        let total = match query.counted {
+            Some(total) => total,
+            None => counted(tx, query).await?,
+        };
+        if total <= FEW && query.counted.is_none() && !query.is_all() {
+            return scanned(tx, query.few(scope.as_ref())).await;
+        }
+        let keys = match query.is_by_state() && total > FEW {
+            true => by_state(tx, query).await?,
+            false => page(tx, query).await?,
+        };
+        return Ok((keys, total));
+    }
     if let Some(total) = query.counted {
         return Ok((page(tx, query).await?, total));
     }
-    let scope = tx.scope().copied();
-    let mut total = None;
-    if query.is_tallied() {
-        let sum: i64 =
-            query.total(scope.as_ref()).build_query_scalar().fetch_one(&mut **tx).await?;
-        total = Some(sum);
-    }
-    if !query.is_all() && total.is_none_or(|total| total <= FEW) {
-        let (keys, total) = scanned(tx, query.few(scope.as_ref())).await?;
-        if total <= FEW {
-            return Ok((keys, total));
+    // What nothing but reading finds is found and counted in one scan, unless it is
+    // seen at once that an index finds the page.
+    if query.is_glanced() {
+        let keys: Vec<(Uuid, String)> =
+            query.glance(scope.as_ref()).build_query_as().fetch_all(&mut **tx).await?;
+        if keys.len() as i64 > query.limit {
+            return Ok((keys, counted(tx, query).await?));
         }
     }
-    if let Some(total) = total {
-        return Ok((page(tx, query).await?, total));
-    }
-    if !query.is_indexed() {
+    if query.is_glanced() || !query.is_indexed() {
         return scanned(tx, query.scan(scope.as_ref())).await;
     }
-    let keys = page(tx, query).await?;
-    let total = query.total(scope.as_ref()).build_query_scalar().fetch_one(&mut **tx).await?;
-    Ok((keys, total))
+    let (keys, total) = scanned(tx, query.few(scope.as_ref())).await?;
+    if total <= query.few_are() {
+        return Ok((keys, total));
+    }
+    Ok((page(tx, query).await?, counted(tx, query).await?))
+}
+
+/// A page in the order of states, from one after the other until it is full.
+async fn by_state(tx: &mut TenantTx, query: &Checked) -> Result<Vec<(Uuid, String)>, DbError> {
+    let scope = tx.scope().copied();
+    let totals: HashMap<String, i64> = query
+        .totals_by_state(scope.as_ref())
+        .build_query_as::<(String, i64)>()
+        .fetch_all(&mut **tx)
+        .await?
+        .into_iter()
+        .collect();
+    let mut keys = Vec::new();
+    for part in query.states_left() {
+        let total = totals.get(part.0).copied().unwrap_or_default();
+        let most = query.limit + 1 - keys.len() as i64;
+        if total <= 0 || most <= 0 {
+            continue;
+        }
+        let mut query = query.in_state(scope.as_ref(), part, total <= FEW, most);
+        let ids: Vec<Uuid> = query.build_query_scalar().fetch_all(&mut **tx).await?;
+        keys.extend(ids.into_iter().map(|id| (id, part.0.to_owned())));
+    }
+    Ok(keys)
 }
 
 /// A page of the list.
 pub(super) async fn list(tx: &mut TenantTx, query: &Checked) -> Result<DevicePage, Problem> {
+    tx.plan_for_values().await?;
     let (mut keys, total) = found(tx, query).await?;
     let limit = usize::try_from(query.limit).unwrap_or_default();
     let more = keys.len() > limit;
@@ -114,6 +155,7 @@ pub(super) async fn list(tx: &mut TenantTx, query: &Checked) -> Result<DevicePag
 
 /// Counts by what a filter could ask.
 pub(super) async fn facets(tx: &mut TenantTx, query: &Checked) -> Result<Facets, DbError> {
+    tx.plan_for_values().await?;
     let scope = tx.scope().copied();
     let rows: Vec<(String, String, Option<i64>)> =
         query.facets(scope.as_ref()).build_query_as().fetch_all(&mut **tx).await?;

@@ -6,7 +6,7 @@ use crate::db::Scope;
 use sqlx::{Postgres, QueryBuilder};
 
 /// The sums in the guise of computers, for the same conditions.
-const TALLIES: &str = "(SELECT t.partner_id, t.organization_id, t.site_id, t.os_name, t.os_family, t.online, \
+pub(super) const TALLIES: &str = "(SELECT t.partner_id, t.organization_id, t.site_id, t.os_name, t.os_family, t.online, \
     CASE WHEN t.revoked THEN now() END AS revoked_at, t.n FROM device_tallies t) d";
 
 impl Checked {
@@ -37,7 +37,7 @@ impl Checked {
             "WITH counted AS MATERIALIZED ( \
                  SELECT d.site_id, d.os_name, d.online, ",
         );
-        query.push(if self.is_tallied() { "sum(d.n)" } else { "count(*)" });
+        query.push(if self.is_tallied() { "sum(d.n)::int8" } else { "count(*)" });
         query.push(" AS n, ");
         query.push(if self.systems.is_empty() { "''::text" } else { "d.os_family" });
         query.push(" AS os_family, ");
@@ -45,8 +45,15 @@ impl Checked {
         query.push(" AS revoked FROM ");
         query.push(if self.is_tallied() { TALLIES } else { "devices d" });
         self.common(&mut query, scope);
+        query.push(" GROUP BY 1, 2, 3");
+        if !self.systems.is_empty() {
+            query.push(", 5");
+        }
+        if self.with_revoked() {
+            query.push(", 6");
+        }
         query.push(
-            " GROUP BY 1, 2, 3, 5, 6), \
+            "), \
              judged AS (SELECT c.*, CASE WHEN c.revoked THEN 'revoked' WHEN r.online IS NOT TRUE THEN 'unreachable' \
                  WHEN c.online THEN 'online' ELSE 'offline' END AS state \
                  FROM counted c LEFT JOIN relays r ON r.site_id = c.site_id AND r.revoked_at IS NULL), \
