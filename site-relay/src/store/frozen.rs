@@ -163,6 +163,25 @@ mod tests {
         assert_eq!(std::fs::read(&left).unwrap(), before);
     }
 
+    /// The database has what it wrote in its own memory, and would not notice.
+    #[test]
+    fn what_lies_over_the_file_is_read_in_its_place() {
+        let path = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(path.path(), [7; 10_000]).unwrap();
+        let layer = Mutex::new(Layer { len: 10_000, pieces: BTreeMap::new() });
+        let frozen = Frozen { file: File::open(path.path()).unwrap(), layer };
+        frozen.set_len(16_000).unwrap();
+        frozen.write(4000, &[1; 5000]).unwrap();
+        frozen.write(12_000, &[2; 1000]).unwrap();
+        let mut found = vec![9; 16_000];
+        frozen.read(0, &mut found).unwrap();
+        let parts = [(0..4000, 7), (4000..9000, 1), (9000..10_000, 7), (10_000..12_000, 0)];
+        for (range, byte) in parts.into_iter().chain([(12_000..13_000, 2), (13_000..16_000, 0)]) {
+            assert!(found[range.clone()].iter().all(|b| *b == byte), "{range:?}");
+        }
+        assert!(frozen.read(15_999, &mut [0; 2]).is_err(), "behind the end");
+    }
+
     #[test]
     fn a_range_is_cut_at_each_piece() {
         let cut: Vec<_> = pieces(4000, 5000).collect();

@@ -35,7 +35,7 @@ async fn a_read_only_disk_is_read_and_written_to_when_it_can_be_again() {
     says("1").await.unwrap();
     let epoch = |rig: &Rig| rig.store.lanes().borrow().of(Lane::Urgent).epoch();
     let before = epoch(&rig);
-    let told = rig.store.read_only();
+    let mut told = rig.store.read_only();
     let read_only = &rig.store.inner.core.read_only;
     read_only.store(true, Ordering::Relaxed);
     let failed = rig.store.write::<(), _>(|_| Err(StoreError::ReadOnly)).await;
@@ -44,12 +44,14 @@ async fn a_read_only_disk_is_read_and_written_to_when_it_can_be_again() {
         assert_eq!(says("2").await, Err(StoreError::ReadOnly));
     }
     assert!(rig.store.is_read_only());
+    assert_eq!(*told.borrow_and_update(), Some(StoreError::ReadOnly));
     let waiting = rig.waiting(Lane::Urgent).await.len();
     assert!(waiting > 0, "what was stored before is read");
     read_only.store(false, Ordering::Relaxed);
     says("3").await.unwrap();
     assert!(!rig.store.is_read_only());
     assert!(told.has_changed().unwrap(), "whoever tells the cloud hears of it");
+    assert_eq!(*told.borrow_and_update(), None);
     assert!(epoch(&rig) > before, "what was seen of the disk may be gone");
     assert_eq!(version(&rig).as_deref(), Some("3"));
     let rig = rig.crash();
