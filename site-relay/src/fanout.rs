@@ -16,6 +16,8 @@ mod plan;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod time_tests;
 
 use crate::{
     broker::BrokerHandle,

@@ -19,7 +19,7 @@ use unifyit_protocol::{
     signing::Signer25519,
 };
 
-fn deliver(devices: Vec<DeviceId>, expires_ms: u64) -> DeliverCommand {
+pub(super) fn deliver(devices: Vec<DeviceId>, expires_ms: u64) -> DeliverCommand {
     let id = CommandId::generate();
     let command = Command {
         id,
