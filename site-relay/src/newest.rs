@@ -120,5 +120,18 @@ mod tests {
         assert_eq!(newest.look().await.unwrap(), [(known, load(123))]);
         shadows.change(known, |s| s.newest = Some(sample(124)));
         assert_eq!(newest.look().await.unwrap(), [(known, load(124))]);
+        // Other columns, of which the load is the second.
+        let column = |name: &str| Series {
+            name: name.into(),
+            label: String::new(),
+            unit: "percent".into(),
+            scale: 1,
+        };
+        let table = SeriesTable { series: vec![column("other"), column("cpu.busy")] };
+        let (table_hash, values) = (table.hash(), vec![Some(1), Some(125)]);
+        rig.store.write(move |txn| txn.take_series(known, table)).await.unwrap();
+        let sample = Sample { at_ms: START_MS, table: table_hash, values };
+        shadows.change(known, |s| s.newest = Some(sample));
+        assert_eq!(newest.look().await.unwrap(), [(known, load(125))]);
     }
 }
