@@ -3,6 +3,7 @@
 use crate::{
     Running, bytes,
     client::{get, mirror},
+    repository::{publish, update},
     upstream::{Pose, Upstream},
 };
 
@@ -58,6 +59,23 @@ async fn a_name_that_lies_on_this_machine_is_not_asked_unless_somebody_said_so()
     up.pose("/to", Pose::redirect(&url));
     assert_eq!(get(run.address, &up.url("/to"), &[]).await.unwrap().status, 502);
     assert_eq!(up.gets("/f"), 1);
+}
+
+#[tokio::test]
+async fn a_mirror_of_the_upstreams_choice_does_not_lie_on_this_machine() {
+    let up = Upstream::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let host = up.authority.split(':').next().unwrap().to_owned();
+    let run =
+        Running::start(folder.path(), &up.authority, |config| config.mirrors.push(host)).await;
+    publish(&up, &bytes(1, 30_000));
+    update(&run, &up).await;
+    // Its bytes are named, so the name may be any; where it lies shows when it is resolved.
+    up.pose("/r/pool", Pose::redirect("http://localhost/a.deb"));
+    let got = get(run.address, &up.url("/r/pool/a.deb"), &[]).await.unwrap();
+    let page = String::from_utf8(got.body).unwrap();
+    assert_eq!(got.status, 502, "{page}");
+    assert!(page.contains("localhost lies at"), "{page}");
 }
 
 #[tokio::test]
