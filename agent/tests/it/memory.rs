@@ -65,9 +65,11 @@ async fn a_held_command_does_not_start_after_its_expiry() {
 async fn what_a_replaced_memory_does_not_know_is_not_run() {
     let dir = tempfile::tempdir().unwrap();
     let mut bench = Bench::start(dir.path(), 8).await;
-    let command = noting(&bench, dir.path());
-    bench.deliver(&command).await;
-    bench.outcome(command.id).await;
+    let (command, other) = (noting(&bench, dir.path()), noting(&bench, dir.path()));
+    for command in [&command, &other] {
+        bench.deliver(command).await;
+        bench.outcome(command.id).await;
+    }
     let positions = bench.positions.clone();
     bench.crash().await;
     fs::remove_file(dir.path().join("agent.redb")).unwrap();
@@ -76,10 +78,13 @@ async fn what_a_replaced_memory_does_not_know_is_not_run() {
     let outcome = bench.outcome(command.id).await;
     assert_eq!(outcome.status, Status::Indeterminate);
     assert!(outcome.reason.unwrap().contains("replaced or set back"));
+    bench.deliver(&bench.command(Action::Cancel { command: other.id })).await;
+    let cancelled = bench.outcome(other.id).await.status;
+    assert_eq!(cancelled, Status::Indeterminate, "nobody can say that it did not start");
     let fresh = noting(&bench, dir.path());
     bench.deliver(&fresh).await;
     assert_eq!(bench.outcome(fresh.id).await.status, Status::Succeeded);
-    assert_eq!(times(dir.path()), 2);
+    assert_eq!(times(dir.path()), 3);
 }
 
 #[tokio::test]
@@ -151,6 +156,27 @@ async fn what_waited_starts_only_when_the_relay_knows_of_it() {
     bench.deliver(&waits).await;
     assert_eq!(bench.outcome(waits.id).await.status, Status::Succeeded);
     assert_eq!(times(dir.path()), 1);
+}
+
+#[tokio::test]
+async fn what_waits_for_the_relays_word_does_not_start_once_it_has_expired() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::start(dir.path(), 1).await;
+    let nap = unique_sleep();
+    let busy = bench.run(sh(&format!("sleep {nap}"))).await;
+    bench.started(busy).await;
+    Bench::wait_for("the process", || pid_of(&nap).is_some()).await;
+    let Some(pid) = pid_of(&nap) else { panic!("it does not run") };
+    let waits = Command { expires_ms: now_ms() + 4_000, ..noting(&bench, dir.path()) };
+    bench.deliver(&waits).await;
+    held(&bench, waits.id).await;
+    // Nobody acknowledges from here on, as when the relay is gone.
+    std::process::Command::new("kill").arg(pid).status().unwrap();
+    let running = bench.context.running.clone();
+    Bench::wait_for("its turn", || running.list().contains(&waits.id)).await;
+    Bench::wait_for("its end", || !running.list().contains(&waits.id)).await;
+    assert_eq!(bench.outcome(waits.id).await.status, Status::Expired);
+    assert_eq!(times(dir.path()), 0);
 }
 
 #[tokio::test]
@@ -232,6 +258,7 @@ async fn entries_that_cannot_be_read_neither_stop_the_agent_nor_run_again() {
     assert_eq!(bench.outcome(damaged.id).await.status, Status::Indeterminate);
     for command in [&damaged, &later] {
         let before = bench.reports_of(command.id);
+        assert!(before == 0 || command.id == damaged.id, "how it ended is written there");
         bench.deliver(command).await;
         bench.until("the answer", |b| b.reports_of(command.id) > before).await;
         assert_eq!(bench.outcome(command.id).await.status, Status::Indeterminate);

@@ -241,6 +241,19 @@ mod tests {
     }
 
     #[test]
+    fn a_relay_that_names_more_than_can_be_kept_apart_is_believed_for_all() {
+        let (born, sent) = (birth(T), CommandId::generate());
+        born.handed(Handed { started: Vec::new(), sent: vec![sent] });
+        assert!(!born.was_handed(sent), "it may have been lost on its way");
+        let started = std::iter::repeat_with(CommandId::generate).take(MAX_HANDED).collect();
+        born.handed(Handed { started, sent: Vec::new() });
+        assert!(born.was_handed(sent) && born.was_handed(CommandId::generate()));
+        assert!(born.lock().started.is_empty());
+        born.greet(true, false, times(T, T));
+        assert!(!born.was_handed(sent), "of that connection");
+    }
+
+    #[test]
     fn birth_and_count_outlive_a_restart() {
         let folder = tempfile::tempdir().unwrap();
         let database = redb::Database::create(folder.path().join("l")).unwrap();
