@@ -8,6 +8,7 @@ use super::{
     keeper::{Start, prepare},
 };
 use crate::platform::{Account, is_administrator};
+use nix::sys::signal::{SigSet, Signal};
 use std::{
     fs,
     os::unix::fs::{MetadataExt, PermissionsExt, symlink},
@@ -72,6 +73,25 @@ fn a_process_that_lost_its_keeper_does_not_become_the_program() {
     assert_eq!(prepared(i32::try_from(id()).unwrap()), Some(10));
     // Its parent is another one than made it: that one has ended.
     assert_eq!(prepared(nix::unistd::getppid().as_raw()), Some(11));
+}
+
+/// Some shells put that right by themselves, so no script shows it.
+#[test]
+fn what_the_keeper_holds_back_for_itself_reaches_the_program() {
+    const KEEPER: &str = "TEST_KEEPER_THAT_WAITS";
+    const NAME: &str = "platform::linux::keep::tests::\
+                        what_the_keeper_holds_back_for_itself_reaches_the_program";
+    if let Ok(keeper) = std::env::var(KEEPER) {
+        SigSet::from_iter([Signal::SIGCHLD]).thread_block().unwrap();
+        let keeper = nix::unistd::Pid::from_raw(keeper.parse().unwrap());
+        let (folder, program) = ("/".into(), Command::new("true"));
+        prepare(&Start { keeper, becomes: None, terminal: None, folder, program }).unwrap();
+        let blocked = SigSet::thread_get_mask().unwrap();
+        exit(if blocked.contains(Signal::SIGCHLD) { 11 } else { 10 });
+    }
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", NAME, "--nocapture"]).env(KEEPER, id().to_string());
+    assert_eq!(child.output().unwrap().status.code(), Some(10));
 }
 
 #[test]
