@@ -240,6 +240,7 @@ mod tests {
         let (hungry, other) = (person(), person());
         let large = TOTAL * UNIT / 16 * 5;
         let mut held: Vec<Turn> = (0..3).filter_map(|_| turns.at_once(hungry, large)).collect();
+        assert_eq!(held.len(), 1, "more than their part is one at a time");
         let mut waits = Box::pin(turns.wait(hungry, large));
         assert!(poll!(&mut waits).is_pending());
         let small = turns.at_once(other, 1);
