@@ -7,6 +7,7 @@ use crate::{
     testing::{Place, TestApp},
 };
 use sqlx::AssertSqlSafe;
+use std::time::Duration;
 use uuid::Uuid;
 
 /// A technician of a partner with a session, as the sign-in leaves them.
@@ -149,4 +150,21 @@ async fn typing_keeps_a_session_from_being_idle_and_the_database_away_ends_nothi
     app.state.db.close().await;
     app.state.rights.check(&app.state.db).await.unwrap_err();
     assert_eq!(ended(&mut right).await, None);
+}
+
+#[tokio::test]
+async fn what_acts_ends_when_its_right_is_not_confirmed_for_long_and_what_shows_goes_on() {
+    let app = TestApp::new().await;
+    let place = app.place("Acme").await;
+    let actor = technician(&app, &place).await;
+    let mut acts = app.state.rights.hold(&actor, Use::Acts);
+    let mut shows = app.state.rights.hold(&actor, Use::Shows);
+    app.state.db.close().await;
+    tokio::time::pause();
+    for (seconds, over) in [(50, false), (15, true)] {
+        tokio::time::advance(Duration::from_secs(seconds)).await;
+        app.state.rights.check(&app.state.db).await.unwrap_err();
+        assert_eq!(ended(&mut acts).await.is_some(), over);
+        assert_eq!(ended(&mut shows).await, None);
+    }
 }
