@@ -101,6 +101,20 @@ async fn a_clock_that_stays_wrong_leaves_one_gap_from_the_last_values_on() {
     assert!(reason.contains("dated 2 h ") && reason.contains("ahead"), "{reason}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_device_lost_lies_after_its_last_values() {
+    let world = world().await;
+    let (relay, _) = world.enrolled(&world.place).await;
+    let mut lane = relay.lane(1).await;
+    let device = DeviceId::generate();
+    let series = UpRecord::Series(DeviceSeries { device, table: table() });
+    let last = metrics(device, now_ms() / 60_000 - 40);
+    lane.push(Lane::Metrics, vec![series, last]).await;
+    lane.push(Lane::Urgent, vec![gap(Some(device), Lane::Metrics, "The spool was full.")]).await;
+    let span = world.scalar::<i64>(SPAN).await;
+    assert!((38..=41).contains(&span), "the lane has moved since, the device has not: {span}");
+}
+
 #[tokio::test]
 async fn a_gap_of_more_records_than_can_be_counted_grows_all_the_same() {
     let world = world().await;

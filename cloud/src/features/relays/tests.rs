@@ -351,20 +351,19 @@ async fn a_target_moves_forward_only_and_its_output_is_kept_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn live_output_is_shown_only_of_devices_that_the_command_is_for() {
     let (world, _relay, mut lane, _ticker) = world().await;
-    let (own, foreign, command) =
-        (DeviceId::generate(), DeviceId::generate(), CommandId::generate());
+    let [own, foreign, last] = [(); 3].map(|()| DeviceId::generate());
+    let command = CommandId::generate();
     let task = TaskId::generate();
     let mut tx = world.db.db.tenant(&crate::db::Scope::Platform).await.unwrap();
-    for sql in [
-        "INSERT INTO tasks (id, action, created_by, created_by_id, expires_at, total) \
+    const TASK: &str = "INSERT INTO tasks (id, action, created_by, created_by_id, expires_at, total) \
          SELECT $1, '{}', 'test', $1, now() + interval '1 hour', 2 WHERE $2 IS NOT NULL AND $3 IS NOT NULL \
-             AND $4 IS NOT NULL AND $5 IS NOT NULL AND $6 IS NOT NULL",
-        "INSERT INTO task_targets (task_id, device_id, command_id, partner_id, organization_id, site_id) \
-         VALUES ($1, $2, $3, $4, $5, $6)",
-    ] {
+             AND $4 IS NOT NULL AND $5 IS NOT NULL AND $6 IS NOT NULL";
+    const TARGET: &str = "INSERT INTO task_targets (task_id, device_id, command_id, partner_id, \
+         organization_id, site_id) VALUES ($1, $2, $3, $4, $5, $6)";
+    for (device, sql) in [(own, TASK), (own, TARGET), (last, TARGET)] {
         sqlx::query(sql)
             .bind(task.0)
-            .bind(own.0)
+            .bind(device.0)
             .bind(command.0)
             .bind(world.place.partner.0)
             .bind(world.place.organization.0)
@@ -382,8 +381,10 @@ async fn live_output_is_shown_only_of_devices_that_the_command_is_for() {
         stream: Stream::Stdout,
         data: text.as_bytes().to_vec(),
     };
-    // The second is known by then to be a part of the task; the first is none.
-    for (device, text) in [(own, "own"), (foreign, "forged"), (own, "own again")] {
+    // What is forged is looked up before the last one is; the third is known by then.
+    let said = [(own, "own"), (foreign, "forged"), (own, "own again"), (foreign, "forged")];
+    let said = said.into_iter().chain([(foreign, "forged"), (last, "last")]);
+    for (device, text) in said.chain([(own, "own at last"); 20]) {
         lane.send(Frame::Ephemeral(vec![Ephemeral::Output(device, chunk(text))])).await;
         if text == "forged" {
             continue;
@@ -391,7 +392,7 @@ async fn live_output_is_shown_only_of_devices_that_the_command_is_for() {
         loop {
             let event = bus.recv().await.unwrap();
             if event.text.contains(crate::events::Kind::TaskOutput.as_str()) {
-                assert!(event.text.contains(&own.to_string()), "{}", event.text);
+                assert!(event.text.contains(&device.to_string()), "{text}: {}", event.text);
                 break;
             }
         }
