@@ -1,6 +1,7 @@
 //! Turns at reads that cost much memory or time: so many bytes and so many reads at
 //! once for everybody together, and fewer of both for each person, half of those for all
-//! of their keys. Who has as much as one may waits for themselves, and not in the line of
+//! of their keys. A read of more than that is let through alone in its lane, and counted
+//! whole among all. Who has as much as one may waits for themselves, and not in the line of
 //! all. Each read holds a connection to the database; half of those are left to all
 //! else that is asked. Who waits too long is told to come back, so that nobody's hunger
 //! holds up all others.
@@ -63,10 +64,23 @@ struct Leave {
     _memory: OwnedSemaphorePermit,
 }
 
+impl Own {
+    /// What a read takes of the person's part: a key's never more than the keys' half, so
+    /// that the other half stays the person's.
+    fn share(&self, sender: Sender, bytes: usize) -> usize {
+        if sender.by_key { self.keys.most(bytes) } else { bytes }
+    }
+}
+
 impl Bounds {
     fn new(reads: usize, total: usize) -> Self {
         let (reads, memory) = (Arc::new(Semaphore::new(reads)), Arc::new(Semaphore::new(total)));
         Self { reads, memory, total }
+    }
+
+    /// What a read of so many bytes takes of these bounds at most.
+    fn most(&self, bytes: usize) -> usize {
+        bytes.min(self.total * UNIT)
     }
 
     fn at_once(&self, bytes: usize) -> Option<Leave> {
@@ -136,7 +150,7 @@ impl Turns {
     pub fn at_once(&self, sender: Sender, bytes: usize) -> Option<Turn> {
         let person = self.own(sender.person);
         let keys = if sender.by_key { Some(person.keys.at_once(bytes)?) } else { None };
-        let own = person.whole.at_once(bytes)?;
+        let own = person.whole.at_once(person.share(sender, bytes))?;
         let memory = self.memory.clone().try_acquire_many_owned(permits(bytes, TOTAL)).ok()?;
         let read = self.reads.clone().try_acquire_owned().ok()?;
         Some(self.begin((keys, own), person, (read, memory)))
@@ -150,7 +164,7 @@ impl Turns {
         let person = self.own(sender.person);
         let turn = async {
             let keys = if sender.by_key { Some(person.keys.wait(bytes).await?) } else { None };
-            let own = person.whole.wait(bytes).await?;
+            let own = person.whole.wait(person.share(sender, bytes)).await?;
             let shared = permits(bytes, TOTAL);
             let memory = self.memory.clone().acquire_many_owned(shared).await.ok()?;
             let read = self.reads.clone().acquire_owned().await.ok()?;
@@ -261,6 +275,7 @@ mod tests {
         let large = turns.at_once(key, EACH_TOTAL * UNIT);
         assert!(large.is_some());
         assert!(turns.at_once(key, 1).is_none());
+        assert!(turns.at_once(owner, EACH_TOTAL * UNIT / 2).is_some());
     }
 
     #[tokio::test]

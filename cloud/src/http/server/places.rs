@@ -4,10 +4,12 @@
 //! take most of them: who comes through it is the proxy's to bound. When all are
 //! taken, a connection on which no whole request has come gives way to a newcomer: the
 //! oldest of the address that has most of these, or the oldest of all where no address
-//! has more than one. Where nobody waits, a long request gives way: the oldest of the
-//! address that has most under way. So somebody with many addresses who opens
-//! connections and asks nothing keeps nobody out, nor does whoever never ends what they
-//! ask, unless they do so from as many addresses as there are places.
+//! has more than a browser opens. Where nobody waits, a long request gives way: the
+//! oldest of the address that has most under way, and to an address that has nothing
+//! the oldest of all once it has lasted very long. An address that has requests under
+//! way, and nobody has more, gets no place rather than have others wait behind it. So
+//! neither who opens connections and asks nothing nor who never ends what they ask
+//! keeps anybody out for longer than that, from however many addresses.
 
 use crate::http::{Network, Networks};
 use std::{
@@ -29,6 +31,12 @@ const YOUNG: Duration = Duration::from_millis(500);
 const SILENT: Duration = Duration::from_secs(1);
 /// Age from which a request under way gives way, where nobody waits for one.
 const LONG: Duration = Duration::from_secs(10);
+/// Age from which it does to an address that has nothing, where no address has more
+/// than others.
+const VERY_LONG: Duration = Duration::from_secs(60);
+/// Connections that a browser opens to one host: an address with fewer that wait does
+/// not give away its own while those of others are silent.
+const BROWSER: usize = 6;
 
 /// Who holds how many places. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -74,7 +82,7 @@ struct Since {
 pub(super) enum Room {
     /// A connection of this network gives its place away.
     Made(Network),
-    /// There will be a place when somebody's request is done.
+    /// There will be a place when somebody's request is done, or has lasted very long.
     None,
     /// Its address has what it can have.
     Refused,
@@ -119,14 +127,21 @@ impl Addresses {
             Some((network, holder)) if holder.waiting.len() > own_waiting + 1 => {
                 oldest(&holder.waiting, now, Duration::ZERO).map(|turn| (*network, turn))
             }
-            _ if own_waiting > 0 => {
+            _ => {
+                let others = if own_waiting < BROWSER { state.silent(now) } else { None };
                 let own_oldest = held.get(&own).and_then(|own| oldest(&own.waiting, now, YOUNG));
-                let Some(turn) = own_oldest else { return Room::Refused };
-                Some((own, turn))
+                others.or(own_oldest.map(|turn| (own, turn))).or_else(|| {
+                    let long =
+                        if own_waiting == 0 { state.long(now, own_asking + 1) } else { None };
+                    let has_nothing = own_waiting + own_asking == 0;
+                    long.or_else(|| state.very_long(now).filter(|_| has_nothing))
+                })
             }
-            _ => state.silent(now).or_else(|| state.long(now, own_asking + 1)),
         };
-        let Some((network, turn)) = victim else { return Room::None };
+        let Some((network, turn)) = victim else {
+            // Nobody else is served while a newcomer waits.
+            return if own_waiting + own_asking > 0 { Room::Refused } else { Room::None };
+        };
         if let Some(gone) = state.held.get_mut(&network).and_then(|holder| holder.remove(turn)) {
             gone.evicted.cancel();
         }
@@ -143,6 +158,14 @@ impl State {
     fn silent(&self, now: Instant) -> Option<(Network, u64)> {
         let all = self.held.iter();
         all.filter_map(|(network, holder)| Some((*network, oldest(&holder.waiting, now, SILENT)?)))
+            .min_by_key(|(_, turn)| *turn)
+    }
+
+    /// The oldest request of all that lasts very long.
+    fn very_long(&self, now: Instant) -> Option<(Network, u64)> {
+        let all = self.held.iter();
+        let old = |holder: &Holder| oldest(&holder.asking, now, VERY_LONG);
+        all.filter_map(|(network, holder)| Some((*network, old(holder)?)))
             .min_by_key(|(_, turn)| *turn)
     }
 
@@ -263,109 +286,4 @@ impl Drop for Standing {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
-
-    use super::*;
-    use futures::FutureExt;
-
-    fn ip(last: u8) -> IpAddr {
-        IpAddr::from([192, 0, 2, last])
-    }
-
-    fn waiting(addresses: &Addresses, last: u8) -> Place {
-        let place = addresses.take(ip(last)).unwrap();
-        place.opened();
-        place
-    }
-
-    fn is_evicted(place: &Place) -> bool {
-        place.evicted().now_or_never().is_some()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_asks_nothing_gives_way_and_the_busiest_address_first() {
-        let addresses = Addresses::new(100, 50, Networks::default());
-        let quiet = waiting(&addresses, 1);
-        let asking: Vec<Place> = (0..9).map(|_| waiting(&addresses, 2)).collect();
-        asking.iter().for_each(Place::asked);
-        let idle: Vec<Place> = (0..5).map(|_| waiting(&addresses, 3)).collect();
-        for n in 0..3 {
-            assert_eq!(addresses.make_room(ip(9)), Room::Made(Network::of(ip(3))));
-            assert!(is_evicted(&idle[n]) && !is_evicted(&idle[n + 1]), "the oldest first");
-        }
-        let mut left = idle;
-        left.drain(..3).for_each(drop);
-        // Where nobody has more than one, the oldest of all that has had its time.
-        drop(left.pop());
-        assert_eq!(addresses.make_room(ip(9)), Room::None);
-        tokio::time::advance(SILENT).await;
-        assert_eq!(addresses.make_room(ip(9)), Room::Made(Network::of(ip(1))));
-        assert!(is_evicted(&quiet) && !is_evicted(&left[0]) && !asking.iter().any(is_evicted));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_busiest_address_gains_nothing_by_coming_again() {
-        let addresses = Addresses::new(100, 50, Networks::default());
-        let own = [waiting(&addresses, 1), waiting(&addresses, 1)];
-        assert_eq!(addresses.make_room(ip(1)), Room::Refused);
-        tokio::time::advance(YOUNG).await;
-        assert_eq!(addresses.make_room(ip(1)), Room::Made(Network::of(ip(1))));
-        assert!(is_evicted(&own[0]) && !is_evicted(&own[1]));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_answer_may_reach_its_reader_before_the_connection_gives_way() {
-        let addresses = Addresses::new(100, 50, Networks::default());
-        let kept: Vec<Place> = (0..3).map(|_| waiting(&addresses, 1)).collect();
-        for place in &kept {
-            place.asked();
-            place.answered();
-            place.written();
-        }
-        assert_eq!(addresses.make_room(ip(2)), Room::None);
-        tokio::time::advance(YOUNG).await;
-        assert_eq!(addresses.make_room(ip(2)), Room::Made(Network::of(ip(1))));
-        drop(kept);
-        assert!(addresses.state().held.is_empty(), "all is given back");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn where_nobody_waits_a_long_request_of_the_busiest_gives_way_but_no_socket() {
-        let addresses = Addresses::new(100, 50, Networks::default());
-        let busy: Vec<Place> = (0..5).map(|_| waiting(&addresses, 1)).collect();
-        busy.iter().for_each(Place::asked);
-        busy[0].upgraded();
-        assert_eq!(addresses.make_room(ip(2)), Room::None);
-        tokio::time::advance(LONG).await;
-        assert_eq!(addresses.make_room(ip(1)), Room::None, "not to one of its own");
-        assert_eq!(addresses.make_room(ip(2)), Room::Made(Network::of(ip(1))));
-        assert!(!is_evicted(&busy[0]) && is_evicted(&busy[1]) && !is_evicted(&busy[2]));
-        drop(busy);
-        assert!(addresses.state().held.is_empty(), "all is given back");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_head_without_its_body_gives_way_soon() {
-        let addresses = Addresses::new(100, 50, Networks::default());
-        let heads: Vec<Place> = (0..4).map(|_| waiting(&addresses, 1)).collect();
-        let turns: Vec<u64> = heads.iter().map(Place::headed).collect();
-        heads[0].embodied(turns[0]);
-        assert_eq!(addresses.make_room(ip(2)), Room::None);
-        tokio::time::advance(YOUNG).await;
-        assert_eq!(addresses.make_room(ip(2)), Room::Made(Network::of(ip(1))));
-        assert!(!is_evicted(&heads[0]) && is_evicted(&heads[1]));
-        // A body that ends after its answer was sent changes nothing.
-        heads[2].answered();
-        heads[2].written();
-        heads[2].embodied(turns[2]);
-        assert_eq!(addresses.state().held[&Network::of(ip(1))].asking.len(), 1);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn those_behind_a_proxy_do_not_give_way() {
-        let addresses = Addresses::new(100, 50, [ip(1)].into_iter().collect());
-        let _proxied: Vec<Place> = (0..60).map(|_| waiting(&addresses, 1)).collect();
-        assert_eq!(addresses.make_room(ip(2)), Room::None);
-    }
-}
+mod tests;
