@@ -238,8 +238,8 @@ mod tests {
     async fn a_command_waits_for_the_time_by_which_it_is_dated() {
         let mut clocks = Clocks::new(0);
         assert!(clocks.ahead_of_data().is_none(), "nobody set it");
-        // What was told is an hour ahead of what our clock shows since.
-        clocks.told.0 += 3_600_000;
+        // What was seen is an hour ahead of what our clock shows since.
+        clocks.seen.0 += 3_600_000;
         let (told, _) = clocks.ahead_of_data().unwrap();
         assert!(told.asked_ms.is_none() && told.now_ms.abs_diff(now_ms()) < 60_000, "{told:?}");
         assert!(clocks.ahead_of_data().is_none(), "once");

@@ -11,7 +11,9 @@ async fn what_may_begin_before_a_commit_holds_does_not_wait_for_its_sync() {
     rig.store.write(move |txn| txn.hello(device, "host", "1")).await.unwrap();
     let (file, kill) = (rig.folder().join(FILE), tempfile::tempdir().unwrap());
     let copy = kill.path().join(FILE);
-    let ahead = move |_: &mut ()| drop(std::fs::copy(&file, &copy).unwrap());
+    let ahead = move |_: &mut ()| {
+        std::fs::copy(&file, &copy).unwrap();
+    };
     rig.store.write_with(move |txn| txn.hello(device, "host", "2"), ahead).await.unwrap();
     assert_eq!(rig.store.device(device).unwrap().version, "2");
     let rig = rig.restore(kill);
