@@ -8,14 +8,23 @@ use std::{
 };
 use unifyit_protocol::ids::DeviceId;
 
-/// How long nobody waits again.
-const REST: Duration = Duration::from_secs(180);
+/// How long nobody waits again: after the first time, for the relay may just be coming
+/// back, and twice as long after each further one up to the last.
+const REST: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(180));
 /// Devices of which it is remembered.
 const REMEMBERED: usize = 20_000;
 
-/// Waits that were in vain: up to which minute, and when.
+/// A wait that was in vain: up to which minute, when, and for how long it counts.
+#[derive(Debug, Clone, Copy)]
+struct Wait {
+    until: u64,
+    at: Instant,
+    rest: Duration,
+}
+
+/// Waits that were in vain.
 #[derive(Debug)]
-pub struct Vain(Mutex<LruCache<DeviceId, (u64, Instant)>>);
+pub struct Vain(Mutex<LruCache<DeviceId, Wait>>);
 
 impl Default for Vain {
     fn default() -> Self {
@@ -30,15 +39,19 @@ impl Vain {
     #[must_use]
     pub fn again(&self, device: DeviceId, stored: Option<u64>, now: Instant) -> bool {
         let vain = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        vain.peek(&device).is_some_and(|(until, at)| {
-            stored.is_none_or(|stored| stored < *until) && now.duration_since(*at) < REST
+        vain.peek(&device).is_some_and(|wait| {
+            stored.is_none_or(|stored| stored < wait.until)
+                && now.duration_since(wait.at) < wait.rest
         })
     }
 
     /// What was to come up to a minute did not.
     pub fn note(&self, device: DeviceId, until: u64, now: Instant) {
         let mut vain = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        vain.put(device, (until, now));
+        // One long ago says nothing of this one.
+        let lately = vain.peek(&device).filter(|wait| now.duration_since(wait.at) < 2 * REST.1);
+        let rest = lately.map_or(REST.0, |wait| (wait.rest * 2).min(REST.1));
+        vain.put(device, Wait { until, at: now, rest });
     }
 }
 
@@ -51,11 +64,20 @@ mod tests {
         let (vain, device, start) = (Vain::default(), DeviceId::generate(), Instant::now());
         assert!(!vain.again(device, None, start));
         vain.note(device, 970, start);
-        let soon = start + REST / 2;
+        let soon = start + REST.0 / 2;
         assert!(vain.again(device, Some(940), soon) && vain.again(device, None, soon));
         assert!(!vain.again(device, Some(970), soon), "it came after all");
         assert!(!vain.again(DeviceId::generate(), Some(940), soon));
-        assert!(!vain.again(device, Some(940), start + REST), "it may have come to itself");
+        assert!(!vain.again(device, Some(940), start + REST.0), "it may have come to itself");
+        let mut now = start;
+        for rest in [30, 60, 120, 180, 180].map(Duration::from_secs) {
+            now += REST.0;
+            vain.note(device, 970, now);
+            assert!(vain.again(device, Some(940), now + rest - REST.0 / 2));
+            assert!(!vain.again(device, Some(940), now + rest), "{rest:?}");
+        }
+        vain.note(device, 970, now + 2 * REST.1);
+        assert!(!vain.again(device, Some(940), now + 2 * REST.1 + REST.0), "it begins anew");
         for _ in 0..2 * REMEMBERED {
             vain.note(DeviceId::generate(), 970, start);
         }
