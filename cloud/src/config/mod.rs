@@ -71,7 +71,8 @@ pub struct Config {
     /// many over all addresses that never signed in to it, and all accounts
     /// together thirty times as many.
     pub logins_per_minute: u32,
-    /// API requests a second for one person, with a burst of ten times as many.
+    /// API requests a second for one person, with a burst of ten times as many. All of
+    /// their API keys together have half of it.
     pub requests_per_second: u32,
     /// API requests of one person that are worked on at once; others of theirs wait.
     /// 0: half as many as there are processors. Those that take long count apart.

@@ -138,18 +138,23 @@ impl Limits {
         self.take(&self.0.browser, &user, user).map_err(wait)
     }
 
-    /// Counts a sign-in attempt of an address: only what its own network is let through
-    /// counts for the wide one, which others may share.
+    /// Counts a sign-in attempt of an address: only what its own network and the wide one,
+    /// which others may share, both let through counts for either.
     ///
     /// # Errors
     /// 429 when the address had too many.
     pub fn address(&self, address: IpAddr) -> Result<(), Problem> {
-        self.take(&self.0.address, &Network::of(address), address).map_err(wait)?;
-        if address.to_canonical().is_ipv6() {
-            let network = Network::wide(address, WIDE_BITS);
-            self.take(&self.0.wide, &network, address).map_err(wait)?;
+        let wide = address.to_canonical().is_ipv6().then(|| Network::wide(address, WIDE_BITS));
+        if let Some(network) = &wide {
+            // What the wide one refuses is not counted for the address either.
+            let left = self.0.wide.cells.look(network, self.now());
+            left.inspect_err(|_| self.reached(&self.0.wide, address)).map_err(wait)?;
         }
-        Ok(())
+        self.take(&self.0.address, &Network::of(address), address).map_err(wait)?;
+        match &wide {
+            Some(network) => self.take(&self.0.wide, network, address).map_err(wait),
+            None => Ok(()),
+        }
     }
 
     /// Counts a request of a person, by whichever session or key. Their keys together
@@ -160,7 +165,13 @@ impl Limits {
     pub fn request(&self, sender: Sender) -> Result<(), Problem> {
         let person = sender.person;
         let keys = if sender.by_key { self.take(&self.0.keys, &person, person) } else { Ok(()) };
-        keys.and_then(|()| self.take(&self.0.requests, &person, person)).map_err(|rest| {
+        keys.map_err(|rest| {
+            Problem::slow_down(
+                "Too many requests by API keys of this account. All of them together have half of what the account may. Slow down and try again.",
+            )
+            .after(rest)
+        })?;
+        self.take(&self.0.requests, &person, person).map_err(|rest| {
             Problem::slow_down("Too many requests from this account. Slow down and try again.")
                 .after(rest)
         })
@@ -349,6 +360,13 @@ mod tests {
         let noisy: IpAddr = "2001:db8:0:1::1".parse().unwrap();
         assert_eq!((0..400).filter(|_| limits.address(noisy).is_ok()).count(), 3);
         limits.address("2001:db8:0:2::1".parse().unwrap()).unwrap();
+        // Nor the other way round: neighbours use the wide one up, and a host that was
+        // refused for that has all of its own left once there is room.
+        let late: IpAddr = "2001:db8:0:ff::1".parse().unwrap();
+        (3..40).for_each(|n| drop(limits.address(format!("2001:db8:0:{n:x}::1").parse().unwrap())));
+        assert!((0..9).all(|_| limits.address(late).is_err()));
+        let own = limits.0.address.cells.cell(&Network::of(late)).load(Ordering::Relaxed);
+        assert!(own <= limits.now(), "nothing of its own is used up");
     }
 
     #[test]

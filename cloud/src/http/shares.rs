@@ -9,7 +9,7 @@
 //! All keys of a person together have half of each, and wait for that before they stand in
 //! the person's own line: a person at the console waits for few of their keys' requests.
 
-use super::Problem;
+use super::{Problem, seldom::Seldom};
 use crate::authz::Sender;
 use prometheus::{IntCounter, IntGauge, Registry};
 use std::{
@@ -40,6 +40,7 @@ pub struct Shares {
     actors: Arc<Mutex<HashMap<Uuid, Weak<Own>>>>,
     waiting: IntGauge,
     refused: IntCounter,
+    said: Arc<Seldom>,
 }
 
 /// What one person has.
@@ -146,6 +147,7 @@ impl Shares {
                 "unifyit_http_waited_too_long_total",
                 "Requests refused because others of the same account took too long.",
             )?,
+            said: Arc::default(),
         })
     }
 
@@ -197,8 +199,10 @@ impl Shares {
             Ok(Some(leave)) => Ok(leave),
             _ => {
                 self.refused.inc();
-                tracing::warn!(actor = %sender.person, by_key = sender.by_key, at_once = self.each,
-                    "A request waited too long for others of the same account; it was told to come back.");
+                if let Some(times) = self.said.due() {
+                    tracing::warn!(last = %sender.person, by_key = sender.by_key, at_once = self.each, times,
+                        "A request waited too long for others of the same account; it was told to come back.");
+                }
                 Err(Problem::slow_down(
                     "Too many requests from this account are being worked on. Ask fewer things at once and try again.",
                 ))
