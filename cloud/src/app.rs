@@ -3,7 +3,7 @@
 use crate::{
     auth,
     config::Config,
-    context::{AppState, Clock},
+    context::{AppState, Clock, Sockets},
     db::{Db, DbError, DbOptions, MigrateError},
     downloads::Downloads,
     events::{self, LocalBus, Watches},
@@ -231,6 +231,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         passwords: auth::Passwords::new()?,
         limits,
         shares,
+        sockets: Sockets::default(),
         turns,
         metrics,
         stop: lifecycle.stop(),

@@ -12,7 +12,7 @@ use crate::{
     db::{Db, DbError, Scope, TenantTx},
     downloads::Downloads,
     events::Watches,
-    http::{Problem, limits::Limits, metrics::Metrics, shares::Shares, turns::Turns},
+    http::{Problem, limits::Limits, metrics::Metrics, seats::Seats, shares::Shares, turns::Turns},
     link::Link,
     trust::Trust,
 };
@@ -80,6 +80,8 @@ pub struct AppState {
     pub limits: Limits,
     /// How much of the service each may have at once.
     pub shares: Shares,
+    /// How many sockets each may have open.
+    pub sockets: Sockets,
     /// Whose turn it is to read much.
     pub turns: Turns,
     /// Figures.
@@ -90,6 +92,21 @@ pub struct AppState {
     pub config: Arc<Config>,
     /// The time.
     pub clock: Clock,
+}
+
+/// How many sockets each person may have open, by kind.
+#[derive(Debug, Clone)]
+pub struct Sockets {
+    /// Live events: a tab of the console has one.
+    pub events: Seats,
+    /// Terminals: a site's relay carries 128 for everybody.
+    pub terminals: Seats,
+}
+
+impl Default for Sockets {
+    fn default() -> Self {
+        Self { events: Seats::new("event sockets", 32), terminals: Seats::new("terminals", 32) }
+    }
 }
 
 /// A part of the hierarchy to look at alone; the narrowest that is named holds.

@@ -15,7 +15,6 @@
 use super::{
     Audience, Event, Kind, Replay, WatchGuard,
     pace::{Pace, at, due},
-    watch::{MAX_BY_KEYS, MAX_SOCKETS},
 };
 use crate::{
     auth::{Right, Use},
@@ -85,11 +84,7 @@ async fn events(
     upgrade: WebSocketUpgrade,
 ) -> Result<Response, Problem> {
     ctx.require(Can::View)?;
-    let place = ctx.state.watches.listen(ctx.actor.sender()).ok_or_else(|| {
-        Problem::slow_down(format!(
-            "At most {MAX_SOCKETS} event sockets are open for one person, {MAX_BY_KEYS} of them by API keys. Close one and try again."
-        ))
-    })?;
+    let seat = ctx.state.sockets.events.take(ctx.actor.sender())?;
     Ok(upgrade.max_message_size(MAX_MESSAGE).on_upgrade(move |socket| async move {
         let gauge = ctx.state.metrics.sockets().clone();
         gauge.inc();
@@ -99,7 +94,7 @@ async fn events(
         let session = Session { ctx, socket, watch, guard: None, wanted: None, looks, hearing };
         session.run(right, resume.after).await;
         gauge.dec();
-        drop(place);
+        drop(seat);
     }))
 }
 

@@ -2,37 +2,26 @@
 //!
 //! Raw samples and live output are worth their bytes only while somebody looks.
 //! Sockets register here; the link reads the whole set and tells each relay
-//! about its own devices. A registration ends with its guard, and so does the place
-//! of a socket among those of its person.
+//! about its own devices. A registration ends with its guard.
 
 use super::vain::Vain;
-use crate::{authz::Sender, http::seldom::Seldom};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
 };
 use tokio::sync::watch;
 use unifyit_protocol::ids::{DeviceId, RelayId, TaskId};
-use uuid::Uuid;
 
 /// Devices that somebody watches, by the relay that serves them.
 pub type Watched = HashMap<RelayId, Vec<DeviceId>>;
 
 /// Most devices that one relay is asked to watch.
 pub const MAX_PER_RELAY: usize = 64;
-/// Event sockets of one person at once, by whichever sessions and keys.
-pub(super) const MAX_SOCKETS: usize = 32;
-/// Of them, by all keys of the person.
-pub(super) const MAX_BY_KEYS: usize = MAX_SOCKETS / 2;
 
 #[derive(Default)]
 struct Counts {
     devices: HashMap<(RelayId, DeviceId), usize>,
     tasks: HashMap<TaskId, usize>,
-    listeners: HashMap<Uuid, usize>,
-    /// Of them, those by keys.
-    by_keys: HashMap<Uuid, usize>,
-    said: Seldom,
 }
 
 /// The registry. Cheap to clone.
@@ -72,27 +61,6 @@ impl Watches {
             }
         });
         WatchGuard { watches: self.clone(), devices, tasks }
-    }
-
-    /// A place for one more socket of a person, until it is dropped; none when they
-    /// or their keys have as many as they may have.
-    #[must_use]
-    pub(super) fn listen(&self, sender: Sender) -> Option<Listener> {
-        let Sender { person, by_key } = sender;
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let open = counts.listeners.get(&person).copied().unwrap_or_default();
-        let keys = counts.by_keys.get(&person).copied().unwrap_or_default();
-        if open >= MAX_SOCKETS || (by_key && keys >= MAX_BY_KEYS) {
-            if let Some(times) = counts.said.due() {
-                tracing::warn!(%person, open, keys, times, "Somebody has as many event sockets as one may have; another was refused.");
-            }
-            return None;
-        }
-        counts.listeners.insert(person, open + 1);
-        if by_key {
-            counts.by_keys.insert(person, keys + 1);
-        }
-        Some(Listener { watches: self.clone(), sender })
     }
 
     /// The watched devices, and a way to await their change.
@@ -150,23 +118,6 @@ impl Watches {
     }
 }
 
-/// A socket's place; given back when it is dropped.
-#[derive(Debug)]
-pub(super) struct Listener {
-    watches: Watches,
-    sender: Sender,
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        let mut counts = self.watches.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        release(&mut counts.listeners, &self.sender.person);
-        if self.sender.by_key {
-            release(&mut counts.by_keys, &self.sender.person);
-        }
-    }
-}
-
 /// Keeps a registration alive.
 #[derive(Debug)]
 pub struct WatchGuard {
@@ -216,22 +167,5 @@ mod tests {
         assert!(!watches.asked(RelayId::generate(), all[0]));
         drop(others);
         assert!(watches.asked(relay, last));
-    }
-
-    #[test]
-    fn a_person_has_so_many_sockets_and_leaves_others_theirs() {
-        let person = |by_key| Sender { person: Uuid::now_v7(), by_key };
-        let (watches, busy) = (Watches::default(), person(false));
-        let held: Vec<Listener> = (0..100).filter_map(|_| watches.listen(busy)).collect();
-        assert_eq!(held.len(), MAX_SOCKETS);
-        assert!(watches.listen(person(true)).is_some());
-        drop(held);
-        let key = Sender { by_key: true, ..busy };
-        let held: Vec<Listener> = (0..100).filter_map(|_| watches.listen(key)).collect();
-        assert_eq!(held.len(), MAX_BY_KEYS);
-        assert!(watches.listen(busy).is_some(), "keys leave the console its half");
-        drop(held);
-        let counts = watches.counts.lock().unwrap();
-        assert!(counts.listeners.is_empty() && counts.by_keys.is_empty(), "all is given back");
     }
 }

@@ -14,6 +14,7 @@ mod network;
 mod origin;
 mod paging;
 mod problem;
+pub mod seats;
 pub(crate) mod seldom;
 pub mod server;
 pub mod shares;

@@ -357,7 +357,8 @@ export interface paths {
          * Open a terminal over a WebSocket
          * @description Binary messages are bytes, both ways. The browser sends
          *     `{"type":"resize","cols":…,"rows":…}`; the server sends `{"type":"open"}` and
-         *     `{"type":"closed","reason":…}`.
+         *     `{"type":"closed","reason":…}`. A person has at most 32 of them open at once, at most
+         *     16 of those by API keys.
          */
         get: operations["open_terminal"];
         put?: never;

@@ -42,7 +42,8 @@ pub(super) struct Window {
 ///
 /// Binary messages are bytes, both ways. The browser sends
 /// `{"type":"resize","cols":…,"rows":…}`; the server sends `{"type":"open"}` and
-/// `{"type":"closed","reason":…}`.
+/// `{"type":"closed","reason":…}`. A person has at most 32 of them open at once, at most
+/// 16 of those by API keys.
 #[utoipa::path(get, path = "/devices/{id}/terminal", tag = "devices",
     params(("id" = Uuid, Path), Window),
     responses((status = 101, description = "The socket is open"), (status = "4XX", body = Problem)))]
@@ -64,6 +65,7 @@ pub(super) async fn open_terminal(
     let relay = downlink::relay_of(&mut tx, device.site()).await?.ok_or_else(|| {
         Problem::conflict("The device's site has no relay. Install one to reach the device.")
     })?;
+    let seat = ctx.state.sockets.terminals.take(ctx.actor.sender())?;
     let place = device.place();
     let Some(organization) = place.organization.map(OrganizationId) else {
         return Err(Problem::internal());
@@ -87,9 +89,10 @@ pub(super) async fn open_terminal(
     tx.commit().await?;
 
     let open = TunnelOpen { device: device_id, command: signed };
-    Ok(upgrade
-        .max_message_size(MAX_MESSAGE)
-        .on_upgrade(move |socket| serve(ctx, relay, tunnel, open, target, Viewer::new(socket))))
+    Ok(upgrade.max_message_size(MAX_MESSAGE).on_upgrade(move |socket| async move {
+        serve(ctx, relay, tunnel, open, target, Viewer::new(socket)).await;
+        drop(seat);
+    }))
 }
 
 async fn serve(
