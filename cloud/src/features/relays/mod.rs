@@ -8,6 +8,7 @@ mod api;
 mod ingest;
 mod records;
 mod text;
+mod unsent;
 
 pub use api::routes;
 pub use records::RelayRecords;
@@ -25,3 +26,5 @@ mod newest_tests;
 mod put_back_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod unsent_tests;

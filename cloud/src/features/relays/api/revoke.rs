@@ -6,7 +6,7 @@ use crate::{
     context::Ctx,
     db::Place,
     events::{Kind, NewEvent},
-    features::sites,
+    features::{relays::unsent, sites},
     http::{Path, Problem},
     link::sisters,
 };
@@ -35,6 +35,7 @@ pub(super) async fn revoke_relay(ctx: Ctx, Path(id): Path<Uuid>) -> Result<Statu
     let place = Place::site(PartnerId(partner), OrganizationId(organization), site);
     // While it still counts: its sisters are to let it go.
     sisters::nudge(&mut tx, RelayId(id)).await?;
+    unsent::note(&mut tx, &place, RelayId(id)).await?;
     sqlx::query(
         "UPDATE relays SET revoked_at = now(), online = false, state_since = now() WHERE id = $1",
     )

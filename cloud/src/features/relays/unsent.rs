@@ -1,0 +1,48 @@
+//! What goes with a relay that is put out: all that it had not passed on (G6).
+
+use crate::{
+    db::{DbError, Place, TenantTx},
+    link::gaps::{self, NewGap},
+};
+use time::OffsetDateTime;
+use unifyit_protocol::{ids::RelayId, lane::Lane};
+
+const REASON: &str =
+    "The site's relay was revoked; what it had not passed on to the cloud is lost.";
+
+/// Since when its devices' measurements are not stored, and since when it is away.
+#[derive(sqlx::FromRow)]
+struct Since {
+    measured: Option<OffsetDateTime>,
+    away: Option<OffsetDateTime>,
+}
+
+/// Notes it as gaps of the site, until now: the measurements of up to an hour that
+/// travel later than their newest values, and every lane of a relay that is away. How
+/// many records that are, nobody can say any more.
+///
+/// # Errors
+/// [`DbError`].
+pub(super) async fn note(tx: &mut TenantTx, place: &Place, relay: RelayId) -> Result<(), DbError> {
+    let since: Option<Since> = sqlx::query_as(
+        "SELECT (SELECT min(s.stored) FROM devices d, LATERAL (SELECT to_timestamp(60 * (1 + greatest( \
+                 (SELECT max(last_minute) FROM metric_recent WHERE device_id = d.id), \
+                 (SELECT last_minute FROM metric_blocks WHERE device_id = d.id \
+                      ORDER BY first_minute DESC LIMIT 1)))) AS stored) s \
+             WHERE d.relay_id = r.id AND d.metrics_at > s.stored + interval '1 minute') AS measured, \
+             CASE WHEN NOT r.online THEN r.state_since END AS away \
+         FROM relays r WHERE r.id = $1",
+    )
+    .bind(relay.0)
+    .fetch_optional(&mut **tx)
+    .await?;
+    let Some(Since { measured, away }) = since else { return Ok(()) };
+    let to = OffsetDateTime::now_utc();
+    for lane in Lane::ALL {
+        let from = if lane == Lane::Metrics { measured.or(away) } else { away };
+        let Some(from) = from else { continue };
+        let gap = NewGap { device: None, lane, records: 0, from, to, reason: REASON };
+        gaps::note_at(tx, place, &gap).await?;
+    }
+    Ok(())
+}
