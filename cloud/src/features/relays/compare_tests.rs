@@ -16,7 +16,8 @@ use unifyit_protocol::{
     envelope::Decoded,
     ids::{CommandId, DeviceId, TaskId, TokenId},
     lane::Lane,
-    link::{DownRecord, Enrolled, Frame, UpRecord},
+    link::{DownRecord, Enrolled, Frame, Progress, UpRecord},
+    outcome::{CommandEvent, Status},
     signing::Signer25519,
 };
 
@@ -238,4 +239,45 @@ async fn a_relay_that_lost_what_it_acknowledged_hears_of_everything() {
         matches!(&told[..], [DownRecord::Config(_), DownRecord::Known(_), DownRecord::Command(c)] if c.command == command),
         "{told:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_expiry_of_a_relay_that_forgot_gives_way_to_every_end_that_the_device_tells() {
+    let (world, _relay, mut lane, _ticker) = world().await;
+    let device = DeviceId::generate();
+    lane.push(Lane::Urgent, vec![presence(device, true)]).await;
+    let ends = [
+        (Status::Failed, "failed"),
+        (Status::TimedOut, "timed_out"),
+        (Status::Cancelled, "cancelled"),
+        (Status::Indeterminate, "indeterminate"),
+    ];
+    for (end, word) in ends {
+        let command = open_task(&world, device).await;
+        let told = |status| {
+            let event = CommandEvent { command, ..ended(status) };
+            UpRecord::Progress(vec![Progress { device, event }])
+        };
+        lane.push(Lane::Urgent, vec![told(Status::Running)]).await;
+        lane.push(Lane::Urgent, vec![told(Status::Expired)]).await;
+        let newest = "SELECT status FROM task_targets ORDER BY command_id DESC LIMIT 1";
+        assert_eq!(world.scalar::<String>(newest).await, "running", "it says so itself");
+        // As a cloud of before has it.
+        let expired = "UPDATE task_targets SET status = 'expired' WHERE command_id = $1";
+        run(&world, expired, command.0).await;
+        lane.push(Lane::Urgent, vec![told(end)]).await;
+        assert_eq!(world.scalar::<String>(newest).await, word);
+    }
+}
+
+fn ended(status: Status) -> CommandEvent {
+    CommandEvent {
+        command: CommandId::generate(),
+        status,
+        at_ms: now_ms(),
+        exit_code: None,
+        reason: None,
+        output_len: 0,
+        output_cut: 0,
+    }
 }

@@ -89,7 +89,7 @@ impl TasksIngest {
         // A target that was closed for want of an answer gives way to the device's own
         // word of how it ended, and to nothing less: its task may be closed. One that a
         // relay called expired may have run there all the same: the relay was killed just
-        // after it had handed the command on.
+        // after it had handed the command on. So an expiry ends nothing that runs.
         let moved = sqlx::query(
             "UPDATE task_targets t SET status = s.status, updated_at = now(), \
                  exit_code = s.exit_code, reason = s.reason, \
@@ -101,9 +101,8 @@ impl TasksIngest {
                      started_at, finished_at) \
              WHERE t.command_id = s.command AND t.device_id = s.device AND s.rank > CASE \
                  WHEN t.status = 'pending' THEN 0 WHEN t.status = 'sent' THEN 1 \
-                 WHEN t.status = 'running' THEN 2 \
-                 WHEN t.status = 'expired' AND s.status IN ('succeeded', 'failed', 'timed_out') THEN 2 \
-                 WHEN (t.reason = ANY($11) OR (t.status = 'expired' AND t.started_at IS NULL)) \
+                 WHEN t.status = 'running' AND s.status <> 'expired' THEN 2 \
+                 WHEN (t.status = 'expired' OR t.reason = ANY($11)) \
                      AND s.status IN ('succeeded', 'failed', 'timed_out', 'cancelled', 'indeterminate') THEN 2 \
                  ELSE 3 END \
              RETURNING t.task_id, t.device_id, t.command_id, t.status, t.exit_code, t.reason, t.output_len",

@@ -16,8 +16,8 @@ pub(super) struct Step {
 }
 
 /// Folds events into one step a command and device: the furthest state wins, of
-/// two finals the first. An expiry is a relay's guess where the device goes on to
-/// say more.
+/// two finals the first. An expiry is a relay's guess where the device says more,
+/// before it or after.
 pub(super) fn fold(list: Vec<Progress>) -> BTreeMap<(CommandId, DeviceId), Step> {
     let mut steps: BTreeMap<(CommandId, DeviceId), Step> = BTreeMap::new();
     for Progress { device, event } in list {
@@ -30,7 +30,9 @@ pub(super) fn fold(list: Vec<Progress>) -> BTreeMap<(CommandId, DeviceId), Step>
                 let step = entry.get_mut();
                 step.started_ms = step.started_ms.or(started);
                 let guessed = step.last.status == Status::Expired && rank(event.status) > 1;
-                if guessed || rank(event.status) > rank(step.last.status) {
+                let guesses =
+                    step.last.status == Status::Running && event.status == Status::Expired;
+                if guessed || (!guesses && rank(event.status) > rank(step.last.status)) {
                     step.last = event;
                 }
             }
@@ -70,5 +72,9 @@ mod tests {
         let list = list.map(|(status, at)| Progress { device, event: event(command, status, at) });
         let step = &fold(list.to_vec())[&(command, device)];
         assert_eq!(step.last.status, Status::Succeeded, "the outcome corrects the expiry");
+        let list = [(Status::Running, 3), (Status::Expired, 9)];
+        let list = list.map(|(status, at)| Progress { device, event: event(command, status, at) });
+        let step = &fold(list.to_vec())[&(command, device)];
+        assert_eq!(step.last.status, Status::Running, "the relay forgot that it had handed it on");
     }
 }
