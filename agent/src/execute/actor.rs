@@ -90,6 +90,9 @@ impl Executor {
             let held = due.is_some();
             let due = due.map_or(LOOK_AGAIN, Duration::from_millis).min(LOOK_AGAIN);
             tokio::select! {
+                // Before a stop that lies in the inbox: a script that could not start has
+                // its last look at whether it was stopped when the agent is.
+                biased;
                 () = stop.cancelled() => break,
                 order = inbox.recv() => match order {
                     Some(Order::Deliver(signed)) => {
