@@ -331,6 +331,7 @@ impl Writer {
             Ok(database) => *guard = Some(database),
             Err(error) => tracing::error!(%error, "the database cannot be opened"),
         }
+        self.shared.birth.torn();
     }
 
     fn lock_spool(&self) -> MutexGuard<'_, SpoolState> {

@@ -101,6 +101,14 @@ pub struct Handed {
     /// Those that were sent, and may have been lost on the way.
     #[serde(deserialize_with = "crate::codec::at_most::<4096, _, _>")]
     pub sent: Vec<CommandId>,
+    /// Those of `started` that were sent at most, by a relay whose own memory of that
+    /// was lost, so that it cannot say either whether the device's is whole. A device
+    /// whose memory was open without a break since before the command was given knows.
+    #[serde(
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "crate::codec::at_most::<4096, _, _>"
+    )]
+    pub unheard: Vec<CommandId>,
 }
 
 /// The relay's answer: where it stands with this device.

@@ -372,6 +372,10 @@ pub struct DeliverCommand {
     /// for a relay whose own memory of that was lost.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub handed: Vec<DeviceId>,
+    /// Those of `handed` of whom nobody heard that they had started it. None from a
+    /// cloud that does not say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unheard: Vec<DeviceId>,
 }
 
 /// How far a command has come over all its devices.

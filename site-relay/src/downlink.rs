@@ -18,6 +18,7 @@ use crate::{
 use prometheus::IntCounter;
 use tokio::sync::{mpsc, oneshot};
 use unifyit_protocol::{
+    compare::KnownCommand,
     envelope::Decoded,
     ids::{CommandId, DeviceId},
     lan::{DownControl, TellInventory},
@@ -52,7 +53,7 @@ pub(crate) struct Effects {
     pub(crate) config: bool,
     pub(crate) told: TellRoom,
     /// Who had commands before, in a time that this disk lost.
-    pub(crate) had: Vec<(DeviceId, CommandId)>,
+    pub(crate) had: Vec<KnownCommand>,
     /// Whether that is all.
     pub(crate) answered: bool,
     pub(crate) unknown: u64,

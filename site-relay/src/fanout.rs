@@ -15,6 +15,8 @@
 mod plan;
 
 #[cfg(test)]
+mod restored_tests;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod time_tests;
@@ -35,6 +37,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use unifyit_protocol::{
     clock::ClockAnswer,
+    compare::KnownCommand,
     ids::{CommandId, DeviceId},
     lan::{DownControl, Handed},
     outcome::Status,
@@ -55,7 +58,7 @@ const ANSWER_MS: u64 = 60_000;
 #[derive(Debug)]
 enum Message {
     Compared { asks: bool },
-    Had { had: Vec<(DeviceId, CommandId)>, all: bool },
+    Had { had: Vec<KnownCommand>, all: bool },
     New(Vec<NewCommand>),
     Undone(Vec<CommandId>),
     Ready(DeviceId, Introduction),
@@ -131,7 +134,7 @@ impl FanoutHandle {
     }
 
     /// The cloud told what devices had, durably; `all` says that nothing follows.
-    pub(crate) async fn had(&self, had: Vec<(DeviceId, CommandId)>, all: bool) {
+    pub(crate) async fn had(&self, had: Vec<KnownCommand>, all: bool) {
         drop(self.0.send(Message::Had { had, all }).await);
     }
 
@@ -241,9 +244,7 @@ impl Fanout {
             }
             Message::Compared { .. } => self.plan.sure(),
             Message::Had { had, all } => {
-                for (device, command) in had {
-                    self.plan.had_before(device, command);
-                }
+                had.into_iter().for_each(|known| self.plan.had_before(known));
                 if all {
                     self.plan.sure();
                 }
@@ -333,7 +334,13 @@ impl Fanout {
         let mut named: HashMap<DeviceId, Handed> = HashMap::new();
         for (device, command) in wanted {
             match self.plan.had(*device, *command) {
-                Some(Had::Started) => named.entry(*device).or_default().started.push(*command),
+                Some(Had::Started { heard }) => {
+                    let named = named.entry(*device).or_default();
+                    named.started.push(*command);
+                    if !heard {
+                        named.unheard.push(*command);
+                    }
+                }
                 Some(Had::Sent) => named.entry(*device).or_default().sent.push(*command),
                 None => {}
             }

@@ -7,6 +7,9 @@ use unifyit_tests::stack::Stack;
 /// By when all is well again after something was put back.
 pub(crate) const WELL: Duration = Duration::from_secs(75);
 
+/// What an agent logs when it is let in.
+pub(crate) const LET_IN: &str = "the relay is connected";
+
 /// A copy of a folder as it lies on the disk.
 pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
     if to.exists() {

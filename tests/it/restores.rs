@@ -5,7 +5,7 @@
 //! `UNIFYIT_RESTORES` sets the rounds of the long variant (5 otherwise).
 
 use crate::{
-    copies::{WELL, copy_database, copy_relay, set_back_database, set_back_relay},
+    copies::{LET_IN, WELL, copy_database, copy_relay, set_back_database, set_back_relay},
     ledger::{assert_once, lets_go, note, waits},
     soak::Soak,
 };
@@ -19,9 +19,8 @@ use unifyit_tests::{
     wait::{self, secs},
 };
 
-/// What an agent logs when it is turned away for good, and when it is let in.
+/// What an agent logs when it is turned away for good.
 const REFUSED: &str = "the relay refuses this computer";
-const LET_IN: &str = "the relay is connected";
 
 async fn ends(api: &Api, task: &str, status: &str) -> Result<()> {
     let task = api.finished(task, WELL).await?;

@@ -6,7 +6,7 @@
 
 use crate::{
     copies::{
-        WELL, copy_agent, copy_database, copy_relay, set_back_agent, set_back_database,
+        LET_IN, WELL, copy_agent, copy_database, copy_relay, set_back_agent, set_back_database,
         set_back_relay,
     },
     ledger::{assert_once, lets_go, waits},
@@ -253,6 +253,10 @@ async fn endure(stack: &mut Stack, device: &str, which: Which, number: &mut u64)
     }
     stack.agents[0].start()?;
     stack.relay_online().await?;
+    // What is given before its memory begins is refused.
+    let process = stack.agents[0].process().context("a running agent")?;
+    let connected = || process.log_tail(64 * 1024).contains(LET_IN);
+    wait::until_true("the agent to be connected", WELL, connected).await?;
     // A database that was restored has forgotten these tasks.
     for task in tasks.iter().filter(|_| !which.database) {
         let target = end(stack, task).await?;

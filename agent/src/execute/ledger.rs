@@ -244,7 +244,7 @@ pub fn may_have_run(memory: &impl Memory, id: CommandId) -> bool {
         let (s, nanos) = at.to_unix();
         s.saturating_mul(1000) + u64::from(nanos) / 1_000_000
     });
-    memory.was_handed(id) || memory.born_ms().is_none_or(|born| born > 0 && made <= born)
+    memory.was_handed(id, made) || memory.born_ms().is_none_or(|born| born > 0 && made <= born)
 }
 
 impl Memory for Store {
@@ -274,8 +274,8 @@ impl Memory for Store {
         self.birth().at_ms()
     }
 
-    fn was_handed(&self, id: CommandId) -> bool {
-        self.birth().was_handed(id)
+    fn was_handed(&self, id: CommandId, issued_ms: u64) -> bool {
+        self.birth().was_handed(id, issued_ms, clock::now_ms())
     }
 }
 

@@ -92,8 +92,9 @@ pub trait Memory {
     }
 
     /// Whether this device is said to have been handed the command before, in a
-    /// time that the memory should know of.
-    fn was_handed(&self, id: CommandId) -> bool;
+    /// time that the memory should know of; `issued_ms` is when it was signed by the
+    /// authority, 0 where nobody says so.
+    fn was_handed(&self, id: CommandId, issued_ms: u64) -> bool;
 }
 
 /// Why a command does not pass; the texts are shown to the technician.
@@ -235,7 +236,7 @@ impl Guard {
         if let Some(seen) = memory.seen(command.id)? {
             return Ok(Verdict::Known(command.id, seen));
         }
-        if let Some(why) = forgotten(&command, counter, memory, kept)? {
+        if let Some(why) = forgotten(&command, (counter, issued_ms), memory, kept)? {
             return Ok(Verdict::Forgotten(command, why));
         }
         if memory.born_ms().is_none() {
@@ -287,7 +288,7 @@ impl Guard {
 
 fn forgotten(
     command: &Command,
-    counter: u64,
+    (counter, issued_ms): (u64, u64),
     memory: &impl Memory,
     kept: bool,
 ) -> Result<Option<Forgotten>, StoreError> {
@@ -295,7 +296,7 @@ fn forgotten(
     if matches!(command.action, Action::Cancel { .. }) {
         return Ok(None);
     }
-    if !kept && memory.was_handed(command.id) {
+    if !kept && memory.was_handed(command.id, issued_ms) {
         return Ok(Some(Forgotten::Handed));
     }
     // Noted also where nothing hangs on it yet.

@@ -44,7 +44,7 @@ impl Memory for Remembered {
         (!self.unborn).then_some(self.born)
     }
 
-    fn was_handed(&self, id: CommandId) -> bool {
+    fn was_handed(&self, id: CommandId, _issued_ms: u64) -> bool {
         self.handed == Some(id)
     }
 }

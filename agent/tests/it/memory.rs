@@ -185,7 +185,7 @@ async fn what_waits_here_is_not_lost_because_others_remember_it() {
     let mut bench = Bench::start(dir.path(), 1).await;
     let (_, busy, waits) = one_waits(&mut bench, dir.path()).await;
     // A relay that was set back asks what became of it.
-    bench.context.store.handed(Handed { started: vec![waits.id], sent: vec![] });
+    bench.context.store.handed(Handed { started: vec![waits.id], ..Handed::default() });
     bench.deliver(&waits).await;
     bench.deliver(&bench.command(Action::Cancel { command: busy })).await;
     assert_eq!(bench.outcome(waits.id).await.status, Status::Succeeded);
@@ -227,7 +227,11 @@ async fn a_command_that_the_relay_saw_started_and_nobody_remembers_is_indetermin
     let dir = tempfile::tempdir().unwrap();
     let mut bench = Bench::start(dir.path(), 8).await;
     let (started, sent) = (noting(&bench, dir.path()), noting(&bench, dir.path()));
-    bench.context.store.handed(Handed { started: vec![started.id], sent: vec![sent.id] });
+    bench.context.store.handed(Handed {
+        started: vec![started.id],
+        sent: vec![sent.id],
+        ..Handed::default()
+    });
     bench.deliver(&Command { expires_ms: now_ms() - 1, ..started.clone() }).await;
     bench.deliver(&sent).await;
     assert_eq!(bench.outcome(started.id).await.status, Status::Indeterminate);

@@ -3,7 +3,10 @@
 
 use super::Effects;
 use crate::{fanout, store::txn::NewCommand};
-use unifyit_protocol::ids::{CommandId, DeviceId};
+use unifyit_protocol::{
+    compare::KnownCommand,
+    ids::{CommandId, DeviceId},
+};
 
 fn command() -> NewCommand {
     NewCommand {
@@ -12,6 +15,7 @@ fn command() -> NewCommand {
         expires_ms: 1_000_000,
         devices: vec![DeviceId::generate()],
         handed: Vec::new(),
+        unheard: Vec::new(),
     }
 }
 
@@ -19,6 +23,7 @@ fn command() -> NewCommand {
 async fn commands_alone_that_nobody_had_are_handed_on_ahead() {
     let (fanout, _inbox) = fanout::channel();
     let device = DeviceId::generate();
+    let known = KnownCommand { command: CommandId::generate(), device, started: true };
     let had = NewCommand { handed: vec![device], ..command() };
     let waits = [
         Effects { revoked: vec![device], ..Effects::default() },
@@ -26,7 +31,7 @@ async fn commands_alone_that_nobody_had_are_handed_on_ahead() {
         Effects { inventory: vec![device], ..Effects::default() },
         Effects { config: true, ..Effects::default() },
         Effects { answered: true, ..Effects::default() },
-        Effects { had: vec![(device, CommandId::generate())], ..Effects::default() },
+        Effects { had: vec![known], ..Effects::default() },
         Effects { commands: vec![had], ..Effects::default() },
     ];
     for mut effects in waits {

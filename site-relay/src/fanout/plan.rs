@@ -5,6 +5,7 @@ use crate::store::{inbox::Loaded, txn::NewCommand};
 use bytes::Bytes;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use unifyit_protocol::{
+    compare::KnownCommand,
     ids::{CommandId, DeviceId},
     outcome::Status,
 };
@@ -20,7 +21,7 @@ const ANSWER_GRACE_MS: u64 = 30_000;
 /// Running commands that a device names at most.
 const MAX_NAMED: usize = 256;
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Delivery {
     /// When and how often it went out; `None` before.
     sent: Option<(u64, u32)>,
@@ -29,6 +30,8 @@ struct Delivery {
     /// It said that it had started, and does not list it any more: it is asked what
     /// became of it, also after the expiry.
     doubted: bool,
+    /// Nobody heard it say so: this disk forgot what it was handed, or never knew.
+    unheard: bool,
     /// The device keeps it for later and need not get it again.
     held: bool,
 }
@@ -36,8 +39,8 @@ struct Delivery {
 /// What a device had of a command before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Had {
-    /// It had started.
-    Started,
+    /// It had started, by its own word, or by a guess where nobody heard it.
+    Started { heard: bool },
     /// It was sent, and may have been lost.
     Sent,
 }
@@ -74,7 +77,7 @@ impl Plan {
             .map(|(device, status)| {
                 let sent = (status == Status::Sent).then_some((0, 0));
                 let answered = status == Status::Running;
-                (device, Delivery { sent, answered, doubted: false, held: false })
+                (device, Delivery { sent, answered, ..Delivery::default() })
             })
             .collect();
         for (device, _) in open.iter().filter(|(_, d)| !d.answered) {
@@ -97,22 +100,24 @@ impl Plan {
 
     /// A device had a command in a time that this disk lost: it is asked what became
     /// of it.
-    pub(super) fn had_before(&mut self, device: DeviceId, id: CommandId) {
+    pub(super) fn had_before(&mut self, known: KnownCommand) {
+        let KnownCommand { command: id, device, started } = known;
         let command = self.commands.get_mut(&id);
         let Some(delivery) = command.and_then(|c| c.open.get_mut(&device)) else { return };
-        (delivery.answered, delivery.doubted) = (true, true);
+        (delivery.answered, delivery.doubted, delivery.unheard) = (true, true, !started);
         self.by_device.entry(device).or_default().insert(id);
     }
 
     /// Takes up a command.
     pub(super) fn add(&mut self, command: NewCommand) {
-        let NewCommand { command, payload, expires_ms, devices, handed } = command;
+        let NewCommand { command, payload, expires_ms, devices, handed, unheard } = command;
         for device in &devices {
             self.by_device.entry(*device).or_default().insert(command);
         }
         let fresh = |device| {
             let had = handed.contains(&device);
-            (device, Delivery { sent: None, answered: had, doubted: had, held: false })
+            let unheard = had && unheard.contains(&device);
+            (device, Delivery { answered: had, doubted: had, unheard, ..Delivery::default() })
         };
         let open = devices.into_iter().map(fresh).collect();
         self.commands.insert(command, Command { payload, expires_ms, open });
@@ -147,7 +152,7 @@ impl Plan {
             let runs = running.contains(id);
             let commands = self.by_device.entry(device).or_default();
             if runs {
-                delivery.doubted = false;
+                (delivery.doubted, delivery.unheard) = (false, false);
                 commands.remove(id);
             } else if complete && said.heeds_handed {
                 delivery.doubted = true;
@@ -234,7 +239,7 @@ impl Plan {
     pub(super) fn had(&self, device: DeviceId, command: CommandId) -> Option<Had> {
         let delivery = self.commands.get(&command)?.open.get(&device)?;
         match (delivery.doubted, delivery.sent) {
-            (true, _) => Some(Had::Started),
+            (true, _) => Some(Had::Started { heard: !delivery.unheard }),
             (false, Some(_)) => Some(Had::Sent),
             (false, None) => None,
         }
@@ -259,8 +264,7 @@ impl Plan {
             if status.is_final() {
                 command.open.remove(device);
             } else if let Some(delivery) = command.open.get_mut(device) {
-                delivery.answered = true;
-                delivery.doubted = false;
+                (delivery.answered, delivery.doubted, delivery.unheard) = (true, false, false);
             }
             if command.open.is_empty() {
                 self.commands.remove(id);

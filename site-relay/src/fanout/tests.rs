@@ -11,13 +11,14 @@ use crate::{
 };
 use unifyit_protocol::{
     command::{Action, Command, Targets},
-    compare::{KnownCommand, SiteKnown},
     ids::{CommandId, DeviceId, OrganizationId},
     lane::{Ack, Lane},
     link::{DeliverCommand, DownRecord, UpRecord},
     outcome::{CommandEvent, Status},
     signing::Signer25519,
 };
+
+pub(super) const STARTED: Had = Had::Started { heard: true };
 
 pub(super) fn deliver(devices: Vec<DeviceId>, expires_ms: u64) -> DeliverCommand {
     let id = CommandId::generate();
@@ -32,10 +33,17 @@ pub(super) fn deliver(devices: Vec<DeviceId>, expires_ms: u64) -> DeliverCommand
         issued_ms: START_MS,
     };
     let signed = Signer25519::from_seed(&[7; 32]).sign(&command, None).unwrap();
-    DeliverCommand { command: id, devices, expires_ms, signed, handed: Vec::new() }
+    DeliverCommand {
+        command: id,
+        devices,
+        expires_ms,
+        signed,
+        handed: Vec::new(),
+        unheard: Vec::new(),
+    }
 }
 
-async fn statuses(rig: &Rig) -> Vec<(DeviceId, Status)> {
+pub(super) async fn statuses(rig: &Rig) -> Vec<(DeviceId, Status)> {
     let progress = rig.waiting(Lane::Urgent).await.into_iter().filter_map(|r| match r {
         UpRecord::Progress(p) => Some(p),
         _ => None,
@@ -43,7 +51,7 @@ async fn statuses(rig: &Rig) -> Vec<(DeviceId, Status)> {
     progress.flatten().map(|p| (p.device, p.event.status)).collect()
 }
 
-fn planned(devices: &[DeviceId], expires_ms: u64) -> (Plan, CommandId) {
+pub(super) fn planned(devices: &[DeviceId], expires_ms: u64) -> (Plan, CommandId) {
     let mut plan = Plan::default();
     let command = CommandId::generate();
     plan.add(NewCommand {
@@ -52,6 +60,7 @@ fn planned(devices: &[DeviceId], expires_ms: u64) -> (Plan, CommandId) {
         expires_ms,
         devices: devices.to_vec(),
         handed: Vec::new(),
+        unheard: Vec::new(),
     });
     (plan, command)
 }
@@ -118,7 +127,7 @@ fn only_devices_that_did_not_start_expire() {
     assert_eq!(plan.answered(&[(running, command, Status::Succeeded)]), [command]);
 }
 
-fn says(running: &[CommandId]) -> Introduction {
+pub(super) fn says(running: &[CommandId]) -> Introduction {
     Introduction { running: running.to_vec(), heeds_handed: true }
 }
 
@@ -134,7 +143,7 @@ fn what_a_device_started_and_does_not_list_any_more_is_asked_about_even_after_it
     assert!(plan.open_for(device).is_empty(), "its report may be on the way");
     assert!(plan.silent(904_999).is_empty());
     assert_eq!(plan.silent(905_000), [(device, command)]);
-    assert_eq!(plan.had(device, command), Some(Had::Started));
+    assert_eq!(plan.had(device, command), Some(STARTED));
     assert!(plan.payload(device, command, 905_000).is_some());
     assert!(plan.expired(990_000).is_empty(), "it started in time");
     assert_eq!(plan.answered(&[(device, command, Status::Indeterminate)]), [command]);
@@ -200,81 +209,6 @@ async fn an_outcome_that_comes_after_the_expiry_is_passed_on_and_nothing_takes_i
     assert_eq!(told[..3], [Status::Sent, Status::Expired, Status::Succeeded]);
     let loaded = rig.store.read(inbox::load).await.unwrap();
     assert_eq!(loaded[0].statuses, [(device, Status::Succeeded)]);
-}
-
-#[tokio::test]
-async fn a_command_that_was_handed_out_before_this_disks_memory_is_asked_about() {
-    let rig = Rig::new();
-    let (had, fresh) = (rig.enrol().await, rig.enrol().await);
-    let late = DeliverCommand { handed: vec![had], ..deliver(vec![had, fresh], START_MS) };
-    let id = late.command;
-    let new = rig.store.write(move |txn| txn.take_command(late)).await.unwrap().unwrap();
-    assert_eq!((&new.devices, &new.handed), (&vec![had], &vec![had]));
-    assert_eq!(statuses(&rig).await, [(fresh, Status::Expired)]);
-    let mut plan = Plan::default();
-    plan.add(new);
-    assert!(plan.expired(START_MS + 600_000).is_empty());
-    assert!(plan.silent(START_MS).is_empty(), "not before it said whether it heeds");
-    plan.introduced(had, &says(&[]), START_MS);
-    assert_eq!(plan.silent(START_MS + 5_000), [(had, id)]);
-    assert_eq!(plan.had(had, id), Some(Had::Started));
-    // The same after a restart of the relay.
-    let mut plan = Plan::default();
-    plan.load(rig.store.read(inbox::load).await.unwrap().remove(0));
-    plan.introduced(had, &says(&[]), START_MS);
-    assert_eq!(plan.silent(START_MS + 5_000), [(had, id)]);
-}
-
-#[test]
-fn what_the_inbox_held_at_start_waits_for_the_clouds_word_on_who_had_it() {
-    let (had, never) = (DeviceId::generate(), DeviceId::generate());
-    let command = CommandId::generate();
-    let devices = vec![had, never];
-    let payload = vec![1].into();
-    let known = NewCommand { command, payload, expires_ms: 10_000, devices, handed: Vec::new() };
-    let statuses = vec![(had, Status::Pending), (never, Status::Pending)];
-    let mut plan = Plan::default();
-    plan.load(inbox::Loaded { command: known, statuses });
-    for device in [had, never] {
-        plan.introduced(device, &says(&[]), 1_000);
-        assert!(plan.payload(device, command, 1_000).is_none(), "nothing goes out yet");
-    }
-    assert!(plan.silent(2_000).is_empty());
-    let (mut after, other) = planned(&[had], 10_000);
-    assert!(after.payload(had, other, 2_000).is_some(), "what comes from the cloud does");
-    after.sure();
-    plan.had_before(had, command);
-    plan.sure();
-    let mut due = plan.silent(8_000);
-    due.sort();
-    let mut both = vec![(had, command), (never, command)];
-    both.sort();
-    assert_eq!(due, both);
-    assert_eq!(plan.had(had, command), Some(Had::Started), "it is asked about, not run");
-    assert_eq!(plan.had(never, command), None);
-    assert_eq!(plan.expired(50_000), [(command, vec![never])]);
-}
-
-#[tokio::test]
-async fn a_restored_disk_takes_the_clouds_word_on_who_had_what() {
-    let rig = Rig::new();
-    let (pending, sent, told) = (rig.enrol().await, rig.enrol().await, rig.enrol().await);
-    let deliver = deliver(vec![pending, sent, told], START_MS + 60_000);
-    let command = deliver.command;
-    rig.store.write(move |txn| txn.take_command(deliver)).await.unwrap().unwrap();
-    rig.store.write(move |txn| txn.mark_sent(command, &[sent, told])).await.unwrap();
-    let had = [(pending, false), (sent, true), (told, false), (DeviceId::generate(), true)];
-    let had = had.map(|(device, started)| KnownCommand { command, device, started }).to_vec();
-    let known = SiteKnown { had, answered: true, ..SiteKnown::default() };
-    let records = vec![(1, DownRecord::Known(known).encode().unwrap())];
-    let becomes = Ack { lane: Lane::Urgent, epoch: 5, through: 1 };
-    let effects = rig.store.write(move |txn| take_records(txn, becomes, records)).await.unwrap();
-    let effects = effects.unwrap();
-    assert!(effects.answered);
-    assert_eq!(effects.had, [(pending, command), (sent, command)], "the rest was known");
-    let loaded = rig.store.read(inbox::load).await.unwrap().remove(0);
-    let of = |device| loaded.statuses.iter().find(|(d, _)| *d == device).unwrap().1;
-    assert_eq!([pending, sent, told].map(of), [Status::Running, Status::Running, Status::Sent]);
 }
 
 fn event(command: CommandId, status: Status) -> CommandEvent {

@@ -15,7 +15,7 @@ use super::{
 };
 use redb::ReadableTable;
 use unifyit_protocol::{
-    compare::{KnownToken, MAX_HELD, MAX_KNOWN, SiteHolds, SiteKnown, TellAgain},
+    compare::{KnownCommand, KnownToken, MAX_HELD, MAX_KNOWN, SiteHolds, SiteKnown, TellAgain},
     config::SiteConfig,
     ids::{CommandId, DeviceId, TokenId},
     lane::{Ack, Forgotten, Lane, MAX_RECORD},
@@ -294,10 +294,7 @@ impl Txn<'_> {
     /// Takes back what this disk has forgotten: devices that joined, uses of tokens.
     /// A device that is known stays as it is, above all a revoked one. Returns who had
     /// commands of which this disk did not know that they were handed out.
-    pub(crate) fn take_known(
-        &mut self,
-        known: SiteKnown,
-    ) -> Result<Vec<(DeviceId, CommandId)>, StoreError> {
+    pub(crate) fn take_known(&mut self, known: SiteKnown) -> Result<Vec<KnownCommand>, StoreError> {
         if known.answered {
             self.mem.before.asks = false;
         }
@@ -320,7 +317,7 @@ impl Txn<'_> {
         let mut had = Vec::new();
         for known in known.had {
             if self.had_before(known)? {
-                had.push((known.device, known.command));
+                had.push(known);
             }
         }
         Ok(had)

@@ -60,6 +60,7 @@ pub(crate) fn load(tx: &ReadTransaction) -> Result<Vec<Loaded>, StoreError> {
             expires_ms: record.expires_ms,
             devices: statuses.iter().map(|(device, _)| *device).collect(),
             handed: Vec::new(),
+            unheard: Vec::new(),
         };
         all.push((record.received_ms, Loaded { command, statuses }));
     }
@@ -75,7 +76,7 @@ impl Txn<'_> {
         &mut self,
         deliver: DeliverCommand,
     ) -> Result<Option<NewCommand>, StoreError> {
-        let DeliverCommand { command, devices, expires_ms, signed, mut handed } = deliver;
+        let DeliverCommand { command, devices, expires_ms, signed, mut handed, unheard } = deliver;
         if self.command(command)?.is_some() {
             self.tell_again(command, &devices)?;
             return Ok(None);
@@ -115,7 +116,7 @@ impl Txn<'_> {
         }
         let payload = record.payload.into();
         handed.retain(|device| targets.contains(device));
-        Ok(Some(NewCommand { command, payload, expires_ms, devices: targets, handed }))
+        Ok(Some(NewCommand { command, payload, expires_ms, devices: targets, handed, unheard }))
     }
 
     /// The cloud sends a command that is known here: it was restored from an older
@@ -137,11 +138,7 @@ impl Txn<'_> {
     /// A device had a command, as the cloud was told in a time that this disk lost. It
     /// is asked what became of it. Whether that was unknown here.
     pub(super) fn had_before(&mut self, known: KnownCommand) -> Result<bool, StoreError> {
-        let unknown = |here| match here {
-            Status::Pending => true,
-            Status::Sent => known.started,
-            _ => false,
-        };
+        let unknown = |here| matches!(here, Status::Pending | Status::Sent);
         self.step(known.command, known.device, Status::Running, unknown)
     }
 

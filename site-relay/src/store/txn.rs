@@ -142,6 +142,8 @@ pub(crate) struct NewCommand {
     pub(crate) devices: Vec<DeviceId>,
     /// Those of them that had it before, in a time of which this disk knows nothing.
     pub(crate) handed: Vec<DeviceId>,
+    /// Those of `handed` of whom nobody heard that they had started it.
+    pub(crate) unheard: Vec<DeviceId>,
 }
 
 macro_rules! open_tables {

@@ -1,5 +1,8 @@
 //! Since when the ledger is whole: see the module above.
 
+#[cfg(test)]
+mod tests;
+
 use super::number;
 use crate::{
     clock,
@@ -8,7 +11,10 @@ use crate::{
 use redb::{ReadableTable, WriteTransaction};
 use std::{
     collections::HashSet,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Instant,
 };
 use unifyit_protocol::{ids::CommandId, lan::Handed};
@@ -17,9 +23,14 @@ const BORN: &str = "ledger birth";
 const SINCE: &str = "counted since birth";
 /// The birth of a ledger of which nothing is known yet.
 const UNBORN: u64 = u64::MAX;
+/// The ledger was closed and opened again in this run.
+const TORN: u64 = u64::MAX - 1;
 /// Commands known to have been handed over before; a relay that names more is
 /// believed for all.
 const MAX_HANDED: usize = 16_384;
+/// By how much the clock that dates commands and the site's time may differ: the
+/// network's delay, and what a relay allows itself before it follows its cloud.
+const SLACK_MS: u64 = 5_000;
 
 /// What the clocks say when the relay is reached, Unix milliseconds.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +52,10 @@ pub struct Since {
 #[derive(Debug)]
 pub struct Birth {
     opened: Instant,
+    /// Since when this process has held the file open without a break, by the site's
+    /// time: what was given after that and is not in it never ran. `u64::MAX` while
+    /// nothing is known.
+    held_ms: AtomicU64,
     since: Mutex<Since>,
     /// What the disk says.
     saved: Mutex<Since>,
@@ -54,6 +69,8 @@ struct HandedSet {
     younger: bool,
     started: HashSet<CommandId>,
     sent: HashSet<CommandId>,
+    /// Those of `started` that were sent at most.
+    unheard: HashSet<CommandId>,
     all: bool,
 }
 
@@ -74,6 +91,7 @@ impl Birth {
     fn of(since: Since) -> Self {
         Self {
             opened: Instant::now(),
+            held_ms: AtomicU64::new(u64::MAX),
             since: since.into(),
             saved: since.into(),
             handed: Mutex::default(),
@@ -87,6 +105,11 @@ impl Birth {
         let now_ms = times.site_ms;
         let begun = now_ms
             .saturating_sub(u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX));
+        // The latest of all that it seemed to be: a site's time that was behind claims
+        // nothing.
+        let held =
+            |held| (held != TORN).then(|| if held == u64::MAX { begun } else { begun.max(held) });
+        let _torn = self.held_ms.fetch_update(Relaxed, Relaxed, held);
         let mut handed = self.lock();
         *handed = HandedSet { younger: handed.younger, ..HandedSet::default() };
         let mut since = lock(&self.since);
@@ -96,7 +119,7 @@ impl Birth {
         } else {
             if ahead {
                 // What was counted before the memory was set back proves nothing any more.
-                *since = Since { at_ms: since.at_ms.max(now_ms), counter: 0 };
+                *since = Since { at_ms: since.at_ms.max(begun), counter: 0 };
             }
             let latest_ms = now_ms.max(times.own_ms);
             if clock::reached(since.at_ms, latest_ms) != since.at_ms && since.counter == 0 {
@@ -133,6 +156,7 @@ impl Birth {
         let mut handed = self.lock();
         handed.started.extend(named.started);
         handed.sent.extend(named.sent);
+        handed.unheard.extend(named.unheard);
         if handed.started.len() + handed.sent.len() > MAX_HANDED {
             tracing::warn!("the relay names more commands as handed over than can be kept apart");
             *handed = HandedSet { all: true, younger: handed.younger, ..HandedSet::default() };
@@ -144,10 +168,29 @@ impl Birth {
         Some(lock(&self.since).at_ms).filter(|at| *at != UNBORN)
     }
 
-    /// Whether the relay named a command, in a time that the ledger should know of.
-    pub(super) fn was_handed(&self, id: CommandId) -> bool {
+    /// Whether the relay named a command, in a time that the ledger should know of. One
+    /// of which nobody heard that it was started is settled by the ledger itself where
+    /// it was open all the while.
+    pub(super) fn was_handed(&self, id: CommandId, issued_ms: u64, site_ms: u64) -> bool {
         let handed = self.lock();
-        handed.all || handed.started.contains(&id) || (handed.younger && handed.sent.contains(&id))
+        let started = handed.started.contains(&id)
+            && (handed.younger
+                || !handed.unheard.contains(&id)
+                || !self.was_held_since(issued_ms, site_ms));
+        handed.all || started || (handed.younger && handed.sent.contains(&id))
+    }
+
+    /// Whether this process has held the ledger open since before a command was given.
+    fn was_held_since(&self, issued_ms: u64, site_ms: u64) -> bool {
+        let held_ms = self.held_ms.load(Relaxed);
+        issued_ms > held_ms.saturating_add(SLACK_MS)
+            // A moment that has not come yet says nothing of what came before it.
+            && issued_ms <= site_ms.saturating_add(SLACK_MS)
+    }
+
+    /// The file was closed and opened again.
+    pub fn torn(&self) {
+        self.held_ms.store(TORN, Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, HandedSet> {
@@ -183,88 +226,4 @@ impl Birth {
 
 fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
     what.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
-    use super::*;
-
-    const T: u64 = 1_800_000_000_000;
-    const YEARS: u64 = 10 * 365 * 24 * 3_600_000;
-
-    fn birth(at_ms: u64) -> Birth {
-        Birth::of(Since { at_ms, counter: 0 })
-    }
-
-    fn times(site_ms: u64, own_ms: u64) -> Times {
-        Times { site_ms, own_ms }
-    }
-
-    #[test]
-    fn no_clock_takes_a_birth_back_not_even_two_that_agree() {
-        let born = birth(T);
-        for (site, own) in [(T - YEARS, T), (T, T - YEARS), (T - YEARS, T - YEARS), (0, 0)] {
-            born.greet(true, false, times(site, own));
-            assert_eq!(born.at_ms(), Some(T), "site {site}, own {own}");
-            born.greet(true, true, times(site, own));
-            assert_eq!(born.at_ms(), Some(T), "set back, site {site}, own {own}");
-        }
-        assert!(!born.is_unsaved());
-        assert!(born.greet(true, true, times(T + 1000, 0)));
-        assert_eq!(born.at_ms(), Some(T + 1000), "set back later");
-    }
-
-    #[test]
-    fn a_ledger_born_while_the_cloud_was_years_ahead_runs_what_is_counted_later() {
-        let born = birth(UNBORN);
-        assert!(born.greet(true, false, times(T + YEARS, T)));
-        let at_ms = born.at_ms().unwrap();
-        assert!(at_ms > T);
-        let latest = T + YEARS + 5_000;
-        assert!(!born.is_counted_since(6, T, latest), "it may have run before");
-        assert!(!born.is_counted_since(7, latest, latest), "by its time it is later");
-        assert!(born.is_unsaved());
-        // The cloud is set right.
-        assert!(born.is_counted_since(8, T + 60_000, T + 60_000));
-        assert!(!born.is_counted_since(6, T, T + 60_000));
-        assert!(!born.is_counted_since(0, T + 60_000, T + 60_000), "of somebody else");
-        born.greet(true, true, times(T + 90_000, T));
-        assert!(!born.is_counted_since(8, T + 60_000, T + 90_000), "set back: it may have run");
-    }
-
-    #[test]
-    fn a_command_of_a_time_that_never_was_says_nothing_of_others() {
-        let born = birth(T);
-        assert!(!born.is_counted_since(5, T + YEARS, T + 60_000));
-        assert!(!born.is_counted_since(6, T - 60_000, T + 60_000));
-    }
-
-    #[test]
-    fn a_relay_that_names_more_than_can_be_kept_apart_is_believed_for_all() {
-        let (born, sent) = (birth(T), CommandId::generate());
-        born.handed(Handed { started: Vec::new(), sent: vec![sent] });
-        assert!(!born.was_handed(sent), "it may have been lost on its way");
-        let started = std::iter::repeat_with(CommandId::generate).take(MAX_HANDED).collect();
-        born.handed(Handed { started, sent: Vec::new() });
-        assert!(born.was_handed(sent) && born.was_handed(CommandId::generate()));
-        assert!(born.lock().started.is_empty());
-        born.greet(true, false, times(T, T));
-        assert!(!born.was_handed(sent), "of that connection");
-    }
-
-    #[test]
-    fn birth_and_count_outlive_a_restart() {
-        let folder = tempfile::tempdir().unwrap();
-        let database = redb::Database::create(folder.path().join("l")).unwrap();
-        let born = birth(T);
-        born.is_counted_since(7, T + 1, T + 2);
-        let txn = database.begin_write().unwrap();
-        born.saved(born.save(&txn).unwrap());
-        assert!(!born.is_unsaved());
-        let again = Birth::load(&txn, false).unwrap();
-        assert_eq!(again.at_ms(), Some(T));
-        assert!(again.is_counted_since(8, T - 1, T + 2));
-        assert!(!again.is_counted_since(7, T - 1, T + 2));
-    }
 }

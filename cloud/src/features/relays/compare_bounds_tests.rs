@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use unifyit_protocol::{
     compare::{SiteHolds, SiteKnown},
     config::{CacheAhead, SiteConfig},
-    ids::DeviceId,
+    ids::{CommandId, DeviceId},
     inventory::{InventoryReport, Section},
     lane::{Ack, Lane, Resume},
     link::{DeviceInventory, DownRecord, Frame, RelayStatus, UpRecord},
@@ -169,6 +169,22 @@ async fn who_was_there_before_the_relay_forgot_counts_as_having_had_a_command() 
     let online = vec![0b101];
     tell(&mut lane, SiteHolds { at_ms: now_ms(), devices, online, ..SiteHolds::default() }).await;
     assert_eq!(handed(&world).await, BTreeSet::from([here]), "one came when it was forgotten");
+
+    // A copy that holds them, and does not know whether they went out since.
+    run(&world, "DELETE FROM downlink").await;
+    let ids = "SELECT array_agg(id) FROM commands WHERE kind <> 'cancel'";
+    let commands = world.scalar::<Vec<uuid::Uuid>>(ids).await.into_iter().map(CommandId).collect();
+    let devices = vec![here, away, back];
+    let holds =
+        SiteHolds { at_ms: now_ms(), devices, commands, asks: true, ..SiteHolds::default() };
+    tell(&mut lane, holds).await;
+    let mut had = Vec::new();
+    for record in super::compare_tests::waiting(&world).await {
+        if let DownRecord::Known(known) = record {
+            had.extend(known.had.into_iter().map(|known| (known.device, known.started)));
+        }
+    }
+    assert_eq!(had, [(here, false)]);
 }
 
 /// What waits for the relay of things that devices are to tell again.
@@ -294,7 +310,9 @@ async fn a_restored_relay_is_told_who_had_the_commands_that_it_holds() {
     let answers = answers().await;
     let had = answers.iter().flat_map(|known| &known.had);
     let had: BTreeSet<_> = had.map(|h| (h.command, h.device, h.started)).collect();
-    let expected = [(commands[1], devices[1], false), (commands[2], devices[2], true)];
+    // The first was connected when its command was made: it may have had it.
+    let expected = [(0, false), (1, false), (2, true)];
+    let expected = expected.map(|(n, started)| (commands[n], devices[n], started));
     assert_eq!(had, BTreeSet::from(expected));
     assert!(answers.last().unwrap().answered, "what it waits for ends");
 }

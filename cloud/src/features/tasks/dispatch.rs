@@ -102,6 +102,7 @@ pub(super) async fn sign(
             expires_ms,
             signed: command,
             handed: Vec::new(),
+            unheard: Vec::new(),
         });
         signed.push(SignedShare { share, record, bytes, expires_ms });
     }

@@ -136,7 +136,7 @@ fn lan() -> Vec<Example> {
         Ack(ack),
         Config(device_config()),
         Renew(Renew { expires_ms: 9000 }),
-        Handed(Handed { started: vec![id(9)], sent: vec![id(10)] }),
+        Handed(Handed { started: vec![id(9)], sent: vec![id(10)], unheard: vec![id(9)] }),
         NewIdentity(NewIdentity {}),
         TellInventory(TellInventory {}),
         Clock(crate::clock::ClockAnswer { asked_ms: Some(7000), now_ms: 1_800_000_000_000 }),
@@ -272,6 +272,7 @@ fn down_records() -> Vec<Example> {
         expires_ms: 9000,
         signed: authority().sign(&cancel(), None).unwrap(),
         handed: vec![device()],
+        unheard: vec![device()],
     };
     messages!(DownRecord:
         Command(deliver),

@@ -321,7 +321,7 @@ async fn answer(
     relay: &RelayIdentity,
     held: &HashSet<Uuid>,
 ) -> Result<(), ApplyError> {
-    let had = tasks::had(tx, relay.site, held).await?;
+    let had = tasks::had(tx, relay, held).await?;
     for some in had.chunks(MAX_KNOWN) {
         let known = SiteKnown { had: some.to_vec(), ..SiteKnown::default() };
         tell(tx, relay, &DownRecord::Known(known)).await?;

@@ -13,7 +13,7 @@ use unifyit_protocol::{
     codec,
     command::{Command, Targets},
     compare::KnownCommand,
-    ids::{CommandId, DeviceId, SiteId},
+    ids::{CommandId, DeviceId},
     link::{DeliverCommand, DownRecord},
     signing::Signed,
 };
@@ -25,27 +25,48 @@ const MOST: i64 = 4096;
 /// devices.
 const MOST_HAD: i64 = 44_000;
 
-/// What devices had of commands that a relay holds, as far as the cloud was told.
+/// Whether a device `t` may have had its command `c`: it said so, or it was connected
+/// at any time between the making of the command and the relay's going (`$3`). A relay
+/// that forgot commands may have forgotten, too, that it had handed them out, and should
+/// the device's own memory be an older copy as well, nobody else keeps it from running
+/// the command again. Who came back only after that cannot have had it.
+macro_rules! may_have {
+    () => {
+        "(t.status <> 'pending' \
+          OR EXISTS (SELECT FROM presence_log p WHERE p.device_id = t.device_id \
+              AND p.at >= c.created_at AND p.at <= coalesce($3, now())) \
+          OR coalesce( \
+              (SELECT p.online FROM presence_log p WHERE p.device_id = t.device_id \
+                  AND p.at < c.created_at ORDER BY p.at DESC, p.id DESC LIMIT 1), \
+              (SELECT d.online FROM devices d WHERE d.id = t.device_id), false))"
+    };
+}
+
+/// What devices had of commands that a relay holds, as far as the cloud was told, and
+/// what they may have had (`may_have`).
 ///
 /// # Errors
 /// [`ApplyError`].
 pub(crate) async fn had(
     tx: &mut TenantTx,
-    site: SiteId,
+    relay: &RelayIdentity,
     held: &HashSet<Uuid>,
 ) -> Result<Vec<KnownCommand>, ApplyError> {
-    let rows: Vec<(Uuid, Uuid, bool)> = sqlx::query_as(
-        "SELECT command_id, device_id, status <> 'sent' FROM task_targets \
-         WHERE site_id = $1 AND command_id = ANY($2) AND status <> 'pending' \
-         ORDER BY command_id, device_id LIMIT $3",
-    )
-    .bind(site.0)
+    let rows: Vec<(Uuid, Uuid, bool)> = sqlx::query_as(concat!(
+        "SELECT t.command_id, t.device_id, t.status NOT IN ('pending', 'sent') \
+         FROM task_targets t JOIN commands c ON c.id = t.command_id \
+         WHERE t.site_id = $1 AND t.command_id = ANY($2) AND ",
+        may_have!(),
+        " ORDER BY t.command_id, t.device_id LIMIT $4",
+    ))
+    .bind(relay.site.0)
     .bind(held.iter().copied().collect::<Vec<_>>())
+    .bind(gone(tx, relay).await?)
     .bind(MOST_HAD)
     .fetch_all(&mut **tx)
     .await?;
     if rows.len() >= usize::try_from(MOST_HAD).unwrap_or(usize::MAX) {
-        tracing::warn!(%site, "A relay that was restored holds more commands than it can be told of.");
+        tracing::warn!(site = %relay.site, "A relay that was restored holds more commands than it can be told of.");
     }
     let known = |(command, device, started)| KnownCommand {
         command: CommandId(command),
@@ -65,6 +86,8 @@ struct Lost {
     /// Those to whom it may have gone. A stop is for everybody: it may come twice, and
     /// must not be taken for one that was forgotten.
     handed: Vec<Uuid>,
+    /// Those that said that they had started.
+    started: Vec<Uuid>,
 }
 
 /// Until when the relay may have handed out commands before it lost them: until its
@@ -75,15 +98,16 @@ const GONE: &str = "SELECT CASE WHEN NOT r.online THEN r.state_since \
                  AND p.relay_id = r.id AND NOT p.online ORDER BY p.at DESC LIMIT 1) END \
      FROM relays r WHERE r.id = $1";
 
+async fn gone(
+    tx: &mut TenantTx,
+    relay: &RelayIdentity,
+) -> Result<Option<OffsetDateTime>, sqlx::Error> {
+    sqlx::query_scalar(GONE).bind(relay.id.0).fetch_one(&mut **tx).await
+}
+
 /// Queues the site's open commands that the relay neither holds nor is about to
 /// get, for those devices that it can reach; `None` for all. Expired ones are not
 /// sent: what became of those is for the devices to say. Returns how many.
-///
-/// A relay that lost a command may have lost, too, that it had handed it out. So a
-/// device counts as having had it that was connected at any time between the making
-/// of the command and the relay's going: should its own memory be an older copy as
-/// well, nobody else keeps it from running the command again. Who came back only
-/// after that cannot have had it.
 ///
 /// # Errors
 /// [`ApplyError`].
@@ -93,29 +117,25 @@ pub(crate) async fn send_again(
     held: &HashSet<Uuid>,
     reachable: Option<&HashSet<DeviceId>>,
 ) -> Result<usize, ApplyError> {
-    let gone: Option<OffsetDateTime> =
-        sqlx::query_scalar(GONE).bind(relay.id.0).fetch_one(&mut **tx).await?;
-    let lost: Vec<Lost> = sqlx::query_as(
+    let gone = gone(tx, relay).await?;
+    let lost: Vec<Lost> = sqlx::query_as(concat!(
         "SELECT c.id, c.kind, c.signed, c.expires_at, array_agg(t.device_id ORDER BY t.device_id) AS devices, \
-             coalesce(array_agg(t.device_id) FILTER (WHERE c.kind <> 'cancel' AND (t.status <> 'pending' \
-                 OR EXISTS (SELECT FROM presence_log p WHERE p.device_id = t.device_id \
-                     AND p.at >= c.created_at AND p.at <= coalesce($5, now())) \
-                 OR coalesce( \
-                     (SELECT p.online FROM presence_log p WHERE p.device_id = t.device_id \
-                         AND p.at < c.created_at ORDER BY p.at DESC, p.id DESC LIMIT 1), \
-                     (SELECT d.online FROM devices d WHERE d.id = t.device_id), false))), '{}') AS handed \
+             coalesce(array_agg(t.device_id) FILTER (WHERE c.kind <> 'cancel' AND ",
+        may_have!(),
+        "), '{}') AS handed, \
+             coalesce(array_agg(t.device_id) FILTER (WHERE t.status = 'running'), '{}') AS started \
          FROM task_targets t JOIN commands c ON c.task_id = t.task_id AND c.site_id = t.site_id \
              AND (c.id = t.command_id OR c.kind = 'cancel') \
          WHERE t.site_id = $1 AND t.status IN ('pending', 'sent', 'running') AND c.expires_at > now() \
-             AND c.id <> ALL($3) AND NOT EXISTS ( \
+             AND c.id <> ALL($4) AND NOT EXISTS ( \
                  SELECT FROM downlink d WHERE d.relay_id = $2 AND d.kind = 'command' AND d.key = c.id) \
-         GROUP BY c.id ORDER BY c.created_at, c.id LIMIT $4",
-    )
+         GROUP BY c.id ORDER BY c.created_at, c.id LIMIT $5",
+    ))
     .bind(relay.site.0)
     .bind(relay.id.0)
+    .bind(gone)
     .bind(held.iter().copied().collect::<Vec<_>>())
     .bind(MOST)
-    .bind(gone)
     .fetch_all(&mut **tx)
     .await?;
     let mut sent = 0;
@@ -137,13 +157,16 @@ pub(crate) async fn send_again(
         if devices.is_empty() {
             continue;
         }
-        let handed =
+        let handed: Vec<DeviceId> =
             devices.iter().filter(|device| lost.handed.contains(&device.0)).copied().collect();
+        let unheard =
+            handed.iter().filter(|device| !lost.started.contains(&device.0)).copied().collect();
         let expires_ms = lost.expires_at.unix_timestamp_nanos() / 1_000_000;
         let record = DownRecord::Command(DeliverCommand {
             command: CommandId(lost.id),
             devices,
             handed,
+            unheard,
             expires_ms: u64::try_from(expires_ms).unwrap_or_default(),
             signed,
         });

@@ -1,0 +1,124 @@
+//! Since when the ledger is whole.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use super::*;
+use std::time::Duration;
+
+const T: u64 = 1_800_000_000_000;
+const YEARS: u64 = 10 * 365 * 24 * 3_600_000;
+
+fn birth(at_ms: u64) -> Birth {
+    Birth::of(Since { at_ms, counter: 0 })
+}
+
+fn times(site_ms: u64, own_ms: u64) -> Times {
+    Times { site_ms, own_ms }
+}
+
+#[test]
+fn no_clock_takes_a_birth_back_not_even_two_that_agree() {
+    let born = birth(T);
+    for (site, own) in [(T - YEARS, T), (T, T - YEARS), (T - YEARS, T - YEARS), (0, 0)] {
+        born.greet(true, false, times(site, own));
+        assert_eq!(born.at_ms(), Some(T), "site {site}, own {own}");
+        born.greet(true, true, times(site, own));
+        assert_eq!(born.at_ms(), Some(T), "set back, site {site}, own {own}");
+    }
+    assert!(!born.is_unsaved());
+    assert!(born.greet(true, true, times(T + 1000, 0)));
+    assert_eq!(born.at_ms(), Some(T + 1000), "set back later");
+}
+
+#[test]
+fn a_ledger_born_while_the_cloud_was_years_ahead_runs_what_is_counted_later() {
+    let born = birth(UNBORN);
+    assert!(born.greet(true, false, times(T + YEARS, T)));
+    let at_ms = born.at_ms().unwrap();
+    assert!(at_ms > T);
+    let latest = T + YEARS + 5_000;
+    assert!(!born.is_counted_since(6, T, latest), "it may have run before");
+    assert!(!born.is_counted_since(7, latest, latest), "by its time it is later");
+    assert!(born.is_unsaved());
+    // The cloud is set right.
+    assert!(born.is_counted_since(8, T + 60_000, T + 60_000));
+    assert!(!born.is_counted_since(6, T, T + 60_000));
+    assert!(!born.is_counted_since(0, T + 60_000, T + 60_000), "of somebody else");
+    born.greet(true, true, times(T + 90_000, T));
+    assert!(!born.is_counted_since(8, T + 60_000, T + 90_000), "set back: it may have run");
+}
+
+#[test]
+fn a_command_of_a_time_that_never_was_says_nothing_of_others() {
+    let born = birth(T);
+    assert!(!born.is_counted_since(5, T + YEARS, T + 60_000));
+    assert!(!born.is_counted_since(6, T - 60_000, T + 60_000));
+}
+
+#[test]
+fn a_relay_that_names_more_than_can_be_kept_apart_is_believed_for_all() {
+    let (born, sent) = (birth(T), CommandId::generate());
+    let was_handed = |id| born.was_handed(id, T, T);
+    born.handed(Handed { sent: vec![sent], ..Handed::default() });
+    assert!(!was_handed(sent), "it may have been lost on its way");
+    let started = std::iter::repeat_with(CommandId::generate).take(MAX_HANDED).collect();
+    born.handed(Handed { started, ..Handed::default() });
+    assert!(was_handed(sent) && was_handed(CommandId::generate()));
+    assert!(born.lock().started.is_empty());
+    born.greet(true, false, times(T, T));
+    assert!(!was_handed(sent), "of that connection");
+}
+
+#[test]
+fn what_nobody_heard_to_be_started_is_settled_by_a_ledger_that_was_open_all_the_while() {
+    let (born, id) = (birth(T), CommandId::generate());
+    let sent = Handed { started: vec![id], unheard: vec![id], ..Handed::default() };
+    let later = T + 60_000;
+    born.handed(sent.clone());
+    assert!(born.was_handed(id, later, later), "nothing is known of the time yet");
+    born.greet(true, false, times(T, T));
+    born.handed(sent.clone());
+    assert!(!born.was_handed(id, later, later), "the ledger would know it");
+    assert!(born.was_handed(id, T, later), "given before this process was");
+    assert!(born.was_handed(id, later + YEARS, later), "by a clock that was ahead");
+    // The site's time was behind, and is right now: so it was opened later.
+    born.greet(true, false, times(later, T));
+    born.handed(sent.clone());
+    assert!(born.was_handed(id, later, later));
+    assert!(!born.was_handed(id, later + 60_000, later + 60_000));
+    born.greet(true, false, times(T, T));
+    born.handed(Handed { started: vec![id], ..Handed::default() });
+    assert!(born.was_handed(id, later + 60_000, later + 60_000), "it said itself that it was");
+    born.greet(true, true, times(later, T));
+    born.handed(sent.clone());
+    assert!(born.was_handed(id, later + 60_000, later + 60_000), "the ledger was set back");
+    let torn = birth(T);
+    torn.greet(true, false, times(T, T));
+    torn.torn();
+    torn.greet(true, false, times(T, T));
+    torn.handed(sent);
+    assert!(torn.was_handed(id, later, later), "opened again, it may be another file");
+}
+
+#[test]
+fn a_ledger_that_was_set_back_runs_what_was_given_after_it_was_opened() {
+    let mut born = birth(0);
+    // The relay is reached a while later.
+    born.opened = born.opened.checked_sub(Duration::from_secs(20)).unwrap();
+    assert!(born.greet(true, true, times(T + 20_000, T)));
+    assert!(born.at_ms().unwrap() <= T);
+}
+
+#[test]
+fn birth_and_count_outlive_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = redb::Database::create(folder.path().join("l")).unwrap();
+    let born = birth(T);
+    born.is_counted_since(7, T + 1, T + 2);
+    let txn = database.begin_write().unwrap();
+    born.saved(born.save(&txn).unwrap());
+    assert!(!born.is_unsaved());
+    let again = Birth::load(&txn, false).unwrap();
+    assert_eq!(again.at_ms(), Some(T));
+    assert!(again.is_counted_since(8, T - 1, T + 2));
+    assert!(!again.is_counted_since(7, T - 1, T + 2));
+}

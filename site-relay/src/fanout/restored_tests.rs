@@ -1,0 +1,109 @@
+//! A disk that was put back to an older copy: who had which command.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use super::{
+    plan::{Had, Plan},
+    tests::{STARTED, deliver, planned, says, statuses},
+};
+use crate::{
+    downlink::take_records,
+    store::{inbox, tests::Rig, tests::START_MS, txn::NewCommand},
+};
+use unifyit_protocol::{
+    compare::{KnownCommand, SiteKnown},
+    ids::{CommandId, DeviceId},
+    lane::{Ack, Lane},
+    link::{DeliverCommand, DownRecord},
+    outcome::Status,
+};
+
+const GUESSED: Had = Had::Started { heard: false };
+
+#[tokio::test]
+async fn a_command_that_was_handed_out_before_this_disks_memory_is_asked_about() {
+    let rig = Rig::new();
+    let (had, fresh) = (rig.enrol().await, rig.enrol().await);
+    let late = deliver(vec![had, fresh], START_MS);
+    let late = DeliverCommand { handed: vec![had], unheard: vec![had], ..late };
+    let id = late.command;
+    let new = rig.store.write(move |txn| txn.take_command(late)).await.unwrap().unwrap();
+    assert_eq!((&new.devices, &new.handed), (&vec![had], &vec![had]));
+    assert_eq!(statuses(&rig).await, [(fresh, Status::Expired)]);
+    let mut plan = Plan::default();
+    plan.add(new);
+    assert!(plan.expired(START_MS + 600_000).is_empty());
+    assert!(plan.silent(START_MS).is_empty(), "not before it said whether it heeds");
+    plan.introduced(had, &says(&[]), START_MS);
+    assert_eq!(plan.silent(START_MS + 5_000), [(had, id)]);
+    assert_eq!(plan.had(had, id), Some(GUESSED));
+    // The same after a restart of the relay.
+    let mut plan = Plan::default();
+    plan.load(rig.store.read(inbox::load).await.unwrap().remove(0));
+    plan.introduced(had, &says(&[]), START_MS);
+    assert_eq!(plan.silent(START_MS + 5_000), [(had, id)]);
+}
+
+#[test]
+fn what_the_inbox_held_at_start_waits_for_the_clouds_word_on_who_had_it() {
+    let (had, never) = (DeviceId::generate(), DeviceId::generate());
+    let command = CommandId::generate();
+    let devices = vec![had, never];
+    let payload = vec![1].into();
+    let known = NewCommand {
+        command,
+        payload,
+        expires_ms: 10_000,
+        devices,
+        handed: Vec::new(),
+        unheard: Vec::new(),
+    };
+    let statuses = vec![(had, Status::Pending), (never, Status::Pending)];
+    let mut plan = Plan::default();
+    plan.load(inbox::Loaded { command: known, statuses });
+    for device in [had, never] {
+        plan.introduced(device, &says(&[]), 1_000);
+        assert!(plan.payload(device, command, 1_000).is_none(), "nothing goes out yet");
+    }
+    assert!(plan.silent(2_000).is_empty());
+    let (mut after, other) = planned(&[had], 10_000);
+    assert!(after.payload(had, other, 2_000).is_some(), "what comes from the cloud does");
+    after.sure();
+    plan.had_before(KnownCommand { command, device: had, started: true });
+    plan.sure();
+    let mut due = plan.silent(8_000);
+    due.sort();
+    let mut both = vec![(had, command), (never, command)];
+    both.sort();
+    assert_eq!(due, both);
+    assert_eq!(plan.had(had, command), Some(STARTED), "it is asked about, not run");
+    assert_eq!(plan.had(never, command), None);
+    plan.had_before(KnownCommand { command, device: had, started: false });
+    assert_eq!(plan.had(had, command), Some(GUESSED), "its own memory may tell");
+    plan.introduced(had, &says(&[command]), 9_000);
+    plan.introduced(had, &says(&[]), 9_000);
+    assert_eq!(plan.had(had, command), Some(STARTED), "it said itself that it was");
+    assert_eq!(plan.expired(50_000), [(command, vec![never])]);
+}
+
+#[tokio::test]
+async fn a_restored_disk_takes_the_clouds_word_on_who_had_what() {
+    let rig = Rig::new();
+    let (pending, sent, told) = (rig.enrol().await, rig.enrol().await, rig.enrol().await);
+    let deliver = deliver(vec![pending, sent, told], START_MS + 60_000);
+    let command = deliver.command;
+    rig.store.write(move |txn| txn.take_command(deliver)).await.unwrap().unwrap();
+    rig.store.write(move |txn| txn.mark_sent(command, &[sent, told])).await.unwrap();
+    let had = [(pending, false), (sent, true), (told, false), (DeviceId::generate(), true)];
+    let had = had.map(|(device, started)| KnownCommand { command, device, started }).to_vec();
+    let known = SiteKnown { had, answered: true, ..SiteKnown::default() };
+    let records = vec![(1, DownRecord::Known(known).encode().unwrap())];
+    let becomes = Ack { lane: Lane::Urgent, epoch: 5, through: 1 };
+    let effects = rig.store.write(move |txn| take_records(txn, becomes, records)).await.unwrap();
+    let effects = effects.unwrap();
+    assert!(effects.answered);
+    let heard: Vec<_> = effects.had.iter().map(|known| (known.device, known.started)).collect();
+    assert_eq!(heard, [(pending, false), (sent, true), (told, false)]);
+    let loaded = rig.store.read(inbox::load).await.unwrap().remove(0);
+    let of = |device| loaded.statuses.iter().find(|(d, _)| *d == device).unwrap().1;
+    assert_eq!([pending, sent, told].map(of), [Status::Running; 3]);
+}
