@@ -31,6 +31,9 @@ pub(crate) type Gone = (Lane, Position, u64);
 pub struct Cut {
     /// The relay has everything up to here.
     pub through: Position,
+    /// The highest number that was ever given or that the relay spoke of: a restart
+    /// does not take it for a setback once more.
+    pub high: Position,
     /// What neither has any more.
     pub lost: Option<Lost>,
 }
@@ -153,7 +156,8 @@ impl LaneBook {
         for lane in Lane::ALL {
             let cut = &cuts[index(lane)];
             let entry = &mut self.lanes[index(lane)];
-            *entry = LaneEntry { next: 1, high: entry.high, ..LaneEntry::default() };
+            let high = entry.high.max(Some(cut.high));
+            *entry = LaneEntry { next: 1, high, ..LaneEntry::default() };
             let mut add = |table: &mut SpoolTable<'_>, at_ms, body: &[u8]| {
                 let key = (key_of(lane), self.epoch, entry.next);
                 table.insert(key, (at_ms, body))?;

@@ -276,10 +276,10 @@ impl SpoolState {
     /// Where each lane goes on in a new epoch, by the last welcome.
     pub(super) fn cuts(&mut self) -> [Cut; 4] {
         Lane::ALL.map(|lane| {
-            let through = self.lane(lane).cut;
+            let LaneState { cut: through, before: high, .. } = *self.lane(lane);
             let told_anew = lane == Lane::State;
             let lost = if told_anew { None } else { self.trails.of(lane).lost_after(through) };
-            Cut { through, lost }
+            Cut { through, high, lost }
         })
     }
 
