@@ -90,10 +90,24 @@ pub(super) fn certificate(config: &Config) -> Option<Finding> {
         Err(error) => Err(error),
     };
     Some(match used {
-        Ok(()) => Finding::well(
-            CHECK,
-            format!("{} and its key fit", config.tls_certificate_file.display()),
-        ),
+        Ok(left_s) => {
+            let seen = format!(
+                "{} and its key fit; {}",
+                config.tls_certificate_file.display(),
+                match left_s / (24 * 3600) {
+                    _ if left_s < 0 => "it has ended".to_owned(),
+                    days => format!("it ends in {days} days"),
+                }
+            );
+            match tls::is_soon(left_s) {
+                false => Finding::well(CHECK, seen),
+                true => Finding::warning(
+                    CHECK,
+                    seen,
+                    "Renew it; a running cloud takes the new files up by itself.",
+                ),
+            }
+        }
         Err(error) => Finding::ill(
             CHECK,
             error.to_string(),

@@ -24,6 +24,7 @@ use std::{
     time::Duration,
 };
 use thiserror::Error;
+use time::OffsetDateTime;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
@@ -32,6 +33,10 @@ use zeroize::Zeroizing;
 const LOOK: Duration = Duration::from_secs(10);
 /// Longest file that is read.
 const MAX_FILE: u64 = 1024 * 1024;
+/// From when on it is said that the certificate ends.
+const SOON_S: i64 = 14 * 24 * 3600;
+/// How often that is said.
+const SAY_EVERY: Duration = Duration::from_secs(24 * 3600);
 
 /// TLS cannot be set up, or not from what the files hold.
 #[derive(Debug, Error)]
@@ -108,6 +113,7 @@ pub struct Certificates {
     /// Of what the files held at the last look.
     seen: Mutex<blake3::Hash>,
     unusable: IntGauge,
+    ends: IntGauge,
 }
 
 impl fmt::Debug for Certificates {
@@ -132,10 +138,17 @@ impl Certificates {
             "1 while the certificate's files hold what cannot be used, and an older one is shown.",
         )?;
         registry.register(Box::new(unusable.clone()))?;
+        let ends = IntGauge::new(
+            "unifyit_tls_certificate_ends_seconds",
+            "When the certificate that is shown ends, Unix seconds.",
+        )?;
+        registry.register(Box::new(ends.clone()))?;
         let files = read(certificate, key);
         let seen = Mutex::new(hash(&files));
-        let present = RwLock::new(Arc::new(parse(certificate, key, files)?));
-        Ok(Self { certificate: certificate.into(), key: key.into(), present, seen, unusable })
+        let pair = parse(certificate, key, files)?;
+        ends.set(ending(&pair));
+        let present = RwLock::new(Arc::new(pair));
+        Ok(Self { certificate: certificate.into(), key: key.into(), present, seen, unusable, ends })
     }
 
     /// What a server accepts connections with.
@@ -163,6 +176,7 @@ impl Certificates {
         *seen = found;
         match parse(&self.certificate, &self.key, files) {
             Ok(pair) => {
+                self.ends.set(ending(&pair));
                 *self.present.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(pair);
                 self.unusable.set(0);
                 Looked::Taken
@@ -176,6 +190,7 @@ impl Certificates {
 
     /// Looks again and again until cancelled.
     pub async fn keep_fresh(self: Arc<Self>, stop: CancellationToken) {
+        let mut said = None::<tokio::time::Instant>;
         while stop.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
             let at = self.clone();
             match tokio::task::spawn_blocking(move || at.look()).await {
@@ -185,6 +200,12 @@ impl Certificates {
                     "the files of the certificate changed and cannot be used; the one before is still shown"),
                 Ok(Looked::Same) => {}
                 Err(error) => tracing::error!(%error, "the certificate could not be looked at"),
+            }
+            let left_s = left_s(self.ends.get());
+            if is_soon(left_s) && said.is_none_or(|at| at.elapsed() >= SAY_EVERY) {
+                said = Some(tokio::time::Instant::now());
+                tracing::error!(file = %self.certificate.display(), left_s,
+                    "the certificate that browsers are shown ends within two weeks, or has ended; have it renewed");
             }
         }
     }
@@ -208,12 +229,30 @@ pub fn redirect(public_url: &str) -> Router {
     })
 }
 
-/// Whether a pair of files can be used, for `doctor`.
+/// For how many seconds a pair of files can be used, for `doctor`; none are left of one
+/// that has ended.
 ///
 /// # Errors
 /// [`TlsError`] that says what to mend.
-pub fn usable(certificate: &Path, key: &Path) -> Result<(), TlsError> {
-    parse(certificate, key, read(certificate, key)).map(drop)
+pub fn usable(certificate: &Path, key: &Path) -> Result<i64, TlsError> {
+    parse(certificate, key, read(certificate, key)).map(|pair| left_s(ending(&pair)))
+}
+
+/// Whether a certificate of which so much is left is to be renewed at once.
+#[must_use]
+pub fn is_soon(left_s: i64) -> bool {
+    left_s < SOON_S
+}
+
+/// When a certificate ends, Unix seconds; never, where that cannot be read.
+fn ending(pair: &CertifiedKey) -> i64 {
+    let first = pair.cert.first().map(AsRef::as_ref).unwrap_or_default();
+    x509_parser::parse_x509_certificate(first)
+        .map_or(i64::MAX, |(_, parsed)| parsed.validity().not_after.timestamp())
+}
+
+fn left_s(ends: i64) -> i64 {
+    ends.saturating_sub(OffsetDateTime::now_utc().unix_timestamp())
 }
 
 type Files = (Vec<u8>, Zeroizing<Vec<u8>>);

@@ -4,7 +4,7 @@
 
 use super::*;
 use crate::http::server::{Server, ServerBounds};
-use axum::routing::get;
+use axum::{extract::WebSocketUpgrade, routing::get};
 use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
 use std::net::SocketAddr;
 use tempfile::TempDir;
@@ -62,7 +62,10 @@ async fn running(certificate: &str, key: &str, head: Duration) -> Running {
     let bounds = ServerBounds { head, ..ServerBounds::default() };
     let server = Server::new(bounds, "test", &registry).unwrap();
     let server = server.behind(Some(certificates.acceptor().unwrap()));
-    let router = Router::new().route("/ping", get(async || "pong"));
+    let socket = async |upgrade: WebSocketUpgrade| {
+        upgrade.on_upgrade(async |mut socket| socket.send("pong".into()).await.unwrap())
+    };
+    let router = Router::new().route("/ping", get(async || "pong")).route("/ws", get(socket));
     tokio::spawn(server.run(listener, router, CancellationToken::new()));
     Running { files, certificates, at, registry }
 }
@@ -110,6 +113,44 @@ async fn a_renewed_certificate_is_shown_and_drops_nobody() {
     let mut newcomer = browser(server.at, &second).await.unwrap();
     assert!(ping(&mut newcomer).await.starts_with("HTTP/1.1 200"));
     browser(server.at, &first).await.expect_err("the first is shown no more");
+}
+
+#[tokio::test]
+async fn a_websocket_is_opened_over_tls() {
+    let (trusted, pem, key) = made();
+    let server = running(&pem, &key, Duration::from_secs(20)).await;
+    let mut stream = browser(server.at, &trusted).await.unwrap();
+    let asked = "GET /ws HTTP/1.1\r\nHost: rmm.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    stream.write_all(asked.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\x81\x04pong") {
+        assert!(stream.read_buf(&mut answer).await.unwrap() > 0, "closed after {answer:?}");
+    }
+    assert!(answer.starts_with(b"HTTP/1.1 101"));
+}
+
+#[tokio::test]
+async fn when_the_certificate_ends_is_a_figure_and_follows_a_renewal() {
+    let until = |at: OffsetDateTime| {
+        let mut params = rcgen::CertificateParams::new(vec!["rmm.example".to_owned()]).unwrap();
+        params.not_after = at;
+        let key = rcgen::KeyPair::generate().unwrap();
+        (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+    };
+    let now = OffsetDateTime::now_utc();
+    let [soon, later] = [13, 60].map(|days| now + time::Duration::days(days));
+    let ((pem, key), (new_pem, new_key)) = (until(soon), until(later));
+    let server = running(&pem, &key, Duration::from_secs(20)).await;
+    let (chain, secret) =
+        (server.files.path().join("chain.pem"), server.files.path().join("key.pem"));
+    assert!(is_soon(usable(&chain, &secret).unwrap()));
+    let ends = |server: &Running| server.certificates.ends.get();
+    assert_eq!(ends(&server), soon.unix_timestamp());
+    server.write(&new_pem, &new_key);
+    assert!(matches!(server.certificates.look(), Looked::Taken));
+    assert_eq!(ends(&server), later.unix_timestamp());
+    assert!(!is_soon(usable(&chain, &secret).unwrap()));
 }
 
 #[tokio::test]
