@@ -13,6 +13,7 @@ use crate::{
     live::LiveHub,
     monitor::{At, Monitor},
     newest::Newest,
+    resolver::Names,
     rollup,
     sacrifice::{self, Expendable},
     shadow::Shadows,
@@ -130,6 +131,7 @@ pub async fn run_with(
     let record = &identity.record;
     let uplink = Uplink {
         keypair: identity.keys.keypair().clone(),
+        names: Names::of_machine(),
         cloud_peer: record.cloud_peer.clone(),
         cloud_addresses: record.cloud_addresses.clone(),
         session: SessionParts {

@@ -6,7 +6,7 @@ use super::RelayRecord;
 use crate::{
     config::Config,
     identity::{self, IdentityError, Keys, folder::StateFolder, names},
-    resolver,
+    resolver::{self, Names},
 };
 use argon2::{Argon2, PasswordHasher};
 use futures::StreamExt;
@@ -14,10 +14,9 @@ use libp2p::{
     Multiaddr, PeerId, StreamProtocol, Swarm, SwarmBuilder,
     identity::Keypair,
     multiaddr::Protocol,
-    noise,
+    quic,
     request_response::{self, ProtocolSupport, cbor},
     swarm::{DialError, SwarmEvent, dial_opts::DialOpts},
-    tcp, yamux,
 };
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -189,13 +188,13 @@ fn swarm(keypair: &Keypair) -> Result<Swarm<Behaviour>, EnrollError> {
     let local = |e: &dyn std::fmt::Display| {
         EnrollError::Local(format!("The connection to the cloud cannot be set up: {e}."))
     };
-    let (names, how) = resolver::of_machine();
+    let quic = quic::Config::new(keypair);
+    let transport = resolver::transport(keypair, Some(quic), Names::of_machine());
+    let transport = transport.map_err(|e| local(&e))?;
     Ok(SwarmBuilder::with_existing_identity(keypair.clone())
         .with_tokio()
-        .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, yamux::Config::default)
+        .with_other_transport(|_| transport)
         .map_err(|e| local(&e))?
-        .with_quic()
-        .with_dns_config(names, how)
         .with_behaviour(|_| {
             Behaviour::with_codec(
                 cbor::codec::Codec::default().set_response_size_maximum(MAX_ANSWER),

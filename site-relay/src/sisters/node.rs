@@ -2,7 +2,7 @@
 //! listed peers only. The way to the cloud is another node ([`crate::uplink`]).
 
 use super::{Known, Sisters, serve};
-use crate::resolver;
+use crate::resolver::{self, Names};
 use futures::StreamExt as _;
 use libp2p::{
     Multiaddr, PeerId, Swarm, SwarmBuilder,
@@ -10,12 +10,11 @@ use libp2p::{
     core::{Endpoint, transport::PortUse},
     identity::Keypair,
     multiaddr::Protocol,
-    noise, ping,
+    ping,
     swarm::{
         ConnectionDenied, ConnectionId, FromSwarm, ListenError, NetworkBehaviour, SwarmEvent,
         THandler, THandlerInEvent, THandlerOutEvent, ToSwarm, dial_opts::DialOpts, dummy,
     },
-    tcp, yamux,
 };
 use libp2p_stream::{Control, IncomingStreams};
 use std::{
@@ -142,12 +141,12 @@ pub(super) async fn bind(
         ping: ping::Behaviour::new(ping::Config::new()),
         streams: libp2p_stream::Behaviour::new(),
     };
-    let (names, how) = resolver::of_machine();
+    let transport = resolver::transport(&keypair, None, Names::of_machine());
+    let transport = transport.map_err(|e| failed(&e))?;
     let mut swarm = SwarmBuilder::with_existing_identity(keypair)
         .with_tokio()
-        .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, yamux::Config::default)
+        .with_other_transport(|_| transport)
         .map_err(|e| failed(&e))?
-        .with_dns_config(names, how)
         .with_behaviour(|_| behaviour)
         .map_err(|e| failed(&e))?
         .with_swarm_config(|config| config.with_idle_connection_timeout(IDLE))

@@ -21,7 +21,7 @@ mod start;
 #[cfg(test)]
 mod tests;
 
-use crate::{blobs::Blobs, telemetry::Telemetry, tunnel::Tunnels};
+use crate::{blobs::Blobs, resolver::Names, telemetry::Telemetry, tunnel::Tunnels};
 use beside::Found;
 use futures::{
     FutureExt as _, StreamExt as _,
@@ -76,6 +76,7 @@ pub struct UplinkState {
 /// What the uplink works with.
 pub(crate) struct Uplink {
     pub(crate) keypair: Keypair,
+    pub(crate) names: Names,
     pub(crate) cloud_peer: String,
     pub(crate) cloud_addresses: Vec<String>,
     pub(crate) session: SessionParts,
@@ -143,7 +144,8 @@ impl Uplink {
     }
 
     fn node(&self, cloud: &Cloud) -> Result<Node, NodeError> {
-        Node::open(self.keypair.clone(), cloud.peer, self.tunnels.clone(), &self.cancel)
+        let how = (self.keypair.clone(), self.names.clone());
+        Node::open(how, cloud.peer, self.tunnels.clone(), &self.cancel)
     }
 
     fn down(&self, ended: &Ended) {

@@ -1,15 +1,17 @@
 //! The relay's libp2p node: dials the cloud, listens nowhere.
 
-use crate::{resolver, tunnel::Tunnels};
+use crate::{
+    resolver::{self, Names},
+    tunnel::Tunnels,
+};
 use libp2p::{
     Multiaddr, PeerId, StreamProtocol, Swarm, SwarmBuilder,
     connection_limits::{self, ConnectionLimits},
     identify,
     identity::Keypair,
     multiaddr::Protocol,
-    noise, ping,
+    ping, quic,
     swarm::NetworkBehaviour,
-    tcp, yamux,
 };
 use std::time::Duration;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -32,12 +34,12 @@ pub(super) struct Node {
 impl Node {
     /// Sets up a node whose tunnels from the cloud are served.
     pub(super) fn open(
-        keypair: Keypair,
+        (keypair, names): (Keypair, Names),
         cloud: PeerId,
         tunnels: Tunnels,
         cancel: &CancellationToken,
     ) -> Result<Self, NodeError> {
-        let swarm = build(keypair)?;
+        let swarm = build(keypair, names)?;
         let mut control = swarm.behaviour().streams.new_control();
         let inbound = control
             .accept(protocol(tunnel::PROTOCOL))
@@ -69,7 +71,7 @@ impl NodeError {
 }
 
 /// Builds the node: QUIC, and TCP with Noise and Yamux.
-fn build(keypair: Keypair) -> Result<Swarm<Behaviour>, NodeError> {
+fn build(keypair: Keypair, names: Names) -> Result<Swarm<Behaviour>, NodeError> {
     let behaviour = Behaviour {
         limits: connection_limits::Behaviour::new(
             ConnectionLimits::default()
@@ -86,20 +88,17 @@ fn build(keypair: Keypair) -> Result<Swarm<Behaviour>, NodeError> {
         streams: libp2p_stream::Behaviour::new(),
     };
     let failed = |e: &dyn std::fmt::Display| NodeError(e.to_string());
-    let (names, how) = resolver::of_machine();
+    let mut quic = quic::Config::new(&keypair);
+    quic.max_concurrent_stream_limit = 64;
+    quic.max_stream_data = 2 * 1024 * 1024;
+    quic.max_connection_data = 4 * 1024 * 1024;
+    quic.max_idle_timeout = QUIC_IDLE_MS;
+    quic.keep_alive_interval = Duration::from_millis(QUIC_KEEP_ALIVE_MS);
+    let transport = resolver::transport(&keypair, Some(quic), names).map_err(|e| failed(&e))?;
     Ok(SwarmBuilder::with_existing_identity(keypair)
         .with_tokio()
-        .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, yamux::Config::default)
+        .with_other_transport(|_| transport)
         .map_err(|e| failed(&e))?
-        .with_quic_config(|mut quic| {
-            quic.max_concurrent_stream_limit = 64;
-            quic.max_stream_data = 2 * 1024 * 1024;
-            quic.max_connection_data = 4 * 1024 * 1024;
-            quic.max_idle_timeout = QUIC_IDLE_MS;
-            quic.keep_alive_interval = Duration::from_millis(QUIC_KEEP_ALIVE_MS);
-            quic
-        })
-        .with_dns_config(names, how)
         .with_behaviour(|_| behaviour)
         .map_err(|e| failed(&e))?
         .with_swarm_config(|c| c.with_idle_connection_timeout(Duration::from_secs(60)))

@@ -7,7 +7,8 @@ use super::{
 };
 use crate::{
     blobs::Blobs, broker::BrokerHandle, downlink::DownlinkParts, fanout, live::LiveHub,
-    newest::Loads, store::tests::Rig, telemetry::Telemetry, travel::Travel, tunnel::Tunnels,
+    newest::Loads, resolver::Names, store::tests::Rig, telemetry::Telemetry, travel::Travel,
+    tunnel::Tunnels,
 };
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt as _};
@@ -33,6 +34,7 @@ use unifyit_protocol::{
     tunnel::{self, TunnelFrame, TunnelOpen},
 };
 
+mod names;
 mod newest;
 mod silent;
 
@@ -85,6 +87,11 @@ struct Running {
 }
 
 fn start(rig: Rig, cloud: &Cloud) -> Running {
+    start_at(rig, cloud, &cloud.address, Names::of_machine())
+}
+
+/// As [`start`], with the cloud at an address that `names` resolves.
+fn start_at(rig: Rig, cloud: &Cloud, address: &Multiaddr, names: Names) -> Running {
     let telemetry = Arc::new(Telemetry::new());
     let broker = BrokerHandle::detached();
     let (fanout, _inbox) = fanout::channel();
@@ -98,8 +105,9 @@ fn start(rig: Rig, cloud: &Cloud) -> Running {
     let folder = tempfile::tempdir().unwrap();
     let uplink = Uplink {
         keypair,
+        names,
         cloud_peer: cloud.peer.to_string(),
-        cloud_addresses: vec![cloud.address.to_string()],
+        cloud_addresses: vec![address.to_string()],
         session: SessionParts {
             store: rig.store.clone(),
             clock: crate::clock::SiteClock::default(),
