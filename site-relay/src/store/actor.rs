@@ -5,11 +5,12 @@
 //! answered together. An idle store commits a lone job at once, a busy one
 //! spreads the price of a sync over everything that waits: no timer is needed.
 //!
-//! A failed commit leaves nothing behind: every job of it is told, the file is
-//! opened again and the writer's memory is read anew from it.
+//! A failed commit leaves nothing behind in memory: every job of it is told, the file
+//! is opened again and the writer's memory is read anew from it. In the file it may be
+//! whole all the same, for a disk whose sync fails does not say what it kept.
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use super::{
     error::StoreError,
@@ -39,9 +40,9 @@ pub(crate) trait Job: Send {
     /// Reads and changes tables.
     fn apply(&mut self, txn: &mut Txn<'_>) -> Result<(), StoreError>;
     /// Every job of the commit is applied and its sync begins, which may yet fail. Not
-    /// said while commits fail. Must not wait.
+    /// said while commits fail or the disk is nearly full. Must not wait.
     fn syncing(&mut self) {}
-    /// The commit is durable, or nothing of it happened.
+    /// The commit is durable, or it failed.
     fn finish(self: Box<Self>, outcome: Result<(), StoreError>);
 }
 
@@ -54,6 +55,9 @@ pub(crate) enum Message {
     /// Finish what is queued, then close the file.
     Close,
 }
+/// What readers are told of a commit, and whether it wrote anything.
+type Committed = (Vec<Change>, bool);
+
 /// The writer's thread.
 pub(crate) struct Writer {
     core: Arc<Core>,
@@ -97,7 +101,7 @@ impl Writer {
             }
             fn finish(self: Box<Self>, _: Result<(), StoreError>) {}
         }
-        let changes = self.write(&mut [Box::new(Start)])?;
+        let (changes, _) = self.write(&mut [Box::new(Start)])?;
         self.prepared = true;
         self.core.publish(changes, &self.mem.lanes);
         Ok(())
@@ -142,8 +146,9 @@ impl Writer {
             metrics.commit(jobs.len(), started.elapsed(), outcome.is_ok(), self.inbox.len());
         }
         match outcome {
-            Ok(changes) => {
-                if self.failed.take().is_some() {
+            Ok((changes, touched)) => {
+                // A job that changes nothing says nothing of the disk.
+                if touched && self.failed.take().is_some() {
                     tracing::info!("the store takes commits again");
                 }
                 self.core.publish(changes, &self.mem.lanes);
@@ -161,6 +166,7 @@ impl Writer {
                     self.failed = Some((error.clone(), Instant::now()));
                 }
                 self.recover(&error);
+                self.core.failed.fetch_add(1, Ordering::Relaxed);
                 for job in jobs {
                     job.finish(Err(error.clone()));
                 }
@@ -168,7 +174,8 @@ impl Writer {
         }
     }
 
-    fn try_commit(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<Vec<Change>, StoreError> {
+    /// What readers are told, and whether anything was written.
+    fn try_commit(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<Committed, StoreError> {
         if self.core.thaw()? {
             // A commit that failed may have been seen, and be gone: its numbers are not
             // used again (G2).
@@ -181,9 +188,9 @@ impl Writer {
         self.write(jobs)
     }
 
-    fn write(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<Vec<Change>, StoreError> {
+    fn write(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<Committed, StoreError> {
         let now_ms = (self.core.clock)();
-        let steady = self.prepared && self.failed.is_none();
+        let steady = self.prepared && self.failed.is_none() && !self.core.is_tight();
         let mem = &mut self.mem;
         self.core.with_database(|db| {
             let mut tx = db.begin_write()?;
@@ -197,10 +204,13 @@ impl Writer {
                 jobs.iter_mut().for_each(|job| job.syncing());
             }
             match touched {
+                #[cfg(test)]
+                true => tests::commit(&self.core, tx)?,
+                #[cfg(not(test))]
                 true => tx.commit()?,
                 false => tx.abort()?,
             }
-            Ok(changes)
+            Ok((changes, touched))
         })
     }
 

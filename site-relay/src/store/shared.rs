@@ -17,7 +17,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         OnceLock, PoisonError, RwLock,
-        atomic::{AtomicBool, AtomicU64},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 use tokio::sync::{Notify, watch};
@@ -40,6 +40,11 @@ pub(crate) struct Core {
     /// Makes the disk read-only for a test.
     #[cfg(test)]
     pub(crate) read_only: AtomicBool,
+    /// Makes the next commit fail for a test.
+    #[cfg(test)]
+    pub(crate) fails: std::sync::Mutex<Option<super::actor::tests::Fails>>,
+    /// Commits that failed since the start.
+    pub(super) failed: AtomicU64,
     /// Devices as enrolled, as of the last commit.
     pub(crate) devices: RwLock<HashMap<DeviceId, DeviceRecord>>,
     /// Tokens that are out, as of the last commit.
@@ -76,6 +81,9 @@ impl Core {
             frozen: watch::Sender::new(frozen),
             #[cfg(test)]
             read_only: AtomicBool::new(false),
+            #[cfg(test)]
+            fails: std::sync::Mutex::default(),
+            failed: AtomicU64::new(0),
             devices: RwLock::default(),
             revoked_tokens: RwLock::default(),
             site: watch::Sender::new(SiteConfig::default()),
@@ -109,6 +117,11 @@ impl Core {
     ) -> Result<R, StoreError> {
         let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
         work(db.as_ref().map_err(Clone::clone)?)
+    }
+
+    /// Whether a commit may well fail for want of space.
+    pub(super) fn is_tight(&self) -> bool {
+        self.full.load(Ordering::Relaxed) || self.pressure.load(Ordering::Relaxed)
     }
 
     /// Bytes of the file.
@@ -172,7 +185,7 @@ impl Core {
 
     fn try_open(&self) -> Result<Database, StoreError> {
         #[cfg(test)]
-        if self.read_only.load(std::sync::atomic::Ordering::Relaxed) {
+        if self.read_only.load(Ordering::Relaxed) {
             return Err(StoreError::ReadOnly);
         }
         open_database(&self.path, self.cache_bytes)

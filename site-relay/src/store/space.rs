@@ -78,6 +78,12 @@ impl StoreHandle {
         self.inner.core.full.load(Ordering::Relaxed)
     }
 
+    /// Commits that failed since the start. What they would have changed may be in the
+    /// file all the same.
+    pub(crate) fn failed_commits(&self) -> u64 {
+        self.inner.core.failed.load(Ordering::Relaxed)
+    }
+
     /// Whether the disk is nearly full.
     pub(crate) fn is_short(&self) -> bool {
         self.inner.core.pressure.load(Ordering::Relaxed)

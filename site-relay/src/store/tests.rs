@@ -1,6 +1,7 @@
 //! The store through its handle: durability, enrolment, epochs, quotas.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+pub(crate) use super::actor::tests::Fails;
 use super::{
     DeviceRecord, EnrollDecision, NewDevice, PresenceChange, Quotas, StoreError, StoreHandle,
     StoreOptions,
@@ -93,6 +94,11 @@ impl Rig {
             EnrollDecision::Accepted { device } => device,
             other => panic!("{other:?}"),
         }
+    }
+
+    /// Makes the next commit fail.
+    pub(crate) fn fails(&self, how: Fails) {
+        *self.store.inner.core.fails.lock().unwrap() = Some(how);
     }
 
     /// All records waiting in a lane, oldest first.
