@@ -62,8 +62,8 @@ pub(crate) struct Effects {
 impl Effects {
     /// Hands commands to the fan-out while their commit is being synced, and says which.
     ///
-    /// A crash in between forgets that they went out. The cloud, which was told nothing,
-    /// sends them again, and the device's ledger knows them (G3): as after any crash
+    /// A crash in between, or a commit that fails, forgets that they went out. The cloud,
+    /// which was told nothing, sends them again, and the device's ledger knows them (G3): as after any crash
     /// that comes before it is noted that a command was sent. What the cloud says of who
     /// had a command, and whatever changes who may get one, waits for the commit.
     fn hand_ahead(&mut self, fanout: &FanoutHandle) -> Vec<CommandId> {
@@ -267,6 +267,16 @@ pub(crate) fn want_inventories(broker: &BrokerHandle, devices: Vec<DeviceId>) {
     }
 }
 
+/// Tells the devices that are there the site's settings. Who is away is told with the
+/// next welcome.
+pub(crate) fn tell_settings(store: &StoreHandle, broker: &BrokerHandle) {
+    let Ok(bytes) = DownControl::Config(store.device_config()).encode() else { return };
+    let bytes = bytes::Bytes::from(bytes);
+    for device in broker.online() {
+        let _gone = broker.send(device, Down::Control, bytes.clone());
+    }
+}
+
 /// What follows a durable commit.
 async fn follow(parts: &DownlinkParts, effects: Effects) {
     parts.unknown.inc_by(effects.unknown);
@@ -279,15 +289,8 @@ async fn follow(parts: &DownlinkParts, effects: Effects) {
         parts.broker.disconnect(device, "one of its computers gets an identity of its own");
     }
     want_inventories(&parts.broker, effects.inventory);
-    if effects.config
-        && let Ok(bytes) = DownControl::Config(parts.store.device_config()).encode()
-    {
-        let bytes = bytes::Bytes::from(bytes);
-        for device in parts.broker.online() {
-            // A device that is gone gets its settings with the next welcome.
-            let _offline_gets_it_with_its_welcome =
-                parts.broker.send(device, Down::Control, bytes.clone());
-        }
+    if effects.config {
+        tell_settings(&parts.store, &parts.broker);
     }
     if !effects.commands.is_empty() {
         parts.fanout.commands(effects.commands).await;

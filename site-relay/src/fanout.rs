@@ -13,7 +13,10 @@
 //! store; progress travels to the cloud from there, many devices in one record.
 
 mod plan;
+mod reread;
 
+#[cfg(test)]
+mod lost_tests;
 #[cfg(test)]
 mod restored_tests;
 #[cfg(test)]
@@ -29,6 +32,7 @@ use crate::{
 };
 use plan::{Had, Plan};
 use prometheus::{IntCounterVec, IntGauge};
+use reread::Reread;
 use std::{
     collections::{HashMap, HashSet},
     time::Duration,
@@ -176,6 +180,7 @@ pub(crate) struct Fanout {
     plan: Plan,
     /// Uptime at the start, and how long what was in the inbox then waits for the cloud.
     unsure_ms: (u64, u64),
+    reread: Reread,
     metrics: FanoutMetrics,
 }
 
@@ -189,18 +194,13 @@ impl Fanout {
         broker: BrokerHandle,
         telemetry: &Telemetry,
     ) -> Result<Self, StoreError> {
-        let mut plan = Plan::default();
-        for loaded in store.read(inbox::load).await? {
-            plan.load(loaded);
-        }
+        let reread = Reread::done(&store);
+        let all = store.read(inbox::load).await?;
         let unsure_ms = (clock.uptime_ms(), ALONE_MS);
         let metrics = FanoutMetrics::register(telemetry);
-        let mut fanout = Self { store, clock, broker, plan, unsure_ms, metrics };
-        for device in fanout.plan.devices() {
-            if fanout.store.device(device).is_none_or(|known| known.revoked) {
-                fanout.end(device).await;
-            }
-        }
+        let plan = Plan::default();
+        let mut fanout = Self { store, clock, broker, plan, unsure_ms, reread, metrics };
+        fanout.take_up(all, true).await;
         Ok(fanout)
     }
 
@@ -227,9 +227,8 @@ impl Fanout {
             Message::New(commands) => {
                 for command in commands {
                     let id = command.command;
-                    let devices = command.devices.clone();
-                    self.plan.add(command);
-                    self.deliver(devices.into_iter().map(|d| (d, id)).collect(), now_ms).await;
+                    let added = self.plan.add(command);
+                    self.deliver(added.into_iter().map(|d| (d, id)).collect(), now_ms).await;
                 }
             }
             Message::Undone(commands) => self.plan.undone(&commands),
@@ -260,6 +259,7 @@ impl Fanout {
     }
 
     async fn tick(&mut self) {
+        self.reread().await;
         let (since_ms, most_ms) = self.unsure_ms;
         if self.plan.is_unsure() && self.clock.uptime_ms().saturating_sub(since_ms) >= most_ms {
             tracing::info!("commands in the inbox go out without the cloud's word on who had them");

@@ -3,7 +3,7 @@
 use super::Introduction;
 use crate::store::{inbox::Loaded, txn::NewCommand};
 use bytes::Bytes;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet, hash_map::Entry};
 use unifyit_protocol::{
     compare::KnownCommand,
     ids::{CommandId, DeviceId},
@@ -67,25 +67,49 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Takes up what the inbox held at start.
-    pub(super) fn load(&mut self, loaded: Loaded) {
-        let Loaded { command, statuses } = loaded;
-        let id = command.command;
-        let open: HashMap<_, _> = statuses
-            .into_iter()
-            .filter(|(_, status)| !status.is_final())
-            .map(|(device, status)| {
-                let sent = (status == Status::Sent).then_some((0, 0));
-                let answered = status == Status::Running;
-                (device, Delivery { sent, answered, ..Delivery::default() })
-            })
-            .collect();
-        for (device, _) in open.iter().filter(|(_, d)| !d.answered) {
-            self.by_device.entry(*device).or_default().insert(id);
+    /// Takes up what the inbox holds and this plan lacks. Whether anything of it is
+    /// open. At the start of the relay it is unsure who had it.
+    pub(super) fn load(&mut self, loaded: Loaded, at_start: bool) -> bool {
+        let Loaded { command: NewCommand { command: id, payload, expires_ms, .. }, statuses } =
+            loaded;
+        let open: Vec<_> = statuses.into_iter().filter(|(_, s)| !s.is_final()).collect();
+        let known = match self.commands.entry(id) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(_) if open.is_empty() => return false,
+            Entry::Vacant(place) => {
+                if at_start {
+                    self.unsure.insert(id);
+                }
+                place.insert(Command { payload, expires_ms, open: HashMap::new() })
+            }
+        };
+        let mut heard = Vec::new();
+        for (device, status) in open {
+            let answered = status == Status::Running;
+            match known.open.entry(device) {
+                Entry::Vacant(place) => {
+                    let sent = (status == Status::Sent).then_some((0, 0));
+                    place.insert(Delivery { sent, answered, ..Delivery::default() });
+                    if !answered {
+                        self.by_device.entry(device).or_default().insert(id);
+                    }
+                }
+                Entry::Occupied(known) if answered && !known.get().answered => {
+                    known.into_mut().answered = true;
+                    heard.push(device);
+                }
+                Entry::Occupied(_) => {}
+            }
         }
-        let NewCommand { payload, expires_ms, .. } = command;
-        self.unsure.insert(id);
-        self.commands.insert(id, Command { payload, expires_ms, open });
+        for device in heard {
+            self.settle(device, id);
+        }
+        true
+    }
+
+    /// The commands of this plan.
+    pub(super) fn commands(&self) -> HashSet<CommandId> {
+        self.commands.keys().copied().collect()
     }
 
     /// Whether anything waits for the cloud's word on what was handed out.
@@ -108,19 +132,25 @@ impl Plan {
         self.by_device.entry(device).or_default().insert(id);
     }
 
-    /// Takes up a command.
-    pub(super) fn add(&mut self, command: NewCommand) {
+    /// Takes up a command. The devices for which it was not known: the inbox may have
+    /// been read between its commit and this word of it.
+    pub(super) fn add(&mut self, command: NewCommand) -> Vec<DeviceId> {
         let NewCommand { command, payload, expires_ms, devices, handed, unheard } = command;
-        for device in &devices {
-            self.by_device.entry(*device).or_default().insert(command);
-        }
-        let fresh = |device| {
+        let fresh = || Command { payload, expires_ms, open: HashMap::new() };
+        let known = self.commands.entry(command).or_insert_with(fresh);
+        let mut added = Vec::with_capacity(devices.len());
+        for device in devices {
             let had = handed.contains(&device);
+            if known.open.contains_key(&device) && !had {
+                continue;
+            }
             let unheard = had && unheard.contains(&device);
-            (device, Delivery { answered: had, doubted: had, unheard, ..Delivery::default() })
-        };
-        let open = devices.into_iter().map(fresh).collect();
-        self.commands.insert(command, Command { payload, expires_ms, open });
+            let delivery = Delivery { answered: had, doubted: had, unheard, ..Delivery::default() };
+            known.open.insert(device, delivery);
+            self.by_device.entry(device).or_default().insert(command);
+            added.push(device);
+        }
+        added
     }
 
     /// Commands that were taken up did not become durable.

@@ -38,7 +38,7 @@ async fn a_command_that_was_handed_out_before_this_disks_memory_is_asked_about()
     assert_eq!(plan.had(had, id), Some(GUESSED));
     // The same after a restart of the relay.
     let mut plan = Plan::default();
-    plan.load(rig.store.read(inbox::load).await.unwrap().remove(0));
+    plan.load(rig.store.read(inbox::load).await.unwrap().remove(0), true);
     plan.introduced(had, &says(&[]), START_MS);
     assert_eq!(plan.silent(START_MS + 5_000), [(had, id)]);
 }
@@ -59,7 +59,7 @@ fn what_the_inbox_held_at_start_waits_for_the_clouds_word_on_who_had_it() {
     };
     let statuses = vec![(had, Status::Pending), (never, Status::Pending)];
     let mut plan = Plan::default();
-    plan.load(inbox::Loaded { command: known, statuses });
+    plan.load(inbox::Loaded { command: known, statuses }, true);
     for device in [had, never] {
         plan.introduced(device, &says(&[]), 1_000);
         assert!(plan.payload(device, command, 1_000).is_none(), "nothing goes out yet");

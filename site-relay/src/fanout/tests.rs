@@ -211,7 +211,7 @@ async fn an_outcome_that_comes_after_the_expiry_is_passed_on_and_nothing_takes_i
     assert_eq!(loaded[0].statuses, [(device, Status::Succeeded)]);
 }
 
-fn event(command: CommandId, status: Status) -> CommandEvent {
+pub(super) fn event(command: CommandId, status: Status) -> CommandEvent {
     CommandEvent {
         command,
         status,

@@ -13,6 +13,7 @@ use super::{
     txn::{NewCommand, Txn},
 };
 use redb::{ReadTransaction, ReadableTable};
+use std::collections::HashSet;
 use unifyit_protocol::{
     compare::KnownCommand,
     ids::{CommandId, DeviceId},
@@ -42,6 +43,15 @@ pub(crate) struct Loaded {
 
 /// Reads what is not finished, oldest first.
 pub(crate) fn load(tx: &ReadTransaction) -> Result<Vec<Loaded>, StoreError> {
+    load_beside(tx, &HashSet::new())
+}
+
+/// As [`load`], without the content of commands that are known: all of it is of any
+/// size.
+pub(crate) fn load_beside(
+    tx: &ReadTransaction,
+    known: &HashSet<CommandId>,
+) -> Result<Vec<Loaded>, StoreError> {
     let deliveries = tx.open_table(tables::DELIVERIES)?;
     let mut all = Vec::new();
     for row in tx.open_table(tables::COMMANDS)?.range::<u128>(..)? {
@@ -54,9 +64,11 @@ pub(crate) fn load(tx: &ReadTransaction) -> Result<Vec<Loaded>, StoreError> {
             let (key, value) = row?;
             statuses.push((tables::device_of(key.value().1), status_of(value.value().0)));
         }
+        let command = CommandId(uuid::Uuid::from_u128(id));
+        let payload = if known.contains(&command) { Vec::new() } else { record.payload };
         let command = NewCommand {
-            command: CommandId(uuid::Uuid::from_u128(id)),
-            payload: record.payload.into(),
+            command,
+            payload: payload.into(),
             expires_ms: record.expires_ms,
             devices: statuses.iter().map(|(device, _)| *device).collect(),
             handed: Vec::new(),

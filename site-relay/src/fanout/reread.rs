@@ -1,0 +1,97 @@
+//! The plan and the inbox brought together again after commits failed.
+//!
+//! A commit that failed may be in the file all the same: a disk whose sync fails says
+//! nothing of what it kept. Then the position in the cloud's lane moved with the
+//! commands of that commit, the cloud does not send them again, and nobody else hands
+//! them out; and what the courier let go of (an expiry, the end of a device) may be
+//! noted nowhere. The inbox decides, as at a start. What its reading finds too much,
+//! because word of it is on the way here, is harmless: nothing that is known is
+//! handed on twice, and no end is noted twice.
+
+use super::Fanout;
+use crate::{
+    downlink::tell_settings,
+    store::{
+        StoreError, StoreHandle,
+        inbox::{self, Loaded},
+    },
+};
+
+/// Pause between two looks while commits fail: the whole inbox is gone through.
+const PAUSE_MS: u64 = 5_000;
+
+/// What the plan was last compared with.
+#[derive(Debug)]
+pub(super) struct Reread {
+    /// Commits that had failed by then.
+    failed: u64,
+    /// Uptime before which there is no other look.
+    due_ms: u64,
+    /// Settings that devices were told.
+    revision: u64,
+}
+
+impl Reread {
+    /// The plan is as the inbox is.
+    pub(super) fn done(store: &StoreHandle) -> Self {
+        let revision = store.site_config().borrow().revision;
+        Self { failed: store.failed_commits(), due_ms: 0, revision }
+    }
+}
+
+impl Fanout {
+    /// Reads the inbox again when commits failed since it was last read.
+    pub(super) async fn reread(&mut self) {
+        let (failed, now_ms) = (self.store.failed_commits(), self.clock.uptime_ms());
+        if failed == self.reread.failed || now_ms < self.reread.due_ms {
+            return;
+        }
+        self.reread.due_ms = now_ms.saturating_add(PAUSE_MS);
+        match self.compared_inbox().await {
+            Ok(all) => {
+                self.reread.failed = failed;
+                self.take_up(all, false).await;
+                self.follow_again().await;
+            }
+            Err(error) => tracing::debug!(%error, "the inbox cannot be compared with the plan"),
+        }
+    }
+
+    /// The inbox without the content of what is known.
+    async fn compared_inbox(&self) -> Result<Vec<Loaded>, StoreError> {
+        // All that was asked of the store before is in the file by then, or is not.
+        self.store.write(|_| Ok(())).await?;
+        let known = self.plan.commands();
+        self.store.read(move |tx| inbox::load_beside(tx, &known)).await
+    }
+
+    /// Takes up what the inbox holds; `at_start` what it held then.
+    pub(super) async fn take_up(&mut self, all: Vec<Loaded>, at_start: bool) {
+        let mut done = Vec::new();
+        for loaded in all {
+            let id = loaded.command.command;
+            if !self.plan.load(loaded, at_start) {
+                done.push(id);
+            }
+        }
+        self.finish(done).await;
+        for device in self.plan.devices() {
+            if self.store.device(device).is_none_or(|known| known.revoked) {
+                self.end(device).await;
+            }
+        }
+    }
+
+    /// What else follows a commit and was left out for one that seemed to fail.
+    async fn follow_again(&mut self) {
+        for device in self.broker.online() {
+            if self.store.device(device).is_some_and(|known| known.revoked) {
+                self.broker.disconnect(device, "the device was revoked");
+            }
+        }
+        let revision = self.store.site_config().borrow().revision;
+        if std::mem::replace(&mut self.reread.revision, revision) != revision {
+            tell_settings(&self.store, &self.broker);
+        }
+    }
+}
