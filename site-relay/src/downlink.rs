@@ -209,6 +209,7 @@ pub(crate) fn take_records(
             Ok(Decoded::Unknown(_)) | Err(_) => effects.unknown += 1,
         }
     }
+    end_revoked(txn, &mut effects)?;
     // The cloud begins anew: one of the two was restored from an older copy.
     if becomes.epoch > epoch && epoch != 0 {
         txn.tell_holds(true)?;
@@ -216,6 +217,25 @@ pub(crate) fn take_records(
     txn.mem.down = (becomes.epoch, becomes.through);
     txn.put_meta(tables::META_DOWN, &(becomes.epoch, becomes.through))?;
     Ok(Some(effects))
+}
+
+/// Ends commands for devices that a later record of the same commit revoked: the
+/// fan-out hears of revocations first and would keep them for who never comes.
+fn end_revoked(txn: &mut Txn<'_>, effects: &mut Effects) -> Result<(), StoreError> {
+    let Effects { commands, revoked, .. } = effects;
+    for device in revoked.iter() {
+        let of_it = commands.iter().filter(|command| command.devices.contains(device));
+        let ids: Vec<CommandId> = of_it.map(|command| command.command).collect();
+        txn.end_revoked(*device, &ids)?;
+    }
+    for command in commands.iter_mut() {
+        command.devices.retain(|device| !revoked.contains(device));
+        if command.devices.is_empty() {
+            txn.finish_command(command.command)?;
+        }
+    }
+    commands.retain(|command| !command.devices.is_empty());
+    Ok(())
 }
 
 fn take_record(

@@ -203,6 +203,17 @@ async fn what_follows_a_commit_follows_one_that_only_seemed_to_fail() {
 }
 
 #[tokio::test]
+async fn a_command_for_a_device_that_is_revoked_with_it_ends_at_once() {
+    let mut site = Site::new().await;
+    let (_, command) = site.command();
+    let records = [command, DownRecord::RevokeDevice(site.device)];
+    assert_eq!(site.session(&records).await.1.unwrap(), Frame::Ack(at(2)));
+    site.step().await;
+    assert_eq!(statuses(&site.rig).await, [(site.device, Status::Refused)]);
+    assert_eq!((site.fanout.plan.waiting(), site.held().await), (0, (0, 0)));
+}
+
+#[tokio::test]
 async fn what_the_inbox_said_first_is_not_handed_out_twice() {
     let mut site = Site::new().await;
     site.broker.connect(site.device);
