@@ -3,10 +3,10 @@
 //! One address cannot take all places. A proxy that stands before everybody may
 //! take most of them: who comes through it is the proxy's to bound. When all are
 //! taken, a connection on which no whole request has come gives way to a newcomer: the
-//! oldest of the address that has most of these, or the oldest of all where no address
-//! has more than a browser opens. Where nobody waits, a long request gives way: the
-//! oldest of the address that has most under way, and to an address that has nothing
-//! the oldest of all once it has lasted very long. An address that has requests under
+//! oldest that may of the address that has most of these, or, to an address that has
+//! fewer than a browser opens, the oldest of all that are silent. Where none of these may,
+//! a long request gives way: the oldest of the address that has most under way, and to an
+//! address that has nothing the oldest of all once it has lasted very long. An address that has requests under
 //! way, and nobody has more, gets no place rather than have others wait behind it. So
 //! neither who opens connections and asks nothing nor who never ends what they ask
 //! keeps anybody out for longer than that, from however many addresses.
@@ -115,32 +115,11 @@ impl Addresses {
 
     /// Has a connection give way to a newcomer.
     pub(super) fn make_room(&self, newcomer: IpAddr) -> Room {
-        let now = Instant::now();
         let own = Network::of(newcomer);
         let mut state = self.state();
-        let held = &state.held;
-        let own_waiting = held.get(&own).map_or(0, |holder| holder.waiting.len());
-        let own_asking = held.get(&own).map_or(0, |holder| holder.asking.len());
-        let busiest = held.iter().max_by_key(|(_, holder)| holder.waiting.len());
-        let victim = match busiest {
-            // One that holds more than the newcomer would gives way at once.
-            Some((network, holder)) if holder.waiting.len() > own_waiting + 1 => {
-                oldest(&holder.waiting, now, Duration::ZERO).map(|turn| (*network, turn))
-            }
-            _ => {
-                let others = if own_waiting < BROWSER { state.silent(now) } else { None };
-                let own_oldest = held.get(&own).and_then(|own| oldest(&own.waiting, now, YOUNG));
-                others.or(own_oldest.map(|turn| (own, turn))).or_else(|| {
-                    let long =
-                        if own_waiting == 0 { state.long(now, own_asking + 1) } else { None };
-                    let has_nothing = own_waiting + own_asking == 0;
-                    long.or_else(|| state.very_long(now).filter(|_| has_nothing))
-                })
-            }
-        };
-        let Some((network, turn)) = victim else {
+        let Some((network, turn)) = state.victim(own, Instant::now()) else {
             // Nobody else is served while a newcomer waits.
-            return if own_waiting + own_asking > 0 { Room::Refused } else { Room::None };
+            return if state.has(own) == (0, 0) { Room::None } else { Room::Refused };
         };
         if let Some(gone) = state.held.get_mut(&network).and_then(|holder| holder.remove(turn)) {
             gone.evicted.cancel();
@@ -153,27 +132,57 @@ impl Addresses {
     }
 }
 
+/// Which of a holder's connections.
+type Among = fn(&Holder) -> &Standings;
+
 impl State {
-    /// The oldest of all that wait.
-    fn silent(&self, now: Instant) -> Option<(Network, u64)> {
-        let all = self.held.iter();
-        all.filter_map(|(network, holder)| Some((*network, oldest(&holder.waiting, now, SILENT)?)))
-            .min_by_key(|(_, turn)| *turn)
+    /// Which connection gives way to a newcomer of this network. At each step all that
+    /// may not go are left out first, so that none of these shields the others.
+    fn victim(&self, own: Network, now: Instant) -> Option<(Network, u64)> {
+        let waiting: Among = |holder| &holder.waiting;
+        let asking: Among = |holder| &holder.asking;
+        let (own_waiting, own_asking) = self.has(own);
+        let silent = || self.oldest_of_all(waiting, now, SILENT);
+        let its_own = || Some((own, oldest(&self.held.get(&own)?.waiting, now, YOUNG)?));
+        let long = || self.of_most(asking, own_asking + 1, now, LONG);
+        let very_long = || self.oldest_of_all(asking, now, VERY_LONG);
+        // One of who has more that wait than the newcomer would have gives way at once.
+        self.of_most(waiting, own_waiting + 1, now, Duration::ZERO)
+            .or_else(|| (own_waiting < BROWSER).then(silent).flatten())
+            .or_else(its_own)
+            .or_else(|| (own_waiting == 0).then(long).flatten())
+            .or_else(|| (own_waiting + own_asking == 0).then(very_long).flatten())
     }
 
-    /// The oldest request of all that lasts very long.
-    fn very_long(&self, now: Instant) -> Option<(Network, u64)> {
-        let all = self.held.iter();
-        let old = |holder: &Holder| oldest(&holder.asking, now, VERY_LONG);
-        all.filter_map(|(network, holder)| Some((*network, old(holder)?)))
-            .min_by_key(|(_, turn)| *turn)
+    /// How many a network has that wait, and how many requests under way.
+    fn has(&self, network: Network) -> (usize, usize) {
+        let holder = self.held.get(&network);
+        holder.map_or((0, 0), |holder| (holder.waiting.len(), holder.asking.len()))
     }
 
-    /// The oldest long request of who has most under way, if these are more than so many.
-    fn long(&self, now: Instant, more_than: usize) -> Option<(Network, u64)> {
-        let (network, holder) = self.held.iter().max_by_key(|(_, holder)| holder.asking.len())?;
-        let turn = oldest(&holder.asking, now, LONG)?;
-        (holder.asking.len() > more_than).then_some((*network, turn))
+    /// Of those who have more than so many and one of this age that may give way, the
+    /// oldest such one of who has most.
+    fn of_most(
+        &self,
+        among: Among,
+        more_than: usize,
+        now: Instant,
+        age: Duration,
+    ) -> Option<(Network, u64)> {
+        let more = self.held.iter().filter(|(_, holder)| among(holder).len() > more_than);
+        more.filter_map(|(network, holder)| {
+            let standings = among(holder);
+            Some((standings.len(), (*network, oldest(standings, now, age)?)))
+        })
+        .max_by_key(|(count, _)| *count)
+        .map(|(_, victim)| victim)
+    }
+
+    /// The oldest of all of this age that may give way.
+    fn oldest_of_all(&self, among: Among, now: Instant, age: Duration) -> Option<(Network, u64)> {
+        let all = self.held.iter();
+        all.filter_map(|(network, holder)| Some((*network, oldest(among(holder), now, age)?)))
+            .min_by_key(|(_, turn)| *turn)
     }
 }
 

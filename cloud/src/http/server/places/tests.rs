@@ -66,6 +66,33 @@ async fn an_answer_may_reach_its_reader_before_the_connection_gives_way() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_was_just_answered_does_not_keep_the_silent_in_their_places() {
+    let addresses = Addresses::new(100, 50, Networks::default());
+    let silent: Vec<Place> = (0..10).map(|_| waiting(&addresses, 2)).collect();
+    tokio::time::advance(SILENT).await;
+    let lively: Vec<Place> = (0..11).map(|_| waiting(&addresses, 1)).collect();
+    for place in &lively {
+        place.asked();
+        place.answered();
+        place.written();
+    }
+    assert_eq!(addresses.make_room(ip(9)), Room::Made(Network::of(ip(2))));
+    assert!(is_evicted(&silent[0]) && !lively.iter().any(is_evicted));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_just_asked_much_does_not_keep_long_requests_in_their_places() {
+    let addresses = Addresses::new(100, 50, Networks::default());
+    let long: Vec<Place> = (0..4).map(|_| waiting(&addresses, 2)).collect();
+    long.iter().for_each(Place::asked);
+    tokio::time::advance(LONG).await;
+    let fresh: Vec<Place> = (0..5).map(|_| waiting(&addresses, 1)).collect();
+    fresh.iter().for_each(Place::asked);
+    assert_eq!(addresses.make_room(ip(9)), Room::Made(Network::of(ip(2))));
+    assert!(is_evicted(&long[0]) && !fresh.iter().any(is_evicted));
+}
+
+#[tokio::test(start_paused = true)]
 async fn where_nobody_waits_a_long_request_of_the_busiest_gives_way_but_no_socket() {
     let addresses = Addresses::new(100, 50, Networks::default());
     let busy: Vec<Place> = (0..5).map(|_| waiting(&addresses, 1)).collect();
