@@ -14,7 +14,7 @@
 //!
 //! Whoever reaches a limit is counted by it, and named in the log once a minute.
 
-use super::{Network, Problem, seldom::Seldom};
+use super::{Network, Problem, network::WIDE_BITS, seldom::Seldom};
 use crate::{authz::Sender, config::Config};
 use prometheus::{IntCounterVec, Opts, Registry};
 use std::{
@@ -41,8 +41,6 @@ const EVERYBODY: u32 = 30;
 /// What an IPv6 /48 may, for one of a /64 in it: less than [`ACCOUNT`], since all of it
 /// is one stranger's.
 const WIDE: u32 = 4;
-/// Bits of the IPv6 prefix that one customer of a provider commonly has.
-const WIDE_BITS: u32 = 48;
 
 /// All limits of the process. Cheap to clone.
 #[derive(Clone)]

@@ -4,6 +4,10 @@ use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use std::net::IpAddr;
 
+/// Bits of the IPv6 prefix that one customer of a provider commonly has, or has for nothing
+/// from a broker of tunnels: 2¹⁶ subscribers' worth.
+pub(super) const WIDE_BITS: u32 = 48;
+
 /// What one subscriber has: an IPv4 address, or an IPv6 /64. Whoever is bounded
 /// by a single IPv6 address has 2⁶⁴ more of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

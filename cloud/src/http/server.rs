@@ -45,7 +45,7 @@ const MAX_HEAD: usize = 64 * 1024;
 pub struct ServerBounds {
     /// Open connections at a time, WebSockets included.
     pub connections: usize,
-    /// Of these, how many one address may hold (an IPv6 /64 is one).
+    /// Of these, how many one address may hold (an IPv6 /48 is one).
     pub each_address: usize,
     /// Addresses before which others stand; they may hold most places.
     pub proxies: Networks,

@@ -1,6 +1,7 @@
 //! Places of connections: so many in all, and so many for one address.
 //!
-//! One address cannot take all places. A proxy that stands before everybody may
+//! One address, or one IPv6 network as wide as a customer commonly has, cannot take all
+//! places. A proxy that stands before everybody may
 //! take most of them: who comes through it is the proxy's to bound. When all are
 //! taken, a connection on which no whole request has come gives way to a newcomer: the
 //! oldest that may of the address that has most of these, or, to an address that has
@@ -11,7 +12,7 @@
 //! neither who opens connections and asks nothing nor who never ends what they ask
 //! keeps anybody out for longer than that, from however many addresses.
 
-use crate::http::{Network, Networks};
+use crate::http::{Network, Networks, network::WIDE_BITS};
 use std::{
     collections::{BTreeMap, HashMap},
     net::IpAddr,
@@ -99,7 +100,7 @@ impl Addresses {
     pub(super) fn take(&self, address: IpAddr) -> Option<Place> {
         let proxy = self.0.proxies.contain(address);
         let share = if proxy { self.0.proxy } else { self.0.each };
-        let network = Network::of(address);
+        let network = holder(address);
         let mut state = self.state();
         let holder = state.held.entry(network).or_default();
         if holder.places >= share {
@@ -115,7 +116,7 @@ impl Addresses {
 
     /// Has a connection give way to a newcomer.
     pub(super) fn make_room(&self, newcomer: IpAddr) -> Room {
-        let own = Network::of(newcomer);
+        let own = holder(newcomer);
         let mut state = self.state();
         let Some((network, turn)) = state.victim(own, Instant::now()) else {
             // Nobody else is served while a newcomer waits.
@@ -190,6 +191,11 @@ impl Holder {
     fn remove(&mut self, turn: u64) -> Option<Since> {
         self.waiting.remove(&turn).or_else(|| self.asking.remove(&turn))
     }
+}
+
+/// Whose places are counted together: who comes from one IPv6 network has all of it.
+fn holder(address: IpAddr) -> Network {
+    Network::wide(address, WIDE_BITS)
 }
 
 /// The oldest that may give way.

@@ -131,6 +131,21 @@ async fn requests_without_end_from_as_many_addresses_as_there_are_places_keep_no
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_subscribers_of_one_wide_ipv6_network_are_one() {
+    let addresses = Addresses::new(100, 100, Networks::default());
+    let from = |n: u16| format!("2001:db8:0:{n:x}::1").parse().unwrap();
+    let taken: Vec<Place> = (0..100).map(|n| addresses.take(from(n)).unwrap()).collect();
+    for place in &taken {
+        place.opened();
+        place.asked();
+    }
+    tokio::time::advance(LONG).await;
+    assert!(matches!(addresses.make_room(ip(1)), Room::Made(_)));
+    assert!(is_evicted(&taken[0]) && !is_evicted(&taken[1]), "the oldest");
+    assert!(addresses.take(from(200)).is_none(), "they have one share");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_browser_keeps_its_connections_while_those_of_others_are_silent() {
     let addresses = Addresses::new(200, 50, Networks::default());
     let silent: Vec<Place> = (1..=99).map(|n| waiting(&addresses, n)).collect();
