@@ -3,7 +3,7 @@
 //! One address, or one IPv6 network as wide as a customer commonly has, cannot take all
 //! places. A proxy that stands before everybody may
 //! take most of them: who comes through it is the proxy's to bound. When all are
-//! taken, a connection on which no whole request has come gives way to a newcomer: the
+//! taken, a connection that waits for a request or for its body gives way to a newcomer: the
 //! oldest that may of the address that has most of these, or, to an address that has
 //! fewer than a browser opens, the oldest of all that are silent. Where none of these may,
 //! a long request gives way: the oldest of the address that has most under way, and to an
@@ -61,7 +61,7 @@ struct State {
 #[derive(Debug, Default)]
 struct Holder {
     places: usize,
-    /// Connections on which no whole request has come, the oldest first.
+    /// Connections that wait for a request or for its body, the oldest first.
     waiting: Standings,
     /// Those on which one is under way, the oldest first; sockets are not among them.
     asking: Standings,
@@ -240,12 +240,13 @@ impl Place {
         }
     }
 
-    /// A head has come, and it waits for the request's body; with the turn of this wait.
+    /// Somebody reads the request's body and finds nothing: it waits for that; with the
+    /// turn of this wait. Asked once of a request, so that a body in pieces renews nothing.
     pub(super) fn headed(&self) -> u64 {
         self.stands(|holder| &mut holder.waiting, YOUNG)
     }
 
-    /// A whole request has come.
+    /// A request has come, whole as far as anybody has looked.
     pub(super) fn asked(&self) {
         self.stands(|holder| &mut holder.asking, Duration::ZERO);
     }

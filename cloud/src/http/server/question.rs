@@ -1,4 +1,6 @@
-//! A request's body; its connection waits for the request until the body is whole.
+//! A request's body. Its connection waits for it from the moment that somebody reads and
+//! finds nothing until it is whole: a request that stands in a line of ours before its body
+//! is read is under way, for all that its sender did.
 
 use super::places::Place;
 use bytes::Bytes;
@@ -12,23 +14,29 @@ use std::{
 #[derive(Debug)]
 pub(super) struct Question {
     body: Incoming,
-    /// Whose connection waits for it, in which turn.
-    waits: Option<(Place, u64)>,
+    /// Of which connection; none when the body is whole.
+    place: Option<Place>,
+    /// In which turn that waits for it.
+    turn: Option<u64>,
 }
 
 impl Question {
     /// The body of a request whose head has come.
     pub(super) fn new(body: Incoming, place: Place) -> Self {
-        if body.is_end_stream() {
-            place.asked();
-            return Self { body, waits: None };
+        place.asked();
+        let place = (!body.is_end_stream()).then_some(place);
+        Self { body, place, turn: None }
+    }
+
+    /// The first time; what comes later in pieces does not renew it.
+    fn waits(&mut self) {
+        if let (Some(place), None) = (&self.place, self.turn) {
+            self.turn = Some(place.headed());
         }
-        let turn = place.headed();
-        Self { body, waits: Some((place, turn)) }
     }
 
     fn ended(&mut self) {
-        if let Some((place, turn)) = self.waits.take() {
+        if let (Some(place), Some(turn)) = (self.place.take(), self.turn) {
             place.embodied(turn);
         }
     }
@@ -52,6 +60,8 @@ impl Body for Question {
         let last = matches!(polled, Poll::Ready(None | Some(Err(_))));
         if last || self.body.is_end_stream() {
             self.ended();
+        } else if polled.is_pending() {
+            self.waits();
         }
         polled
     }

@@ -5,13 +5,23 @@
 use super::{Server, ServerBounds};
 use axum::{
     Router,
+    body::Body,
+    http::StatusCode,
     routing::{get, post},
 };
 use prometheus::{IntCounter, IntGauge, Registry};
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::Notify,
     time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -27,13 +37,31 @@ struct Running {
     evicted: IntCounter,
     stalled: IntCounter,
     served: tokio::task::JoinHandle<()>,
+    queue: Arc<Queue>,
+}
+
+/// Where requests to `/queued` stand before their bodies are read.
+#[derive(Default)]
+struct Queue {
+    came: AtomicUsize,
+    goes_on: Notify,
 }
 
 async fn running(bounds: ServerBounds) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (at, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
+    let queue = Arc::new(Queue::default());
+    let queued = {
+        let queue = queue.clone();
+        async move |body: Body| {
+            queue.came.fetch_add(1, Ordering::Relaxed);
+            queue.goes_on.notified().await;
+            axum::body::to_bytes(body, 100).await.map_err(|_| StatusCode::BAD_REQUEST)
+        }
+    };
     let router = Router::new()
         .route("/ping", get(async || "pong"))
+        .route("/queued", post(queued))
         .route("/take", post(async |body: String| body))
         .route("/long", get(async || std::future::pending::<()>().await))
         .route("/huge", get(async || vec![0u8; 4 * 1024 * 1024]));
@@ -42,7 +70,7 @@ async fn running(bounds: ServerBounds) -> Running {
     let (refused, stalled) = (server.refused.clone(), server.stalled.total.clone());
     let evicted = server.evicted.clone();
     let served = tokio::spawn(server.run(listener, router, stop.clone()));
-    Running { at, stop, open, full, refused, evicted, stalled, served }
+    Running { at, stop, open, full, refused, evicted, stalled, served, queue }
 }
 
 async fn until(what: &str, holds: impl Fn() -> bool) {
@@ -148,6 +176,33 @@ async fn heads_whose_bodies_do_not_come_give_way_when_all_places_are_taken() {
     drop(quiet);
     heads[1].write_all(b"whole").await.unwrap();
     assert!(read(&mut heads[1], "whole").await.contains("200 OK"));
+    assert_eq!(server.evicted.get(), 1);
+}
+
+#[tokio::test]
+async fn a_request_that_came_whole_and_stands_in_a_line_of_ours_does_not_give_way() {
+    let bounds =
+        ServerBounds { connections: 2, head: Duration::from_secs(60), ..ServerBounds::default() };
+    let server = running(bounds).await;
+    let mut whole = from(server.at, [127, 0, 0, 3]).await;
+    let head = b"POST /queued HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nwhole";
+    whole.write_all(head).await.unwrap();
+    until("it stands in line", || server.queue.came.load(Ordering::Relaxed) == 1).await;
+    let mut half = from(server.at, [127, 0, 0, 4]).await;
+    let head =
+        b"POST /take HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
+    half.write_all(head).await.unwrap();
+    assert!(read(&mut half, "\r\n\r\n").await.contains("100 Continue"), "its body is read");
+    half.write_all(b"ha").await.unwrap();
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(2)).await;
+    tokio::time::resume();
+    let mut newcomer = from(server.at, [127, 0, 0, 2]).await;
+    newcomer.write_all(REQUEST).await.unwrap();
+    assert!(read(&mut newcomer, "pong").await.contains("200 OK"));
+    assert_eq!(read(&mut half, "never").await, "", "half a body gives way");
+    server.queue.goes_on.notify_one();
+    assert!(read(&mut whole, "whole").await.contains("200 OK"));
     assert_eq!(server.evicted.get(), 1);
 }
 
