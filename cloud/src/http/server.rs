@@ -25,7 +25,7 @@ use question::Question;
 use std::{convert::Infallible, fmt, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
@@ -36,7 +36,7 @@ use tower::ServiceExt;
 /// Rest after an accept that failed: out of file descriptors, most likely.
 const REST: Duration = Duration::from_millis(500);
 /// How often a newcomer who waits looks for somebody who can give way.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Longest head of a request, in bytes. Each connection buffers as much.
 const MAX_HEAD: usize = 64 * 1024;
 
@@ -153,12 +153,10 @@ impl Server {
                         self.refuse(peer);
                         continue;
                     };
-                    let permit = stop.run_until_cancelled(self.permit(&all, &each, peer)).await;
+                    let permit =
+                        stop.run_until_cancelled(self.permit(&all, &each, (&tcp, peer))).await;
                     let Some(permit) = permit else { break };
-                    let Some(permit) = permit else {
-                        self.refuse(peer);
-                        continue;
-                    };
+                    let Some(permit) = permit else { continue };
                     place.opened();
                     let (open, stalled) = (self.open.clone(), self.stalled.clone());
                     let held = (place.clone(), permit);
@@ -190,12 +188,12 @@ impl Server {
     }
 
     /// A permit for a newcomer; waits for it where all are taken. None for one whose
-    /// address has what it can have.
+    /// address has what it can have, and for one who has gone meanwhile.
     async fn permit(
         &self,
         all: &Arc<Semaphore>,
         each: &Addresses,
-        peer: SocketAddr,
+        (tcp, peer): (&TcpStream, SocketAddr),
     ) -> Option<OwnedSemaphorePermit> {
         if let Ok(permit) = all.clone().try_acquire_owned() {
             return Some(permit);
@@ -212,12 +210,20 @@ impl Server {
                 );
             }
             match room {
-                Room::Refused => return None,
+                Room::Refused => {
+                    self.refuse(peer);
+                    return None;
+                }
                 Room::Made(_) => self.evicted.inc(),
                 Room::None => {}
             }
-            if let Ok(permit) = timeout(LOOK_EVERY, all.clone().acquire_owned()).await {
-                return permit.ok();
+            tokio::select! {
+                permit = timeout(LOOK_EVERY, all.clone().acquire_owned()) => {
+                    if let Ok(permit) = permit {
+                        return permit.ok();
+                    }
+                }
+                () = gone(tcp) => return None,
             }
         }
     }
@@ -228,6 +234,14 @@ impl Server {
             tracing::warn!(last = %peer.ip(), times,
                 "An address holds its share of HTTP connections; it gets no more.");
         }
+    }
+}
+
+/// Waits until a newcomer goes who has said nothing. Of one who has, nothing more is seen
+/// before that is read.
+async fn gone(tcp: &TcpStream) {
+    if tcp.peek(&mut [0]).await.is_ok_and(|bytes| bytes > 0) {
+        std::future::pending().await
     }
 }
 

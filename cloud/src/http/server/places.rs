@@ -253,8 +253,13 @@ impl Place {
 
     /// The body that it waited for in this turn has come whole, or nobody reads it.
     pub(super) fn embodied(&self, turn: u64) {
+        if self.0.proxy {
+            return;
+        }
+        // Compared under the lock: its answer may go out at the same time.
+        let mut state = self.0.addresses.state();
         if self.0.turn.load(Ordering::Relaxed) == turn {
-            self.asked();
+            self.stands_in(&mut state, |holder| &mut holder.asking, Duration::ZERO);
         }
     }
 
@@ -270,15 +275,26 @@ impl Place {
         if self.0.proxy {
             return 0;
         }
+        self.stands_in(&mut self.0.addresses.state(), among, spared)
+    }
+
+    fn stands_in(
+        &self,
+        state: &mut State,
+        among: fn(&mut Holder) -> &mut Standings,
+        spared: Duration,
+    ) -> u64 {
         self.0.leaving.store(false, Ordering::Relaxed);
-        let mut state = self.0.addresses.state();
         state.turns += 1;
         let turn = state.turns;
         let before = self.0.turn.swap(turn, Ordering::Relaxed);
         if let Some(holder) = state.held.get_mut(&self.0.network) {
             holder.remove(before);
-            let (since, evicted) = (Instant::now(), self.0.evicted.clone());
-            among(holder).insert(turn, Since { since, spared, evicted });
+            // One that was told to go, and has not seen it, is nobody's to choose again.
+            if !self.0.evicted.is_cancelled() {
+                let (since, evicted) = (Instant::now(), self.0.evicted.clone());
+                among(holder).insert(turn, Since { since, spared, evicted });
+            }
         }
         turn
     }

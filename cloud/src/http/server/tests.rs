@@ -207,6 +207,20 @@ async fn a_request_that_came_whole_and_stands_in_a_line_of_ours_does_not_give_wa
 }
 
 #[tokio::test]
+async fn nobody_waits_behind_a_newcomer_who_has_gone() {
+    let server = running(ServerBounds { connections: 1, ..ServerBounds::default() }).await;
+    let mut first = TcpStream::connect(server.at).await.unwrap();
+    first.write_all(b"GET /long HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    until("it has come", || server.open.get() == 1).await;
+    let gone = from(server.at, [127, 0, 0, 2]).await;
+    until("it waits for a place", || server.full.get() == 1).await;
+    drop(gone);
+    let _next = from(server.at, [127, 0, 0, 3]).await;
+    until("the next one is looked at", || server.full.get() == 2).await;
+    assert_eq!((server.open.get(), server.evicted.get(), server.refused.get()), (1, 0, 0));
+}
+
+#[tokio::test]
 async fn stopping_closes_idle_connections() {
     let server = running(ServerBounds::default()).await;
     let mut idle = TcpStream::connect(server.at).await.unwrap();

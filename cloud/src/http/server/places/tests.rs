@@ -146,6 +146,23 @@ async fn the_subscribers_of_one_wide_ipv6_network_are_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_was_told_to_go_is_not_chosen_again() {
+    let addresses = Addresses::new(100, 50, Networks::default());
+    let gone: Vec<Place> = (0..3).map(|_| waiting(&addresses, 1)).collect();
+    assert!(matches!(addresses.make_room(ip(2)), Room::Made(_)));
+    // Its next request comes before its task has seen that.
+    gone[0].asked();
+    gone[0].answered();
+    gone[0].written();
+    let turn = gone[0].headed();
+    gone[0].embodied(turn);
+    tokio::time::advance(LONG).await;
+    assert!(matches!(addresses.make_room(ip(2)), Room::Made(_)));
+    assert!(is_evicted(&gone[1]) && !is_evicted(&gone[2]));
+    assert_eq!(addresses.state().has(Network::of(ip(1))), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_browser_keeps_its_connections_while_those_of_others_are_silent() {
     let addresses = Addresses::new(200, 50, Networks::default());
     let silent: Vec<Place> = (1..=99).map(|n| waiting(&addresses, n)).collect();
