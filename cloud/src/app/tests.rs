@@ -9,6 +9,7 @@ mod lists;
 mod monitoring;
 mod package_cache;
 mod parts;
+mod resume;
 mod rights;
 mod scale;
 mod sign_in;

@@ -10,6 +10,7 @@
 
 mod bus;
 mod pace;
+mod replay;
 pub mod socket;
 mod timeline;
 mod vain;

@@ -1,7 +1,7 @@
 //! `/events`: what the actor may see, as it happens.
 //!
 //! A socket follows the bus. It first gets what it missed since the id that it
-//! names: from the bus's memory, else from the table, else it is told to
+//! names: from the bus's memory, else from the table (`replay`), else it is told to
 //! refetch (`reset`). The table is read from some time before the id, because
 //! an event with a lower number may have been committed later; every event is
 //! a state or carries its own identity, so that hearing it twice does no harm.
@@ -13,8 +13,9 @@
 //! the first few times at once. A person has so many sockets at once.
 
 use super::{
-    Audience, Event, Kind, Replay, WatchGuard,
+    Audience, Event, Replay, WatchGuard,
     pace::{Pace, at, due},
+    replay,
 };
 use crate::{
     auth::{Right, Use},
@@ -29,8 +30,7 @@ use axum::{
 };
 use serde::Deserialize;
 use serde_json::Value;
-use std::{collections::HashSet, sync::Arc, time::Duration};
-use time::OffsetDateTime;
+use std::{collections::HashSet, time::Duration};
 use tokio::{
     sync::broadcast::error::RecvError,
     time::{Instant, MissedTickBehavior},
@@ -40,11 +40,6 @@ use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
-/// Most events replayed from the table; beyond that refetching is cheaper.
-const MAX_REPLAY: i64 = 5_000;
-/// Transactions end within this time, so an event of an earlier number is
-/// committed at most so long after one of a later number.
-const OVERLAP: time::Duration = time::Duration::seconds(35);
 /// A message must be taken by the browser within this time.
 const SEND: Duration = Duration::from_secs(20);
 /// A ping this often; two unanswered ones end the socket.
@@ -218,9 +213,10 @@ impl Session {
         self.send(Message::Text(reset.text.to_string().into())).await
     }
 
-    /// Sends what the table has after an id, or `reset` when it no longer has it.
+    /// Sends what the table has after an id, or `reset` when it no longer has it or that
+    /// costs too much.
     async fn replay_stored(&mut self, after: i64) -> Result<(), End> {
-        match self.stored(after).await {
+        match replay::read(&self.ctx, after).await {
             Ok(Some(events)) => {
                 for event in events {
                     self.pass(&event).await?;
@@ -233,46 +229,6 @@ impl Session {
                 self.reset().await
             }
         }
-    }
-
-    async fn stored(&mut self, after: i64) -> Result<Option<Vec<Arc<Event>>>, DbError> {
-        #[derive(sqlx::FromRow)]
-        struct Row {
-            id: i64,
-            #[sqlx(flatten)]
-            place: Place,
-            kind: String,
-            payload: Value,
-            at: OffsetDateTime,
-        }
-        let mut tx = self.ctx.state.db.tenant(&self.ctx.actor.scope).await?;
-        // The id itself must still be there, or nobody knows what is missing.
-        let from: Option<OffsetDateTime> =
-            sqlx::query_scalar("SELECT at FROM events WHERE id = $1")
-                .bind(after)
-                .fetch_optional(&mut *tx)
-                .await?;
-        let Some(from) = from else { return Ok(None) };
-        let rows: Vec<Row> = sqlx::query_as(
-            "SELECT id, partner_id, organization_id, site_id, kind, payload, at FROM events \
-             WHERE id <> $1 AND (id > $1 OR at > $2) ORDER BY id LIMIT $3",
-        )
-        .bind(after)
-        .bind(from - OVERLAP)
-        .bind(MAX_REPLAY + 1)
-        .fetch_all(&mut *tx)
-        .await?;
-        if i64::try_from(rows.len()).unwrap_or(i64::MAX) > MAX_REPLAY {
-            return Ok(None);
-        }
-        // A kind that this build does not know is nobody's to read.
-        let event = |row: Row| {
-            let Row { id, place, kind, payload, at } = row;
-            let needs = Kind::parse(&kind)?.needs();
-            let event = Event::new(Some(id), &kind, place, at, &payload);
-            Some(Arc::new(Event { needs, ..event }))
-        };
-        Ok(Some(rows.into_iter().filter_map(event).collect()))
     }
 
     /// Notes what the browser wants to watch.

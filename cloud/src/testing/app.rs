@@ -19,7 +19,13 @@ use crate::{
     downloads::Downloads,
     events::Watches,
     features,
-    http::{limits::Limits, metrics::Metrics, shares::Shares, turns::Turns},
+    http::{
+        limits::Limits,
+        metrics::Metrics,
+        server::{Server, ServerBounds},
+        shares::Shares,
+        turns::Turns,
+    },
     link::{Gateway, LinkDeps, LinkLimits, LinkMetrics, LinkOptions},
     trust::{MasterKey, Trust},
 };
@@ -29,8 +35,10 @@ use axum::{
     http::{HeaderMap, Request, StatusCode, header},
 };
 use http_body_util::BodyExt;
+use prometheus::Registry;
 use serde_json::Value;
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use unifyit_protocol::ids::{DeviceId, OrganizationId, PartnerId, RelayId, SiteId};
@@ -114,6 +122,15 @@ impl TestApp {
     pub fn over(&self, state: AppState) -> Self {
         let (test, folder) = (self.test.clone(), self.folder.clone());
         Self { router: app::router(state.clone()), test, state, folder }
+    }
+
+    /// Serves it on a port as well, for what needs a connection.
+    pub async fn serve(&self) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let server = Server::new(ServerBounds::default(), "test", &Registry::new()).unwrap();
+        tokio::spawn(server.run(listener, self.router.clone(), self.state.stop.clone()));
+        at
     }
 
     /// Makes a partner with everything below it.
