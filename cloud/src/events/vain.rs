@@ -45,19 +45,36 @@ impl Vain {
         })
     }
 
-    /// What was to come up to a minute did not.
+    /// What was to come up to a minute did not. Of all who waited together, and end
+    /// within one rest, the first counts: the relay was asked in vain once.
     pub fn note(&self, device: DeviceId, until: u64, now: Instant) {
         let mut vain = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // One long ago says nothing of this one.
-        let lately = vain.peek(&device).filter(|wait| now.duration_since(wait.at) < 2 * REST.1);
-        let rest = lately.map_or(REST.0, |wait| (wait.rest * 2).min(REST.1));
-        vain.put(device, Wait { until, at: now, rest });
+        let wait = match vain.get_mut(&device) {
+            Some(wait) if now.duration_since(wait.at) < wait.rest => {
+                wait.until = wait.until.max(until);
+                return;
+            }
+            // One long ago says nothing of this one.
+            Some(wait) if now.duration_since(wait.at) < 2 * REST.1 => {
+                Wait { until, at: now, rest: (wait.rest * 2).min(REST.1) }
+            }
+            _ => Wait { until, at: now, rest: REST.0 },
+        };
+        vain.put(device, wait);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_who_waited_together_in_vain_count_once() {
+        let (vain, device, start) = (Vain::default(), DeviceId::generate(), Instant::now());
+        (0..5).for_each(|_| vain.note(device, 970, start));
+        assert!(vain.again(device, Some(940), start + REST.0 / 2));
+        assert!(!vain.again(device, Some(940), start + REST.0), "the rest is the first one");
+    }
 
     #[test]
     fn who_did_not_answer_is_not_waited_for_again_until_it_has() {
@@ -69,12 +86,13 @@ mod tests {
         assert!(!vain.again(device, Some(970), soon), "it came after all");
         assert!(!vain.again(DeviceId::generate(), Some(940), soon));
         assert!(!vain.again(device, Some(940), start + REST.0), "it may have come to itself");
-        let mut now = start;
+        let (mut now, mut over) = (start, REST.0);
         for rest in [30, 60, 120, 180, 180].map(Duration::from_secs) {
-            now += REST.0;
+            now += over;
             vain.note(device, 970, now);
             assert!(vain.again(device, Some(940), now + rest - REST.0 / 2));
             assert!(!vain.again(device, Some(940), now + rest), "{rest:?}");
+            over = rest;
         }
         vain.note(device, 970, now + 2 * REST.1);
         assert!(!vain.again(device, Some(940), now + 2 * REST.1 + REST.0), "it begins anew");
