@@ -141,8 +141,10 @@ async fn serve(
         () = slot.cancel.cancelled() => return Err(Ended::Cancelled),
     };
     let (hello, resume) = greeting.map_err(|_| Ended::NoGreeting)??;
+    // Measured before the database is waited for.
+    let clocks = Clocks::greeted(hello.now_ms);
     down.open(&resume, deps.records.as_ref()).await?;
-    presence::online(deps, &relay, &hello).await?;
+    presence::online(deps, &relay, &hello, clocks.ahead()).await?;
     tracing::info!(relay = %relay.id, site = %relay.site, version = %hello.version, "A relay connected.");
 
     let (incoming, reader) = read_ahead(frames);
@@ -163,7 +165,7 @@ async fn serve(
         newest: newest::Heard::default(),
         watched: Vec::new(),
         sisters: Telling::new(),
-        clocks: Clocks::new(clock::ahead_of(hello.now_ms)),
+        clocks,
         paused: None,
         pause: PAUSE.0,
     };
@@ -243,7 +245,9 @@ impl Session<'_> {
             self.start_sync();
             self.sisters.start(&self.deps.db, &self.relay);
             let (paused, readable) = (self.paused, self.paused.is_none() && self.has_room());
+            self.clocks.reads(readable);
             let (trim_at, look_at) = (self.down.trim_at(), self.sisters.due());
+            let clock_at = self.clocks.due();
             tokio::select! {
                 () = self.slot.cancel.cancelled() => return Err(Ended::Cancelled),
                 frame = incoming.recv(), if readable => match frame {
@@ -256,6 +260,9 @@ impl Session<'_> {
                 }
                 done = join(&mut self.newest.storing), if self.newest.storing.is_some() => {
                     self.newest.stored(&self.relay, done);
+                }
+                done = join(&mut self.clocks.storing), if self.clocks.storing.is_some() => {
+                    self.clock_stored(done);
                 }
                 done = join(&mut self.syncing), if self.syncing.is_some() => {
                     self.syncing = None;
@@ -274,7 +281,7 @@ impl Session<'_> {
                     }
                 }
                 () = until(look_at) => {}
-                () = until(self.clocks.due()) => self.look_at_clock()?,
+                () = until(clock_at) => self.look_at_clock()?,
                 () = self.slot.nudge.notified() => {
                     self.down.want();
                     self.sisters.soon();

@@ -112,6 +112,9 @@ impl Session<'_> {
         if let Some(storing) = self.newest.storing.take() {
             drop(storing.await);
         }
+        if let Some(storing) = self.clocks.storing.take() {
+            drop(storing.await);
+        }
         if let Some(syncing) = self.syncing.take() {
             drop(syncing.await);
         }

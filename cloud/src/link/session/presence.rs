@@ -21,13 +21,13 @@ use unifyit_protocol::{
     link::LinkHello,
 };
 
-/// The session began.
+/// The session began, with a clock that is so far ahead of ours.
 pub(super) async fn online(
     deps: &SessionDeps,
     relay: &RelayIdentity,
     hello: &LinkHello,
+    ahead_ms: i64,
 ) -> Result<(), DbError> {
-    let ahead_ms = super::clock::ahead_of(hello.now_ms);
     if let Some(sentence) = sentence("A relay's", ahead_ms) {
         tracing::warn!(relay = %relay.id, "{sentence}");
     }
