@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use futures::io::{ReadHalf, WriteHalf};
-use futures::{AsyncReadExt, SinkExt};
+use futures::{AsyncReadExt, AsyncWrite, SinkExt};
 use libp2p::Stream;
 use std::io;
 use tokio_util::{
@@ -19,14 +19,20 @@ pub(super) type FrameSink = FramedWrite<Compat<WriteHalf<Stream>>, LengthDelimit
 /// Splits a stream into framed halves.
 pub(super) fn split(stream: Stream) -> (Frames, FrameSink) {
     let (reader, writer) = stream.split();
-    let codec = || {
-        LengthDelimitedCodec::builder()
-            .length_field_type::<u32>()
-            .big_endian()
-            .max_frame_length(MAX_MESSAGE)
-            .new_codec()
-    };
-    (FramedRead::new(reader.compat(), codec()), FramedWrite::new(writer.compat_write(), codec()))
+    (FramedRead::new(reader.compat(), codec()), sink(writer))
+}
+
+/// Writes messages to a stream's half.
+pub(super) fn sink<W: AsyncWrite>(half: W) -> FramedWrite<Compat<W>, LengthDelimitedCodec> {
+    FramedWrite::new(half.compat_write(), codec())
+}
+
+fn codec() -> LengthDelimitedCodec {
+    LengthDelimitedCodec::builder()
+        .length_field_type::<u32>()
+        .big_endian()
+        .max_frame_length(MAX_MESSAGE)
+        .new_codec()
 }
 
 /// Writes messages until the channel closes or the stream breaks. What is queued

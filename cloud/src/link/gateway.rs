@@ -12,7 +12,7 @@ use super::{
     identity,
     options::listen,
     relay,
-    session::{self, Ended, SessionDeps},
+    session::{self, Ended, SessionDeps, refuse::Telling},
 };
 use futures::StreamExt;
 use libp2p::{
@@ -139,6 +139,7 @@ impl Gateway {
                 watches: deps.watches,
                 link: link.clone(),
                 metrics: deps.metrics,
+                telling: Telling::default(),
             },
             swarm,
             link,
@@ -328,7 +329,7 @@ impl Gateway {
                             }
                         }
                         Ok(known) => {
-                            let why = session::refuse::without_right(stream, known).await;
+                            let why = deps.telling.without_right(stream, known).await;
                             tracing::info!(%peer, why, "A peer without a right opened a lane.");
                             let _ = order.send(Order::Expel(peer, why)).await;
                         }

@@ -71,6 +71,7 @@ pub(super) struct SessionDeps {
     pub(super) watches: Watches,
     pub(super) link: Link,
     pub(super) metrics: LinkMetrics,
+    pub(super) telling: refuse::Telling,
 }
 
 /// Runs a relay's session until it ends, and says why it did.

@@ -46,6 +46,7 @@ async fn a_relay_whose_going_was_not_stored_is_found_and_its_last_contact_stays(
         watches: world.watches.clone(),
         link: world.link.clone(),
         metrics: LinkMetrics::new(&prometheus::Registry::new()).unwrap(),
+        telling: session::refuse::Telling::default(),
     };
     session::sweep(&deps, &world.link).await.unwrap();
     let stands = "SELECT NOT online AND state_since = last_contact \
