@@ -79,7 +79,7 @@ pub(super) async fn weigh(
     let range = asked.range;
     let weight = store::weigh(tx, device, (range.first, range.end()), MAX_BLOCKS).await?;
     if weight.blocks > MAX_BLOCKS || weight.bytes > MAX_BYTES {
-        return Err(too_much());
+        return Err(too_long());
     }
     // Where only hours are kept, minutes would be dots.
     let range = range.at_least(u64::try_from(weight.step).unwrap_or(1));
@@ -136,6 +136,14 @@ impl Drop for Wanted {
     }
 }
 
+/// Blocks hold all names of their minutes, so fewer names make none of them lighter.
+fn too_long() -> Problem {
+    Problem::invalid(
+        "That range holds more measurements than one answer may; ask for a shorter range.",
+    )
+}
+
+/// Of these only what was asked for is decoded.
 fn too_much() -> Problem {
     Problem::invalid(
         "That range holds more measurements than one answer may; ask for a shorter range, or for some names only.",
