@@ -1,5 +1,6 @@
 //! The list of computers at 100,000, asked of a whole cloud under row security: every
-//! question that the console puts, filtered, sorted, searched and counted.
+//! question that the console puts, filtered, sorted, searched and counted, by a
+//! technician of the one partner that has them. Another partner has a fifth as many.
 
 use crate::report::{Report, ms, quantile};
 use anyhow::{Context, Result};
@@ -44,6 +45,22 @@ fn seed(partner: &str, organizations: u32, devices: u32) -> String {
     )
 }
 
+/// No relay stands behind the seeded rows, and the cloud marks those as away that have
+/// no session. What it writes of them is passed over, so that all questions are asked of
+/// the same states.
+const RELAYS_STAY: &str = "CREATE FUNCTION stays() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; \
+    CREATE TRIGGER stays BEFORE UPDATE ON relays FOR EACH ROW WHEN (OLD.peer_id LIKE 'peer-%') \
+        EXECUTE FUNCTION stays()";
+
+/// A few minutes of loads, told site by site, as relays do: a table that was just
+/// written and tidied up is read faster than any that is in use.
+const MINUTES: &str = "DO $$ DECLARE place uuid; BEGIN \
+    FOR minute IN 1..3 LOOP FOR place IN SELECT id FROM sites LOOP \
+        UPDATE device_loads SET cpu_pct = (cpu_pct * 7 + minute)::numeric % 100, metrics_at = now(), \
+            seen = now() WHERE site_id = place AND NOT revoked; \
+        COMMIT; \
+    END LOOP; END LOOP; END $$";
+
 /// What is asked: in which words, and by which path.
 fn questions(site: &str, organization: &str, cursor: &str) -> Vec<(&'static str, String)> {
     let list = |rest: &str| format!("/devices?limit=200{rest}");
@@ -80,8 +97,12 @@ pub(crate) async fn measure(stack: &Stack, report: &mut Report) -> Result<()> {
         "INSERT INTO partners (id, name) VALUES (gen_random_uuid(), 'Another') RETURNING id",
     )?;
     stack.postgres.sql(&seed(&other, 40, DEVICES / 5))?;
+    stack.postgres.sql(RELAYS_STAY)?;
     stack.postgres.sql("VACUUM ANALYZE")?;
-    let api = Api::with_key(stack.api.base(), &stack.api.create_key("lists").await?.key)?;
+    stack.postgres.sql(MINUTES)?;
+    let wish = json!({"name": "lists", "role": "technician", "partner_id": partner});
+    let technician: NewKey = stack.api.post("/api-keys", &wish).await?;
+    let api = Api::with_key(stack.api.base(), &technician.key)?;
     let first: Value = api.get("/devices?limit=500&sort=-cpu_pct").await?;
     let text = |value: &Value, name: &str| {
         value[name].as_str().map(str::to_owned).with_context(|| format!("no {name}"))
@@ -97,8 +118,10 @@ pub(crate) async fn measure(stack: &Stack, report: &mut Report) -> Result<()> {
     let member: NewKey = stack.api.post("/api-keys", &wish).await?;
     let member = Api::with_key(stack.api.base(), &member.key)?;
     all.push(("a member's", asked(&member, "/devices?limit=200&sort=-cpu_pct").await?));
+    let (asked, mut slow) = (all.len(), 0);
     for (what, mut times) in all {
         let (p50, p99) = (quantile(&mut times, 0.5), quantile(&mut times, 0.99));
+        slow += usize::from(p99 > GOAL);
         report.goal(
             &format!("{DEVICES} computers, {what}, p99"),
             format!("{} (p50 {})", ms(p99), ms(p50)),
@@ -106,6 +129,8 @@ pub(crate) async fn measure(stack: &Stack, report: &mut Report) -> Result<()> {
             p99 <= GOAL,
         );
     }
+    let above = format!("{slow} of {asked}");
+    report.goal("questions whose p99 is above 50 ms", above, "0", slow == 0);
     Ok(())
 }
 

@@ -218,8 +218,16 @@ async fn a_row_cannot_name_ancestors_that_are_not_its_own() {
 async fn every_row_that_names_a_site_names_the_sites_own_ancestors() {
     let test = testing::database().await;
     // Written in bulk under a relay's own site; or meant to outlive its places.
-    const BY_POLICY: [&str; 6] =
-        ["metric_recent", "metric_blocks", "events", "audit_log", "device_tallies", "device_tags"];
+    const BY_POLICY: [&str; 8] = [
+        "metric_recent",
+        "metric_blocks",
+        "events",
+        "audit_log",
+        "device_tallies",
+        "device_tags",
+        "device_lines",
+        "device_loads",
+    ];
     let free: Vec<String> = sqlx::query_scalar(
         "SELECT c.relname::text FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' \
          AND EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'site_id') \

@@ -102,7 +102,7 @@ pub(crate) async fn measured_until(
     tx: &mut TenantTx,
     device: DeviceId,
 ) -> Result<Option<OffsetDateTime>, DbError> {
-    Ok(sqlx::query_scalar("SELECT metrics_at FROM devices WHERE id = $1")
+    Ok(sqlx::query_scalar("SELECT nullif(metrics_at, '-infinity') FROM device_loads WHERE id = $1")
         .bind(device.0)
         .fetch_optional(&mut **tx)
         .await?

@@ -187,7 +187,8 @@ async fn simulate(stack: &Stack, state: &Path, devices: usize) -> Result<Process
 
 /// Copies what the simulated devices have reported, until so many are listed.
 async fn fill(stack: &Stack, devices: usize, listed: usize) -> Result<()> {
-    let known = "SELECT count(*) FROM devices WHERE os_name <> '' AND metrics_at IS NOT NULL";
+    let known = "SELECT count(*) FROM device_lines JOIN device_loads USING (id) \
+         WHERE os_name <> '' AND metrics_at > '-infinity'";
     wait::until("the simulated devices to be known", wait::secs(180), || async {
         let count: usize = stack.postgres.sql(known)?.trim().parse()?;
         Ok((count > devices).then_some(()))
@@ -197,13 +198,14 @@ async fn fill(stack: &Stack, devices: usize, listed: usize) -> Result<()> {
         "INSERT INTO devices (id, partner_id, organization_id, site_id, online, online_since, \
          last_seen, metrics_at, cpu_pct, memory_pct, disk_pct, enrolled_at, os_name, os_family, \
          hostname, arch, agent_version, address) \
-         SELECT gen_random_uuid(), partner_id, organization_id, site_id, random() < 0.9, \
-         online_since, last_seen, metrics_at, 100 * random(), 100 * random(), 100 * random(), \
-         enrolled_at, os_name, os_family, \
+         SELECT gen_random_uuid(), d.partner_id, d.organization_id, d.site_id, random() < 0.9, \
+         online_since, last_seen, l.metrics_at, 100 * random(), 100 * random(), 100 * random(), \
+         enrolled_at, d.os_name, d.os_family, \
          left(hostname, -4) || lpad((1000 + row_number() OVER ())::text, 5, '0'), arch, \
          agent_version, address \
-         FROM devices CROSS JOIN generate_series(1, {listed}) AS copy \
-         ORDER BY copy LIMIT {listed} - (SELECT count(*) FROM devices); ANALYZE devices;"
+         FROM devices d JOIN device_loads l ON l.id = d.id CROSS JOIN generate_series(1, {listed}) AS copy \
+         ORDER BY copy LIMIT {listed} - (SELECT count(*) FROM devices); \
+         ANALYZE devices; ANALYZE device_lines; ANALYZE device_loads;"
     ))?;
     Ok(())
 }

@@ -133,8 +133,14 @@ async fn a_filtered_list_is_the_whole_list_without_the_rest() {
                 assert_eq!(found.iter().collect::<Vec<_>>(), expected, "{query}, relays {relays}");
                 assert_eq!(total, i64::try_from(expected.len()).unwrap(), "{query}");
             }
-            for word in ["pc-1", "pc-4", "debian"] {
-                let query = format!("q={word}&{everything}&sort={sort}");
+            for (word, query) in [
+                ("pc-1", "q=pc-1"),
+                ("pc-4", "q=pc-4"),
+                ("debian", "q=debian"),
+                ("debian", "os=Debian"),
+                ("pc-1", "q=pc-1&os=Debian"),
+            ] {
+                let query = format!("{query}&{everything}&sort={sort}");
                 let (found, _) = walk(&app, &key, &query).await;
                 let holds = |d: &&Value| d.to_string().to_lowercase().contains(word);
                 let expected: Vec<&Value> = all.iter().filter(holds).collect();

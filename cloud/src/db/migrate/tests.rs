@@ -40,6 +40,13 @@ async fn rows_that_name_anothers_ancestors_are_seen_by_an_owner_whom_policies_bi
     .await
     .unwrap();
     assert_eq!(bare, Vec::<String>::new(), "policies bind the owner again");
+    let copied: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM devices JOIN device_lines USING (id) JOIN device_loads USING (id)",
+    )
+    .fetch_one(&mut admin)
+    .await
+    .unwrap();
+    assert_eq!(copied, 1, "what was there before has its line and its loads");
     // What the owner's own migrations made, the service can use.
     sqlx::raw_sql(
         "SET ROLE unifyit_app; SET app.scope = 'platform'; SELECT * FROM audit_cut(1095, 10)",

@@ -12,4 +12,6 @@ pub use model::{DeviceDetail, DeviceItem, Facets, Latest};
 pub use query::{DeviceQuery, Sort};
 
 #[cfg(test)]
+mod line_tests;
+#[cfg(test)]
 mod tests;

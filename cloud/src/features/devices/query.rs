@@ -2,14 +2,19 @@
 //!
 //! The page is cut from `devices` alone before names are joined. Scope ids
 //! stand in the condition too, though row security has the last word: only a
-//! condition can choose an index. What only counts reads no computer where sums
-//! are kept ([`counting`]); lists in the order of sites or organizations walk
-//! these and stop when the page is full ([`grouped`]), those in the order of
-//! states ask state by state ([`states`]).
+//! condition can choose an index. Whatever must read all computers reads the smallest
+//! table that has what is asked for ([`table`]). What only counts reads none where sums
+//! are kept ([`counting`]); what is frequent is found among the first in the list's
+//! order ([`frequent`]); lists in the order of sites or organizations walk these and
+//! stop when the page is full ([`grouped`]), those in the order of states ask state by
+//! state ([`states`]).
 
 mod counting;
+mod frequent;
 mod grouped;
+mod sort;
 mod states;
+mod table;
 
 use crate::{
     db::Scope,
@@ -20,15 +25,16 @@ use sqlx::{Postgres, QueryBuilder};
 use utoipa::IntoParams;
 use uuid::Uuid;
 
+use sort::Join;
+pub use sort::Sort;
 pub(super) use states::{JOIN_RELAY, STATE};
+use table::Table;
 
 /// Longest search text.
 const MAX_SEARCH: usize = 200;
 /// So many matches are sorted and counted in one scan. More are found sooner in
 /// the order of an index, and counted by themselves. Tests have both kinds.
 pub(super) const FEW: i64 = if cfg!(test) { 4 } else { 2000 };
-/// Among so many, in their order, frequent matches are looked for.
-const GLANCE: i64 = if cfg!(test) { 6 } else { 3000 };
 
 /// Filter, order and page of a list of computers.
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]
@@ -55,86 +61,6 @@ pub struct DeviceQuery {
     pub tag: Option<String>,
     /// Field to sort by; `-` before it turns the order round.
     pub sort: Option<String>,
-}
-
-/// A column to sort by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sort {
-    field: &'static str,
-    expression: &'static str,
-    sql_type: &'static str,
-    join: Join,
-    descending: bool,
-}
-
-/// The one table besides `devices` that an order needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Join {
-    None,
-    Relay,
-    Site,
-    Organization,
-}
-
-const SEEN: &str = "coalesce(greatest(d.last_seen, d.metrics_at), '-infinity')";
-
-impl Sort {
-    fn parse(text: Option<&str>) -> Result<Self, Problem> {
-        let text = text.filter(|t| !t.is_empty()).unwrap_or("name");
-        let (descending, field) = text.strip_prefix('-').map_or((false, text), |f| (true, f));
-        let sort = |field, expression, sql_type, join| Self {
-            field,
-            expression,
-            sql_type,
-            join,
-            descending,
-        };
-        Ok(match field {
-            "name" => sort("name", "d.name_key", "text COLLATE \"C\"", Join::None),
-            "hostname" => sort(
-                "hostname",
-                "lower(d.hostname) COLLATE \"C\"",
-                "text COLLATE \"C\"",
-                Join::None,
-            ),
-            "last_seen" => sort("last_seen", SEEN, "timestamptz", Join::None),
-            "state" => sort("state", states::BY_STATE, "text COLLATE \"C\"", Join::Relay),
-            "os_name" | "os" => {
-                sort("os_name", "d.os_name COLLATE \"C\"", "text COLLATE \"C\"", Join::None)
-            }
-            "organization_name" | "organization" => sort(
-                "organization_name",
-                grouped::BY_ORGANIZATION,
-                "text COLLATE \"C\"",
-                Join::Organization,
-            ),
-            "site_name" | "site" => {
-                sort("site_name", grouped::BY_SITE, "text COLLATE \"C\"", Join::Site)
-            }
-            "cpu_pct" | "cpu" => sort("cpu_pct", "coalesce(d.cpu_pct, -1)", "real", Join::None),
-            "memory_pct" | "memory" => {
-                sort("memory_pct", "coalesce(d.memory_pct, -1)", "real", Join::None)
-            }
-            "disk_pct" | "disk" => sort("disk_pct", "coalesce(d.disk_pct, -1)", "real", Join::None),
-            "agent_version" => sort(
-                "agent_version",
-                "d.agent_version COLLATE \"C\"",
-                "text COLLATE \"C\"",
-                Join::None,
-            ),
-            "address" => {
-                sort("address", "d.address COLLATE \"C\"", "text COLLATE \"C\"", Join::None)
-            }
-            "arch" => sort("arch", "d.arch COLLATE \"C\"", "text COLLATE \"C\"", Join::None),
-            "enrolled_at" => sort("enrolled_at", "d.enrolled_at", "timestamptz", Join::None),
-            _ => {
-                return Err(Problem::invalid(
-                    "Devices can be sorted by name, hostname, last_seen, state, os_name, organization_name, site_name, \
-                     cpu_pct, memory_pct, disk_pct, agent_version, address, arch or enrolled_at.",
-                ));
-            }
-        })
-    }
 }
 
 /// A checked query.
@@ -213,6 +139,16 @@ impl Checked {
             && self.tag.is_none()
     }
 
+    /// Whether it is asked for what only lines have, in an order that only loads have.
+    pub(super) fn is_by_load_of_lines(&self) -> bool {
+        self.sort.table == Table::Loads && !(self.words.is_empty() && self.systems.is_empty())
+    }
+
+    /// The smallest table that has what is asked for and what is sorted by.
+    fn sorted_in(&self) -> Table {
+        if self.is_by_load_of_lines() { Table::Both } else { self.sort.table }
+    }
+
     /// Whether an index gives the order, so that a page is found without reading
     /// all that match.
     pub(super) fn is_indexed(&self) -> bool {
@@ -220,7 +156,7 @@ impl Checked {
     }
 
     /// Where what matches stands, and whether it may be revoked.
-    fn place(&self, query: &mut QueryBuilder<Postgres>, scope: Option<&Scope>) {
+    fn place(&self, query: &mut QueryBuilder<Postgres>, scope: Option<&Scope>, table: Table) {
         query.push(" WHERE true");
         if let Some(place) = scope.map(Scope::place) {
             let own = [
@@ -238,22 +174,13 @@ impl Checked {
             query.push(" AND d.organization_id = ").push_bind(id);
         }
         if !self.with_revoked() {
-            query.push(" AND d.revoked_at IS NULL");
+            query.push(" AND ").push(table.not_revoked());
         }
     }
 
-    /// Whether frequent matches are worth a [`Checked::glance`]: words that are looked
-    /// for everywhere, in the order of names.
-    pub(super) fn is_glanced(&self) -> bool {
-        self.sort.field == "name"
-            && !self.is_tallied()
-            && self.tag.is_none()
-            && self.sites.is_empty()
-    }
-
     /// What holds for a list and for all of its facets.
-    fn common(&self, query: &mut QueryBuilder<Postgres>, scope: Option<&Scope>) {
-        self.place(query, scope);
+    fn common(&self, query: &mut QueryBuilder<Postgres>, scope: Option<&Scope>, table: Table) {
+        self.place(query, scope, table);
         if let Some(tag) = &self.tag {
             query.push(" AND d.id IN (SELECT t.device_id FROM device_tags t WHERE t.tag = ");
             query.push_bind(tag.clone());
@@ -267,8 +194,8 @@ impl Checked {
         }
     }
 
-    fn condition(&self, query: &mut QueryBuilder<Postgres>, scope: Option<&Scope>) {
-        self.common(query, scope);
+    fn condition(&self, query: &mut QueryBuilder<Postgres>, scope: Option<&Scope>, table: Table) {
+        self.common(query, scope, table);
         match self.sites.as_slice() {
             [] => {}
             [id] => {
@@ -278,7 +205,7 @@ impl Checked {
                 query.push(" AND d.site_id = ANY(").push_bind(ids.to_vec()).push(")");
             }
         }
-        self.in_states(query);
+        self.in_states(query, table);
         if !self.systems.is_empty() {
             query.push(" AND (false");
             // One text is compared faster than a list of one.
@@ -294,30 +221,16 @@ impl Checked {
     }
 
     /// Ids and values to sort by of what matches.
-    fn matching(&self, query: &mut QueryBuilder<Postgres>, scope: Option<&Scope>) {
-        query.push("SELECT d.id, ").push(self.sort.expression).push(" AS sort_key FROM devices d");
+    fn matching(&self, query: &mut QueryBuilder<Postgres>, scope: Option<&Scope>, table: Table) {
+        query.push("SELECT d.id, ").push(self.sort.expression).push(" AS sort_key FROM ");
+        query.push(table.name());
         query.push(match self.sort.join {
             Join::Relay => JOIN_RELAY,
             Join::Site => " JOIN sites s ON s.id = d.site_id",
             Join::Organization => " JOIN organizations o ON o.id = d.organization_id",
             Join::None => "",
         });
-        self.condition(query, scope);
-    }
-
-    /// The first page, plus one, when it is found among the first [`GLANCE`] in the
-    /// order of the names: then what is looked for is frequent, and sorting all of it
-    /// would cost more than counting it.
-    pub(super) fn glance(&self, scope: Option<&Scope>) -> QueryBuilder<Postgres> {
-        let direction = if self.sort.descending { " DESC" } else { "" };
-        let order = format!(" ORDER BY d.name_key{direction}, d.id{direction} LIMIT ");
-        let mut query =
-            QueryBuilder::new("SELECT d.id, d.name_key FROM (SELECT d.* FROM devices d");
-        self.place(&mut query, scope);
-        query.push(&order).push_bind(GLANCE).push(") d");
-        self.condition(&mut query, scope);
-        query.push(&order).push_bind(self.limit + 1);
-        query
+        self.condition(query, scope, table);
     }
 
     /// So many matches or fewer are sorted and counted in one scan. Those of a tag are
@@ -342,7 +255,7 @@ impl Checked {
     fn in_one_scan(&self, scope: Option<&Scope>, most: Option<i64>) -> QueryBuilder<Postgres> {
         let direction = if self.sort.descending { " DESC" } else { "" };
         let mut query = QueryBuilder::new("WITH matching AS MATERIALIZED (");
-        self.matching(&mut query, scope);
+        self.matching(&mut query, scope, self.sorted_in());
         if let Some(most) = most {
             query.push(" LIMIT ").push_bind(most);
         }
@@ -360,29 +273,40 @@ impl Checked {
         if matches!(self.sort.join, Join::Site | Join::Organization) {
             return self.page_by_group(scope);
         }
-        let Sort { expression, sql_type, descending, .. } = self.sort;
         // Only the page's own values become text, not those of every row sorted.
         let mut query = QueryBuilder::new("SELECT id, sort_key::text FROM (");
-        self.matching(&mut query, scope);
-        let direction = if descending { " DESC" } else { "" };
-        if let Some((key, id)) = &self.after {
-            query
-                .push(" AND (")
-                .push(expression)
-                .push(if descending { ", d.id) < (CAST(" } else { ", d.id) > (CAST(" })
-                .push_bind(key.clone())
-                .push(" AS ")
-                .push(sql_type.split(' ').next().unwrap_or(sql_type))
-                .push(") ")
-                .push(sql_type.split_once(' ').map_or("", |(_, collate)| collate))
-                .push(", ")
-                .push_bind(*id)
-                .push(")");
-        }
-        query.push(" ORDER BY ").push(expression).push(direction);
-        query.push(", d.id").push(direction).push(" LIMIT ").push_bind(self.limit + 1);
+        // Indexes on the computers have the order of the names.
+        let table = if self.sort.field == "name" { Table::Devices } else { self.sorted_in() };
+        self.matching(&mut query, scope, table);
+        self.beyond(&mut query);
+        self.ordered(&mut query, self.limit + 1);
         query.push(") page");
         query
+    }
+
+    /// Behind the page before.
+    fn beyond(&self, query: &mut QueryBuilder<Postgres>) {
+        let Sort { expression, sql_type, descending, .. } = self.sort;
+        let Some((key, id)) = &self.after else { return };
+        query
+            .push(" AND (")
+            .push(expression)
+            .push(if descending { ", d.id) < (CAST(" } else { ", d.id) > (CAST(" })
+            .push_bind(key.clone())
+            .push(" AS ")
+            .push(sql_type.split(' ').next().unwrap_or(sql_type))
+            .push(") ")
+            .push(sql_type.split_once(' ').map_or("", |(_, collate)| collate))
+            .push(", ")
+            .push_bind(*id)
+            .push(")");
+    }
+
+    /// In the list's order, at most so many.
+    fn ordered(&self, query: &mut QueryBuilder<Postgres>, most: i64) {
+        let direction = if self.sort.descending { " DESC" } else { "" };
+        query.push(" ORDER BY ").push(self.sort.expression).push(direction);
+        query.push(", d.id").push(direction).push(" LIMIT ").push_bind(most);
     }
 
     /// The cursor after a row. It carries the count, so that a list is counted once.

@@ -31,10 +31,11 @@ fn select() -> QueryBuilder<Postgres> {
         " AS state, CASE WHEN d.revoked_at IS NOT NULL THEN d.revoked_at \
              WHEN r.online IS NOT TRUE THEN coalesce(r.state_since, d.online_since) \
              ELSE d.online_since END AS state_since, \
-         greatest(d.last_seen, d.metrics_at) AS last_seen, d.os_name, d.os_family, d.arch, \
-         d.agent_version, d.address, d.tags, d.cpu_pct, d.memory_pct, d.disk_pct, d.metrics_at, \
-         d.clock_ahead_ms \
-         FROM devices d JOIN sites s ON s.id = d.site_id \
+         nullif(l.seen, '-infinity') AS last_seen, d.os_name, d.os_family, d.arch, \
+         d.agent_version, d.address, d.tags, nullif(l.cpu_pct, -1) AS cpu_pct, \
+         nullif(l.memory_pct, -1) AS memory_pct, nullif(l.disk_pct, -1) AS disk_pct, \
+         nullif(l.metrics_at, '-infinity') AS metrics_at, d.clock_ahead_ms \
+         FROM devices d JOIN device_loads l ON l.id = d.id JOIN sites s ON s.id = d.site_id \
          JOIN organizations o ON o.id = d.organization_id",
     );
     query.push(JOIN_RELAY).push(" WHERE d.id = ANY(");
@@ -65,8 +66,28 @@ async fn scanned(tx: &mut TenantTx, mut query: QueryBuilder<Postgres>) -> Result
     Ok((rows.into_iter().map(|(id, key, _)| (id, key)).collect(), total))
 }
 
+/// A page of what is so frequent that it is found among the first.
+async fn glanced(
+    tx: &mut TenantTx,
+    query: &Checked,
+) -> Result<Option<Vec<(Uuid, String)>>, DbError> {
+    if !query.is_glanced() {
+        return Ok(None);
+    }
+    let scope = tx.scope().copied();
+    let keys: Vec<(Uuid, String)> =
+        query.glance(scope.as_ref()).build_query_as().fetch_all(&mut **tx).await?;
+    Ok(Some(keys).filter(|keys| keys.len() as i64 > query.limit))
+}
+
 async fn page(tx: &mut TenantTx, query: &Checked) -> Result<Vec<(Uuid, String)>, DbError> {
     let scope = tx.scope().copied();
+    // The first page in the order of names was glanced at where that is worth it.
+    if query.is_by_load_of_lines()
+        && let Some(keys) = glanced(tx, query).await?
+    {
+        return Ok(keys);
+    }
     Ok(query.page(scope.as_ref()).build_query_as().fetch_all(&mut **tx).await?)
 }
 
@@ -98,14 +119,18 @@ async fn found(tx: &mut TenantTx, query: &Checked) -> Result<Found, DbError> {
     if let Some(total) = query.counted {
         return Ok((page(tx, query).await?, total));
     }
-    // What nothing but reading finds is found and counted in one scan, unless it is
-    // seen at once that an index finds the page.
-    if query.is_glanced() {
-        let keys: Vec<(Uuid, String)> =
-            query.glance(scope.as_ref()).build_query_as().fetch_all(&mut **tx).await?;
-        if keys.len() as i64 > query.limit {
-            return Ok((keys, counted(tx, query).await?));
+    if query.is_by_load_of_lines() {
+        let ids: Vec<Uuid> =
+            query.ids(scope.as_ref()).build_query_scalar().fetch_all(&mut **tx).await?;
+        let total = i64::try_from(ids.len()).unwrap_or(i64::MAX);
+        if total <= query.looked_up() {
+            return Ok((query.by_load(ids).build_query_as().fetch_all(&mut **tx).await?, total));
         }
+    }
+    // What nothing but reading finds is found and counted in one scan, unless it is
+    // seen at once that it is frequent.
+    if let Some(keys) = glanced(tx, query).await? {
+        return Ok((keys, counted(tx, query).await?));
     }
     if query.is_glanced() || !query.is_indexed() {
         return scanned(tx, query.scan(scope.as_ref())).await;
@@ -342,7 +367,7 @@ pub async fn fullest_disks(tx: &mut TenantTx, most: usize) -> Result<Vec<DeviceI
     // Row security decides what is seen; the partner's id lets it use an index.
     let partner = tx.scope().and_then(|scope| scope.place().partner);
     let ids: Vec<Uuid> = sqlx::query_scalar(
-        "SELECT id FROM devices WHERE disk_full AND revoked_at IS NULL \
+        "SELECT id FROM device_loads WHERE disk_full AND NOT revoked \
              AND ($2::uuid IS NULL OR partner_id = $2) ORDER BY disk_pct DESC LIMIT $1",
     )
     .bind(i64::try_from(most).unwrap_or(i64::MAX))

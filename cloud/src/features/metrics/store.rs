@@ -158,12 +158,13 @@ pub(super) async fn keep_newest(
 /// Keeps newest loads, as lists show them, unless newer ones are there.
 pub(super) async fn keep_loads(tx: &mut TenantTx, loads: &[LoadRow]) -> Result<(), DbError> {
     sqlx::query(
-        "UPDATE devices d SET cpu_pct = n.cpu, memory_pct = n.memory, disk_pct = n.disk, \
-             metrics_at = n.at, last_seen = greatest(least(d.last_seen, now()), n.at) \
+        "UPDATE device_loads l SET cpu_pct = coalesce(n.cpu, -1), \
+             memory_pct = coalesce(n.memory, -1), disk_pct = coalesce(n.disk, -1), \
+             metrics_at = n.at, seen = greatest(least(l.seen, now()), n.at) \
          FROM unnest($1::uuid[], $2::timestamptz[], $3::float4[], $4::float4[], $5::float4[]) \
              AS n (device, at, cpu, memory, disk) \
-         WHERE d.id = n.device AND (d.metrics_at IS NULL OR d.metrics_at <= n.at \
-             OR d.metrics_at > now() + interval '1 minute')",
+         WHERE l.id = n.device AND (l.metrics_at <= n.at \
+             OR l.metrics_at > now() + interval '1 minute')",
     )
     .bind(loads.iter().map(|n| n.device.0).collect::<Vec<_>>())
     .bind(loads.iter().map(|n| n.at).collect::<Vec<_>>())
@@ -187,12 +188,12 @@ pub(super) struct Stand {
 /// Where a device stands; nothing, when no relay serves it.
 pub(super) async fn stand(tx: &mut TenantTx, device: &DeviceRef) -> Result<Option<Stand>, DbError> {
     Ok(sqlx::query_as(
-        "SELECT r.id AS relay, d.metrics_at AS told_at, greatest( \
+        "SELECT r.id AS relay, nullif(l.metrics_at, '-infinity') AS told_at, greatest( \
              (SELECT max(last_minute) FROM metric_recent WHERE device_id = $1), \
              (SELECT last_minute FROM metric_blocks WHERE device_id = $1 \
                   ORDER BY first_minute DESC LIMIT 1)) AS stored \
-         FROM devices d JOIN relays r ON r.site_id = d.site_id AND r.revoked_at IS NULL \
-         WHERE d.id = $1 AND d.revoked_at IS NULL",
+         FROM device_loads l JOIN relays r ON r.site_id = l.site_id AND r.revoked_at IS NULL \
+         WHERE l.id = $1 AND NOT l.revoked",
     )
     .bind(device.id)
     .fetch_optional(&mut **tx)

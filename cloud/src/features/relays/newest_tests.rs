@@ -10,9 +10,9 @@ use unifyit_protocol::{
     telemetry::newest::{Load, Newest, Teller},
 };
 
-const SHOWN: &str = "SELECT count(*) = 1 FROM devices WHERE round(cpu_pct::numeric, 1) = 12.3 \
-    AND round(memory_pct::numeric, 1) = 45.6 AND disk_pct IS NULL \
-    AND metrics_at > now() - interval '1 minute' AND last_seen >= metrics_at";
+const SHOWN: &str = "SELECT count(*) = 1 FROM device_loads WHERE round(cpu_pct::numeric, 1) = 12.3 \
+    AND round(memory_pct::numeric, 1) = 45.6 AND disk_pct = -1 \
+    AND metrics_at > now() - interval '1 minute' AND seen >= metrics_at";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn newest_loads_are_shown_to_the_tenth_and_no_block_sets_them_back() {
@@ -23,6 +23,8 @@ async fn newest_loads_are_shown_to_the_tenth_and_no_block_sets_them_back() {
     let (own, foreign) = (DeviceId::generate(), DeviceId::generate());
     their_relay.lane(1).await.push(Lane::Urgent, vec![presence(foreign, true)]).await;
     lane.push(Lane::Urgent, vec![presence(own, true)]).await;
+    let written = "SELECT string_agg(xmin::text, ',' ORDER BY id) FROM devices";
+    let before = world.scalar::<String>(written).await;
 
     let load = Load { at_s: now_ms() / 1000 - 3, cpu: Some(123), memory: Some(456), disk: None };
     let told = Teller::default().tell(now_ms() / 1000, &[(own, load), (foreign, load)]).unwrap();
@@ -35,6 +37,8 @@ async fn newest_loads_are_shown_to_the_tenth_and_no_block_sets_them_back() {
     lane.push(Lane::Metrics, vec![series, metrics(own, &block)]).await;
     assert!(world.scalar::<bool>(SHOWN).await, "older values do not replace it");
     assert_eq!(world.scalar::<i64>("SELECT count(*) FROM metric_recent").await, 1);
+    let after = world.scalar::<String>(written).await;
+    assert_eq!(after, before, "a minute's loads leave the wide rows alone");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -46,6 +50,6 @@ async fn what_is_not_understood_stops_no_lane() {
         lane.send(Frame::Newest(odd.clone())).await;
     }
     lane.push(Lane::Urgent, vec![presence(device, true)]).await;
-    let shown = "SELECT count(*) FROM devices WHERE cpu_pct IS NOT NULL";
+    let shown = "SELECT count(*) FROM device_loads WHERE cpu_pct >= 0";
     assert_eq!(world.scalar::<i64>(shown).await, 0);
 }

@@ -223,7 +223,7 @@ async fn measurements_come_back_and_a_replaced_minute_counts_once() {
         assert_eq!((data.min[0], data.avg[0], data.max[0]), (Some(0.0), Some(50.0), Some(99.0)));
     };
     check(read(&world, device, base, base + 31).await);
-    let latest = "SELECT cpu_pct::float8 + disk_pct::float8 FROM devices";
+    let latest = "SELECT cpu_pct::float8 + disk_pct::float8 FROM device_loads";
     assert!((world.scalar::<f64>(latest).await - 109.0).abs() < 0.01);
     let newest = world.scalar::<Vec<u8>>("SELECT vals FROM metric_latest").await;
     let newest: Vec<Option<i64>> = unifyit_protocol::codec::decode(&newest).unwrap();

@@ -23,6 +23,8 @@ const KEPT: &[(&str, &str)] = &[
     ("cache_ahead", "until their own `keep_until`; bounded a site"),
     ("cache_savings", "bounded days and repositories a site, when written"),
     ("commands", "output_days, with their task's output; a terminal's 30 days"),
+    ("device_lines", "with their device: one row each"),
+    ("device_loads", "with their device: one row each"),
     ("device_tags", "with their device"),
     ("device_tallies", "folded each minute: a row a site, system and state"),
     ("devices", "for good: what a site may have, also revoked ones"),

@@ -1,26 +1,25 @@
 //! Counting computers: from the sums that are kept of them where the question
 //! names nothing else, from the computers themselves where it does.
 
-use super::Checked;
+use super::{Checked, Table};
 use crate::db::Scope;
 use sqlx::{Postgres, QueryBuilder};
-
-/// The sums in the guise of computers, for the same conditions.
-pub(super) const TALLIES: &str = "(SELECT t.partner_id, t.organization_id, t.site_id, t.os_name, t.os_family, t.online, \
-    CASE WHEN t.revoked THEN now() END AS revoked_at, t.n FROM device_tallies t) d";
 
 impl Checked {
     /// How many match, when the pages before have not counted it.
     pub(in super::super) fn total(&self, scope: Option<&Scope>) -> QueryBuilder<Postgres> {
         let mut query = QueryBuilder::new(match self.is_tallied() {
             true => "SELECT coalesce(sum(d.n), 0)::int8 FROM ",
-            false => "SELECT count(*) FROM devices d",
+            false => "SELECT count(*) FROM ",
         });
-        if self.is_tallied() {
-            query.push(TALLIES);
-        }
-        self.condition(&mut query, scope);
+        query.push(self.counted_in().name());
+        self.condition(&mut query, scope, self.counted_in());
         query
+    }
+
+    /// The smallest table that has all that is asked for.
+    fn counted_in(&self) -> Table {
+        if self.is_tallied() { Table::Tallies } else { Table::Lines }
     }
 
     /// Whether sums are kept of all that is asked for.
@@ -41,10 +40,9 @@ impl Checked {
         query.push(" AS n, ");
         query.push(if self.systems.is_empty() { "''::text" } else { "d.os_family" });
         query.push(" AS os_family, ");
-        query.push(if self.with_revoked() { "d.revoked_at IS NOT NULL" } else { "false" });
-        query.push(" AS revoked FROM ");
-        query.push(if self.is_tallied() { TALLIES } else { "devices d" });
-        self.common(&mut query, scope);
+        query.push(if self.with_revoked() { self.counted_in().revoked() } else { "false" });
+        query.push(" AS revoked FROM ").push(self.counted_in().name());
+        self.common(&mut query, scope, self.counted_in());
         query.push(" GROUP BY 1, 2, 3");
         if !self.systems.is_empty() {
             query.push(", 5");

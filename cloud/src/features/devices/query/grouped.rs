@@ -5,7 +5,7 @@
 //! id, the computer's name. The character between them comes before all that may
 //! stand in a name.
 
-use super::{Checked, Join};
+use super::{Checked, Table, sort::Join};
 use crate::db::Scope;
 use sqlx::{Postgres, QueryBuilder};
 
@@ -40,7 +40,7 @@ impl Checked {
         }
         query.push(" ORDER BY 2").push(direction);
         query.push(") g CROSS JOIN LATERAL (SELECT d.id, d.name_key FROM devices d");
-        self.condition(&mut query, scope);
+        self.condition(&mut query, scope, Table::Devices);
         query.push(" AND d.").push(column).push(" = g.id");
         if let Some((key, id)) = &self.after {
             query.push(" AND ((g.key || d.name_key) COLLATE \"C\", d.id) ").push(beyond).push(" (");

@@ -5,7 +5,7 @@
 //! index. Sums say how many are in each state, and a page is asked for in one state
 //! after the other until it is full: no state is looked for in vain.
 
-use super::{Checked, Join, counting::TALLIES};
+use super::{Checked, Table, sort::Join};
 use crate::db::Scope;
 use sqlx::{Postgres, QueryBuilder};
 use uuid::Uuid;
@@ -13,8 +13,8 @@ use uuid::Uuid;
 /// Effective state; needs the relay's row as `r`.
 pub(in super::super) const STATE: &str = "CASE WHEN d.revoked_at IS NOT NULL THEN 'revoked' \
     WHEN r.online IS NOT TRUE THEN 'unreachable' WHEN d.online THEN 'online' ELSE 'offline' END";
-/// The same to sort by, compared by bytes.
-pub(super) const BY_STATE: &str = "(CASE WHEN d.revoked_at IS NOT NULL THEN 'revoked' \
+/// The same of lines and sums, to sort by: compared by bytes.
+pub(super) const BY_STATE: &str = "(CASE WHEN d.revoked THEN 'revoked' \
     WHEN r.online IS NOT TRUE THEN 'unreachable' WHEN d.online THEN 'online' ELSE 'offline' END) COLLATE \"C\"";
 pub(in super::super) const JOIN_RELAY: &str =
     " LEFT JOIN relays r ON r.site_id = d.site_id AND r.revoked_at IS NULL";
@@ -40,13 +40,13 @@ impl Checked {
 
     /// The condition on states; [`Checked::common`] has said whether revoked
     /// computers may match.
-    pub(super) fn in_states(&self, query: &mut QueryBuilder<Postgres>) {
+    pub(super) fn in_states(&self, query: &mut QueryBuilder<Postgres>, table: Table) {
         if !self.filters_states() {
             return;
         }
         query.push(" AND (");
         if self.with_revoked() {
-            query.push("d.revoked_at IS NOT NULL OR ");
+            query.push(table.revoked()).push(" OR ");
         }
         // One look at the relays, and none where the computer's own column decides.
         match (self.wants("online"), self.wants("offline"), self.wants("unreachable")) {
@@ -72,8 +72,9 @@ impl Checked {
         scope: Option<&Scope>,
     ) -> QueryBuilder<Postgres> {
         let mut query = QueryBuilder::new("SELECT ");
-        query.push(STATE).push(", sum(d.n)::int8 FROM ").push(TALLIES).push(JOIN_RELAY);
-        self.condition(&mut query, scope);
+        query.push(BY_STATE).push(", sum(d.n)::int8 FROM ").push(Table::Tallies.name());
+        query.push(JOIN_RELAY);
+        self.condition(&mut query, scope, Table::Tallies);
         query.push(" GROUP BY 1");
         query
     }
@@ -107,10 +108,10 @@ impl Checked {
         let part = Self { states: vec![state.to_owned()], ..self.clone() };
         let (direction, beyond) = if self.sort.descending { (" DESC", "<") } else { ("", ">") };
         let mut query = QueryBuilder::new(match few {
-            true => "WITH d AS MATERIALIZED (SELECT d.id FROM devices d",
-            false => "SELECT d.id FROM devices d",
+            true => "WITH d AS MATERIALIZED (SELECT d.id FROM device_lines d",
+            false => "SELECT d.id FROM device_lines d",
         });
-        part.condition(&mut query, scope);
+        part.condition(&mut query, scope, Table::Lines);
         if let Some(id) = after {
             query.push(" AND d.id ").push(beyond).push(" ").push_bind(id);
         }

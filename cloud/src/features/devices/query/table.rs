@@ -1,0 +1,48 @@
+//! Which table a question reads.
+
+/// What stands as `d` in a question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Table {
+    /// The computers themselves: their indexes give the order of names.
+    Devices,
+    /// A short line of each, for questions that read all of them.
+    Lines,
+    /// What each told last, which is no part of its line.
+    Loads,
+    /// Lines and loads.
+    Both,
+    /// How many stand how at each site.
+    Tallies,
+}
+
+impl Table {
+    /// For the place after `FROM`.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Devices => "devices d",
+            Self::Lines => "device_lines d",
+            Self::Loads => "device_loads d",
+            Self::Both => {
+                "(SELECT a.*, b.seen, b.cpu_pct, b.memory_pct, b.disk_pct \
+                 FROM device_lines a JOIN device_loads b ON b.id = a.id) d"
+            }
+            Self::Tallies => "device_tallies d",
+        }
+    }
+
+    /// Whether a computer was put out.
+    pub(super) fn revoked(self) -> &'static str {
+        match self {
+            Self::Devices => "d.revoked_at IS NOT NULL",
+            Self::Lines | Self::Loads | Self::Both | Self::Tallies => "d.revoked",
+        }
+    }
+
+    /// The contrary.
+    pub(super) fn not_revoked(self) -> &'static str {
+        match self {
+            Self::Devices => "d.revoked_at IS NULL",
+            Self::Lines | Self::Loads | Self::Both | Self::Tallies => "NOT d.revoked",
+        }
+    }
+}
