@@ -14,7 +14,7 @@ async fn fleet(app: &TestApp) -> (String, usize) {
     }
     let mut owner = app.test.owner().await;
     sqlx::query(
-        "UPDATE devices SET cpu_pct = (ascii(right(hostname, 1)) % 3) * 12.5, online = right(hostname, 1) <> '2', \
+        "UPDATE devices SET cpu_pct = (ascii(right(hostname, 1)) % 3) * 48, online = right(hostname, 1) <> '2', \
          tags = CASE WHEN right(hostname, 1) = '3' THEN ARRAY['lab'] ELSE '{}' END \
          WHERE hostname LIKE 'pc-%'",
     )

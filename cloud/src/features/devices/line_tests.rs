@@ -17,9 +17,9 @@ const LINES: [&str; 2] = [
 const LOADS: [&str; 2] = [
     "SELECT id, partner_id, organization_id, site_id, online, revoked_at IS NOT NULL AS revoked, \
          coalesce(greatest(last_seen, metrics_at), '-infinity') AS seen, coalesce(metrics_at, '-infinity'), \
-         coalesce(cpu_pct, -1), coalesce(memory_pct, -1), coalesce(disk_pct, -1) FROM devices",
+         coalesce(cpu_pct, -1), coalesce(memory_pct, -1), coalesce(disk_pct, -1), os_name, os_family FROM devices",
     "SELECT id, partner_id, organization_id, site_id, online, revoked, seen, metrics_at, cpu_pct, memory_pct, \
-         disk_pct FROM device_loads",
+         disk_pct, os_name, os_family FROM device_loads",
 ];
 
 /// How many rows are in one of two answers alone.

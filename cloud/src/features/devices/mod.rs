@@ -1,6 +1,7 @@
 //! Computers: the list that technicians live in, and one of them.
 
 mod api;
+mod found;
 pub mod identity;
 pub mod jobs;
 mod model;

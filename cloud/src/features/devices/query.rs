@@ -141,7 +141,7 @@ impl Checked {
 
     /// Whether it is asked for what only lines have, in an order that only loads have.
     pub(super) fn is_by_load_of_lines(&self) -> bool {
-        self.sort.table == Table::Loads && !(self.words.is_empty() && self.systems.is_empty())
+        self.sort.table == Table::Loads && !self.words.is_empty()
     }
 
     /// The smallest table that has what is asked for and what is sorted by.
@@ -196,6 +196,11 @@ impl Checked {
 
     fn condition(&self, query: &mut QueryBuilder<Postgres>, scope: Option<&Scope>, table: Table) {
         self.common(query, scope, table);
+        self.filters(query, table);
+    }
+
+    /// What facets leave out, each its own.
+    fn filters(&self, query: &mut QueryBuilder<Postgres>, table: Table) {
         match self.sites.as_slice() {
             [] => {}
             [id] => {
@@ -273,11 +278,24 @@ impl Checked {
         if matches!(self.sort.join, Join::Site | Join::Organization) {
             return self.page_by_group(scope);
         }
+        self.page_of(scope, None)
+    }
+
+    /// The same of those whose load is high, when the page may be found among them. They
+    /// are few, and an index has them. Less than a page says nothing.
+    pub(super) fn page_of_high(&self, scope: Option<&Scope>) -> Option<QueryBuilder<Postgres>> {
+        self.high().map(|high| self.page_of(scope, Some(high)))
+    }
+
+    fn page_of(&self, scope: Option<&Scope>, high: Option<&str>) -> QueryBuilder<Postgres> {
         // Only the page's own values become text, not those of every row sorted.
         let mut query = QueryBuilder::new("SELECT id, sort_key::text FROM (");
         // Indexes on the computers have the order of the names.
         let table = if self.sort.field == "name" { Table::Devices } else { self.sorted_in() };
         self.matching(&mut query, scope, table);
+        if let Some(high) = high {
+            query.push(" AND ").push(high);
+        }
         self.beyond(&mut query);
         self.ordered(&mut query, self.limit + 1);
         query.push(") page");

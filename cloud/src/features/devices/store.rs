@@ -3,7 +3,7 @@
 use super::{
     DeviceItem, Facets, Latest,
     model::DevicePage,
-    query::{Checked, FEW, JOIN_RELAY, STATE},
+    query::{Checked, JOIN_RELAY, STATE},
 };
 use crate::{
     db::{DbError, Place, TenantTx},
@@ -56,120 +56,10 @@ pub async fn items(tx: &mut TenantTx, ids: &[DeviceId]) -> Result<Vec<DeviceItem
     Ok(ids.iter().filter_map(|id| by_id.remove(id)).collect())
 }
 
-/// Ids and sort values of a page and the one after it, and how many match in all.
-type Found = (Vec<(Uuid, String)>, i64);
-
-/// A first page that is found and counted in one scan.
-async fn scanned(tx: &mut TenantTx, mut query: QueryBuilder<Postgres>) -> Result<Found, DbError> {
-    let rows: Vec<(Uuid, String, i64)> = query.build_query_as().fetch_all(&mut **tx).await?;
-    let total = rows.first().map_or(0, |(.., total)| *total);
-    Ok((rows.into_iter().map(|(id, key, _)| (id, key)).collect(), total))
-}
-
-/// A page of what is so frequent that it is found among the first.
-async fn glanced(
-    tx: &mut TenantTx,
-    query: &Checked,
-) -> Result<Option<Vec<(Uuid, String)>>, DbError> {
-    if !query.is_glanced() {
-        return Ok(None);
-    }
-    let scope = tx.scope().copied();
-    let keys: Vec<(Uuid, String)> =
-        query.glance(scope.as_ref()).build_query_as().fetch_all(&mut **tx).await?;
-    Ok(Some(keys).filter(|keys| keys.len() as i64 > query.limit))
-}
-
-async fn page(tx: &mut TenantTx, query: &Checked) -> Result<Vec<(Uuid, String)>, DbError> {
-    let scope = tx.scope().copied();
-    // The first page in the order of names was glanced at where that is worth it.
-    if query.is_by_load_of_lines()
-        && let Some(keys) = glanced(tx, query).await?
-    {
-        return Ok(keys);
-    }
-    Ok(query.page(scope.as_ref()).build_query_as().fetch_all(&mut **tx).await?)
-}
-
-/// How many match in all, counted.
-async fn counted(tx: &mut TenantTx, query: &Checked) -> Result<i64, DbError> {
-    let scope = tx.scope().copied();
-    Ok(query.total(scope.as_ref()).build_query_scalar().fetch_one(&mut **tx).await?)
-}
-
-/// Ids of a page, in the way that reads least: few matches are sorted, many are
-/// found in the order of an index where there is one, and no computer is read to
-/// count it where sums are kept.
-async fn found(tx: &mut TenantTx, query: &Checked) -> Result<Found, DbError> {
-    let scope = tx.scope().copied();
-    if query.is_tallied() {
-        let total = match query.counted {
-            Some(total) => total,
-            None => counted(tx, query).await?,
-        };
-        if total <= FEW && query.counted.is_none() && !query.is_all() {
-            return scanned(tx, query.few(scope.as_ref())).await;
-        }
-        let keys = match query.is_by_state() && total > FEW {
-            true => by_state(tx, query).await?,
-            false => page(tx, query).await?,
-        };
-        return Ok((keys, total));
-    }
-    if let Some(total) = query.counted {
-        return Ok((page(tx, query).await?, total));
-    }
-    if query.is_by_load_of_lines() {
-        let ids: Vec<Uuid> =
-            query.ids(scope.as_ref()).build_query_scalar().fetch_all(&mut **tx).await?;
-        let total = i64::try_from(ids.len()).unwrap_or(i64::MAX);
-        if total <= query.looked_up() {
-            return Ok((query.by_load(ids).build_query_as().fetch_all(&mut **tx).await?, total));
-        }
-    }
-    // What nothing but reading finds is found and counted in one scan, unless it is
-    // seen at once that it is frequent.
-    if let Some(keys) = glanced(tx, query).await? {
-        return Ok((keys, counted(tx, query).await?));
-    }
-    if query.is_glanced() || !query.is_indexed() {
-        return scanned(tx, query.scan(scope.as_ref())).await;
-    }
-    let (keys, total) = scanned(tx, query.few(scope.as_ref())).await?;
-    if total <= query.few_are() {
-        return Ok((keys, total));
-    }
-    Ok((page(tx, query).await?, counted(tx, query).await?))
-}
-
-/// A page in the order of states, from one after the other until it is full.
-async fn by_state(tx: &mut TenantTx, query: &Checked) -> Result<Vec<(Uuid, String)>, DbError> {
-    let scope = tx.scope().copied();
-    let totals: HashMap<String, i64> = query
-        .totals_by_state(scope.as_ref())
-        .build_query_as::<(String, i64)>()
-        .fetch_all(&mut **tx)
-        .await?
-        .into_iter()
-        .collect();
-    let mut keys = Vec::new();
-    for part in query.states_left() {
-        let total = totals.get(part.0).copied().unwrap_or_default();
-        let most = query.limit + 1 - keys.len() as i64;
-        if total <= 0 || most <= 0 {
-            continue;
-        }
-        let mut query = query.in_state(scope.as_ref(), part, total <= FEW, most);
-        let ids: Vec<Uuid> = query.build_query_scalar().fetch_all(&mut **tx).await?;
-        keys.extend(ids.into_iter().map(|id| (id, part.0.to_owned())));
-    }
-    Ok(keys)
-}
-
 /// A page of the list.
 pub(super) async fn list(tx: &mut TenantTx, query: &Checked) -> Result<DevicePage, Problem> {
     tx.plan_for_values().await?;
-    let (mut keys, total) = found(tx, query).await?;
+    let (mut keys, total) = super::found::found(tx, query).await?;
     let limit = usize::try_from(query.limit).unwrap_or_default();
     let more = keys.len() > limit;
     keys.truncate(limit);

@@ -1,8 +1,8 @@
 //! What is frequent is found among the first in the list's order, without sorting all
 //! that matches; what is rare is found by reading all, and sorted then.
 //!
-//! Two orders are worth it: that of names, which an index has, and those of loads, which
-//! stand apart from what is looked for: only the first few are looked up there.
+//! Two orders are worth it: that of names, which an index has, and those of loads where
+//! words are looked for, which stand elsewhere: only the first few are looked up there.
 
 use super::{Checked, FEW, Table};
 use crate::db::Scope;
@@ -10,23 +10,33 @@ use sqlx::{Postgres, QueryBuilder};
 use uuid::Uuid;
 
 /// Among so many, in their order, frequent matches are looked for.
-const GLANCE: i64 = if cfg!(test) { 6 } else { 3000 };
+const GLANCE: i64 = if cfg!(test) { 9 } else { 3000 };
+
+/// From where on a load is high, as the schema has it.
+const HIGH: f32 = 90.0;
 
 impl Checked {
-    /// Whether frequent matches are worth a [`Checked::glance`]: what is looked for
-    /// everywhere.
-    pub(in super::super) fn is_glanced(&self) -> bool {
-        let ordered = self.sort.field == "name" && !self.is_tallied();
-        (ordered || self.is_by_load_of_lines()) && self.tag.is_none() && self.sites.is_empty()
+    /// What holds for high loads, when the page may be found among them. An index has
+    /// those of computers that are not revoked.
+    pub(in super::super) fn high(&self) -> Option<&'static str> {
+        let low = |key: &str| key.parse::<f32>().is_ok_and(|load| load < HIGH);
+        let behind = self.after.as_ref().is_some_and(|(key, _)| low(key));
+        self.sort.high.filter(|_| self.sort.descending && !behind && !self.with_revoked())
     }
 
-    /// The page, plus one, when it is found among the first [`GLANCE`] in the list's
-    /// order: then what is looked for is frequent, and sorting all of it would cost more
-    /// than counting it. Less than a page says nothing.
+    /// Whether frequent matches are worth a [`Checked::glance`]: words that are looked
+    /// for everywhere, in the order of names.
+    pub(in super::super) fn is_glanced(&self) -> bool {
+        self.sort.field == "name"
+            && !self.is_tallied()
+            && self.tag.is_none()
+            && self.sites.is_empty()
+    }
+
+    /// The first page, plus one, when it is found among the first [`GLANCE`] in the
+    /// order of the names: then what is looked for is frequent, and sorting all of it
+    /// would cost more than counting it.
     pub(in super::super) fn glance(&self, scope: Option<&Scope>) -> QueryBuilder<Postgres> {
-        if self.is_by_load_of_lines() {
-            return self.glance_at_loads(scope);
-        }
         let mut query =
             QueryBuilder::new("SELECT d.id, d.name_key FROM (SELECT d.* FROM devices d");
         self.place(&mut query, scope, Table::Devices);
@@ -37,15 +47,40 @@ impl Checked {
         query
     }
 
-    fn glance_at_loads(&self, scope: Option<&Scope>) -> QueryBuilder<Postgres> {
+    /// The same question without its words, where sums say how many that are.
+    pub(in super::super) fn wordless(&self) -> Option<Self> {
+        let wordless = Self { words: Vec::new(), ..self.clone() };
+        Some(wordless).filter(Self::is_tallied)
+    }
+
+    /// Among how many in the order of loads a page is likely found, when so many have
+    /// the words of all that match otherwise; none where it is too many to look them up.
+    pub(in super::super) fn glance_at(&self, having: i64, all: i64) -> Option<i64> {
+        let likely = (self.limit + 1).saturating_mul(all) / having.max(1);
+        Some(likely + likely / 4 + self.limit).filter(|many| *many <= GLANCE)
+    }
+
+    /// The page, plus one, when it is found among so many in the order of loads, or
+    /// among those of them that are high. Less than a page says nothing.
+    pub(in super::super) fn glance_at_loads(
+        &self,
+        scope: Option<&Scope>,
+        many: i64,
+        high: Option<&str>,
+    ) -> QueryBuilder<Postgres> {
         let mut query = QueryBuilder::new("SELECT d.id, l.sort_key::text FROM (SELECT d.id, ");
         query.push(self.sort.expression).push(" AS sort_key FROM ").push(Table::Loads.name());
         self.place(&mut query, scope, Table::Loads);
-        self.in_states(&mut query, Table::Loads);
+        self.filters(&mut query, Table::Loads);
+        if let Some(high) = high {
+            query.push(" AND ").push(high);
+        }
         self.beyond(&mut query);
-        self.ordered(&mut query, 2 * GLANCE);
-        query.push(") l JOIN device_lines d ON d.id = l.id");
-        self.condition(&mut query, scope, Table::Lines);
+        self.ordered(&mut query, many);
+        // Looked up one by one, so that it ends when the page is full.
+        query.push(") l CROSS JOIN LATERAL (SELECT d.id FROM device_lines d");
+        self.common(&mut query, scope, Table::Lines);
+        query.push(" AND d.id = l.id LIMIT 1) d");
         let direction = if self.sort.descending { " DESC" } else { "" };
         query.push(" ORDER BY l.sort_key").push(direction).push(", l.id").push(direction);
         query.push(" LIMIT ").push_bind(self.limit + 1);

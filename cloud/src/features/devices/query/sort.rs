@@ -13,6 +13,8 @@ pub struct Sort {
     pub(super) descending: bool,
     /// The smallest table that has it.
     pub(super) table: Table,
+    /// What holds for the highest alone.
+    pub(super) high: Option<&'static str>,
 }
 
 /// The one table besides that of the computers that an order needs.
@@ -37,6 +39,7 @@ impl Sort {
             join,
             descending,
             table,
+            high: None,
         };
         let load = |field, expression, sql_type| {
             sort(field, expression, sql_type, Join::None, Table::Loads)
@@ -52,9 +55,15 @@ impl Sort {
             "name" => line("name", "d.name_key", TEXT),
             "last_seen" => load("last_seen", "d.seen", "timestamptz"),
             "os_name" | "os" => line("os_name", "d.os_name", TEXT),
-            "cpu_pct" | "cpu" => load("cpu_pct", "d.cpu_pct", "real"),
-            "memory_pct" | "memory" => load("memory_pct", "d.memory_pct", "real"),
-            "disk_pct" | "disk" => load("disk_pct", "d.disk_pct", "real"),
+            "cpu_pct" | "cpu" => {
+                Self { high: Some("d.cpu_high"), ..load("cpu_pct", "d.cpu_pct", "real") }
+            }
+            "memory_pct" | "memory" => {
+                Self { high: Some("d.memory_high"), ..load("memory_pct", "d.memory_pct", "real") }
+            }
+            "disk_pct" | "disk" => {
+                Self { high: Some("d.disk_full"), ..load("disk_pct", "d.disk_pct", "real") }
+            }
             "state" => joined("state", states::BY_STATE, Join::Relay),
             "organization_name" | "organization" => {
                 joined("organization_name", grouped::BY_ORGANIZATION, Join::Organization)

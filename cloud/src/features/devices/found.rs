@@ -1,0 +1,141 @@
+//! How a page of a list is found: in the way that reads least.
+
+use super::query::{Checked, FEW};
+use crate::db::{DbError, TenantTx};
+use sqlx::{Postgres, QueryBuilder};
+use std::collections::HashMap;
+use uuid::Uuid;
+
+/// Ids and sort values of a page and the one after it, and how many match in all.
+pub(super) type Found = (Vec<(Uuid, String)>, i64);
+
+/// A first page that is found and counted in one scan.
+async fn scanned(tx: &mut TenantTx, mut query: QueryBuilder<Postgres>) -> Result<Found, DbError> {
+    let rows: Vec<(Uuid, String, i64)> = query.build_query_as().fetch_all(&mut **tx).await?;
+    let total = rows.first().map_or(0, |(.., total)| *total);
+    Ok((rows.into_iter().map(|(id, key, _)| (id, key)).collect(), total))
+}
+
+async fn page(tx: &mut TenantTx, query: &Checked) -> Result<Vec<(Uuid, String)>, DbError> {
+    let scope = tx.scope().copied();
+    if let Some(mut high) = query.page_of_high(scope.as_ref()) {
+        let keys: Vec<_> = high.build_query_as().fetch_all(&mut **tx).await?;
+        if keys.len() as i64 > query.limit {
+            return Ok(keys);
+        }
+    }
+    Ok(query.page(scope.as_ref()).build_query_as().fetch_all(&mut **tx).await?)
+}
+
+/// A page of what has the words, in the order of loads: of the first few when so many
+/// have them that it is found there.
+async fn page_by_load(
+    tx: &mut TenantTx,
+    query: &Checked,
+    total: i64,
+) -> Result<Vec<(Uuid, String)>, DbError> {
+    let scope = tx.scope().copied();
+    if let Some(wordless) = query.wordless() {
+        let all = counted(tx, &wordless).await?;
+        if let Some(many) = query.glance_at(total, all) {
+            for high in query.high().map(Some).into_iter().chain([None]) {
+                let mut glance = query.glance_at_loads(scope.as_ref(), many, high);
+                let keys: Vec<_> = glance.build_query_as().fetch_all(&mut **tx).await?;
+                if keys.len() as i64 > query.limit {
+                    return Ok(keys);
+                }
+            }
+        }
+    }
+    page(tx, query).await
+}
+
+/// How many match in all, counted.
+async fn counted(tx: &mut TenantTx, query: &Checked) -> Result<i64, DbError> {
+    let scope = tx.scope().copied();
+    Ok(query.total(scope.as_ref()).build_query_scalar().fetch_one(&mut **tx).await?)
+}
+
+/// Ids of a page, in the way that reads least: few matches are sorted, many are
+/// found in the order of an index where there is one, and no computer is read to
+/// count it where sums are kept.
+pub(super) async fn found(tx: &mut TenantTx, query: &Checked) -> Result<Found, DbError> {
+    let scope = tx.scope().copied();
+    if query.is_tallied() {
+        let total = match query.counted {
+            Some(total) => total,
+            None => counted(tx, query).await?,
+        };
+        if total <= FEW && query.counted.is_none() && !query.is_all() {
+            return scanned(tx, query.few(scope.as_ref())).await;
+        }
+        let keys = match query.is_by_state() && total > FEW {
+            true => by_state(tx, query).await?,
+            false => page(tx, query).await?,
+        };
+        return Ok((keys, total));
+    }
+    if query.is_by_load_of_lines() {
+        return found_by_load(tx, query).await;
+    }
+    if let Some(total) = query.counted {
+        return Ok((page(tx, query).await?, total));
+    }
+    // What nothing but reading finds is found and counted in one scan, unless it is
+    // seen at once that an index finds the page.
+    if query.is_glanced() {
+        let keys: Vec<(Uuid, String)> =
+            query.glance(scope.as_ref()).build_query_as().fetch_all(&mut **tx).await?;
+        if keys.len() as i64 > query.limit {
+            return Ok((keys, counted(tx, query).await?));
+        }
+    }
+    if query.is_glanced() || !query.is_indexed() {
+        return scanned(tx, query.scan(scope.as_ref())).await;
+    }
+    let (keys, total) = scanned(tx, query.few(scope.as_ref())).await?;
+    if total <= query.few_are() {
+        return Ok((keys, total));
+    }
+    Ok((page(tx, query).await?, counted(tx, query).await?))
+}
+
+/// Ids of a page of what has the words, in the order of loads: few are looked up there.
+async fn found_by_load(tx: &mut TenantTx, query: &Checked) -> Result<Found, DbError> {
+    let scope = tx.scope().copied();
+    if let Some(total) = query.counted {
+        return Ok((page_by_load(tx, query, total).await?, total));
+    }
+    let ids: Vec<Uuid> =
+        query.ids(scope.as_ref()).build_query_scalar().fetch_all(&mut **tx).await?;
+    let found = i64::try_from(ids.len()).unwrap_or(i64::MAX);
+    if found <= query.looked_up() {
+        return Ok((query.by_load(ids).build_query_as().fetch_all(&mut **tx).await?, found));
+    }
+    let total = counted(tx, query).await?;
+    Ok((page_by_load(tx, query, total).await?, total))
+}
+
+/// A page in the order of states, from one after the other until it is full.
+async fn by_state(tx: &mut TenantTx, query: &Checked) -> Result<Vec<(Uuid, String)>, DbError> {
+    let scope = tx.scope().copied();
+    let totals: HashMap<String, i64> = query
+        .totals_by_state(scope.as_ref())
+        .build_query_as::<(String, i64)>()
+        .fetch_all(&mut **tx)
+        .await?
+        .into_iter()
+        .collect();
+    let mut keys = Vec::new();
+    for part in query.states_left() {
+        let total = totals.get(part.0).copied().unwrap_or_default();
+        let most = query.limit + 1 - keys.len() as i64;
+        if total <= 0 || most <= 0 {
+            continue;
+        }
+        let mut query = query.in_state(scope.as_ref(), part, total <= FEW, most);
+        let ids: Vec<Uuid> = query.build_query_scalar().fetch_all(&mut **tx).await?;
+        keys.extend(ids.into_iter().map(|id| (id, part.0.to_owned())));
+    }
+    Ok(keys)
+}
