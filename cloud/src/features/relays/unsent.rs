@@ -25,11 +25,12 @@ struct Since {
 /// [`DbError`].
 pub(super) async fn note(tx: &mut TenantTx, place: &Place, relay: RelayId) -> Result<(), DbError> {
     let since: Option<Since> = sqlx::query_as(
-        "SELECT (SELECT min(s.stored) FROM devices d, LATERAL (SELECT to_timestamp(60 * (1 + greatest( \
+        "SELECT (SELECT min(s.stored) FROM devices d JOIN device_loads l ON l.id = d.id, \
+             LATERAL (SELECT to_timestamp(60 * (1 + greatest( \
                  (SELECT max(last_minute) FROM metric_recent WHERE device_id = d.id), \
                  (SELECT last_minute FROM metric_blocks WHERE device_id = d.id \
                       ORDER BY first_minute DESC LIMIT 1)))) AS stored) s \
-             WHERE d.relay_id = r.id AND d.metrics_at > s.stored + interval '1 minute') AS measured, \
+             WHERE d.relay_id = r.id AND l.metrics_at > s.stored + interval '1 minute') AS measured, \
              CASE WHEN NOT r.online THEN r.state_since END AS away \
          FROM relays r WHERE r.id = $1",
     )

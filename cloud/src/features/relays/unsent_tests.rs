@@ -40,8 +40,10 @@ async fn what_a_revoked_relay_had_not_passed_on_stands_as_a_gap() {
          SELECT id, m, m, 1, partner_id, organization_id, site_id, '' FROM devices, \
              (SELECT (extract(epoch FROM now()) / 60)::int8 - 31 AS m) AS minute WHERE site_id = $1";
     run(&app, &busy, stored).await;
-    let newest = "UPDATE devices SET metrics_at = now(), \
-         relay_id = (SELECT id FROM relays WHERE site_id = $1) WHERE site_id = $1";
+    let own = "UPDATE devices SET relay_id = (SELECT id FROM relays WHERE site_id = $1) \
+         WHERE site_id = $1";
+    run(&app, &busy, own).await;
+    let newest = "UPDATE device_loads SET metrics_at = now() WHERE site_id = $1";
     run(&app, &busy, newest).await;
     let gaps = gaps_after(&app, &busy).await;
     assert!(matches!(&gaps[..], [(lane, 0, 29..=30)] if lane == "metrics"), "{gaps:?}");
