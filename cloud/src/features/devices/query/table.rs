@@ -23,7 +23,7 @@ impl Table {
             Self::Lines => "device_lines d",
             Self::Loads => "device_loads d",
             Self::Both => {
-                "(SELECT a.*, b.seen, b.cpu_pct, b.memory_pct, b.disk_pct \
+                "(SELECT a.*, b.seen, b.cpu_pct, b.memory_pct, b.disk_pct, b.cpu_high, b.memory_high, b.disk_full \
                  FROM device_lines a JOIN device_loads b ON b.id = a.id) d"
             }
             Self::Tallies => "device_tallies d",
