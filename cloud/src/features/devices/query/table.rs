@@ -9,7 +9,7 @@ pub(super) enum Table {
     Lines,
     /// What each told last, which is no part of its line.
     Loads,
-    /// Lines and loads.
+    /// Loads, with what lines are searched for.
     Both,
     /// How many stand how at each site.
     Tallies,
@@ -23,8 +23,7 @@ impl Table {
             Self::Lines => "device_lines d",
             Self::Loads => "device_loads d",
             Self::Both => {
-                "(SELECT a.*, b.seen, b.cpu_pct, b.memory_pct, b.disk_pct, b.cpu_high, b.memory_high, b.disk_full \
-                 FROM device_lines a JOIN device_loads b ON b.id = a.id) d"
+                "(SELECT b.*, a.search FROM device_loads b JOIN device_lines a ON a.id = b.id) d"
             }
             Self::Tallies => "device_tallies d",
         }
