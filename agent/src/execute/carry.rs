@@ -94,9 +94,9 @@ pub(super) async fn carry(
         let at = spool::append_urgent(txn, now, &Report::Command(first))?;
         Ok(accepted.then_some(at))
     });
-    // It starts while the intent goes to disk (which is asked first: to start a process
-    // keeps this thread busy), and does nothing without an order.
-    let (intent, kept) = tokio::join!(biased; intent, async { script::keeper(context, id) });
+    // Its process is made ready while the intent goes to disk (which is asked first: to
+    // start a process keeps this thread busy), and begins when that is there (G3).
+    let (intent, kept) = tokio::join!(biased; intent, script::keeper(context, id, script));
     let intent = match intent {
         Ok(Some(at)) => at,
         Ok(None) => return Carried::ToItsEnd,
@@ -112,6 +112,8 @@ pub(super) async fn carry(
     let not = if waited { unstarted(context, command, intent, cancel).await } else { None };
     let (outcome, rest) = match not {
         Some((status, reason)) => {
+            // What is ready for it is cleared away.
+            drop(kept);
             (event(id, status, now_ms(), Some(reason.into())), Rest::default())
         }
         None => script::run(context, id, script, cancel, kept).await,

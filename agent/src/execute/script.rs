@@ -56,10 +56,15 @@ struct End {
     lost: bool,
 }
 
-/// The process that will keep a command. It is started before the command's intent
-/// is on disk, so that it is ready when it may get its order.
-pub(super) fn keeper(context: &Context, id: CommandId) -> io::Result<Kept> {
-    Kept::start(&context.helper, &id.to_string())
+/// The process that will keep a script, with its order. It is started before the
+/// script's intent is on disk, so that the script's process is ready when it may begin.
+pub(super) async fn keeper(context: &Context, id: CommandId, script: &Script) -> io::Result<Kept> {
+    let mut kept = Kept::start(&context.helper, &id.to_string())?;
+    // A keeper that is gone already shows by its last word.
+    if let Err(error) = kept.prepare(&order(context, script)).await {
+        tracing::warn!(command = %id, %error, "a keeper did not take its order");
+    }
+    Ok(kept)
 }
 
 /// Runs a script to its end and returns its final event, and what of its output the
@@ -178,9 +183,10 @@ async fn execute(
     cancel: &CancellationToken,
     output: &mut Output,
 ) -> Result<End, String> {
-    // A keeper that is gone already shows by its last word.
-    if let Err(error) = kept.order(&order(context, script)).await {
-        tracing::warn!(command = %id, %error, "a keeper did not take its order");
+    // A keeper that is gone, or that could not do what was ordered, shows by its last
+    // word.
+    if let Err(error) = kept.go().await {
+        tracing::debug!(command = %id, %error, "a keeper did not wait");
     }
     let limit = Duration::from_secs(timeout_s(script).into());
     let mut end = attend(&mut kept, limit, context, cancel, output).await?;

@@ -14,6 +14,7 @@ mod cancel;
 mod crash;
 mod daemon;
 mod disk;
+mod keep;
 mod memory;
 mod package_cache;
 mod relay;

@@ -2,14 +2,15 @@
 //! runtime: it waits for a word of the agent or the end of a child.
 
 use super::{
-    ASK, FORCE, MAX_NAMED, MAX_ORDER, PATIENCE,
+    ASK, FORCE, GO, MAX_NAMED, MAX_ORDER, PATIENCE,
     folder::{self, ScriptFolder},
     fork::{Side, fork_into},
     group::{self, Group},
+    way::{Start, become_program, find, give_output_away, read_failure, unstartable, who},
 };
 use crate::platform::{
     Account, KeepOrder, Program,
-    linux::{helper, machine, process, tree},
+    linux::{machine, process, tree},
 };
 use anyhow::Context;
 use nix::{
@@ -21,16 +22,15 @@ use nix::{
         signalfd::{SfdFlags, SignalFd},
         wait::{WaitPidFlag, WaitStatus, waitpid},
     },
-    unistd::{Gid, Pid, Uid},
+    unistd::Pid,
 };
 use std::{
-    fs::OpenOptions,
-    io::{self, PipeReader, PipeWriter, Read, Write},
+    io::{self, Read, Write},
     os::{
         fd::AsFd,
         unix::{net::UnixStream, process::CommandExt},
     },
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -45,8 +45,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 pub fn keep(command: &str) -> anyhow::Result<()> {
     prctl::set_child_subreaper(true).context("orphans cannot be taken in")?;
     let mut agent = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
-    // The order comes when the command's intent is on disk. What needs none is done
-    // meanwhile.
+    // What needs no order is done while that is on its way.
     let (group, own) = (Group::create(command), machine::agent_account());
     let order = match read_order(&mut agent) {
         Ok(Some(order)) => order,
@@ -61,14 +60,16 @@ pub fn keep(command: &str) -> anyhow::Result<()> {
     let signals = SigSet::from_iter([Signal::SIGCHLD]);
     signals.thread_block()?;
     let ends = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-    let mut keeper = Keeper { command: command.to_owned(), agent, ends, group, folder: None };
+    let mut keeper =
+        Keeper { command: command.to_owned(), agent, ends, group, folder: None, went: false };
     let stays = order.terminal.is_some();
     match keeper.start(order, own) {
         Ok(main) => {
             keeper.say("started");
             keeper.attend(main, stays)?;
         }
-        Err(sentence) => keeper.say(&format!("failed {sentence}")),
+        Err(Not::Able(sentence)) => keeper.say(&format!("failed {sentence}")),
+        Err(Not::Wanted) => drop(keeper.end_all()),
     }
     if let Some(folder) = &keeper.folder {
         folder.remove();
@@ -99,19 +100,22 @@ struct Keeper {
     ends: SignalFd,
     group: Option<Group>,
     folder: Option<ScriptFolder>,
+    /// The agent said that the command may begin.
+    went: bool,
 }
 
-/// Who a process becomes: user, group, and all groups.
-pub(super) type Becomes = Option<(Uid, Gid, Vec<Gid>)>;
+/// Why a command did not begin.
+enum Not {
+    /// It cannot, for the reason that this sentence gives.
+    Able(String),
+    /// The agent is gone, or leaves it.
+    Wanted,
+}
 
-/// All that the new process needs, looked up before it is made.
-pub(super) struct Start {
-    /// Who makes it.
-    pub(super) keeper: Pid,
-    pub(super) becomes: Becomes,
-    pub(super) terminal: Option<PathBuf>,
-    pub(super) folder: PathBuf,
-    pub(super) program: Command,
+impl From<String> for Not {
+    fn from(sentence: String) -> Self {
+        Self::Able(sentence)
+    }
 }
 
 impl Keeper {
@@ -121,10 +125,25 @@ impl Keeper {
         drop(self.agent.write_all(line.as_bytes()));
     }
 
-    /// Starts the command. Returns its process, or a sentence.
-    fn start(&mut self, order: KeepOrder, own: Account) -> Result<Pid, String> {
+    /// Waits for the agent's word that the command may begin (G3).
+    fn wait_to_go(&mut self) -> Result<(), Not> {
+        let mut word = [0; 1];
+        if !self.went && (self.agent.read_exact(&mut word).is_err() || word[0] != GO) {
+            return Err(Not::Wanted);
+        }
+        self.went = true;
+        Ok(())
+    }
+
+    /// Makes the command's process, and lets it begin when the agent says so.
+    fn start(&mut self, order: KeepOrder, own: Account) -> Result<Pid, Not> {
         let (account, becomes) = who(order.user.as_deref(), own)?;
         let other = becomes.is_some().then_some(&account);
+        if other.is_some() {
+            // What lies outside of the agent's own folder is found by the intent alone,
+            // should the computer go down.
+            self.wait_to_go()?;
+        }
         let (mut program, home) = match order.program {
             Program::Script { interpreters, before, suffix, body, work } => {
                 let found = find(&interpreters).ok_or_else(|| {
@@ -154,7 +173,7 @@ impl Keeper {
         program.env(process::MARK, &self.command);
         let folder = order.folder.map_or(home, PathBuf::from);
         if becomes.is_none() && !folder.is_dir() {
-            return Err(format!("The folder {} does not exist.", folder.display()));
+            return Err(format!("The folder {} does not exist.", folder.display()).into());
         }
         let mut start = Start {
             keeper: nix::unistd::getpid(),
@@ -164,15 +183,22 @@ impl Keeper {
             program,
         };
         let (mut failed, report) = io::pipe().map_err(|e| unstartable(&e))?;
+        let (gate, mut open) = io::pipe().map_err(|e| unstartable(&e))?;
         match fork_into(self.group.as_ref().map(Group::fd)).map_err(|e| unstartable(&e))? {
-            Side::Child => become_program(&mut start, report),
+            Side::Child => {
+                drop(open);
+                become_program(&mut start, gate, report)
+            }
             Side::Parent(main) => {
-                drop(report);
+                drop((gate, report));
                 // Its output is the program's alone.
                 give_output_away();
+                self.wait_to_go()?;
+                // One that ended before says why, or that it did.
+                drop(open.write_all(&[GO]));
                 match read_failure(&mut failed) {
                     None => Ok(main),
-                    Some(sentence) => Err(sentence),
+                    Some(sentence) => Err(sentence.into()),
                 }
             }
         }
@@ -290,94 +316,4 @@ impl Keeper {
             std::thread::sleep(LOOK_AGAIN);
         }
     }
-}
-
-/// The user of an order, and what a process must become for it.
-fn who(user: Option<&str>, own: Account) -> Result<(Account, Becomes), String> {
-    let Some(name) = user else { return Ok((own, None)) };
-    let account =
-        machine::account(name).ok_or_else(|| format!("This computer has no user named {name}."))?;
-    if account.uid == own.uid {
-        return Ok((account, None));
-    }
-    if !machine::is_administrator() {
-        return Err(format!(
-            "The agent does not run as root, so it cannot run anything as {}.",
-            account.name
-        ));
-    }
-    let (uid, gid) = (Uid::from_raw(account.uid), Gid::from_raw(account.gid));
-    let groups = machine::groups(&account)
-        .ok_or_else(|| format!("The groups of {name} could not be found."))?;
-    Ok((account, Some((uid, gid, groups))))
-}
-
-fn find(names: &[String]) -> Option<PathBuf> {
-    let folders = || process::search_path().split(':').map(Path::new);
-    names.iter().find_map(|name| folders().map(|f| f.join(name)).find(|p| p.is_file()))
-}
-
-fn unstartable(error: &io::Error) -> String {
-    format!("The command's process could not be made: {error}.")
-}
-
-fn give_output_away() {
-    if let Ok(nowhere) = OpenOptions::new().write(true).open("/dev/null") {
-        let _ = nix::unistd::dup2_stdout(&nowhere);
-        let _ = nix::unistd::dup2_stderr(&nowhere);
-    }
-}
-
-/// What the new process says before it becomes the program: nothing, if all is
-/// well, since then the pipe closes by itself.
-fn read_failure(from: &mut PipeReader) -> Option<String> {
-    let mut sentence = String::new();
-    drop(from.read_to_string(&mut sentence));
-    (!sentence.is_empty()).then_some(sentence)
-}
-
-/// The new process's way to the program.
-fn become_program(start: &mut Start, mut report: PipeWriter) -> ! {
-    let sentence = match prepare(start) {
-        Ok(()) => {
-            let error = start.program.exec();
-            let program = Path::new(start.program.get_program()).display();
-            format!("{program} could not be started: {error}.")
-        }
-        Err(sentence) => sentence,
-    };
-    drop(report.write_all(sentence.as_bytes()));
-    std::process::exit(127)
-}
-
-pub(super) fn prepare(start: &Start) -> Result<(), String> {
-    let failed = |e: Errno| format!("The command's process could not be prepared: {e}.");
-    // What the keeper holds back for itself, a program would hold back for good: a
-    // shell that waits for its children would never hear of their end.
-    SigSet::empty().thread_set_mask().map_err(failed)?;
-    // A session of its own: no terminal of the agent's, no signal meant for it.
-    nix::unistd::setsid().map_err(failed)?;
-    if let Some(terminal) = &start.terminal {
-        let unopened = |e: io::Error| format!("The terminal could not be opened: {e}.");
-        let terminal = helper::take_terminal(terminal).map_err(unopened)?;
-        nix::unistd::dup2_stdin(&terminal).map_err(failed)?;
-        nix::unistd::dup2_stdout(&terminal).map_err(failed)?;
-        nix::unistd::dup2_stderr(&terminal).map_err(failed)?;
-    }
-    if let Some((uid, gid, groups)) = &start.becomes {
-        nix::unistd::setgroups(groups).map_err(failed)?;
-        nix::unistd::setgid(*gid).map_err(failed)?;
-        nix::unistd::setuid(*uid).map_err(failed)?;
-    }
-    // From here on it may hang with a file system, until long after the agent has said
-    // that the command was ended, and would then begin. So it ends with its keeper, and
-    // so does the program. (A change of the user takes that back, and is behind it.)
-    prctl::set_pdeathsig(Signal::SIGKILL).map_err(failed)?;
-    // The keeper that ended before that was said sends nothing.
-    if nix::unistd::getppid() != start.keeper {
-        return Err("The command was ended before it began.".into());
-    }
-    nix::unistd::chdir(start.folder.as_path()).map_err(|e| {
-        format!("The folder {} could not be entered: {}.", start.folder.display(), e.desc())
-    })
 }

@@ -1,6 +1,6 @@
 //! The agent's side of a keeper.
 
-use super::{ASK, FORCE, MAX_NAMED, PATIENCE, folder, group::Group};
+use super::{ASK, FORCE, GO, MAX_NAMED, PATIENCE, folder, group::Group};
 use crate::platform::{
     Ending, KeepOrder, KeepWord,
     linux::{process, tree},
@@ -60,15 +60,30 @@ impl Kept {
         Ok(Self { child, orders, words: BufReader::new(words).lines(), stdout, stderr })
     }
 
-    /// Gives the order.
+    /// Gives the order. What it names is made ready, and begins with [`Self::go`].
+    ///
+    /// # Errors
+    /// What the system answers.
+    pub async fn prepare(&mut self, order: &KeepOrder) -> io::Result<()> {
+        self.orders.write_all(&on_the_wire(order)?).await
+    }
+
+    /// Lets begin what was ordered.
+    ///
+    /// # Errors
+    /// What the system answers.
+    pub async fn go(&mut self) -> io::Result<()> {
+        self.orders.write_all(&[GO]).await
+    }
+
+    /// Gives the order for something that may begin at once.
     ///
     /// # Errors
     /// What the system answers.
     pub async fn order(&mut self, order: &KeepOrder) -> io::Result<()> {
-        let bytes = unifyit_protocol::codec::encode(order).map_err(io::Error::other)?;
-        let length = u32::try_from(bytes.len()).map_err(io::Error::other)?;
-        // In one piece: the keeper wakes once.
-        self.orders.write_all(&[&length.to_be_bytes(), bytes.as_slice()].concat()).await
+        let mut bytes = on_the_wire(order)?;
+        bytes.push(GO);
+        self.orders.write_all(&bytes).await
     }
 
     /// Asks every process of the command to end.
@@ -111,6 +126,13 @@ impl Kept {
         }
         ended
     }
+}
+
+/// In one piece, so that the keeper wakes once.
+fn on_the_wire(order: &KeepOrder) -> io::Result<Vec<u8>> {
+    let bytes = unifyit_protocol::codec::encode(order).map_err(io::Error::other)?;
+    let length = u32::try_from(bytes.len()).map_err(io::Error::other)?;
+    Ok([&length.to_be_bytes(), bytes.as_slice()].concat())
 }
 
 fn read_word(line: &str) -> KeepWord {

@@ -10,6 +10,9 @@
 //! output goes through pipes, past the keeper. When the socket closes, the agent
 //! is gone, and the keeper ends the command.
 //!
+//! The order comes ahead: the keeper has the command's process ready while the command's
+//! intent goes to disk, and the process becomes the program when it may begin.
+//!
 //! It also does all that could take long on the way to a program: look up a user,
 //! write files, enter folders. The agent's one thread never waits for these.
 
@@ -18,6 +21,7 @@ mod fork;
 mod group;
 mod keeper;
 mod kept;
+mod way;
 
 pub use keeper::keep;
 pub use kept::{Kept, end_left, end_tree};
@@ -31,7 +35,9 @@ const MAX_ORDER: usize = 16 << 20;
 /// Most processes named of those that could not be ended.
 const MAX_NAMED: usize = 5;
 
-/// The agent's words to a keeper, one byte each, after the order.
+/// The agent's words to a keeper, one byte each, after the order. The first is that the
+/// command may begin.
+const GO: u8 = b'g';
 const ASK: u8 = b'a';
 const FORCE: u8 = b'k';
 

@@ -5,7 +5,7 @@
 use super::{
     folder::ScriptFolder,
     group::{claim, place, remove_empty_in},
-    keeper::{Start, prepare},
+    way::{Start, prepare},
 };
 use crate::platform::{Account, is_administrator};
 use nix::sys::signal::{SigSet, Signal};

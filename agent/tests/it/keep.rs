@@ -1,0 +1,87 @@
+//! What is made ready before a command's intent is on disk, and that it waits (G3).
+
+use crate::bench::{Bench, helper, sh};
+use std::{
+    path::Path,
+    sync::mpsc,
+    time::{Duration, Instant},
+};
+use unifyit_agent::platform::{Ending, KeepOrder, KeepWord, Kept, Program};
+use unifyit_protocol::{ids::CommandId, outcome::Status};
+
+fn order(work: &Path, body: String) -> KeepOrder {
+    let program = Program::Script {
+        interpreters: vec!["sh".into()],
+        before: Vec::new(),
+        suffix: "sh".into(),
+        body,
+        work: work.to_owned(),
+    };
+    let (args, env) = (Vec::new(), Vec::new());
+    KeepOrder { program, args, env, user: None, folder: None, terminal: None }
+}
+
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// Another script from its start to its end: time enough for one that does not wait.
+async fn run_another(work: &Path) {
+    let mut other = Kept::start(&helper(), &CommandId::generate().to_string()).unwrap();
+    other.order(&order(work, "exit 7".into())).await.unwrap();
+    loop {
+        match other.word().await {
+            KeepWord::Started => {}
+            word => break assert_eq!(word, KeepWord::Ended(Ending::Code(7))),
+        }
+    }
+    assert!(other.close().await);
+}
+
+#[tokio::test]
+async fn a_script_is_made_ready_and_begins_only_when_its_intent_is_on_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::start(dir.path(), 8).await;
+    let (ran, work) = (dir.path().join("ran"), bench.context.work.clone());
+    // The disk is slow: the commit before the intent's takes as long as this test wants.
+    let (release, held) = mpsc::channel::<()>();
+    let (begun, begins) = tokio::sync::oneshot::channel();
+    let slow = bench.context.store.clone();
+    let slow = tokio::spawn(async move {
+        slow.write(move |_| {
+            let _ = begun.send(());
+            let _ = held.recv();
+            Ok(())
+        })
+        .await
+    });
+    begins.await.unwrap();
+    let id = bench.run(sh(&format!("touch {}", ran.display()))).await;
+    let script = work.join(id.to_string()).join("script.sh");
+    until("the script is made ready", || script.exists()).await;
+    run_another(&work).await;
+    assert!(!ran.exists(), "it ran before its intent was on disk");
+    drop(release);
+    slow.await.unwrap().unwrap();
+    assert_eq!(bench.outcome(id).await.status, Status::Succeeded);
+    assert!(ran.exists());
+}
+
+#[tokio::test]
+async fn what_was_made_ready_is_cleared_away_when_it_is_not_to_begin() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ran, id) = (dir.path().join("ran"), CommandId::generate().to_string());
+    let mut kept = Kept::start(&helper(), &id).unwrap();
+    let body = format!("touch {}", ran.display());
+    kept.prepare(&order(dir.path(), body)).await.unwrap();
+    let folder = dir.path().join(&id);
+    until("the script is made ready", || folder.join("script.sh").exists()).await;
+    drop(kept);
+    until("its folder is removed", || !folder.exists()).await;
+    run_another(dir.path()).await;
+    assert!(!ran.exists(), "it ran although nobody let it begin");
+}
