@@ -136,13 +136,27 @@ enum Internal {
 /// Does what the command line asks.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match run(cli) {
-        Ok(code) => code,
-        Err(error) => {
-            complain(&format!("{error:#}"));
-            ExitCode::FAILURE
+    exit(run(Cli::parse()))
+}
+
+fn exit(done: anyhow::Result<ExitCode>) -> ExitCode {
+    done.unwrap_or_else(|error| {
+        complain(&format!("{error:#}"));
+        ExitCode::FAILURE
+    })
+}
+
+/// Keeps a command, when that is what the command line asks in the words in which the
+/// agent itself asks it.
+#[must_use]
+pub fn keep() -> Option<ExitCode> {
+    let words: Vec<OsString> = std::env::args_os().skip(1).take(4).collect();
+    match words.as_slice() {
+        [internal, keep, command] if internal == "internal" && keep == "keep" => {
+            let kept = platform::keep(command.to_str()?);
+            Some(exit(kept.map(|()| ExitCode::SUCCESS)))
         }
+        _ => None,
     }
 }
 
