@@ -12,11 +12,14 @@
 //! answers, or it says that nobody knows. Every change that matters is a job of the
 //! store; progress travels to the cloud from there, many devices in one record.
 
+mod noting;
 mod plan;
 mod reread;
 
 #[cfg(test)]
 mod lost_tests;
+#[cfg(test)]
+mod noting_tests;
 #[cfg(test)]
 mod restored_tests;
 #[cfg(test)]
@@ -30,6 +33,7 @@ use crate::{
     store::{StoreError, StoreHandle, inbox, txn::NewCommand},
     telemetry::Telemetry,
 };
+use noting::Unnoted;
 use plan::{Had, Plan};
 use prometheus::{IntCounterVec, IntGauge};
 use reread::Reread;
@@ -37,7 +41,7 @@ use std::{
     collections::{HashMap, HashSet},
     time::Duration,
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 use unifyit_protocol::{
     clock::ClockAnswer,
@@ -178,6 +182,7 @@ pub(crate) struct Fanout {
     clock: SiteClock,
     broker: BrokerHandle,
     plan: Plan,
+    unnoted: Unnoted,
     /// Uptime at the start, and how long what was in the inbox then waits for the cloud.
     unsure_ms: (u64, u64),
     reread: Reread,
@@ -198,8 +203,8 @@ impl Fanout {
         let all = store.read(inbox::load).await?;
         let unsure_ms = (clock.uptime_ms(), ALONE_MS);
         let metrics = FanoutMetrics::register(telemetry);
-        let plan = Plan::default();
-        let mut fanout = Self { store, clock, broker, plan, unsure_ms, reread, metrics };
+        let (plan, unnoted) = (Plan::default(), Unnoted::default());
+        let mut fanout = Self { store, clock, broker, plan, unnoted, unsure_ms, reread, metrics };
         fanout.take_up(all, true).await;
         Ok(fanout)
     }
@@ -210,15 +215,21 @@ impl Fanout {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                () = cancel.cancelled() => return,
+                () = cancel.cancelled() => break,
                 message = inbox.0.recv() => match message {
                     Some(message) => self.take(message).await,
-                    None => return,
+                    None => break,
                 },
+                () = self.unnoted.due() => {
+                    let due = self.unnoted.take(Instant::now());
+                    self.note(due).await;
+                }
                 _ = tick.tick() => self.tick().await,
             }
             self.metrics.open.set(i64::try_from(self.plan.waiting()).unwrap_or(i64::MAX));
         }
+        let all = self.unnoted.take_all();
+        self.note(all).await;
     }
 
     async fn take(&mut self, message: Message) {
@@ -228,14 +239,14 @@ impl Fanout {
                 for command in commands {
                     let id = command.command;
                     let added = self.plan.add(command);
-                    self.deliver(added.into_iter().map(|d| (d, id)).collect(), now_ms).await;
+                    self.deliver(added.into_iter().map(|d| (d, id)).collect(), now_ms);
                 }
             }
             Message::Undone(commands) => self.plan.undone(&commands),
             Message::Ready(device, said) => {
                 self.plan.introduced(device, &said, now_ms);
                 let open = self.plan.open_for(device);
-                self.deliver(open, now_ms).await;
+                self.deliver(open, now_ms);
             }
             Message::Compared { asks: true } if self.plan.is_unsure() => {
                 tracing::info!("commands in the inbox wait until the cloud says who had them");
@@ -284,12 +295,11 @@ impl Fanout {
         let online: Vec<_> =
             silent.into_iter().filter(|(device, _)| self.broker.is_online(*device)).collect();
         self.metrics.count("repeated", online.len());
-        self.deliver(online, now_ms).await;
+        self.deliver(online, now_ms);
     }
 
-    /// Hands commands to those devices that are online, and notes it once a
-    /// command for all of them.
-    async fn deliver(&mut self, wanted: Vec<(DeviceId, CommandId)>, now_ms: u64) {
+    /// Hands commands to those devices that are online.
+    fn deliver(&mut self, wanted: Vec<(DeviceId, CommandId)>, now_ms: u64) {
         let mut sent: HashMap<CommandId, Vec<DeviceId>> = HashMap::new();
         self.say_time(&wanted);
         self.say_handed(&wanted);
@@ -303,10 +313,7 @@ impl Fanout {
         }
         for (command, devices) in sent {
             self.metrics.count("sent", devices.len());
-            let outcome = self.store.submit(move |txn| txn.mark_sent(command, &devices)).await;
-            if let Err(error) = outcome {
-                tracing::warn!(%error, "that a command was sent could not be stored");
-            }
+            self.unnoted.add(command, devices);
         }
     }
 

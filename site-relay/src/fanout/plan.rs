@@ -275,6 +275,12 @@ impl Plan {
         }
     }
 
+    /// Whether a device has said nothing of a command that is open.
+    pub(super) fn is_unanswered(&self, device: DeviceId, command: CommandId) -> bool {
+        let delivery = self.commands.get(&command).and_then(|c| c.open.get(&device));
+        delivery.is_some_and(|delivery| !delivery.answered)
+    }
+
     /// It went out. Whether for the first time.
     pub(super) fn sent(&mut self, device: DeviceId, command: CommandId, now_ms: u64) -> bool {
         let command = self.commands.get_mut(&command);
