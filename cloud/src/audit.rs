@@ -10,7 +10,7 @@ use crate::{
     events::{Kind, NewEvent, Reference, TimelineItem},
 };
 use serde::Serialize;
-use sqlx::PgConnection;
+use sqlx::{Postgres, postgres::PgArguments, query::QueryAs};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -82,7 +82,7 @@ pub struct AuditEntry {
 /// A row to be.
 #[derive(Debug)]
 pub struct NewAudit {
-    id: Uuid,
+    pub(crate) id: Uuid,
     actor: AuditActor,
     action: String,
     target: AuditTarget,
@@ -93,8 +93,55 @@ pub struct NewAudit {
 
 impl NewAudit {
     /// The chain that it joins, whose head every writer of the organization locks.
-    fn chain(&self) -> Uuid {
+    pub(crate) fn chain(&self) -> Uuid {
         self.target.place.organization.or(self.target.place.partner).unwrap_or_default()
+    }
+
+    /// Binds rows, a column at a time, in the order of [`crate::db`]'s last statement.
+    pub(crate) fn bind<'q, Row>(
+        rows: &'q [Self],
+        query: QueryAs<'q, Postgres, Row, PgArguments>,
+    ) -> QueryAs<'q, Postgres, Row, PgArguments> {
+        let ids = |pick: fn(&Self) -> Option<Uuid>| rows.iter().map(pick).collect::<Vec<_>>();
+        let texts = |pick: fn(&Self) -> &str| rows.iter().map(pick).collect::<Vec<&str>>();
+        query
+            .bind(rows.iter().map(|row| row.id).collect::<Vec<_>>())
+            .bind(ids(|row| row.target.place.partner))
+            .bind(ids(|row| row.target.place.organization))
+            .bind(ids(|row| row.target.place.site))
+            .bind(ids(|row| row.target.device))
+            .bind(texts(|row| &row.actor.name))
+            .bind(ids(|row| row.actor.id))
+            .bind(texts(|row| &row.action))
+            .bind(texts(|row| &row.target.name))
+            .bind(texts(|row| &row.detail))
+            .bind(texts(|row| &row.actor.request_id))
+            .bind(rows.iter().map(|row| row.at).collect::<Vec<_>>())
+    }
+
+    /// The row as it was written at a time.
+    fn entry(&self, at: OffsetDateTime) -> AuditEntry {
+        AuditEntry {
+            id: self.id,
+            at,
+            actor: self.actor.name.clone(),
+            action: self.action.clone(),
+            target: self.target.name.clone(),
+            detail: self.detail.clone(),
+            request_id: self.actor.request_id.clone(),
+            device_id: self.target.device,
+        }
+    }
+
+    /// What browsers are told of it.
+    pub(crate) fn event(&self, at: OffsetDateTime) -> NewEvent {
+        NewEvent::kept(Kind::AuditAdded, self.target.place, self.entry(at))
+    }
+
+    /// What timelines are told of it. Tasks stand there as themselves.
+    pub(crate) fn timeline(&self, at: OffsetDateTime) -> Option<NewEvent> {
+        let shown = !self.action.starts_with("task.");
+        shown.then(|| timeline(&self.entry(at), &self.target).added(self.target.place))
     }
 }
 
@@ -139,49 +186,6 @@ pub async fn record_at(
         at,
     });
     Ok(())
-}
-
-/// Writes a transaction's rows, and returns what browsers are to be told of them.
-pub(crate) async fn write(
-    tx: &mut PgConnection,
-    mut rows: Vec<NewAudit>,
-) -> Result<Vec<NewEvent>, DbError> {
-    rows.sort_by_key(NewAudit::chain);
-    let mut events = Vec::with_capacity(2 * rows.len());
-    for row in rows {
-        events.extend(write_one(tx, &row).await?);
-    }
-    Ok(events)
-}
-
-async fn write_one(tx: &mut PgConnection, row: &NewAudit) -> Result<Vec<NewEvent>, DbError> {
-    let NewAudit { id, actor, action, target, detail, at } = row;
-    let entry: AuditEntry = sqlx::query_as(
-        "INSERT INTO audit_log (id, partner_id, organization_id, site_id, device_id, actor, actor_id, \
-             action, target, detail, request_id, at, chain_id, seq, prev_hash, hash) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, coalesce($12, clock_timestamp()), $1, 0, '', '') \
-         RETURNING id, at, actor, action, target, detail, request_id, device_id",
-    )
-    .bind(id)
-    .bind(target.place.partner)
-    .bind(target.place.organization)
-    .bind(target.place.site)
-    .bind(target.device)
-    .bind(&actor.name)
-    .bind(actor.id)
-    .bind(action)
-    .bind(&target.name)
-    .bind(detail)
-    .bind(&actor.request_id)
-    .bind(at)
-    .fetch_one(&mut *tx)
-    .await?;
-    let mut events = vec![NewEvent::kept(Kind::AuditAdded, target.place, &entry)];
-    // Tasks stand in timelines as themselves.
-    if !action.starts_with("task.") {
-        events.push(timeline(&entry, target).added(target.place));
-    }
-    Ok(events)
 }
 
 /// The row as timelines show it.

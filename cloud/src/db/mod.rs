@@ -12,13 +12,17 @@
 //! at the first statement, which changes nothing and goes to another connection.
 //!
 //! What must follow a commit, and only a commit (events to browsers, a nudge to
-//! a relay's session), is handed to the transaction and happens in `commit()`.
+//! a relay's session), is handed to the transaction and happens in `commit()`. What is
+//! stored with every act (audit rows, kept events, the answer for repeats) goes there in
+//! one statement.
 
+mod closing;
 mod error;
 mod migrate;
 mod scope;
 mod tx;
 
+pub(crate) use closing::Answer;
 pub use error::{Cause, DbError};
 #[cfg(test)]
 pub(crate) use migrate::schema_digest;

@@ -1,9 +1,12 @@
 //! A transaction under one scope, and what follows its commit.
 
-use super::{DbError, Scope};
+use super::{
+    DbError, Scope,
+    closing::{Answer, Closing},
+};
 use crate::{
-    audit::{self, NewAudit},
-    events::{Bus, Event, NewEvent},
+    audit::NewAudit,
+    events::{Bus, NewEvent},
 };
 use sqlx::{PgConnection, Postgres, Transaction};
 use std::{
@@ -12,7 +15,6 @@ use std::{
     ops::{Deref, DerefMut},
     sync::Arc,
 };
-use time::OffsetDateTime;
 use tokio::sync::broadcast;
 use unifyit_protocol::ids::RelayId;
 
@@ -54,8 +56,7 @@ struct ForRelay {
 pub struct TenantTx {
     tx: Transaction<'static, Postgres>,
     scope: Option<Scope>,
-    events: Vec<NewEvent>,
-    audits: Vec<NewAudit>,
+    closing: Closing,
     relays: BTreeMap<RelayId, ForRelay>,
     after: Vec<Box<dyn FnOnce() + Send + Sync>>,
     bus: Arc<dyn Bus>,
@@ -78,8 +79,7 @@ impl TenantTx {
         Self {
             tx,
             scope,
-            events: Vec::new(),
-            audits: Vec::new(),
+            closing: Closing::default(),
             relays: BTreeMap::new(),
             after: Vec::new(),
             bus,
@@ -109,12 +109,17 @@ impl TenantTx {
     /// Tells browsers after the commit. Kept events are stored with this
     /// transaction, so that a socket that was away gets them too.
     pub fn emit(&mut self, event: NewEvent) {
-        self.events.push(event);
+        self.closing.events.push(event);
     }
 
     /// Adds a row to the audit log at the commit.
     pub(crate) fn audit(&mut self, row: NewAudit) {
-        self.audits.push(row);
+        self.closing.audits.push(row);
+    }
+
+    /// Keeps, at the commit, what repeats of the request are answered.
+    pub(crate) fn answer(&mut self, answer: Answer) {
+        self.closing.answer = Some(answer);
     }
 
     /// Makes a relay's session look at its downlink after the commit.
@@ -143,8 +148,9 @@ impl TenantTx {
     /// # Errors
     /// [`DbError`]; nothing was published then.
     pub async fn commit(self) -> Result<(), DbError> {
-        let told = self.events.len() + self.audits.len() + self.relays.len() + self.after.len();
-        if told == 0 {
+        let Closing { events, audits, answer } = &self.closing;
+        let silent = events.is_empty() && audits.is_empty() && answer.is_none();
+        if silent && self.relays.is_empty() && self.after.is_empty() {
             return Ok(self.tx.commit().await?);
         }
         // Whoever asked may leave in the middle of it, and its task end with that.
@@ -154,9 +160,7 @@ impl TenantTx {
     }
 
     async fn commit_and_tell(mut self) -> Result<(), DbError> {
-        let mut told = std::mem::take(&mut self.events);
-        told.extend(audit::write(&mut self.tx, std::mem::take(&mut self.audits)).await?);
-        let events = store(&mut self.tx, told).await?;
+        let events = std::mem::take(&mut self.closing).write(&mut self.tx).await?;
         self.tx.commit().await?;
         self.after.into_iter().for_each(|remember| remember());
         // Before browsers: somebody waits for what a command does.
@@ -170,39 +174,6 @@ impl TenantTx {
         }
         Ok(())
     }
-}
-
-/// Writes the kept events in one statement and gives each its id.
-async fn store(tx: &mut PgConnection, new: Vec<NewEvent>) -> Result<Vec<Event>, DbError> {
-    let mut ids = Vec::new();
-    let kept: Vec<&NewEvent> = new.iter().filter(|event| event.keep).collect();
-    if !kept.is_empty() {
-        let place = |pick: fn(&NewEvent) -> Option<uuid::Uuid>| {
-            kept.iter().map(|e| pick(e)).collect::<Vec<_>>()
-        };
-        ids = sqlx::query_scalar::<_, i64>(
-            "INSERT INTO events (partner_id, organization_id, site_id, kind, payload, at) \
-             SELECT p, o, s, k, d, now() FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::jsonb[]) \
-             WITH ORDINALITY AS e (p, o, s, k, d, n) ORDER BY n RETURNING id",
-        )
-        .bind(place(|e| e.place.partner))
-        .bind(place(|e| e.place.organization))
-        .bind(place(|e| e.place.site))
-        .bind(kept.iter().map(|e| e.kind.as_str()).collect::<Vec<_>>())
-        .bind(kept.iter().map(|e| e.data.clone()).collect::<Vec<_>>())
-        .fetch_all(&mut *tx)
-        .await?;
-        ids.sort_unstable();
-    }
-    let mut ids = ids.into_iter();
-    let at = OffsetDateTime::now_utc();
-    Ok(new
-        .into_iter()
-        .map(|event| {
-            let id = if event.keep { ids.next() } else { None };
-            event.numbered(id, at)
-        })
-        .collect())
 }
 
 impl Deref for TenantTx {

@@ -9,7 +9,10 @@
 //! if the first rolls back, the second acts.
 
 use super::Problem;
-use crate::{context::Ctx, db::TenantTx};
+use crate::{
+    context::Ctx,
+    db::{Answer, Place, TenantTx},
+};
 use axum::{
     Json,
     extract::FromRequestParts,
@@ -18,7 +21,9 @@ use axum::{
 };
 use serde::Serialize;
 use serde_json::Value;
+use sqlx::{Postgres, QueryBuilder};
 use std::convert::Infallible;
+use uuid::Uuid;
 
 /// Longest key accepted.
 const MAX_KEY: usize = 200;
@@ -40,6 +45,61 @@ pub struct Replay {
 impl IntoResponse for Replay {
     fn into_response(self) -> Response {
         (self.status, [("idempotency-replayed", "true")], Json(self.body)).into_response()
+    }
+}
+
+/// A key that a request lays claim to.
+#[derive(Debug)]
+pub struct Claim<'a> {
+    actor: Uuid,
+    place: Place,
+    key: &'a str,
+    fingerprint: Vec<u8>,
+}
+
+impl Claim<'_> {
+    /// Adds the claim to a statement, as one that returns a row if it succeeds. It may
+    /// wait for whoever claimed the key before, so whatever else the statement locks must
+    /// come after it.
+    pub fn push_to(&self, query: &mut QueryBuilder<Postgres>) {
+        query.push(
+            "INSERT INTO idempotency_keys (actor_id, key, partner_id, organization_id, site_id, fingerprint) \
+             VALUES (",
+        );
+        let mut values = query.separated(", ");
+        values.push_bind(self.actor).push_bind(self.key.to_owned());
+        values.push_bind(self.place.partner).push_bind(self.place.organization);
+        values.push_bind(self.place.site).push_bind(self.fingerprint.clone());
+        query.push(") ON CONFLICT DO NOTHING RETURNING true AS claimed");
+    }
+
+    /// What was answered before to a request whose key this one could not claim.
+    ///
+    /// # Errors
+    /// 422 for a key that was used for another request, 409 when the answer held a secret
+    /// that is told once.
+    pub async fn replay(&self, tx: &mut TenantTx) -> Result<Replay, Problem> {
+        let (known, status, body): (Vec<u8>, Option<i16>, Option<Value>) = sqlx::query_as(
+            "SELECT fingerprint, status, body FROM idempotency_keys WHERE actor_id = $1 AND key = $2",
+        )
+        .bind(self.actor)
+        .bind(self.key)
+        .fetch_one(&mut **tx)
+        .await?;
+        if known != self.fingerprint {
+            return Err(Problem::invalid(
+                "This Idempotency-Key was used for another request. Use a fresh key.",
+            ));
+        }
+        let status = status.and_then(|s| u16::try_from(s).ok()).map(StatusCode::from_u16);
+        match (status, body) {
+            // An answer that held a secret was stored as the reason why it is not told again.
+            (Some(Ok(StatusCode::CONFLICT)), Some(Value::String(why))) => {
+                Err(Problem::conflict(why))
+            }
+            (Some(Ok(status)), Some(body)) => Ok(Replay { status, body }),
+            _ => Err(Problem::internal()),
+        }
     }
 }
 
@@ -67,7 +127,23 @@ impl Idempotency {
         tx: &mut TenantTx,
         input: &impl Serialize,
     ) -> Result<Option<Replay>, Problem> {
-        let Some(key) = &self.key else { return Ok(None) };
+        let Some(claim) = self.claiming(ctx, input)? else { return Ok(None) };
+        let mut query = QueryBuilder::new("");
+        claim.push_to(&mut query);
+        let claimed = query.build().fetch_optional(&mut **tx).await?.is_some();
+        if claimed { Ok(None) } else { claim.replay(tx).await.map(Some) }
+    }
+
+    /// The claim for a statement of the caller's, which spares it a round trip.
+    ///
+    /// # Errors
+    /// 422 for an unusable key.
+    pub fn claiming(
+        &self,
+        ctx: &Ctx,
+        input: &impl Serialize,
+    ) -> Result<Option<Claim<'_>>, Problem> {
+        let Some(key) = self.key.as_deref() else { return Ok(None) };
         if key.is_empty() || key.len() > MAX_KEY {
             return Err(Problem::invalid("The Idempotency-Key must have 1 to 200 characters."));
         }
@@ -75,44 +151,7 @@ impl Idempotency {
         let mut hasher = blake3::Hasher::new();
         hasher.update(self.route.as_bytes()).update(b"\0").update(&input);
         let fingerprint = hasher.finalize().as_bytes().to_vec();
-        let place = ctx.actor.scope.place();
-        let claimed = sqlx::query(
-            "INSERT INTO idempotency_keys (actor_id, key, partner_id, organization_id, site_id, fingerprint) \
-             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
-        )
-        .bind(ctx.actor.id)
-        .bind(key)
-        .bind(place.partner)
-        .bind(place.organization)
-        .bind(place.site)
-        .bind(&fingerprint)
-        .execute(&mut **tx)
-        .await?
-        .rows_affected();
-        if claimed == 1 {
-            return Ok(None);
-        }
-        let (known, status, body): (Vec<u8>, Option<i16>, Option<Value>) = sqlx::query_as(
-            "SELECT fingerprint, status, body FROM idempotency_keys WHERE actor_id = $1 AND key = $2",
-        )
-        .bind(ctx.actor.id)
-        .bind(key)
-        .fetch_one(&mut **tx)
-        .await?;
-        if known != fingerprint {
-            return Err(Problem::invalid(
-                "This Idempotency-Key was used for another request. Use a fresh key.",
-            ));
-        }
-        let status = status.and_then(|s| u16::try_from(s).ok()).map(StatusCode::from_u16);
-        match (status, body) {
-            // An answer that held a secret was stored as the reason why it is not told again.
-            (Some(Ok(StatusCode::CONFLICT)), Some(Value::String(why))) => {
-                Err(Problem::conflict(why))
-            }
-            (Some(Ok(status)), Some(body)) => Ok(Some(Replay { status, body })),
-            _ => Err(Problem::internal()),
-        }
+        Ok(Some(Claim { actor: ctx.actor.id, place: ctx.actor.scope.place(), key, fingerprint }))
     }
 
     /// Stores, in place of an answer that holds a secret, why a repeat is not
@@ -120,15 +159,15 @@ impl Idempotency {
     ///
     /// # Errors
     /// [`Problem`] when it cannot be stored; the act must not be committed then.
-    pub async fn withhold(&self, ctx: &Ctx, tx: &mut TenantTx, why: &str) -> Result<(), Problem> {
-        self.answer(ctx, tx, StatusCode::CONFLICT, &why).await
+    pub fn withhold(&self, ctx: &Ctx, tx: &mut TenantTx, why: &str) -> Result<(), Problem> {
+        self.answer(ctx, tx, StatusCode::CONFLICT, &why)
     }
 
-    /// Stores the answer with the act.
+    /// Stores the answer with the act, at its commit.
     ///
     /// # Errors
-    /// [`Problem`] when it cannot be stored; the act must not be committed then.
-    pub async fn answer(
+    /// [`Problem`] when it cannot be; the act must not be committed then.
+    pub fn answer(
         &self,
         ctx: &Ctx,
         tx: &mut TenantTx,
@@ -136,16 +175,12 @@ impl Idempotency {
         body: &impl Serialize,
     ) -> Result<(), Problem> {
         let Some(key) = &self.key else { return Ok(()) };
-        let body = serde_json::to_value(body).map_err(|_| Problem::internal())?;
-        sqlx::query(
-            "UPDATE idempotency_keys SET status = $3, body = $4 WHERE actor_id = $1 AND key = $2",
-        )
-        .bind(ctx.actor.id)
-        .bind(key)
-        .bind(i16::try_from(status.as_u16()).unwrap_or(500))
-        .bind(body)
-        .execute(&mut **tx)
-        .await?;
+        tx.answer(Answer {
+            actor: ctx.actor.id,
+            key: key.clone(),
+            status: i16::try_from(status.as_u16()).unwrap_or(500),
+            body: serde_json::to_value(body).map_err(|_| Problem::internal())?,
+        });
         Ok(())
     }
 }

@@ -22,7 +22,7 @@ mod strict;
 pub mod tls;
 pub mod turns;
 
-pub use idempotency::{Idempotency, Replay};
+pub use idempotency::{Claim, Idempotency, Replay};
 pub use input::{Body, Path, Query};
 pub use layers::RequestId;
 pub use network::{Network, Networks};

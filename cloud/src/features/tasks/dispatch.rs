@@ -1,6 +1,9 @@
 //! From a request to signed commands in the relays' downlinks.
 
-use super::{action::ActionInput, store, store::Target};
+use super::{
+    action::ActionInput,
+    store::{self, SigningKey, Target},
+};
 use crate::{
     context::AppState,
     db::TenantTx,
@@ -62,10 +65,12 @@ pub(super) struct SignedShare {
     pub(super) expires_ms: u64,
 }
 
-/// Signs one command a share with the organizations' authorities.
+/// Signs one command a share with the organizations' authorities, with those counters
+/// first that were taken already.
 pub(super) async fn sign(
     state: &AppState,
     tx: &mut TenantTx,
+    mut keys: BTreeMap<OrganizationId, SigningKey>,
     shares: Vec<Share>,
     action: impl Fn(&Share) -> Action,
     expires_ms: u64,
@@ -77,8 +82,10 @@ pub(super) async fn sign(
     for share in &shares {
         *wanted.entry(share.organization).or_default() += 1;
     }
-    let mut keys = BTreeMap::new();
     for (organization, count) in wanted {
+        if keys.contains_key(&organization) {
+            continue;
+        }
         keys.insert(organization, store::signing_key(tx, organization, count).await?);
     }
     let mut signed = Vec::with_capacity(shares.len());

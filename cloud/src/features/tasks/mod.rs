@@ -35,6 +35,8 @@ pub(crate) use store::{had, keep_command, running, send_again, signing_key};
 pub use ticker::TaskTicker;
 
 #[cfg(test)]
+mod create_tests;
+#[cfg(test)]
 mod end_tests;
 #[cfg(test)]
 mod tests;

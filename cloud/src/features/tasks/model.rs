@@ -28,6 +28,15 @@ pub struct TargetsInput {
     pub all: bool,
 }
 
+impl TargetsInput {
+    /// Whether nothing but devices is named.
+    pub(super) fn are_devices(&self) -> bool {
+        let Self { device_ids: _, site_ids, organization_ids, tag, all } = self;
+        let tagged = tag.as_deref().is_some_and(|tag| !tag.is_empty());
+        site_ids.is_empty() && organization_ids.is_empty() && !tagged && !all
+    }
+}
+
 /// How a task fares on a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]

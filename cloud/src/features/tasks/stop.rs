@@ -8,7 +8,7 @@ use crate::{
     http::Problem,
     link::from_ms,
 };
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use unifyit_protocol::{
     command::{Action, MAX_NAMED_TARGETS, Targets},
     ids::{CommandId, DeviceId, OrganizationId, SiteId, TaskId},
@@ -47,7 +47,7 @@ pub(super) async fn stop(
     let action = |share: &Share| Action::Cancel {
         command: stops.get(&share.command).copied().unwrap_or(share.command),
     };
-    let signed = dispatch::sign(state, tx, shares, action, expires_ms).await?;
+    let signed = dispatch::sign(state, tx, BTreeMap::new(), shares, action, expires_ms).await?;
     let partners = store::partners_of(tx, &sites).await?;
     let commands: Vec<NewCommand<'_>> = signed
         .iter()

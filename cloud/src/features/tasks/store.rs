@@ -1,14 +1,16 @@
 //! SQL of tasks.
 
 mod again;
+mod begin;
 mod create;
 mod end;
 mod read;
 
 pub(crate) use again::{had, send_again};
+pub(super) use begin::{Begun, begin};
 pub(super) use create::{
-    NewCommand, NewTask, Target, by_organization, insert_commands, insert_targets, insert_task,
-    partners, partners_of, place_of, relays, relays_of, resolve, site_place, site_sizes,
+    NewCommand, NewTask, SigningKey, Target, by_organization, insert_commands, insert_task,
+    partners, partners_of, place_of, relays, relays_of, site_place, site_sizes,
 };
 pub(crate) use create::{keep_command, signing_key};
 pub(super) use end::{

@@ -25,7 +25,7 @@ pub(super) async fn technician(app: &TestApp, place: &Place) -> String {
 }
 
 /// What waits for the place's relay.
-async fn queued(app: &TestApp, place: &Place) -> Vec<DeliverCommand> {
+pub(super) async fn queued(app: &TestApp, place: &Place) -> Vec<DeliverCommand> {
     let mut tx = app.test.db.tenant(&Scope::Platform).await.unwrap();
     let bodies: Vec<Vec<u8>> =
         sqlx::query_scalar("SELECT body FROM downlink WHERE relay_id = $1 ORDER BY seq")

@@ -57,7 +57,7 @@ pub(super) async fn create_site(
     let target = AuditTarget::at(place, format!("site {name}"));
     ctx.audit(&mut tx, "site.create", &target, "").await?;
     let site = changed(&mut tx, id, place).await?;
-    key.answer(&ctx, &mut tx, StatusCode::CREATED, &site).await?;
+    key.answer(&ctx, &mut tx, StatusCode::CREATED, &site)?;
     tx.commit().await?;
     Ok((StatusCode::CREATED, Json(site)).into_response())
 }

@@ -136,7 +136,7 @@ pub(super) async fn create_install_token(
         uses,
         used: 0,
     };
-    key.withhold(&ctx, &mut tx, TOLD_ONCE).await?;
+    key.withhold(&ctx, &mut tx, TOLD_ONCE)?;
     tx.commit().await?;
     Ok((StatusCode::CREATED, Json(body)).into_response())
 }

@@ -5,7 +5,7 @@ use super::super::{
     dispatch,
     model::TargetsInput,
     rules, store,
-    store::{NewCommand, NewTask},
+    store::{Begun, NewCommand, NewTask, Target},
 };
 use crate::{
     audit::AuditTarget,
@@ -23,7 +23,7 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 use time::Duration;
-use unifyit_protocol::ids::TaskId;
+use unifyit_protocol::ids::{CommandId, TaskId};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -62,14 +62,20 @@ pub(super) async fn create_task(
 ) -> Result<Response, Problem> {
     let mut tx = ctx.begin(Can::RunTasks).await?;
     let Body(input) = input?;
-    if let Some(replay) = key.claim(&ctx, &mut tx, &input).await? {
-        return Ok(replay.into_response());
-    }
     let name = input.name.as_deref().unwrap_or_default().trim();
-    rules::check(name, &input.targets, &input.action, input.expires_in_s)
-        .map_err(Problem::invalid)?;
-    let targets = store::resolve(&mut tx, &input.targets).await?;
+    if let Err(why) = rules::check(name, &input.targets, &input.action, input.expires_in_s) {
+        // It may have been right when it was first sent.
+        let replay = key.claim(&ctx, &mut tx, &input).await?;
+        return replay.map(IntoResponse::into_response).ok_or_else(|| Problem::invalid(why));
+    }
     let named: HashSet<Uuid> = input.targets.device_ids.iter().copied().collect();
+    let claim = key.claiming(&ctx, &input)?;
+    let begun = store::begin(&mut tx, claim.as_ref(), &input.targets).await?;
+    let Begun { targets, keys } = match (begun, claim) {
+        (Some(begun), _) => begun,
+        (None, Some(claim)) => return Ok(claim.replay(&mut tx).await?.into_response()),
+        (None, None) => return Err(Problem::internal()),
+    };
     let found = targets.iter().filter(|t| named.contains(&t.device().0)).count();
     if found < named.len() {
         return Err(Problem::invalid(format!(
@@ -97,8 +103,6 @@ pub(super) async fn create_task(
         expires_at,
         total: targets.len(),
     };
-    let body = store::insert_task(&mut tx, &task).await?;
-
     let partners = store::partners(&targets);
     let sites: Vec<Uuid> = partners.keys().map(|site| site.0).collect();
     let relays = store::relays_of(&targets);
@@ -114,7 +118,8 @@ pub(super) async fn create_task(
     let shares = dispatch::shares(&targets, whole);
     let signed_form = input.action.signed_form();
     let signed =
-        dispatch::sign(&ctx.state, &mut tx, shares, |_| signed_form.clone(), expires_ms).await?;
+        dispatch::sign(&ctx.state, &mut tx, keys, shares, |_| signed_form.clone(), expires_ms)
+            .await?;
     let mut commands = Vec::with_capacity(signed.len());
     let mut command_of = HashMap::with_capacity(targets.len());
     for share in &signed {
@@ -128,10 +133,11 @@ pub(super) async fn create_task(
             signed: &share.bytes,
             expires_at: from_ms(share.expires_ms),
         });
-        command_of.extend(share.share.devices.iter().map(|d| (*d, share.share.command.0)));
+        command_of.extend(share.share.devices.iter().map(|d| (*d, share.share.command)));
     }
-    store::insert_commands(&mut tx, &commands).await?;
-    store::insert_targets(&mut tx, id, &command_of, &targets).await?;
+    let sent: Vec<(&Target, CommandId)> =
+        targets.iter().filter_map(|t| Some((t, *command_of.get(&t.device())?))).collect();
+    let body = store::insert_task(&mut tx, &task, &commands, &sent).await?;
     // Sites without a relay wait for nothing; their targets expire.
     dispatch::send(&mut tx, &signed, &relays).await?;
     let said = dispatch::described(&input.action);
@@ -159,7 +165,7 @@ pub(super) async fn create_task(
     }
     tx.emit(NewEvent::kept(Kind::TaskChanged, task.place, body.standing()));
     let made = TaskMade { id: id.0 };
-    key.answer(&ctx, &mut tx, StatusCode::ACCEPTED, &made).await?;
+    key.answer(&ctx, &mut tx, StatusCode::ACCEPTED, &made)?;
     tx.commit().await?;
     Ok((StatusCode::ACCEPTED, Json(made)).into_response())
 }

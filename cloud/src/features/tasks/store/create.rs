@@ -1,23 +1,20 @@
 //! Writing a task: who is meant, and what is signed for them.
 
 use super::{
-    super::{
-        action::ActionBody,
-        model::{TargetsInput, TaskBody},
-    },
+    super::{action::ActionBody, model::TaskBody},
     read::counted,
 };
 use crate::{
     db::{DbError, Place, TenantTx},
     link::from_ms,
 };
-use sqlx::{Postgres, QueryBuilder};
+use sqlx::{Postgres, postgres::PgArguments, query::QueryAs};
 use std::collections::{BTreeMap, HashMap};
 use time::OffsetDateTime;
 use unifyit_protocol::{
     codec,
     command::Command,
-    ids::{DeviceId, OrganizationId, PartnerId, RelayId, SiteId, TaskId},
+    ids::{CommandId, DeviceId, OrganizationId, PartnerId, RelayId, SiteId, TaskId},
     signing::Signed,
 };
 use uuid::Uuid;
@@ -43,28 +40,6 @@ impl Target {
     pub(in super::super) fn site(&self) -> SiteId {
         SiteId(self.site_id)
     }
-}
-
-/// The devices meant, as far as the scope sees them, with the relays that reach
-/// them; revoked ones are out.
-pub(in super::super) async fn resolve(
-    tx: &mut TenantTx,
-    targets: &TargetsInput,
-) -> Result<Vec<Target>, DbError> {
-    let mut query = QueryBuilder::<Postgres>::new(
-        "SELECT d.id, d.partner_id, d.organization_id, d.site_id, r.id AS relay_id FROM devices d \
-             LEFT JOIN relays r ON r.site_id = d.site_id AND r.revoked_at IS NULL \
-             WHERE d.revoked_at IS NULL",
-    );
-    if !targets.all {
-        query.push(" AND (d.id = ANY(").push_bind(targets.device_ids.clone());
-        query.push(") OR d.site_id = ANY(").push_bind(targets.site_ids.clone());
-        query.push(") OR d.organization_id = ANY(").push_bind(targets.organization_ids.clone());
-        query.push(") OR ").push_bind(targets.tag.clone().filter(|t| !t.is_empty()));
-        query.push(" = ANY(d.tags))");
-    }
-    query.push(" ORDER BY d.site_id, d.id");
-    Ok(query.build_query_as().fetch_all(&mut **tx).await?)
 }
 
 /// How many devices each of some sites has.
@@ -99,7 +74,7 @@ pub(in super::super) async fn relays(
 #[derive(Debug)]
 pub(crate) struct SigningKey {
     pub(crate) sealed: Vec<u8>,
-    next: i64,
+    pub(super) next: i64,
 }
 
 impl SigningKey {
@@ -166,16 +141,31 @@ pub(in super::super) struct NewTask<'a> {
     pub(in super::super) total: usize,
 }
 
-/// Writes it, and returns how it stands: waiting on all of its devices.
+/// Writes it with its commands and targets, and returns how it stands: waiting on all of
+/// its devices.
 pub(in super::super) async fn insert_task(
     tx: &mut TenantTx,
     task: &NewTask<'_>,
+    commands: &[NewCommand<'_>],
+    targets: &[(&Target, CommandId)],
 ) -> Result<TaskBody, DbError> {
     // As stored: the database keeps microseconds.
-    let (created_at, expires_at) = sqlx::query_as(
-        "INSERT INTO tasks (id, partner_id, organization_id, site_id, name, action, created_by, \
-             created_by_id, expires_at, total) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
-         RETURNING created_at, expires_at",
+    let (created_at, expires_at) = NewCommand::bind(
+        commands,
+        sqlx::query_as(
+            "WITH made AS ( \
+             INSERT INTO tasks (id, partner_id, organization_id, site_id, name, action, created_by, \
+                 created_by_id, expires_at, total) \
+             VALUES ($9, $10, $11, $12, $13, $14, $15, $16, $17, $18) RETURNING created_at, expires_at), \
+         commanded AS ( \
+             INSERT INTO commands (id, partner_id, organization_id, site_id, task_id, kind, signed, expires_at) \
+             SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::text[], \
+                 $7::bytea[], $8::timestamptz[])), \
+         targeted AS ( \
+             INSERT INTO task_targets (task_id, device_id, command_id, partner_id, organization_id, site_id) \
+             SELECT $9, t.* FROM unnest($19::uuid[], $20::uuid[], $21::uuid[], $22::uuid[], $23::uuid[]) t) \
+         SELECT created_at, expires_at FROM made",
+        ),
     )
     .bind(task.id.0)
     .bind(task.place.partner)
@@ -187,6 +177,11 @@ pub(in super::super) async fn insert_task(
     .bind(task.created_by_id)
     .bind(task.expires_at)
     .bind(i32::try_from(task.total).unwrap_or(i32::MAX))
+    .bind(targets.iter().map(|(t, _)| t.id).collect::<Vec<_>>())
+    .bind(targets.iter().map(|(_, command)| command.0).collect::<Vec<_>>())
+    .bind(targets.iter().map(|(t, _)| t.partner_id).collect::<Vec<_>>())
+    .bind(targets.iter().map(|(t, _)| t.organization_id).collect::<Vec<_>>())
+    .bind(targets.iter().map(|(t, _)| t.site_id).collect::<Vec<_>>())
     .fetch_one(&mut **tx)
     .await?;
     let total = i64::try_from(task.total).unwrap_or(i64::MAX);
@@ -214,49 +209,34 @@ pub(crate) struct NewCommand<'a> {
     pub(crate) expires_at: OffsetDateTime,
 }
 
+impl NewCommand<'_> {
+    /// Binds commands, a column at a time, as a statement's first parameters.
+    fn bind<'q, Row>(
+        all: &'q [Self],
+        query: QueryAs<'q, Postgres, Row, PgArguments>,
+    ) -> QueryAs<'q, Postgres, Row, PgArguments> {
+        query
+            .bind(all.iter().map(|c| c.id).collect::<Vec<_>>())
+            .bind(all.iter().map(|c| c.place.partner).collect::<Vec<_>>())
+            .bind(all.iter().map(|c| c.place.organization).collect::<Vec<_>>())
+            .bind(all.iter().map(|c| c.place.site).collect::<Vec<_>>())
+            .bind(all.iter().map(|c| c.task.map(|t| t.0)).collect::<Vec<_>>())
+            .bind(all.iter().map(|c| c.kind).collect::<Vec<_>>())
+            .bind(all.iter().map(|c| c.signed).collect::<Vec<_>>())
+            .bind(all.iter().map(|c| c.expires_at).collect::<Vec<_>>())
+    }
+}
+
 pub(crate) async fn insert_commands(
     tx: &mut TenantTx,
     commands: &[NewCommand<'_>],
 ) -> Result<(), DbError> {
-    sqlx::query(
+    let query = sqlx::query_as::<_, ()>(
         "INSERT INTO commands (id, partner_id, organization_id, site_id, task_id, kind, signed, expires_at) \
          SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::text[], \
              $7::bytea[], $8::timestamptz[])",
-    )
-    .bind(commands.iter().map(|c| c.id).collect::<Vec<_>>())
-    .bind(commands.iter().map(|c| c.place.partner).collect::<Vec<_>>())
-    .bind(commands.iter().map(|c| c.place.organization).collect::<Vec<_>>())
-    .bind(commands.iter().map(|c| c.place.site).collect::<Vec<_>>())
-    .bind(commands.iter().map(|c| c.task.map(|t| t.0)).collect::<Vec<_>>())
-    .bind(commands.iter().map(|c| c.kind).collect::<Vec<_>>())
-    .bind(commands.iter().map(|c| c.signed).collect::<Vec<_>>())
-    .bind(commands.iter().map(|c| c.expires_at).collect::<Vec<_>>())
-    .execute(&mut **tx)
-    .await?;
-    Ok(())
-}
-
-/// Adds the devices of a share.
-pub(in super::super) async fn insert_targets(
-    tx: &mut TenantTx,
-    task: TaskId,
-    commands: &HashMap<DeviceId, Uuid>,
-    targets: &[Target],
-) -> Result<(), DbError> {
-    let named: Vec<(&Target, Uuid)> =
-        targets.iter().filter_map(|t| Some((t, *commands.get(&t.device())?))).collect();
-    sqlx::query(
-        "INSERT INTO task_targets (task_id, device_id, command_id, partner_id, organization_id, site_id) \
-         SELECT $1, t.* FROM unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::uuid[]) t",
-    )
-    .bind(task.0)
-    .bind(named.iter().map(|(t, _)| t.id).collect::<Vec<_>>())
-    .bind(named.iter().map(|(_, command)| *command).collect::<Vec<_>>())
-    .bind(named.iter().map(|(t, _)| t.partner_id).collect::<Vec<_>>())
-    .bind(named.iter().map(|(t, _)| t.organization_id).collect::<Vec<_>>())
-    .bind(named.iter().map(|(t, _)| t.site_id).collect::<Vec<_>>())
-    .execute(&mut **tx)
-    .await?;
+    );
+    NewCommand::bind(commands, query).fetch_optional(&mut **tx).await?;
     Ok(())
 }
 

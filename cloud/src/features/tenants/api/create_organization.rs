@@ -70,7 +70,7 @@ pub(super) async fn create_organization(
     let target = AuditTarget::at(place, format!("organization {name}"));
     ctx.audit(&mut tx, "organization.create", &target, "").await?;
     let organization = store::organization(&mut tx, id).await?.ok_or_else(Problem::internal)?;
-    key.answer(&ctx, &mut tx, StatusCode::CREATED, &organization).await?;
+    key.answer(&ctx, &mut tx, StatusCode::CREATED, &organization)?;
     tx.commit().await?;
     Ok((StatusCode::CREATED, Json(organization)).into_response())
 }

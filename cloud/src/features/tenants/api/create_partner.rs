@@ -48,7 +48,7 @@ pub(super) async fn create_partner(
     let target = AuditTarget::at(Scope::Partner(id).place(), format!("partner {name}"));
     ctx.audit(&mut tx, "partner.create", &target, "").await?;
     let partner = store::partner(&mut tx, id).await?.ok_or_else(Problem::internal)?;
-    key.answer(&ctx, &mut tx, StatusCode::CREATED, &partner).await?;
+    key.answer(&ctx, &mut tx, StatusCode::CREATED, &partner)?;
     tx.commit().await?;
     Ok((StatusCode::CREATED, Json(partner)).into_response())
 }
