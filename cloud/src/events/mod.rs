@@ -9,6 +9,7 @@
 //! ([`Watches`]); nobody is owed those.
 
 mod bus;
+mod outputs;
 mod pace;
 mod replay;
 pub mod socket;
@@ -17,6 +18,7 @@ mod vain;
 mod watch;
 
 pub use bus::{Bus, LocalBus, Replay, Subscription};
+pub use outputs::Outputs;
 pub use timeline::{Reference, TimelineItem, TimelineKind};
 pub use vain::Vain;
 pub use watch::{MAX_PER_RELAY, WatchGuard, Watched, Watches};

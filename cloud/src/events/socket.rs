@@ -270,18 +270,27 @@ impl Session {
         &mut self,
         wish: &Wish,
     ) -> Result<(Vec<(RelayId, DeviceId)>, Vec<TaskId>), DbError> {
+        // Most watch nothing, or one kind of thing: somebody waits for what comes next.
+        let (mut devices, mut tasks) = (Vec::<(Uuid, Uuid)>::new(), Vec::<Uuid>::new());
+        if wish.devices.is_empty() && wish.tasks.is_empty() {
+            return Ok((Vec::new(), Vec::new()));
+        }
         let mut tx = self.ctx.state.db.tenant(&self.ctx.actor.scope).await?;
-        let devices: Vec<(Uuid, Uuid)> = sqlx::query_as(
-            "SELECT r.id, d.id FROM devices d JOIN relays r ON r.site_id = d.site_id \
-             AND r.revoked_at IS NULL WHERE d.id = ANY($1) AND d.revoked_at IS NULL",
-        )
-        .bind(wish.devices.iter().copied().collect::<Vec<_>>())
-        .fetch_all(&mut *tx)
-        .await?;
-        let tasks: Vec<Uuid> = sqlx::query_scalar("SELECT id FROM tasks WHERE id = ANY($1)")
-            .bind(wish.tasks.iter().copied().collect::<Vec<_>>())
+        if !wish.devices.is_empty() {
+            devices = sqlx::query_as(
+                "SELECT r.id, d.id FROM devices d JOIN relays r ON r.site_id = d.site_id \
+                 AND r.revoked_at IS NULL WHERE d.id = ANY($1) AND d.revoked_at IS NULL",
+            )
+            .bind(wish.devices.iter().copied().collect::<Vec<_>>())
             .fetch_all(&mut *tx)
             .await?;
+        }
+        if !wish.tasks.is_empty() {
+            tasks = sqlx::query_scalar("SELECT id FROM tasks WHERE id = ANY($1)")
+                .bind(wish.tasks.iter().copied().collect::<Vec<_>>())
+                .fetch_all(&mut *tx)
+                .await?;
+        }
         let devices = devices.into_iter().map(|(r, d)| (RelayId(r), DeviceId(d))).collect();
         Ok((devices, tasks.into_iter().map(TaskId).collect()))
     }

@@ -4,7 +4,7 @@
 //! Sockets register here; the link reads the whole set and tells each relay
 //! about its own devices. A registration ends with its guard.
 
-use super::vain::Vain;
+use super::{Outputs, vain::Vain};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
@@ -30,6 +30,7 @@ pub struct Watches {
     counts: Arc<Mutex<Counts>>,
     changes: watch::Sender<Arc<Watched>>,
     vain: Arc<Vain>,
+    outputs: Outputs,
 }
 
 impl std::fmt::Debug for Watches {
@@ -44,6 +45,7 @@ impl Default for Watches {
             counts: Arc::default(),
             changes: watch::channel(Arc::default()).0,
             vain: Arc::default(),
+            outputs: Outputs::default(),
         }
     }
 }
@@ -80,6 +82,12 @@ impl Watches {
     #[must_use]
     pub fn vain(&self) -> &Vain {
         &self.vain
+    }
+
+    /// Whose live output is whose.
+    #[must_use]
+    pub fn outputs(&self) -> &Outputs {
+        &self.outputs
     }
 
     /// Whether somebody watches a task's output.

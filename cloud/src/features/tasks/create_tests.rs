@@ -8,6 +8,7 @@ use crate::{
 };
 use serde_json::{Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use unifyit_protocol::ids::{DeviceId, TaskId};
 use uuid::Uuid;
 
 /// Signed commands of the organization so far.
@@ -64,6 +65,22 @@ async fn every_command_has_a_counter_of_its_own_however_its_targets_are_named() 
         assert_eq!(counters, expected);
         assert_eq!(counted(&app, place).await, i64::try_from(expected.len()).unwrap());
     }
+}
+
+#[tokio::test]
+async fn whose_output_comes_is_known_with_the_answer() {
+    let app = TestApp::new().await;
+    let place = app.place("alpha").await;
+    let key = technician(&app, &place).await;
+    let input = json!({ "targets": { "device_ids": [place.device] }, "action": script("true") });
+    let made = app.by_key(&key, "POST", "/tasks", Some(&input)).await;
+    let id: Uuid = made.body["id"].as_str().unwrap().parse().unwrap();
+    let command = queued(&app, &place).await[0].command;
+    let outputs = app.state.watches.outputs();
+    assert_eq!(outputs.task(place.site, command, place.device), Some(TaskId(id)));
+    assert_eq!(outputs.task(place.site, command, DeviceId::generate()), None);
+    outputs.forget(place.site);
+    assert_eq!(outputs.task(place.site, command, place.device), None);
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     db::{Db, TenantTx},
-    events::{Kind, NewEvent, Watches},
+    events::{Kind, NewEvent, Outputs, Watches},
     features::relays::line,
     link::{ApplyError, RelayIdentity, from_ms, now_ms},
 };
@@ -42,6 +42,7 @@ const MAX_PIECE: usize = 256 * 1024;
 /// The ingest of tasks.
 pub struct TasksIngest {
     live: LiveOutput,
+    outputs: Outputs,
     marks: Marks,
 }
 
@@ -56,12 +57,13 @@ impl TasksIngest {
     #[must_use]
     pub fn new(db: &Db, watches: &Watches) -> (Self, TaskTicker) {
         let (marks, ticker) = TaskTicker::new(db.clone());
-        (Self { live: LiveOutput::new(db.clone(), watches.clone()), marks }, ticker)
+        let outputs = watches.outputs().clone();
+        (Self { live: LiveOutput::new(db.clone(), watches.clone()), outputs, marks }, ticker)
     }
 
     /// The database is another than it was, as far as a site goes.
     pub(in crate::features) fn forget(&self, site: SiteId) {
-        self.live.forget(site);
+        self.outputs.forget(site);
     }
 
     /// Moves targets forward, never back.
@@ -125,7 +127,7 @@ impl TasksIngest {
             let task = TaskId(row.try_get("task_id")?);
             tasks.insert(task);
             let command = CommandId(row.try_get("command_id")?);
-            self.live.learn(relay.site, command, DeviceId(row.try_get("device_id")?), task);
+            self.outputs.learn(relay.site, command, DeviceId(row.try_get("device_id")?), task);
             emit(tx, relay, row)?;
         }
         tasks.into_iter().for_each(|task| self.marks.mark(task));

@@ -7,61 +7,29 @@ use crate::{
     link::RelayIdentity,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
-use lru::LruCache;
-use std::{
-    num::NonZeroUsize,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::Arc;
 use time::OffsetDateTime;
 use tokio::sync::Semaphore;
 use unifyit_protocol::{
-    ids::{CommandId, DeviceId, SiteId, TaskId},
+    ids::{CommandId, DeviceId, TaskId},
     live::MAX_LIVE,
     outcome::{OutputChunk, Stream},
 };
 use uuid::Uuid;
 
-/// Devices of commands remembered with their tasks.
-const REMEMBERED: usize = 100_000;
 /// Commands looked up at a time.
 const LOOKING_UP: usize = 8;
-
-/// Of whom a site may tell live output: a command's own devices.
-type Known = LruCache<(SiteId, CommandId, DeviceId), TaskId>;
 
 #[derive(Clone)]
 pub(super) struct LiveOutput {
     db: Db,
     watches: Watches,
-    tasks: Arc<Mutex<Known>>,
     looking_up: Arc<Semaphore>,
 }
 
 impl LiveOutput {
     pub(super) fn new(db: Db, watches: Watches) -> Self {
-        let size = NonZeroUsize::new(REMEMBERED).unwrap_or(NonZeroUsize::MIN);
-        Self {
-            db,
-            watches,
-            tasks: Arc::new(Mutex::new(LruCache::new(size))),
-            looking_up: Arc::new(Semaphore::new(LOOKING_UP)),
-        }
-    }
-
-    /// A command at a site is a task's share for a device.
-    pub(super) fn learn(&self, site: SiteId, command: CommandId, device: DeviceId, task: TaskId) {
-        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        tasks.put((site, command, device), task);
-    }
-
-    /// The database is another: tasks that are remembered may be gone from it.
-    pub(super) fn forget(&self, site: SiteId) {
-        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        let gone: Vec<_> =
-            tasks.iter().filter(|((of, _, _), _)| *of == site).map(|(key, _)| *key).collect();
-        for key in gone {
-            tasks.pop(&key);
-        }
+        Self { db, watches, looking_up: Arc::new(Semaphore::new(LOOKING_UP)) }
     }
 
     /// Passes a piece on, if somebody watches its task.
@@ -70,11 +38,8 @@ impl LiveOutput {
         if chunk.data.len() > MAX_LIVE || !self.watches.any_task() {
             return;
         }
-        let known = {
-            let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-            tasks.get(&(relay.site, chunk.command, device)).copied()
-        };
-        if let Some(task) = known {
+        let outputs = self.watches.outputs();
+        if let Some(task) = outputs.task(relay.site, chunk.command, device) {
             return self.publish(relay, device, task, &chunk);
         }
         let Ok(permit) = self.looking_up.clone().try_acquire_owned() else { return };
@@ -82,7 +47,7 @@ impl LiveOutput {
         tokio::spawn(async move {
             match this.look_up(&relay, chunk.command, device).await {
                 Ok(Some(task)) => {
-                    this.learn(relay.site, chunk.command, device, task);
+                    this.watches.outputs().learn(relay.site, chunk.command, device, task);
                     this.publish(&relay, device, task, &chunk);
                 }
                 Ok(None) => {}

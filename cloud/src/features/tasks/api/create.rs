@@ -27,6 +27,9 @@ use unifyit_protocol::ids::{CommandId, TaskId};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+/// Devices of a task whose live output needs no look-up.
+const SHOWN_AT_ONCE: usize = 256;
+
 /// A task to be.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(super) struct TaskInput {
@@ -165,6 +168,11 @@ pub(super) async fn create_task(
     }
     tx.emit(NewEvent::kept(Kind::TaskChanged, task.place, body.standing()));
     let made = TaskMade { id: id.0 };
+    // Output of the first devices may be here before anything else is heard of them.
+    let outputs = ctx.state.watches.outputs();
+    for (target, command) in sent.iter().take(SHOWN_AT_ONCE) {
+        outputs.learn(target.site(), *command, target.device(), id);
+    }
     key.answer(&ctx, &mut tx, StatusCode::ACCEPTED, &made)?;
     tx.commit().await?;
     Ok((StatusCode::ACCEPTED, Json(made)).into_response())
