@@ -83,6 +83,21 @@ pub(super) fn join(
     join_paced(cache, resource, accept, known, expected, None)
 }
 
+/// Waits while a flight for a resource has all its bytes and is still in the table, on
+/// its way to the disk: who wants the upstream's word from now on must not be given what
+/// others were given to the end before.
+pub(super) async fn landed(cache: &Arc<Cache>, resource: &Resource) {
+    let flight = {
+        let flights = cache.flights.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        flights.get(&(resource.clone(), None)).cloned()
+    };
+    let Some(mut flight) = flight else { return };
+    if matches!(*flight.borrow(), Phase::Whole(..)) {
+        // One whose fetch is gone has landed, too.
+        let _gone = flight.wait_for(Phase::is_over).await;
+    }
+}
+
 /// [`join`] for one who is in no hurry: the fetch is held to `pace`, and given
 /// up when that one leaves, unless clients wait for it too.
 pub(super) fn join_paced(

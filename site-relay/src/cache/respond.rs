@@ -72,6 +72,9 @@ impl Answer<'_> {
             }
         };
         let demand = self.request.demand;
+        if demand.confirmed() {
+            flight::landed(self.cache, &resource).await;
+        }
         // An index that a signed one names is as fresh as that one is.
         if demand.confirmed()
             && !demand.only_if_cached

@@ -52,6 +52,24 @@ async fn max_age_and_no_cache_are_obeyed_whatever_the_upstream_granted() {
 }
 
 #[tokio::test]
+async fn who_asks_anew_is_not_given_what_another_was_just_given_to_the_end() {
+    let up = Upstream::start().await;
+    up.behave(granted());
+    let folder = tempfile::tempdir().unwrap();
+    let run = Running::start(folder.path(), &up.authority, |_| {}).await;
+    // What was fetched first is on its way to the disk for a moment.
+    for n in 0..200 {
+        let path = format!("/f{n}");
+        up.put(&path, bytes(n, 60_000));
+        assert!(get(run.address, &up.url(&path), &[]).await.unwrap().body == bytes(n, 60_000));
+        up.put(&path, bytes(1_000 + n, 60_000));
+        let anew = [("cache-control", "max-age=0")];
+        let got = get(run.address, &up.url(&path), &anew).await.unwrap();
+        assert!(got.body == bytes(1_000 + n, 60_000), "{n}");
+    }
+}
+
+#[tokio::test]
 async fn no_cache_gets_the_bytes_anew_although_their_tag_is_the_same() {
     let up = Upstream::start().await;
     let folder = tempfile::tempdir().unwrap();
