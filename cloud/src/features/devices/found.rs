@@ -62,18 +62,27 @@ async fn counted(tx: &mut TenantTx, query: &Checked) -> Result<i64, DbError> {
 pub(super) async fn found(tx: &mut TenantTx, query: &Checked) -> Result<Found, DbError> {
     let scope = tx.scope().copied();
     if query.is_tallied() {
-        let total = match query.counted {
+        let mut total = match query.counted {
             Some(total) => total,
             None => counted(tx, query).await?,
         };
         if total <= FEW && query.counted.is_none() && !query.is_all() {
-            return scanned(tx, query.few(scope.as_ref())).await;
+            let (keys, found) = scanned(tx, query.few(scope.as_ref())).await?;
+            if found <= query.few_are() {
+                return Ok((keys, found));
+            }
+            // More came to match since they were counted.
+            total = counted(tx, query).await?;
         }
-        let keys = match query.is_by_state() && total > FEW {
-            true => by_state(tx, query).await?,
-            false => page(tx, query).await?,
-        };
-        return Ok((keys, total));
+        if query.is_by_state() && total > FEW {
+            let keys = by_state(tx, query).await?;
+            if keys.len() as i64 > query.limit {
+                return Ok((keys, total));
+            }
+            // States that were read one after the other are of different moments: that
+            // nothing follows is believed of one moment only.
+        }
+        return Ok((page(tx, query).await?, total));
     }
     if query.is_by_load_of_lines() {
         return found_by_load(tx, query).await;
