@@ -63,9 +63,10 @@ impl Effects {
     /// Hands commands to the fan-out while their commit is being synced, and says which.
     ///
     /// A crash in between, or a commit that fails, forgets that they went out. The cloud,
-    /// which was told nothing, sends them again, and the device's ledger knows them (G3): as after any crash
-    /// that comes before it is noted that a command was sent. What the cloud says of who
-    /// had a command, and whatever changes who may get one, waits for the commit.
+    /// which was told nothing, sends them again, and the device's ledger knows them (G3):
+    /// as after any crash that comes before it is noted that a command was sent. What the
+    /// cloud says of who had a command, and whatever changes who may get one, waits for the
+    /// commit.
     fn hand_ahead(&mut self, fanout: &FanoutHandle) -> Vec<CommandId> {
         let Self {
             commands,
