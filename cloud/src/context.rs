@@ -145,6 +145,16 @@ impl Ctx {
         Ok(self.state.db.tenant(&self.actor.scope).await?)
     }
 
+    /// As [`Ctx::begin`], where every statement finds its rows by keys
+    /// ([`crate::db::Db::tenant_by_keys`]).
+    ///
+    /// # Errors
+    /// As [`Ctx::begin`].
+    pub async fn begin_by_keys(&self, what: Can) -> Result<TenantTx, Problem> {
+        self.require(what)?;
+        Ok(self.state.db.tenant_by_keys(&self.actor.scope).await?)
+    }
+
     /// Opens the request's transaction under a part of the actor's scope: row
     /// security itself then keeps everything else out of every figure.
     ///

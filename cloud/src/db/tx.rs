@@ -96,7 +96,8 @@ impl TenantTx {
     /// Has the statements that follow planned for the very values they are asked with.
     /// Prepared statements are otherwise planned for any values from their sixth use
     /// on: that a page has 200 rows, or that a tag is rare, then chooses no plan. Only
-    /// worth its price where a wrong plan costs far more than a millisecond.
+    /// worth its price where a wrong plan costs far more than a millisecond. The opposite
+    /// is [`super::Db::tenant_by_keys`].
     ///
     /// # Errors
     /// [`DbError`].

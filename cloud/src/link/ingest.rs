@@ -100,7 +100,7 @@ impl Ingest {
     /// Makes the relay's cursors where they are missing and reads them, each with
     /// when it last moved, in the order of [`Lane::ALL`].
     pub(super) async fn cursors(&self) -> Result<(Vec<Ack>, Vec<u64>), DbError> {
-        let mut tx = self.db.tenant(&self.relay.scope()).await?;
+        let mut tx = self.db.tenant_by_keys(&self.relay.scope()).await?;
         sqlx::query(
             "INSERT INTO lane_cursors (relay_id, lane, partner_id, organization_id, site_id, epoch, seq) \
              SELECT $1, l, $2, $3, $4, 0, 0 FROM unnest($5::text[]) AS l ON CONFLICT DO NOTHING",
@@ -185,7 +185,7 @@ impl Ingest {
         becomes: &[Ack],
         records: Vec<UpRecord>,
     ) -> Result<(), IngestError> {
-        let mut tx = self.db.tenant(&self.relay.scope()).await?;
+        let mut tx = self.db.tenant_by_keys(&self.relay.scope()).await?;
         self.lock(&mut tx, from, becomes).await?;
         if !records.is_empty() {
             self.records.apply(&mut tx, &self.relay, records).await?;
@@ -238,7 +238,7 @@ impl Ingest {
             "Skipped a record that cannot be applied."
         );
         self.metrics.quarantined.with_label_values(&[name(at.lane)]).inc();
-        let mut tx = self.db.tenant(&self.relay.scope()).await?;
+        let mut tx = self.db.tenant_by_keys(&self.relay.scope()).await?;
         self.lock(&mut tx, from, &[at]).await?;
         let to = OffsetDateTime::now_utc();
         let from = gaps::known_until(&mut tx, &self.relay, at.lane).await?.unwrap_or(to);

@@ -61,6 +61,8 @@ async fn lists_and_facets_are_planned_for_what_is_asked_however_often_it_is_aske
     tx.commit().await.unwrap();
     let question = || sqlx::query_as::<_, (String,)>("SELECT current_setting('plan_cache_mode')");
     for _ in 0..8 {
-        assert_eq!(db.lookup(question).await.unwrap(), Some(("auto".to_owned(),)));
+        assert_eq!(db.lookup(question).await.unwrap(), Some(("force_generic_plan".to_owned(),)));
     }
+    let mut tx = db.tenant(&Scope::Platform).await.unwrap();
+    assert_eq!(question().fetch_one(&mut *tx).await.unwrap().0, "auto");
 }

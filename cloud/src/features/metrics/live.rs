@@ -114,7 +114,7 @@ impl LiveSamples {
         device: DeviceId,
         sample: &Sample,
     ) -> Result<(), DbError> {
-        let mut tx = self.db.tenant(&relay.scope()).await?;
+        let mut tx = self.db.tenant_by_keys(&relay.scope()).await?;
         let tables = self.tables(&mut tx, &[(device, sample.table)]).await?;
         tx.commit().await?;
         if let Some(table) = tables.get(&(device, sample.table)) {

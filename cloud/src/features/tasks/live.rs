@@ -63,7 +63,7 @@ impl LiveOutput {
         command: CommandId,
         device: DeviceId,
     ) -> Result<Option<TaskId>, DbError> {
-        let mut tx = self.db.tenant(&relay.scope()).await?;
+        let mut tx = self.db.tenant_by_keys(&relay.scope()).await?;
         // Under the relay's own site, and only for a device that the command is for:
         // a relay cannot show output as that of another customer's computer.
         let task: Option<Uuid> = sqlx::query_scalar(

@@ -58,7 +58,7 @@ pub(super) struct Downlink {
 impl Downlink {
     /// Reads where the relay's downlink stands, and whether the relay is revoked.
     pub(super) async fn load(db: Db, relay: RelayIdentity) -> Result<(Self, bool), super::Ended> {
-        let mut tx = db.tenant(&relay.scope()).await?;
+        let mut tx = db.tenant_by_keys(&relay.scope()).await?;
         let stand = table::stand(&mut tx, &relay).await?;
         tx.commit().await?;
         let sender = sender(stand.epoch, stand.acked, stand.tail)?;
@@ -117,7 +117,7 @@ impl Downlink {
             Err(other) => return Err(other.into()),
         };
         let epoch = now_ms().max(beyond + 1);
-        let mut tx = self.db.tenant(&self.relay.scope()).await?;
+        let mut tx = self.db.tenant_by_keys(&self.relay.scope()).await?;
         table::renumber(&mut tx, &self.relay, epoch).await?;
         super::told(records, &mut tx, &self.relay, RelayChange::Restored).await?;
         let stand = table::stand(&mut tx, &self.relay).await?;

@@ -69,7 +69,7 @@ pub(super) async fn sync(
     after: Option<u64>,
     touch: bool,
 ) -> Result<Synced, DbError> {
-    let mut tx = db.tenant(&relay.scope()).await?;
+    let mut tx = db.tenant_by_keys(&relay.scope()).await?;
     if let Some(through) = trim {
         sqlx::query("DELETE FROM downlink WHERE relay_id = $1 AND seq <= $2")
             .bind(relay.id.0)

@@ -70,6 +70,8 @@ struct Known {
 /// The relay, or the database, was put back to an older copy: the relay is told
 /// everything, as it may be of a version that does not say what it holds.
 pub(crate) async fn restored(tx: &mut TenantTx, relay: &RelayIdentity) -> Result<(), ApplyError> {
+    // Seldom, and about all that a site has.
+    tx.plan_for_values().await?;
     let known = devices_of(tx, relay).await?;
     let mut mended = Mended::default();
     downlink::settle(sites::config::push(tx, relay.site).await)?;
@@ -96,6 +98,7 @@ pub(crate) async fn holds(
     holds: SiteHolds,
     changed: &mut BTreeSet<DeviceId>,
 ) -> Result<(), ApplyError> {
+    tx.plan_for_values().await?;
     let mut mended = Mended {
         settings: sites::config::adopt(
             tx,

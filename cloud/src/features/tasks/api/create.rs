@@ -63,7 +63,11 @@ pub(super) async fn create_task(
     key: Idempotency,
     input: Result<Body<TaskInput>, Problem>,
 ) -> Result<Response, Problem> {
-    let mut tx = ctx.begin(Can::RunTasks).await?;
+    let by_keys = input.as_ref().is_ok_and(|Body(input)| input.targets.are_devices());
+    let mut tx = match by_keys {
+        true => ctx.begin_by_keys(Can::RunTasks).await?,
+        false => ctx.begin(Can::RunTasks).await?,
+    };
     let Body(input) = input?;
     let name = input.name.as_deref().unwrap_or_default().trim();
     if let Err(why) = rules::check(name, &input.targets, &input.action, input.expires_in_s) {
