@@ -92,7 +92,8 @@ pub(super) async fn found(tx: &mut TenantTx, query: &Checked) -> Result<Found, D
     }
     // What nothing but reading finds is found and counted in one scan, unless it is
     // seen at once that an index finds the page.
-    if query.is_glanced() {
+    let soon_read = query.is_one_word() && counted(tx, query).await? <= query.soon_read();
+    if query.is_glanced() && !soon_read {
         let keys: Vec<(Uuid, String)> =
             query.glance(scope.as_ref()).build_query_as().fetch_all(&mut **tx).await?;
         if keys.len() as i64 > query.limit {

@@ -16,3 +16,5 @@ pub use query::{DeviceQuery, Sort};
 mod line_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod word_tests;

@@ -5,7 +5,7 @@
 //! condition can choose an index. Whatever must read all computers reads the smallest
 //! table that has what is asked for ([`table`]). What only counts reads none where sums
 //! are kept ([`counting`]); what is frequent is found among the first in the list's
-//! order ([`frequent`]); lists in the order of sites or organizations walk these and
+//! order ([`frequent`]); words have an index ([`words`]); lists in the order of sites or organizations walk these and
 //! stop when the page is full ([`grouped`]), those in the order of states ask state by
 //! state ([`states`]).
 
@@ -15,6 +15,7 @@ mod grouped;
 mod sort;
 mod states;
 mod table;
+mod words;
 
 use crate::{
     db::Scope,
@@ -146,7 +147,11 @@ impl Checked {
 
     /// The smallest table that has what is asked for and what is sorted by.
     fn sorted_in(&self) -> Table {
-        if self.is_by_load_of_lines() { Table::Both } else { self.sort.table }
+        match self.sort.table {
+            _ if self.is_by_load_of_lines() => Table::Both,
+            Table::Lines => self.lines(),
+            table => table,
+        }
     }
 
     /// Whether an index gives the order, so that a page is found without reading
@@ -189,9 +194,7 @@ impl Checked {
             }
             query.push(")");
         }
-        for word in &self.words {
-            query.push(" AND strpos(d.search, ").push_bind(word.clone()).push(") > 0");
-        }
+        self.push_words(query, table);
     }
 
     fn condition(&self, query: &mut QueryBuilder<Postgres>, scope: Option<&Scope>, table: Table) {
@@ -226,9 +229,14 @@ impl Checked {
     }
 
     /// Ids and values to sort by of what matches.
-    fn matching(&self, query: &mut QueryBuilder<Postgres>, scope: Option<&Scope>, table: Table) {
+    fn matching(
+        &self,
+        query: &mut QueryBuilder<Postgres>,
+        scope: Option<&Scope>,
+        (table, most): (Table, Option<i64>),
+    ) {
         query.push("SELECT d.id, ").push(self.sort.expression).push(" AS sort_key FROM ");
-        query.push(table.name());
+        self.push_from(query, table, most);
         query.push(match self.sort.join {
             Join::Relay => JOIN_RELAY,
             Join::Site => " JOIN sites s ON s.id = d.site_id",
@@ -260,7 +268,7 @@ impl Checked {
     fn in_one_scan(&self, scope: Option<&Scope>, most: Option<i64>) -> QueryBuilder<Postgres> {
         let direction = if self.sort.descending { " DESC" } else { "" };
         let mut query = QueryBuilder::new("WITH matching AS MATERIALIZED (");
-        self.matching(&mut query, scope, self.sorted_in());
+        self.matching(&mut query, scope, (self.sorted_in(), most));
         if let Some(most) = most {
             query.push(" LIMIT ").push_bind(most);
         }
@@ -290,9 +298,13 @@ impl Checked {
     fn page_of(&self, scope: Option<&Scope>, high: Option<&str>) -> QueryBuilder<Postgres> {
         // Only the page's own values become text, not those of every row sorted.
         let mut query = QueryBuilder::new("SELECT id, sort_key::text FROM (");
-        // Indexes on the computers have the order of the names.
-        let table = if self.sort.field == "name" { Table::Devices } else { self.sorted_in() };
-        self.matching(&mut query, scope, table);
+        // Indexes on the computers have the order of the names, in which few with a word
+        // are found late.
+        let rare = self.indexed_word().is_some()
+            && self.counted.is_some_and(|total| total <= self.soon_read());
+        let walked = self.sort.field == "name" && !rare;
+        let table = if walked { Table::Devices } else { self.sorted_in() };
+        self.matching(&mut query, scope, (table, None));
         if let Some(high) = high {
             query.push(" AND ").push(high);
         }

@@ -41,7 +41,7 @@ async fn lists_and_facets_are_planned_for_what_is_asked_however_often_it_is_aske
     }
     let plans: Vec<(String, i64, i64)> = sqlx::query_as(
         "SELECT statement, generic_plans, custom_plans FROM pg_prepared_statements \
-         WHERE statement ~ '(devices|device_lines|device_loads) d' AND cardinality(parameter_types) > 0",
+         WHERE statement ~ '(devices|device_lines|device_loads|device_lines_with\\(.*\\)) d' AND cardinality(parameter_types) > 0",
     )
     .fetch_all(&mut *tx)
     .await

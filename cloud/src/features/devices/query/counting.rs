@@ -8,18 +8,21 @@ use sqlx::{Postgres, QueryBuilder};
 impl Checked {
     /// How many match, when the pages before have not counted it.
     pub(in super::super) fn total(&self, scope: Option<&Scope>) -> QueryBuilder<Postgres> {
+        if let Some(query) = self.total_of_one_word() {
+            return query;
+        }
         let mut query = QueryBuilder::new(match self.is_tallied() {
             true => "SELECT coalesce(sum(d.n), 0)::int8 FROM ",
             false => "SELECT count(*) FROM ",
         });
-        query.push(self.counted_in().name());
+        self.push_from(&mut query, self.counted_in(), None);
         self.condition(&mut query, scope, self.counted_in());
         query
     }
 
     /// The smallest table that has all that is asked for.
     fn counted_in(&self) -> Table {
-        if self.is_tallied() { Table::Tallies } else { Table::Lines }
+        if self.is_tallied() { Table::Tallies } else { self.lines() }
     }
 
     /// Whether sums are kept of all that is asked for.
@@ -41,7 +44,8 @@ impl Checked {
         query.push(if self.systems.is_empty() { "''::text" } else { "d.os_family" });
         query.push(" AS os_family, ");
         query.push(if self.with_revoked() { self.counted_in().revoked() } else { "false" });
-        query.push(" AS revoked FROM ").push(self.counted_in().name());
+        query.push(" AS revoked FROM ");
+        self.push_from(&mut query, self.counted_in(), None);
         self.common(&mut query, scope, self.counted_in());
         query.push(" GROUP BY 1, 2, 3");
         if !self.systems.is_empty() {

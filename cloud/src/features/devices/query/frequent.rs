@@ -95,8 +95,9 @@ impl Checked {
     /// Ids of what matches, in no order; one more than are looked up says that there
     /// are more.
     pub(in super::super) fn ids(&self, scope: Option<&Scope>) -> QueryBuilder<Postgres> {
-        let mut query = QueryBuilder::new("SELECT d.id FROM device_lines d");
-        self.condition(&mut query, scope, Table::Lines);
+        let mut query = QueryBuilder::new("SELECT d.id FROM ");
+        self.push_from(&mut query, self.lines(), Some(self.looked_up() + 1));
+        self.condition(&mut query, scope, self.lines());
         query.push(" LIMIT ").push_bind(self.looked_up() + 1);
         query
     }

@@ -7,6 +7,8 @@ pub(super) enum Table {
     Devices,
     /// A short line of each, for questions that read all of them.
     Lines,
+    /// Those lines that have a word that is looked for, as an index finds them.
+    Found,
     /// What each told last, which is no part of its line.
     Loads,
     /// Loads, with what lines are searched for.
@@ -16,11 +18,11 @@ pub(super) enum Table {
 }
 
 impl Table {
-    /// For the place after `FROM`.
+    /// For the place after `FROM`, where no index is asked for words.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Devices => "devices d",
-            Self::Lines => "device_lines d",
+            Self::Lines | Self::Found => "device_lines d",
             Self::Loads => "device_loads d",
             Self::Both => {
                 "(SELECT b.*, a.search FROM device_loads b JOIN device_lines a ON a.id = b.id) d"
@@ -33,7 +35,7 @@ impl Table {
     pub(super) fn revoked(self) -> &'static str {
         match self {
             Self::Devices => "d.revoked_at IS NOT NULL",
-            Self::Lines | Self::Loads | Self::Both | Self::Tallies => "d.revoked",
+            Self::Lines | Self::Found | Self::Loads | Self::Both | Self::Tallies => "d.revoked",
         }
     }
 
@@ -41,7 +43,12 @@ impl Table {
     pub(super) fn not_revoked(self) -> &'static str {
         match self {
             Self::Devices => "d.revoked_at IS NULL",
-            Self::Lines | Self::Loads | Self::Both | Self::Tallies => "NOT d.revoked",
+            Self::Lines | Self::Found | Self::Loads | Self::Both | Self::Tallies => "NOT d.revoked",
         }
+    }
+
+    /// Whether what is read is what an index finds for a word.
+    pub(super) fn is_searched_by_index(self) -> bool {
+        matches!(self, Self::Found | Self::Both)
     }
 }
