@@ -92,6 +92,9 @@ impl Db {
                 ("idle_in_transaction_session_timeout", "30s"),
                 // Compiling a statement costs more than any of ours takes.
                 ("jit", "off"),
+                // What is asked for often is in memory, and the rest on flash: a row that is
+                // looked up costs no more than one that is read in passing.
+                ("random_page_cost", "1.1"),
                 // Of questions outside of transactions, which all look up one key.
                 ("plan_cache_mode", "force_generic_plan"),
             ]);
