@@ -275,7 +275,7 @@ impl Session {
         if wish.devices.is_empty() && wish.tasks.is_empty() {
             return Ok((Vec::new(), Vec::new()));
         }
-        let mut tx = self.ctx.state.db.tenant(&self.ctx.actor.scope).await?;
+        let mut tx = self.ctx.state.db.tenant_by_keys(&self.ctx.actor.scope).await?;
         if !wish.devices.is_empty() {
             devices = sqlx::query_as(
                 "SELECT r.id, d.id FROM devices d JOIN relays r ON r.site_id = d.site_id \
