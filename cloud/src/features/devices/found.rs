@@ -92,13 +92,24 @@ pub(super) async fn found(tx: &mut TenantTx, query: &Checked) -> Result<Found, D
     }
     // What nothing but reading finds is found and counted in one scan, unless it is
     // seen at once that an index finds the page.
-    let soon_read = query.is_one_word() && counted(tx, query).await? <= query.soon_read();
-    if query.is_glanced() && !soon_read {
+    let one_word = match query.is_one_word_by_name() {
+        true => Some(counted(tx, query).await?),
+        false => None,
+    };
+    if query.is_glanced() && one_word.is_none_or(|total| total > query.soon_read()) {
         let keys: Vec<(Uuid, String)> =
             query.glance(scope.as_ref()).build_query_as().fetch_all(&mut **tx).await?;
         if keys.len() as i64 > query.limit {
-            return Ok((keys, counted(tx, query).await?));
+            let total = match one_word {
+                Some(total) => total,
+                None => counted(tx, query).await?,
+            };
+            return Ok((keys, total));
         }
+    }
+    if let Some(total) = one_word {
+        let mut first = query.first_of_one_word();
+        return Ok((first.build_query_as().fetch_all(&mut **tx).await?, total));
     }
     if query.is_glanced() || !query.is_indexed() {
         return scanned(tx, query.scan(scope.as_ref())).await;

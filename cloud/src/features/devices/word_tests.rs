@@ -59,7 +59,7 @@ async fn the_index_finds_for_each_scope_what_reading_finds_under_its_policies() 
         for (word, revoked) in WORDS.iter().flat_map(|word| [(word, false), (word, true)]) {
             let read = "SELECT id FROM device_lines WHERE strpos(search, $1) > 0 AND ($2 OR NOT revoked) ORDER BY id";
             let read = ids(&mut tx, read, word, revoked).await;
-            let found = "SELECT id FROM device_lines_with($1, $2, NULL) ORDER BY id";
+            let found = "SELECT id FROM device_lines_with($1, $2, 0, NULL) ORDER BY id";
             assert_eq!(
                 ids(&mut tx, found, word, revoked).await,
                 read,
@@ -72,13 +72,31 @@ async fn the_index_finds_for_each_scope_what_reading_finds_under_its_policies() 
                 .await
                 .unwrap();
             assert_eq!(counted, i64::try_from(read.len()).unwrap(), "{scope:?} {word}");
-            let few = "SELECT id FROM device_lines_with($1, $2, 1)";
-            assert_eq!(ids(&mut tx, few, word, revoked).await.len(), read.len().min(1));
+            let tallied = "SELECT coalesce(sum(n), 0)::int8 FROM device_tallies_with($1, $2)";
+            let tallied: i64 = sqlx::query_scalar(tallied)
+                .bind(word)
+                .bind(revoked)
+                .fetch_one(&mut *tx)
+                .await
+                .unwrap();
+            assert_eq!(tallied, counted, "{scope:?} {word}");
+            let read = "SELECT id FROM device_lines WHERE strpos(search, $1) > 0 AND ($2 OR NOT revoked) \
+                ORDER BY name_key DESC, id DESC LIMIT 2";
+            let last = ids(&mut tx, read, word, revoked).await;
+            let found = "SELECT id FROM device_lines_with($1, $2, -1, 2)";
+            assert_eq!(ids(&mut tx, found, word, revoked).await, last, "{scope:?} {word}");
+            let read = "SELECT id FROM device_lines WHERE strpos(search, $1) > 0 AND ($2 OR NOT revoked) \
+                ORDER BY name_key, id LIMIT 2";
+            let first = ids(&mut tx, read, word, revoked).await;
+            let found = "SELECT id FROM device_lines_with($1, $2, 1, 2)";
+            assert_eq!(ids(&mut tx, found, word, revoked).await, first, "{scope:?} {word}");
+            let few = "SELECT id FROM device_lines_with($1, $2, 0, 1)";
+            assert_eq!(ids(&mut tx, few, word, revoked).await.len(), first.len().min(1));
         }
     }
     // Without a scope there is nothing to see.
     let mut tx = app.state.db.unscoped().await.unwrap();
-    let found = "SELECT id FROM device_lines_with($1, $2, NULL)";
+    let found = "SELECT id FROM device_lines_with($1, $2, 0, NULL)";
     assert!(ids(&mut tx, found, "pc", true).await.is_empty());
 }
 

@@ -39,14 +39,18 @@ impl Checked {
             "WITH counted AS MATERIALIZED ( \
                  SELECT d.site_id, d.os_name, d.online, ",
         );
-        query.push(if self.is_tallied() { "sum(d.n)::int8" } else { "count(*)" });
+        let table = match self.counted_in() {
+            Table::Found if self.is_counted_by_word() => Table::TalliesFound,
+            table => table,
+        };
+        query.push(if table.is_of_sums() { "sum(d.n)::int8" } else { "count(*)" });
         query.push(" AS n, ");
         query.push(if self.systems.is_empty() { "''::text" } else { "d.os_family" });
         query.push(" AS os_family, ");
-        query.push(if self.with_revoked() { self.counted_in().revoked() } else { "false" });
+        query.push(if self.with_revoked() { table.revoked() } else { "false" });
         query.push(" AS revoked FROM ");
-        self.push_from(&mut query, self.counted_in(), None);
-        self.common(&mut query, scope, self.counted_in());
+        self.push_from(&mut query, table, None);
+        self.common(&mut query, scope, table);
         query.push(" GROUP BY 1, 2, 3");
         if !self.systems.is_empty() {
             query.push(", 5");

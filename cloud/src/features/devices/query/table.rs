@@ -15,6 +15,8 @@ pub(super) enum Table {
     Both,
     /// How many stand how at each site.
     Tallies,
+    /// How many of those that have the one word that is looked for, as its index finds them.
+    TalliesFound,
 }
 
 impl Table {
@@ -27,7 +29,7 @@ impl Table {
             Self::Both => {
                 "(SELECT b.*, a.search FROM device_loads b JOIN device_lines a ON a.id = b.id) d"
             }
-            Self::Tallies => "device_tallies d",
+            Self::Tallies | Self::TalliesFound => "device_tallies d",
         }
     }
 
@@ -35,7 +37,7 @@ impl Table {
     pub(super) fn revoked(self) -> &'static str {
         match self {
             Self::Devices => "d.revoked_at IS NOT NULL",
-            Self::Lines | Self::Found | Self::Loads | Self::Both | Self::Tallies => "d.revoked",
+            _ => "d.revoked",
         }
     }
 
@@ -43,12 +45,17 @@ impl Table {
     pub(super) fn not_revoked(self) -> &'static str {
         match self {
             Self::Devices => "d.revoked_at IS NULL",
-            Self::Lines | Self::Found | Self::Loads | Self::Both | Self::Tallies => "NOT d.revoked",
+            _ => "NOT d.revoked",
         }
     }
 
     /// Whether what is read is what an index finds for a word.
     pub(super) fn is_searched_by_index(self) -> bool {
-        matches!(self, Self::Found | Self::Both)
+        matches!(self, Self::Found | Self::Both | Self::TalliesFound)
+    }
+
+    /// Whether a row stands for several computers.
+    pub(super) fn is_of_sums(self) -> bool {
+        matches!(self, Self::Tallies | Self::TalliesFound)
     }
 }

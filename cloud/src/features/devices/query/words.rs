@@ -19,15 +19,32 @@ impl Checked {
         if self.indexed_word().is_some() { Table::Found } else { Table::Lines }
     }
 
+    /// Whether it is one word that an index finds, and no tag, that decides what facets
+    /// count.
+    pub(super) fn is_counted_by_word(&self) -> bool {
+        self.words.len() == 1 && self.indexed_word().is_some() && self.tag.is_none()
+    }
+
     /// Whether nothing is asked for but one word that an index finds.
     pub(in super::super) fn is_one_word(&self) -> bool {
         let filtered = !self.states.is_empty() || !self.systems.is_empty();
         let within = self.organization.is_some() || !self.sites.is_empty();
-        self.words.len() == 1
-            && self.indexed_word().is_some()
-            && !filtered
-            && !within
-            && self.tag.is_none()
+        self.is_counted_by_word() && !filtered && !within
+    }
+
+    /// Whether the first page is in the order of names and asks for one word alone.
+    pub(in super::super) fn is_one_word_by_name(&self) -> bool {
+        self.is_one_word() && self.sort.field == "name"
+    }
+
+    /// The first page, plus one, of one word's lines in the order of names.
+    pub(in super::super) fn first_of_one_word(&self) -> QueryBuilder<Postgres> {
+        let mut query = QueryBuilder::new("SELECT d.id, d.name_key FROM ");
+        let order = if self.sort.descending { -1 } else { 1 };
+        self.push_found(&mut query, order, Some(self.limit + 1));
+        query.push(" d");
+        self.ordered(&mut query, self.limit + 1);
+        query
     }
 
     /// So many that have a word are read and sorted sooner than they are found among the
@@ -44,19 +61,33 @@ impl Checked {
         table: Table,
         most: Option<i64>,
     ) {
-        let word = self.indexed_word().filter(|_| table.is_searched_by_index());
-        let Some(word) = word else {
+        if self.indexed_word().is_none() || !table.is_searched_by_index() {
             query.push(table.name());
             return;
-        };
-        let both = table == Table::Both;
-        if both {
-            query.push("(SELECT b.*, a.search FROM device_loads b JOIN ");
         }
-        query.push("device_lines_with(").push_bind(word.to_owned()).push(", ");
-        query.push_bind(self.with_revoked()).push(", ");
-        query.push_bind(most.filter(|_| self.is_one_word())).push(")");
-        query.push(if both { " a ON a.id = b.id) d" } else { " d" });
+        match table {
+            Table::TalliesFound => {
+                query.push("device_tallies_with(");
+                query.push_bind(self.indexed_word().map(str::to_owned)).push(", ");
+                query.push_bind(self.with_revoked()).push(") d");
+            }
+            Table::Both => {
+                query.push("(SELECT b.*, a.search FROM device_loads b JOIN ");
+                self.push_found(query, 0, None);
+                query.push(" a ON a.id = b.id) d");
+            }
+            _ => {
+                self.push_found(query, 0, most.filter(|_| self.is_one_word()));
+                query.push(" d");
+            }
+        }
+    }
+
+    /// Lines that have the word of the index, in the order of names or (0) in none.
+    fn push_found(&self, query: &mut QueryBuilder<Postgres>, by_name: i32, most: Option<i64>) {
+        query.push("device_lines_with(").push_bind(self.indexed_word().map(str::to_owned));
+        query.push(", ").push_bind(self.with_revoked()).push(", ").push_bind(by_name);
+        query.push(", ").push_bind(most).push(")");
     }
 
     /// What the words ask of each row; of one, where an index has answered that.
