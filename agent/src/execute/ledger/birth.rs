@@ -15,7 +15,6 @@ use std::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::Instant,
 };
 use unifyit_protocol::{ids::CommandId, lan::Handed};
 
@@ -51,7 +50,8 @@ pub struct Since {
 /// Since when the ledger is whole, in memory and on disk.
 #[derive(Debug)]
 pub struct Birth {
-    opened: Instant,
+    /// The uptime then, in milliseconds.
+    opened_ms: i64,
     /// Since when this process has held the file open without a break, by the site's
     /// time: what was given after that and is not in it never ran. `u64::MAX` while
     /// nothing is known.
@@ -90,7 +90,7 @@ impl Birth {
 
     fn of(since: Since) -> Self {
         Self {
-            opened: Instant::now(),
+            opened_ms: uptime_ms(),
             held_ms: AtomicU64::new(u64::MAX),
             since: since.into(),
             saved: since.into(),
@@ -103,8 +103,7 @@ impl Birth {
     /// be younger than the device.
     pub fn greet(&self, known: bool, ahead: bool, times: Times) -> bool {
         let now_ms = times.site_ms;
-        let begun = now_ms
-            .saturating_sub(u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX));
+        let begun = self.begun_ms(now_ms);
         // The latest of all that it seemed to be: a site's time that was behind claims
         // nothing.
         let held =
@@ -151,6 +150,11 @@ impl Birth {
         since.counter != 0 && counter > since.counter
     }
 
+    /// When this process opened the ledger, by what the site's time is now.
+    fn begun_ms(&self, site_ms: u64) -> u64 {
+        site_ms.saturating_add_signed(self.opened_ms.saturating_sub(uptime_ms()))
+    }
+
     /// The relay names commands that it handed over before.
     pub fn handed(&self, named: Handed) {
         let mut handed = self.lock();
@@ -182,7 +186,8 @@ impl Birth {
 
     /// Whether this process has held the ledger open since before a command was given.
     fn was_held_since(&self, issued_ms: u64, site_ms: u64) -> bool {
-        let held_ms = self.held_ms.load(Relaxed);
+        // The site's time may have been put right since the relay was reached.
+        let held_ms = self.held_ms.load(Relaxed).max(self.begun_ms(site_ms));
         issued_ms > held_ms.saturating_add(SLACK_MS)
             // A moment that has not come yet says nothing of what came before it.
             && issued_ms <= site_ms.saturating_add(SLACK_MS)
@@ -222,6 +227,11 @@ impl Birth {
     pub fn saved(&self, since: Since) {
         *lock(&self.saved) = since;
     }
+}
+
+/// Since the computer started, sleep included.
+fn uptime_ms() -> i64 {
+    i64::try_from(clock::uptime_ms()).unwrap_or(i64::MAX)
 }
 
 fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
