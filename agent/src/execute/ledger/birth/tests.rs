@@ -121,6 +121,46 @@ fn a_sites_time_that_is_put_right_after_the_welcome_takes_back_what_it_claimed()
 }
 
 #[test]
+fn a_process_that_was_set_back_with_its_memory_has_not_held_the_ledger_meanwhile() {
+    let id = CommandId::generate();
+    let sent = Handed { started: vec![id], unheard: vec![id], ..Handed::default() };
+    let mut born = birth(0);
+    pass(&mut born, 24 * HOUR);
+    assert!(!born.greet(true, false, times(T, T)));
+    born.handed(sent.clone());
+    pass(&mut born, MINUTE);
+    assert!(!born.was_handed(id, T + MINUTE, T + MINUTE), "nothing happened yet");
+    // All of it is set back to here, and goes on two hours later.
+    assert!(born.greet(true, true, times(T + 2 * HOUR, T)));
+    assert_eq!(born.at_ms(), Some(T + 2 * HOUR), "what was given meanwhile may have run");
+    let mut born = birth(0);
+    pass(&mut born, 24 * HOUR);
+    born.greet(true, false, times(T, T));
+    // The relay is an older copy, too, and holds no more than this disk.
+    assert!(!born.greet(true, false, times(T + 2 * HOUR, T)));
+    born.handed(sent);
+    assert!(born.was_handed(id, T + 2 * HOUR - 6 * MINUTE, T + 2 * HOUR));
+    pass(&mut born, MINUTE);
+    let later = T + 2 * HOUR + MINUTE;
+    assert!(!born.was_handed(id, later, later), "since then it is held again");
+}
+
+#[test]
+fn clocks_that_drift_apart_are_no_break() {
+    let (mut born, id) = (birth(0), CommandId::generate());
+    born.greet(true, false, times(T, T));
+    // The uptime loses a second in a minute.
+    for minute in 1..60 {
+        pass(&mut born, MINUTE - 1_000);
+        born.learnt(T + minute * MINUTE);
+    }
+    let now = T + 59 * MINUTE;
+    born.greet(true, false, times(now, T));
+    born.handed(Handed { started: vec![id], unheard: vec![id], ..Handed::default() });
+    assert!(!born.was_handed(id, T + 30 * MINUTE, now));
+}
+
+#[test]
 fn a_ledger_that_was_set_back_runs_what_was_given_after_it_was_opened() {
     let mut born = birth(0);
     // The relay is reached a while later.
