@@ -91,7 +91,7 @@ struct HandedSet {
     younger: bool,
     started: HashSet<CommandId>,
     sent: HashSet<CommandId>,
-    /// Those of `started` that were sent at most.
+    /// Those of `started` that were sent at most, by all that was said of them.
     unheard: HashSet<CommandId>,
     all: bool,
 }
@@ -192,9 +192,16 @@ impl Birth {
     /// The relay names commands that it handed over before.
     pub fn handed(&self, named: Handed) {
         let mut handed = self.lock();
-        handed.started.extend(named.started);
+        let unheard: HashSet<CommandId> = named.unheard.into_iter().collect();
+        for id in named.started {
+            let first = handed.started.insert(id);
+            if !unheard.contains(&id) {
+                handed.unheard.remove(&id);
+            } else if first {
+                handed.unheard.insert(id);
+            }
+        }
         handed.sent.extend(named.sent);
-        handed.unheard.extend(named.unheard);
         if handed.started.len() + handed.sent.len() > MAX_HANDED {
             tracing::warn!("the relay names more commands as handed over than can be kept apart");
             *handed = HandedSet { all: true, younger: handed.younger, ..HandedSet::default() };

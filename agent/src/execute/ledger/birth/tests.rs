@@ -66,10 +66,10 @@ fn a_relay_that_names_more_than_can_be_kept_apart_is_believed_for_all() {
     let was_handed = |id| born.was_handed(id, T, T);
     born.handed(Handed { sent: vec![sent], ..Handed::default() });
     assert!(!was_handed(sent), "it may have been lost on its way");
-    let started = std::iter::repeat_with(CommandId::generate).take(MAX_HANDED).collect();
-    born.handed(Handed { started, ..Handed::default() });
+    let started: Vec<_> = std::iter::repeat_with(CommandId::generate).take(MAX_HANDED).collect();
+    born.handed(Handed { unheard: started.clone(), started, ..Handed::default() });
     assert!(was_handed(sent) && was_handed(CommandId::generate()));
-    assert!(born.lock().started.is_empty());
+    assert!(born.lock().started.is_empty() && born.lock().unheard.is_empty());
     born.greet(true, false, times(T, T));
     assert!(!was_handed(sent), "of that connection");
 }
@@ -108,6 +108,22 @@ fn what_nobody_heard_to_be_started_is_settled_by_a_ledger_that_was_open_all_the_
     torn.handed(sent);
     pass(&mut torn, later - T);
     assert!(torn.was_handed(id, later, later), "opened again, it may be another file");
+}
+
+#[test]
+fn only_what_is_named_as_started_is_kept_as_unheard_and_only_until_it_was_heard() {
+    let (mut born, id) = (birth(T), CommandId::generate());
+    for _ in 0..20 {
+        let unheard = std::iter::repeat_with(CommandId::generate).take(4_096).collect();
+        born.handed(Handed { unheard, ..Handed::default() });
+    }
+    assert!(born.lock().unheard.is_empty(), "{}", born.lock().unheard.len());
+    born.greet(true, false, times(T, T));
+    born.handed(Handed { started: vec![id], unheard: vec![id], ..Handed::default() });
+    pass(&mut born, MINUTE);
+    assert!(!born.was_handed(id, T + MINUTE, T + MINUTE));
+    born.handed(Handed { started: vec![id], ..Handed::default() });
+    assert!(born.was_handed(id, T + MINUTE, T + MINUTE), "it was heard to be started since");
 }
 
 #[test]
