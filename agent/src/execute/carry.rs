@@ -103,6 +103,10 @@ pub(super) async fn carry(
         Err(error) => {
             // Without a durable intent nothing runs (G3).
             tracing::error!(command = %id, %error, "a command cannot be made durable");
+            // Its next try finds no keeper of this one.
+            if let Ok(kept) = kept {
+                kept.leave().await;
+            }
             return Carried::Nowhere(signed);
         }
     };

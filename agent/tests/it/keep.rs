@@ -107,6 +107,27 @@ async fn a_script_whose_intent_is_synced_when_the_agent_stops_does_not_begin() {
 }
 
 #[tokio::test]
+async fn a_keeper_that_is_left_does_no_harm_to_the_next_one_of_its_command() {
+    let dir = tempfile::tempdir().unwrap();
+    let id = CommandId::generate().to_string();
+    let mut first = Kept::start(&helper(), &id).unwrap();
+    first.prepare(&order(dir.path(), "true".into())).await.unwrap();
+    let folder = dir.path().join(&id);
+    until("the script is made ready", || folder.join("script.sh").exists()).await;
+    let mut next = Kept::start(&helper(), &id).unwrap();
+    first.leave().await;
+    assert!(!folder.exists(), "it has not cleared up yet");
+    next.order(&order(dir.path(), "exit 7".into())).await.unwrap();
+    loop {
+        match next.word().await {
+            KeepWord::Started => {}
+            word => break assert_eq!(word, KeepWord::Ended(Ending::Code(7))),
+        }
+    }
+    assert!(next.close().await);
+}
+
+#[tokio::test]
 async fn a_script_is_made_ready_and_begins_only_when_its_intent_is_on_disk() {
     let dir = tempfile::tempdir().unwrap();
     let mut bench = Bench::start(dir.path(), 8).await;
