@@ -242,7 +242,10 @@ impl Fanout {
                     self.deliver(added.into_iter().map(|d| (d, id)).collect(), now_ms);
                 }
             }
-            Message::Undone(commands) => self.plan.undone(&commands),
+            Message::Undone(commands) => {
+                self.plan.undone(&commands);
+                self.reread.again();
+            }
             Message::Ready(device, said) => {
                 self.plan.introduced(device, &said, now_ms);
                 let open = self.plan.open_for(device);

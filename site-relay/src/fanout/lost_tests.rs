@@ -3,6 +3,7 @@
 
 use super::{
     Fanout, FanoutHandle, FanoutInbox, channel,
+    reread::PAUSE_MS,
     tests::{deliver, event, says, statuses},
 };
 use crate::{
@@ -141,6 +142,29 @@ async fn a_command_that_is_in_the_file_though_its_commit_failed_comes_to_its_dev
     site.handle.ready(site.device, says(&[]));
     site.step().await;
     assert_eq!((site.delivered(), site.held().await), (1, (1, 1)));
+}
+
+#[tokio::test]
+async fn it_comes_to_its_device_also_when_the_inbox_was_looked_at_before_it_was_undone() {
+    for known in [false, true] {
+        let mut site = Site::new().await;
+        let (_, command) = site.command();
+        site.rig.fails(Fails::Written);
+        assert!(site.session(std::slice::from_ref(&command)).await.1.is_err());
+        if known {
+            let ahead = site.inbox.0.try_recv().unwrap();
+            site.fanout.take(ahead).await;
+        }
+        site.fanout.tick().await;
+        site.take().await;
+        assert_eq!(site.fanout.plan.waiting(), 0, "it was undone");
+        site.machine.uptime.store(PAUSE_MS, Ordering::Relaxed);
+        site.step().await;
+        site.broker.connect(site.device);
+        site.handle.ready(site.device, says(&[]));
+        site.step().await;
+        assert_eq!((site.delivered(), site.held().await), (1, (1, 1)), "known: {known}");
+    }
 }
 
 #[tokio::test]

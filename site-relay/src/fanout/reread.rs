@@ -18,13 +18,13 @@ use crate::{
 };
 
 /// Pause between two looks while commits fail: the whole inbox is gone through.
-const PAUSE_MS: u64 = 5_000;
+pub(super) const PAUSE_MS: u64 = 5_000;
 
 /// What the plan was last compared with.
 #[derive(Debug)]
 pub(super) struct Reread {
-    /// Commits that had failed by then.
-    failed: u64,
+    /// Commits that had failed by then; `None` where that look does not count.
+    failed: Option<u64>,
     /// Uptime before which there is no other look.
     due_ms: u64,
     /// Settings that devices were told.
@@ -35,7 +35,12 @@ impl Reread {
     /// The plan is as the inbox is.
     pub(super) fn done(store: &StoreHandle) -> Self {
         let revision = store.site_config().borrow().revision;
-        Self { failed: store.failed_commits(), due_ms: 0, revision }
+        Self { failed: Some(store.failed_commits()), due_ms: 0, revision }
+    }
+
+    /// What the last look found was let go of since: the next one is due.
+    pub(super) fn again(&mut self) {
+        self.failed = None;
     }
 }
 
@@ -43,13 +48,13 @@ impl Fanout {
     /// Reads the inbox again when commits failed since it was last read.
     pub(super) async fn reread(&mut self) {
         let (failed, now_ms) = (self.store.failed_commits(), self.clock.uptime_ms());
-        if failed == self.reread.failed || now_ms < self.reread.due_ms {
+        if Some(failed) == self.reread.failed || now_ms < self.reread.due_ms {
             return;
         }
         self.reread.due_ms = now_ms.saturating_add(PAUSE_MS);
         match self.compared_inbox().await {
             Ok(all) => {
-                self.reread.failed = failed;
+                self.reread.failed = Some(failed);
                 self.take_up(all, false).await;
                 self.follow_again().await;
             }
