@@ -70,8 +70,9 @@ impl Plan {
     /// Takes up what the inbox holds and this plan lacks. Whether anything of it is
     /// open. At the start of the relay it is unsure who had it.
     pub(super) fn load(&mut self, loaded: Loaded, at_start: bool) -> bool {
-        let Loaded { command: NewCommand { command: id, payload, expires_ms, .. }, statuses } =
-            loaded;
+        let Loaded { command, statuses } = loaded;
+        let NewCommand { command: id, payload, expires_ms, unheard, .. } = command;
+        let guessed: HashSet<DeviceId> = unheard.into_iter().collect();
         let open: Vec<_> = statuses.into_iter().filter(|(_, s)| !s.is_final()).collect();
         let known = match self.commands.entry(id) {
             Entry::Occupied(known) => known.into_mut(),
@@ -86,10 +87,11 @@ impl Plan {
         let mut heard = Vec::new();
         for (device, status) in open {
             let answered = status == Status::Running;
+            let unheard = answered && guessed.contains(&device);
             match known.open.entry(device) {
                 Entry::Vacant(place) => {
                     let sent = (status == Status::Sent).then_some((0, 0));
-                    place.insert(Delivery { sent, answered, ..Delivery::default() });
+                    place.insert(Delivery { sent, answered, unheard, ..Delivery::default() });
                     if !answered {
                         self.by_device.entry(device).or_default().insert(id);
                     }
