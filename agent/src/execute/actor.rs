@@ -245,6 +245,12 @@ impl Executor {
         !matches!(self.context.store.seen(id), Ok(None))
     }
 
+    /// Whether there is an intent without an outcome.
+    fn is_open(&self, id: CommandId) -> bool {
+        use crate::guard::Memory;
+        matches!(self.context.store.seen(id), Ok(Some(Seen { outcome: None })))
+    }
+
     async fn hold(
         &mut self,
         command: &Command,

@@ -95,12 +95,22 @@ async fn a_command_whose_intent_is_in_the_file_though_its_commit_failed_is_told_
     bench.deliver().await;
     assert_eq!(bench.outcome(), None, "it is under way until this word was heard");
     bench.executor.back(&signed, waited).await;
-    bench.deliver().await;
     let outcome = bench.outcome().unwrap();
     assert_eq!(outcome.status, Status::Failed);
     assert!(outcome.reason.unwrap().contains("did not start"));
     bench.deliver().await;
     assert!(bench.executor.active.is_empty() && bench.inbox.try_recv().is_err(), "and not again");
+}
+
+#[tokio::test]
+async fn it_is_told_with_its_next_delivery_where_the_disk_still_failed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = bench(dir.path()).await;
+    let (id, now) = (bench.id, now_ms());
+    let entry = Entry { expires_ms: now + 3_600_000, accepted_ms: now, outcome: None };
+    assert!(bench.store.write(move |txn| ledger::write(txn, id, &entry, now)).await.unwrap());
+    bench.deliver().await;
+    assert_eq!(bench.outcome().unwrap().status, Status::Failed);
 }
 
 #[tokio::test]
