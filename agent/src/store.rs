@@ -134,6 +134,9 @@ struct Shared {
     /// Told whenever the relay acknowledged something.
     acked: Notify,
     birth: Birth,
+    /// A test wants the next commit to fail with all of it in the file.
+    #[cfg(test)]
+    fails: std::sync::atomic::AtomicBool,
 }
 
 /// Handle on the database.
@@ -189,6 +192,8 @@ impl Store {
             spool_changed: Arc::new(Notify::new()),
             acked: Notify::new(),
             birth,
+            #[cfg(test)]
+            fails: false.into(),
         });
         let (jobs, inbox) = mpsc::channel(MAX_WAITING);
         let writer = Writer { shared: Arc::clone(&shared), book };
@@ -254,6 +259,12 @@ impl Store {
         &self.shared.birth
     }
 
+    /// The next commit fails, as by its sync: all of it is in the file.
+    #[cfg(test)]
+    pub(crate) fn fails(&self) {
+        self.shared.fails.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+
     /// Told whenever the relay acknowledged something.
     pub(crate) fn acked(&self) -> &Notify {
         &self.shared.acked
@@ -315,6 +326,10 @@ impl Writer {
         }
         let birth = self.shared.birth.save(&tables)?;
         tables.commit()?;
+        #[cfg(test)]
+        if self.shared.fails.swap(false, std::sync::atomic::Ordering::Relaxed) {
+            return Err(StoreError::Failed("a test".into()));
+        }
         self.book = book;
         self.shared.birth.saved(birth);
         let mut spool = self.lock_spool();

@@ -242,7 +242,10 @@ impl Fanout {
                     self.deliver(added.into_iter().map(|d| (d, id)).collect(), now_ms);
                 }
             }
-            Message::Undone(commands) => self.plan.undone(&commands),
+            Message::Undone(commands) => {
+                self.plan.undone(&commands);
+                self.reread.again();
+            }
             Message::Ready(device, said) => {
                 self.plan.introduced(device, &said, now_ms);
                 let open = self.plan.open_for(device);
@@ -364,11 +367,18 @@ impl Fanout {
     /// A device is out: nothing is handed to it any more, and it says nothing any
     /// more.
     async fn end(&mut self, device: DeviceId) {
+        // What it was handed a moment ago may run there.
+        let mut sent = self.unnoted.take_of(device);
+        sent.retain(|command| self.plan.is_unanswered(device, *command));
         let (commands, finished) = self.plan.revoked(device);
         if commands.is_empty() {
             return;
         }
-        let ended = self.store.submit(move |txn| txn.end_revoked(device, &commands)).await;
+        let ended = self.store.submit(move |txn| {
+            sent.iter().try_for_each(|command| txn.mark_sent(*command, &[device]))?;
+            txn.end_revoked(device, &commands)
+        });
+        let ended = ended.await;
         if let Err(error) = ended {
             tracing::warn!(%device, %error, "that a device is out could not be noted");
         }

@@ -1,6 +1,8 @@
 //! The actor that receives commands and decides what happens to each.
 
 mod cancel;
+#[cfg(test)]
+mod tests;
 
 use super::{
     Context, Terminals,
@@ -32,6 +34,9 @@ use unifyit_protocol::{
 const MAX_REFUSALS: u32 = 60;
 /// Longest wait before held commands are looked at again: clocks jump.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
+
+const UNBEGUN: &str = "It did not start: this computer's disk failed while the command was \
+    being written down. Check that the disk is healthy and not full.";
 
 /// What the actor is told.
 #[derive(Debug)]
@@ -157,6 +162,9 @@ impl Executor {
             Verdict::Known(id, seen) => {
                 // It may have got here twice before its time came.
                 self.later.forget(id);
+                if seen.outcome.is_none() && !self.active.contains_key(&id) {
+                    return self.unbegun(id, now).await;
+                }
                 self.answer(id, seen, now).await;
             }
             Verdict::Expired(command) => {
@@ -198,6 +206,18 @@ impl Executor {
         self.report(known).await;
     }
 
+    /// Ends a command of which there is an intent and which is not under way: the commit
+    /// of the intent failed, and it is in the file all the same. (What earlier runs left
+    /// so was ended at the start.)
+    async fn unbegun(&self, id: CommandId, now: u64) -> Result<(), StoreError> {
+        let outcome = event(id, Status::Failed, now, Some(UNBEGUN.into()));
+        let written = self.context.store.write(move |txn| {
+            ledger::conclude(txn, &outcome)?;
+            spool::append_urgent(txn, now, &Report::Command(outcome))
+        });
+        written.await.map(|_| ())
+    }
+
     async fn refuse(&mut self, refusal: Refusal, now: u64) {
         let (left, since) = self.refusals;
         let regained = u32::try_from(now.saturating_sub(since) / 1000).unwrap_or(MAX_REFUSALS);
@@ -223,6 +243,12 @@ impl Executor {
     fn is_known(&self, id: CommandId) -> bool {
         use crate::guard::Memory;
         !matches!(self.context.store.seen(id), Ok(None))
+    }
+
+    /// Whether there is an intent without an outcome.
+    fn is_open(&self, id: CommandId) -> bool {
+        use crate::guard::Memory;
+        matches!(self.context.store.seen(id), Ok(Some(Seen { outcome: None })))
     }
 
     async fn hold(

@@ -103,6 +103,10 @@ pub(super) async fn carry(
         Err(error) => {
             // Without a durable intent nothing runs (G3).
             tracing::error!(command = %id, %error, "a command cannot be made durable");
+            // Its next try finds no keeper of this one.
+            if let Ok(kept) = kept {
+                kept.leave().await;
+            }
             return Carried::Nowhere(signed);
         }
     };
@@ -110,6 +114,8 @@ pub(super) async fn carry(
     drop(signed);
     context.running.add(id);
     let not = if waited { unstarted(context, command, intent, cancel).await } else { None };
+    // What was called off meanwhile has not begun, and whoever did so was told that.
+    let not = not.or_else(|| called_off(context, cancel));
     let (outcome, rest) = match not {
         Some((status, reason)) => {
             // What is ready for it is cleared away.
@@ -156,6 +162,17 @@ pub(super) async fn conclude_cancelled(context: &Context, id: CommandId, expires
     }
 }
 
+/// What a script ends as that was called off before it began.
+fn called_off(context: &Context, cancel: &CancellationToken) -> Option<(Status, &'static str)> {
+    if cancel.is_cancelled() {
+        Some((Status::Cancelled, CANCELLED))
+    } else if context.stop.is_cancelled() {
+        Some((Status::Failed, "The agent was stopped before the script started."))
+    } else {
+        None
+    }
+}
+
 /// Waits until the relay knows that a script is to start. `Some` with what it ends
 /// as when it is not to start any more.
 async fn unstarted(
@@ -168,13 +185,12 @@ async fn unstarted(
     loop {
         tokio::select! {
             () = spool.until_acked(at) => {}
-            () = cancel.cancelled() => {
-                return Some((Status::Cancelled, CANCELLED));
-            }
-            () = context.stop.cancelled() => {
-                return Some((Status::Failed, "The agent was stopped before the script started."));
-            }
+            () = cancel.cancelled() => {}
+            () = context.stop.cancelled() => {}
             () = sleep(LOOK_AGAIN) => {}
+        }
+        if let Some(not) = called_off(context, cancel) {
+            return Some(not);
         }
         if now_ms() >= command.expires_ms {
             let reason = "Its expiry passed while it waited for its turn. It did not start.";

@@ -190,14 +190,16 @@ fn number(bytes: &[u8]) -> u64 {
 fn find(tables: &ReadTransaction, id: CommandId) -> Result<Option<Seen>, StoreError> {
     let table = tables.open_table(LEDGER)?;
     let found = table.get(key(id))?.map(|bytes| read(bytes.value()));
-    Ok(found.map(|reading| match reading {
-        Reading::Whole(entry) => Seen { outcome: entry.outcome },
-        Reading::Open => Seen { outcome: None },
-        Reading::Later(_) => {
-            let reason = "What became of it was written down by a later version of the agent, \
-                which this one cannot read.";
-            Seen { outcome: Some(CommandEvent { reason: Some(reason.into()), ..lost(id) }) }
-        }
+    Ok(found.map(|reading| {
+        let reason = match reading {
+            Reading::Whole(entry) => return Seen { outcome: entry.outcome },
+            Reading::Open => "What was written down of it on this computer is damaged.",
+            Reading::Later(_) => {
+                "What became of it was written down by a later version of the agent, which this \
+                 one cannot read."
+            }
+        };
+        Seen { outcome: Some(CommandEvent { reason: Some(reason.into()), ..lost(id) }) }
     }))
 }
 

@@ -371,8 +371,7 @@ impl<I: Inbox> Poller<I> {
         match control {
             DownControl::Welcome(welcome) => {
                 welcomed();
-                let asked_ms = self.asked_ms.load(Ordering::Relaxed);
-                self.inbox.relay_time(welcome.now_ms, asked_ms);
+                self.inbox.relay_time(welcome.now_ms, self.asked_ms.load(Ordering::Relaxed));
                 self.inbox.config(welcome.config);
                 let unreadable = |error: &_| tracing::error!(%error, "the spool cannot be read");
                 let continuity = self.spool.welcome(&welcome.positions).inspect_err(unreadable);
@@ -393,6 +392,7 @@ impl<I: Inbox> Poller<I> {
             DownControl::TellInventory(_) => self.inbox.tell_inventory(),
             DownControl::Clock(ClockAnswer { asked_ms, now_ms }) => {
                 self.inbox.relay_time(now_ms, asked_ms.unwrap_or_else(uptime_ms));
+                self.spool.time_learnt();
             }
         }
         None

@@ -6,8 +6,16 @@ use std::{
     sync::mpsc,
     time::{Duration, Instant},
 };
-use unifyit_agent::platform::{Ending, KeepOrder, KeepWord, Kept, Program};
-use unifyit_protocol::{ids::CommandId, outcome::Status};
+use tokio::task::JoinHandle;
+use unifyit_agent::{
+    platform::{Ending, KeepOrder, KeepWord, Kept, Program},
+    store::StoreError,
+};
+use unifyit_protocol::{
+    command::Action,
+    ids::CommandId,
+    outcome::{CommandEvent, Status},
+};
 
 fn order(work: &Path, body: String) -> KeepOrder {
     let program = Program::Script {
@@ -42,12 +50,8 @@ async fn run_another(work: &Path) {
     assert!(other.close().await);
 }
 
-#[tokio::test]
-async fn a_script_is_made_ready_and_begins_only_when_its_intent_is_on_disk() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut bench = Bench::start(dir.path(), 8).await;
-    let (ran, work) = (dir.path().join("ran"), bench.context.work.clone());
-    // The disk is slow: the commit before the intent's takes as long as this test wants.
+/// The disk is slow: a commit ahead of all others takes as long as a test wants.
+async fn slow_disk(bench: &Bench) -> (mpsc::Sender<()>, JoinHandle<Result<(), StoreError>>) {
     let (release, held) = mpsc::channel::<()>();
     let (begun, begins) = tokio::sync::oneshot::channel();
     let slow = bench.context.store.clone();
@@ -60,6 +64,75 @@ async fn a_script_is_made_ready_and_begins_only_when_its_intent_is_on_disk() {
         .await
     });
     begins.await.unwrap();
+    (release, slow)
+}
+
+/// A script whose intent is being synced when `meanwhile` happens: how it ends.
+async fn called_off(meanwhile: impl AsyncFnOnce(&Bench, CommandId)) -> CommandEvent {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::start(dir.path(), 8).await;
+    let (ran, work) = (dir.path().join("ran"), bench.context.work.clone());
+    let (release, slow) = slow_disk(&bench).await;
+    let id = bench.run(sh(&format!("touch {}", ran.display()))).await;
+    let folder = work.join(id.to_string());
+    until("the script is made ready", || folder.join("script.sh").exists()).await;
+    meanwhile(&bench, id).await;
+    // On one thread whoever decides has taken it by then.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    drop(release);
+    slow.await.unwrap().unwrap();
+    let outcome = bench.outcome(id).await;
+    until("its folder is removed", || !folder.exists()).await;
+    assert!(!ran.exists(), "it ran all the same");
+    outcome
+}
+
+#[tokio::test]
+async fn a_script_that_is_cancelled_while_its_intent_is_synced_does_not_begin() {
+    let cancel = async |bench: &Bench, command| {
+        bench.deliver(&bench.command(Action::Cancel { command })).await;
+    };
+    let outcome = called_off(cancel).await;
+    assert_eq!(outcome.status, Status::Cancelled);
+    assert_eq!(outcome.reason.unwrap(), "It was cancelled before it started.");
+}
+
+#[tokio::test]
+async fn a_script_whose_intent_is_synced_when_the_agent_stops_does_not_begin() {
+    let outcome = called_off(async |bench: &Bench, _| bench.context.stop.cancel()).await;
+    assert_eq!(outcome.status, Status::Failed);
+    assert_eq!(outcome.reason.unwrap(), "The agent was stopped before the script started.");
+}
+
+#[tokio::test]
+async fn a_keeper_that_is_left_does_no_harm_to_the_next_one_of_its_command() {
+    let dir = tempfile::tempdir().unwrap();
+    let id = CommandId::generate().to_string();
+    let mut first = Kept::start(&helper(), &id).unwrap();
+    first.prepare(&order(dir.path(), "true".into())).await.unwrap();
+    let folder = dir.path().join(&id);
+    until("the script is made ready", || folder.join("script.sh").exists()).await;
+    let mut next = Kept::start(&helper(), &id).unwrap();
+    first.leave().await;
+    assert!(!folder.exists(), "it has not cleared up yet");
+    next.order(&order(dir.path(), "exit 7".into())).await.unwrap();
+    loop {
+        match next.word().await {
+            KeepWord::Started => {}
+            word => break assert_eq!(word, KeepWord::Ended(Ending::Code(7))),
+        }
+    }
+    assert!(next.close().await);
+}
+
+#[tokio::test]
+async fn a_script_is_made_ready_and_begins_only_when_its_intent_is_on_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::start(dir.path(), 8).await;
+    let (ran, work) = (dir.path().join("ran"), bench.context.work.clone());
+    let (release, slow) = slow_disk(&bench).await;
     let id = bench.run(sh(&format!("touch {}", ran.display()))).await;
     let script = work.join(id.to_string()).join("script.sh");
     until("the script is made ready", || script.exists()).await;

@@ -3,6 +3,8 @@
 
 use super::{
     Fanout, FanoutHandle, FanoutInbox, channel,
+    plan::Had,
+    reread::PAUSE_MS,
     tests::{deliver, event, says, statuses},
 };
 use crate::{
@@ -10,7 +12,7 @@ use crate::{
     clock::{SiteClock, tests::Set},
     downlink::{Downlink, DownlinkParts},
     store::{
-        inbox,
+        Computer, inbox,
         tests::{Fails, Rig, START_MS},
     },
     telemetry::Telemetry,
@@ -18,12 +20,13 @@ use crate::{
 };
 use std::sync::atomic::Ordering;
 use unifyit_protocol::{
+    compare::{KnownCommand, SiteKnown},
     config::{DeviceConfig, SiteConfig},
     envelope::Decoded,
     ids::{CommandId, DeviceId},
     lan::DownControl,
     lane::{Ack, Data, Lane, Resume},
-    link::{DownRecord, Frame},
+    link::{DownRecord, Frame, SeparateIdentity},
     outcome::Status,
     topics::Down,
 };
@@ -61,6 +64,15 @@ impl Site {
     /// The cloud sends its first records in a session of their own: where the relay
     /// stood, and what it answers.
     async fn session(&self, records: &[DownRecord]) -> (Resume, Result<Frame, Ended>) {
+        self.session_from(0, records).await
+    }
+
+    /// The same with records that follow the first `prev`.
+    async fn session_from(
+        &self,
+        prev: u64,
+        records: &[DownRecord],
+    ) -> (Resume, Result<Frame, Ended>) {
         let parts = DownlinkParts {
             store: self.rig.store.clone(),
             broker: self.broker.clone(),
@@ -69,7 +81,7 @@ impl Site {
         };
         let (mut downlink, resume) = Downlink::open(parts).await.unwrap();
         let records = records.iter().map(|record| record.encode().unwrap().into()).collect();
-        let data = Data { lane: Lane::Urgent, epoch: 5, prev: 0, skipped: 0, records };
+        let data = Data { lane: Lane::Urgent, epoch: 5, prev, skipped: 0, records };
         downlink.take(data).await.unwrap();
         (resume, downlink.next().await.unwrap())
     }
@@ -141,6 +153,78 @@ async fn a_command_that_is_in_the_file_though_its_commit_failed_comes_to_its_dev
     site.handle.ready(site.device, says(&[]));
     site.step().await;
     assert_eq!((site.delivered(), site.held().await), (1, (1, 1)));
+}
+
+#[tokio::test]
+async fn it_comes_to_its_device_also_when_the_inbox_was_looked_at_before_it_was_undone() {
+    for known in [false, true] {
+        let mut site = Site::new().await;
+        let (_, command) = site.command();
+        site.rig.fails(Fails::Written);
+        assert!(site.session(std::slice::from_ref(&command)).await.1.is_err());
+        if known {
+            let ahead = site.inbox.0.try_recv().unwrap();
+            site.fanout.take(ahead).await;
+        }
+        site.fanout.tick().await;
+        site.take().await;
+        assert_eq!(site.fanout.plan.waiting(), 0, "it was undone");
+        site.machine.uptime.store(PAUSE_MS, Ordering::Relaxed);
+        site.step().await;
+        site.broker.connect(site.device);
+        site.handle.ready(site.device, says(&[]));
+        site.step().await;
+        assert_eq!((site.delivered(), site.held().await), (1, (1, 1)), "known: {known}");
+    }
+}
+
+#[tokio::test]
+async fn who_had_a_command_is_asked_though_the_commit_that_said_so_failed() {
+    let mut site = Site::new().await;
+    site.broker.connect(site.device);
+    let (id, command) = site.command();
+    site.session(&[command]).await.1.unwrap();
+    site.handle.ready(site.device, says(&[]));
+    site.step().await;
+    assert!(site.delivered() > 0);
+    let had = vec![KnownCommand { command: id, device: site.device, started: false }];
+    let known = SiteKnown { had, answered: true, ..SiteKnown::default() };
+    site.rig.fails(Fails::Written);
+    assert!(site.session_from(1, &[DownRecord::Known(known)]).await.1.is_err());
+    site.step().await;
+    assert_eq!(site.fanout.plan.had(site.device, id), Some(Had::Started { heard: false }));
+    site.machine.uptime.store(30_000, Ordering::Relaxed);
+    site.machine.own.store(START_MS + 30_000, Ordering::Relaxed);
+    site.step().await;
+    let heard = site.heard();
+    let kinds: Vec<_> = heard.iter().map(|(kind, _)| *kind).collect();
+    assert_eq!(kinds, [Down::Control, Down::Command], "what it had goes ahead");
+}
+
+#[tokio::test]
+async fn computers_come_again_after_a_commit_that_separated_them_and_only_seemed_to_fail() {
+    let mut site = Site::new().await;
+    let device = site.device;
+    let named = |name: u128| Computer {
+        instance: uuid::Uuid::from_u128(name),
+        address: name.to_string(),
+        ..Computer::default()
+    };
+    site.rig.store.write(move |txn| txn.share(device, named(1), named(2))).await.unwrap();
+    let chosen = SeparateIdentity { device, instance: uuid::Uuid::from_u128(1) };
+    site.broker.connect(device);
+    site.rig.fails(Fails::Written);
+    assert!(site.session(&[DownRecord::SeparateIdentity(chosen)]).await.1.is_err());
+    site.step().await;
+    let hello = || bytes::Bytes::from_static(b"hello");
+    assert!(site.broker.send(device, Down::Control, hello()).is_err(), "it was to come again");
+    // Once is enough.
+    site.broker.connect(device);
+    site.machine.uptime.store(PAUSE_MS, Ordering::Relaxed);
+    site.rig.fails(Fails::Unwritten);
+    site.rig.store.write(|txn| txn.heal()).await.unwrap_err();
+    site.step().await;
+    assert!(site.broker.send(device, Down::Control, hello()).is_ok());
 }
 
 #[tokio::test]

@@ -39,6 +39,19 @@ impl Unnoted {
         self.0.drain(..count).map(|(_, command, devices)| (command, devices)).collect()
     }
 
+    /// Takes what was sent to one device.
+    pub(super) fn take_of(&mut self, device: DeviceId) -> Vec<CommandId> {
+        let mut commands = Vec::new();
+        for (_, command, devices) in &mut self.0 {
+            let before = devices.len();
+            devices.retain(|other| *other != device);
+            if devices.len() < before {
+                commands.push(*command);
+            }
+        }
+        commands
+    }
+
     /// Takes all of it.
     pub(super) fn take_all(&mut self) -> Vec<(CommandId, Vec<DeviceId>)> {
         self.0.drain(..).map(|(_, command, devices)| (command, devices)).collect()

@@ -67,6 +67,16 @@ async fn what_was_sent_is_noted_when_the_relay_ends() {
 }
 
 #[tokio::test]
+async fn a_device_that_is_revoked_before_it_was_noted_is_told_as_having_had_the_command() {
+    let rig = Rig::new();
+    let (out, stays) = (rig.enrol().await, rig.enrol().await);
+    let (mut fanout, id) = handed(&rig, &[out, stays]).await;
+    fanout.take(Message::Revoked(out)).await;
+    assert_eq!(told(&rig).await, [(out, Status::Sent), (out, Status::Indeterminate)]);
+    assert_eq!(fanout.unnoted.take_all(), [(id, vec![stays])]);
+}
+
+#[tokio::test]
 async fn of_a_command_that_was_undone_nothing_is_noted() {
     let rig = Rig::new();
     let device = rig.enrol().await;

@@ -68,10 +68,13 @@ pub(super) struct Plan {
 
 impl Plan {
     /// Takes up what the inbox holds and this plan lacks. Whether anything of it is
-    /// open. At the start of the relay it is unsure who had it.
+    /// open. At the start of the relay it is unsure who had it. Later on, a device that
+    /// had something without this plan's knowledge is asked about it: by its own word,
+    /// which then it says once more, or by the cloud's.
     pub(super) fn load(&mut self, loaded: Loaded, at_start: bool) -> bool {
-        let Loaded { command: NewCommand { command: id, payload, expires_ms, .. }, statuses } =
-            loaded;
+        let Loaded { command, statuses } = loaded;
+        let NewCommand { command: id, payload, expires_ms, unheard, .. } = command;
+        let guessed: HashSet<DeviceId> = unheard.into_iter().collect();
         let open: Vec<_> = statuses.into_iter().filter(|(_, s)| !s.is_final()).collect();
         let known = match self.commands.entry(id) {
             Entry::Occupied(known) => known.into_mut(),
@@ -83,26 +86,24 @@ impl Plan {
                 place.insert(Command { payload, expires_ms, open: HashMap::new() })
             }
         };
-        let mut heard = Vec::new();
         for (device, status) in open {
             let answered = status == Status::Running;
+            let unheard = answered && guessed.contains(&device);
             match known.open.entry(device) {
                 Entry::Vacant(place) => {
                     let sent = (status == Status::Sent).then_some((0, 0));
-                    place.insert(Delivery { sent, answered, ..Delivery::default() });
-                    if !answered {
+                    let doubted = answered && !at_start;
+                    place.insert(Delivery { sent, answered, doubted, unheard, held: false });
+                    if doubted || !answered {
                         self.by_device.entry(device).or_default().insert(id);
                     }
                 }
                 Entry::Occupied(known) if answered && !known.get().answered => {
-                    known.into_mut().answered = true;
-                    heard.push(device);
+                    let known = known.into_mut();
+                    (known.answered, known.doubted, known.unheard) = (true, true, unheard);
                 }
                 Entry::Occupied(_) => {}
             }
-        }
-        for device in heard {
-            self.settle(device, id);
         }
         true
     }

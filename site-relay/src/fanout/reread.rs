@@ -12,30 +12,45 @@ use super::Fanout;
 use crate::{
     downlink::tell_settings,
     store::{
-        StoreError, StoreHandle,
+        DeviceRecord, StoreError, StoreHandle,
         inbox::{self, Loaded},
     },
 };
+use std::collections::HashSet;
+use unifyit_protocol::ids::DeviceId;
+use uuid::Uuid;
 
 /// Pause between two looks while commits fail: the whole inbox is gone through.
-const PAUSE_MS: u64 = 5_000;
+pub(super) const PAUSE_MS: u64 = 5_000;
 
 /// What the plan was last compared with.
 #[derive(Debug)]
 pub(super) struct Reread {
-    /// Commits that had failed by then.
-    failed: u64,
+    /// Commits that had failed by then; `None` where that look does not count.
+    failed: Option<u64>,
     /// Uptime before which there is no other look.
     due_ms: u64,
     /// Settings that devices were told.
     revision: u64,
+    /// Which computers are to get an identity of their own, by the device they share.
+    chosen: HashSet<(DeviceId, Uuid)>,
+}
+
+fn chosen_in(store: &StoreHandle) -> HashSet<(DeviceId, Uuid)> {
+    let of = |device: DeviceRecord| Some((device.device, device.sharing?.replace?));
+    store.devices().into_iter().filter_map(of).collect()
 }
 
 impl Reread {
     /// The plan is as the inbox is.
     pub(super) fn done(store: &StoreHandle) -> Self {
         let revision = store.site_config().borrow().revision;
-        Self { failed: store.failed_commits(), due_ms: 0, revision }
+        Self { failed: Some(store.failed_commits()), due_ms: 0, revision, chosen: chosen_in(store) }
+    }
+
+    /// What the last look found was let go of since: the next one is due.
+    pub(super) fn again(&mut self) {
+        self.failed = None;
     }
 }
 
@@ -43,13 +58,13 @@ impl Fanout {
     /// Reads the inbox again when commits failed since it was last read.
     pub(super) async fn reread(&mut self) {
         let (failed, now_ms) = (self.store.failed_commits(), self.clock.uptime_ms());
-        if failed == self.reread.failed || now_ms < self.reread.due_ms {
+        if Some(failed) == self.reread.failed || now_ms < self.reread.due_ms {
             return;
         }
         self.reread.due_ms = now_ms.saturating_add(PAUSE_MS);
         match self.compared_inbox().await {
             Ok(all) => {
-                self.reread.failed = failed;
+                self.reread.failed = Some(failed);
                 self.take_up(all, false).await;
                 self.follow_again().await;
             }
@@ -82,13 +97,27 @@ impl Fanout {
         }
     }
 
-    /// What else follows a commit and was left out for one that seemed to fail.
+    /// What else follows a commit and was left out for one that seemed to fail; said once
+    /// more, it does no harm. The rest comes by itself: devices are asked for inventories
+    /// with their next welcome, a computer that another one made room for is let in when
+    /// it tries again, and what waits for the cloud's last word on who had what waits no
+    /// longer than [`ANSWER_MS`](super::ANSWER_MS).
     async fn follow_again(&mut self) {
         for device in self.broker.online() {
             if self.store.device(device).is_some_and(|known| known.revoked) {
                 self.broker.disconnect(device, "the device was revoked");
             }
         }
+        let chosen = chosen_in(&self.store);
+        for (device, _) in chosen.difference(&self.reread.chosen) {
+            self.broker.disconnect(*device, "one of its computers gets an identity of its own");
+        }
+        self.reread.chosen = chosen;
+        let chosen = chosen_in(&self.store);
+        for (device, _) in chosen.difference(&self.reread.chosen) {
+            self.broker.disconnect(*device, "one of its computers gets an identity of its own");
+        }
+        self.reread.chosen = chosen;
         let revision = self.store.site_config().borrow().revision;
         if std::mem::replace(&mut self.reread.revision, revision) != revision {
             tell_settings(&self.store, &self.broker);

@@ -3,7 +3,7 @@
 
 use super::{
     plan::{Had, Plan},
-    tests::{STARTED, deliver, planned, says, statuses},
+    tests::{STARTED, deliver, event, planned, says, statuses},
 };
 use crate::{
     downlink::take_records,
@@ -41,6 +41,14 @@ async fn a_command_that_was_handed_out_before_this_disks_memory_is_asked_about()
     plan.load(rig.store.read(inbox::load).await.unwrap().remove(0), true);
     plan.introduced(had, &says(&[]), START_MS);
     assert_eq!(plan.silent(START_MS + 5_000), [(had, id)]);
+    assert_eq!(plan.had(had, id), Some(GUESSED));
+    // And after one that comes later than its own word.
+    let runs = event(id, Status::Running);
+    rig.store.write(move |txn| txn.device_event(had, runs)).await.unwrap();
+    let mut plan = Plan::default();
+    plan.load(rig.store.read(inbox::load).await.unwrap().remove(0), true);
+    plan.introduced(had, &says(&[]), START_MS);
+    assert_eq!(plan.had(had, id), Some(STARTED));
 }
 
 #[test]
@@ -106,4 +114,11 @@ async fn a_restored_disk_takes_the_clouds_word_on_who_had_what() {
     let loaded = rig.store.read(inbox::load).await.unwrap().remove(0);
     let of = |device| loaded.statuses.iter().find(|(d, _)| *d == device).unwrap().1;
     assert_eq!([pending, sent, told].map(of), [Status::Running; 3]);
+    let mut plan = Plan::default();
+    plan.load(loaded, true);
+    let asked = [pending, sent, told].map(|device| {
+        plan.introduced(device, &says(&[]), START_MS);
+        plan.had(device, command)
+    });
+    assert_eq!(asked, [Some(GUESSED), Some(STARTED), Some(GUESSED)]);
 }

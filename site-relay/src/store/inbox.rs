@@ -9,7 +9,7 @@
 use super::{
     error::StoreError,
     rows,
-    tables::{self, CommandRecord, DeviceRecord, status_byte, status_of},
+    tables::{self, CommandRecord, DeviceRecord, GUESSED, status_byte, status_of},
     txn::{NewCommand, Txn},
 };
 use redb::{ReadTransaction, ReadableTable};
@@ -59,10 +59,14 @@ pub(crate) fn load_beside(
         let record: Option<CommandRecord> = rows::read("commands", value.value());
         let Some(record) = record.filter(|r| r.done_ms == 0) else { continue };
         let id = key.value();
-        let mut statuses = Vec::new();
+        let (mut statuses, mut unheard) = (Vec::new(), Vec::new());
         for row in deliveries.range((id, 0)..=(id, u128::MAX))? {
             let (key, value) = row?;
-            statuses.push((tables::device_of(key.value().1), status_of(value.value().0)));
+            let (device, (status, at)) = (tables::device_of(key.value().1), value.value());
+            statuses.push((device, status_of(status)));
+            if at & GUESSED != 0 {
+                unheard.push(device);
+            }
         }
         let command = CommandId(uuid::Uuid::from_u128(id));
         let payload = if known.contains(&command) { Vec::new() } else { record.payload };
@@ -72,7 +76,7 @@ pub(crate) fn load_beside(
             expires_ms: record.expires_ms,
             devices: statuses.iter().map(|(device, _)| *device).collect(),
             handed: Vec::new(),
-            unheard: Vec::new(),
+            unheard,
         };
         all.push((record.received_ms, Loaded { command, statuses }));
     }
@@ -124,7 +128,8 @@ impl Txn<'_> {
             let key = (command.0.as_u128(), tables::device_key(*device));
             let had = handed.contains(device);
             let status = if had { Status::Running } else { Status::Pending };
-            self.deliveries()?.insert(key, (status_byte(status), now_ms))?;
+            let guessed = if had && unheard.contains(device) { GUESSED } else { 0 };
+            self.deliveries()?.insert(key, (status_byte(status), now_ms | guessed))?;
         }
         let payload = record.payload.into();
         handed.retain(|device| targets.contains(device));
@@ -151,7 +156,14 @@ impl Txn<'_> {
     /// is asked what became of it. Whether that was unknown here.
     pub(super) fn had_before(&mut self, known: KnownCommand) -> Result<bool, StoreError> {
         let unknown = |here| matches!(here, Status::Pending | Status::Sent);
-        self.step(known.command, known.device, Status::Running, unknown)
+        let KnownCommand { command, device, started } = known;
+        let had = self.step(command, device, Status::Running, unknown)?;
+        if had && !started {
+            let key = (command.0.as_u128(), tables::device_key(device));
+            let at = self.now_ms | GUESSED;
+            self.deliveries()?.insert(key, (status_byte(Status::Running), at))?;
+        }
+        Ok(had)
     }
 
     pub(super) fn enrolled(&mut self) -> Result<Vec<DeviceId>, StoreError> {

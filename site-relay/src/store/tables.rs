@@ -35,9 +35,12 @@ pub(crate) const OWNERS: TableDefinition<'_, (u8, u64), (u128, u32, bool)> =
 pub(crate) const LANES: TableDefinition<'_, u8, &[u8]> = TableDefinition::new("lanes");
 /// Command → [`CommandRecord`].
 pub(crate) const COMMANDS: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("commands");
-/// (command, device) → (status, Unix milliseconds of its last change).
+/// (command, device) → (status, Unix milliseconds of its last change; with [`GUESSED`]).
 pub(crate) const DELIVERIES: TableDefinition<'_, (u128, u128), (u8, u64)> =
     TableDefinition::new("deliveries");
+/// Beside the moment of a delivery's last change: nobody heard the device say so, the
+/// cloud guessed it. Versions that do not know this bit do not read the moment.
+pub(crate) const GUESSED: u64 = 1 << 63;
 /// (device, table hash) → series table.
 pub(crate) const SERIES: TableDefinition<'_, (u128, u32), &[u8]> = TableDefinition::new("series");
 /// (minute, device, Unix milliseconds, tag) → the sample's report as it came.

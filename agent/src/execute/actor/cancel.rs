@@ -9,7 +9,7 @@ use super::{
     },
     Executor, Order,
 };
-use crate::store::StoreError;
+use crate::{clock::now_ms, store::StoreError};
 use tokio_util::sync::CancellationToken;
 use unifyit_protocol::{
     command::{Command, MAX_VALIDITY_MS},
@@ -30,7 +30,8 @@ impl Executor {
             });
             return;
         }
-        if waited {
+        let told = self.is_open(id) && self.unbegun(id, now_ms()).await.is_ok();
+        if waited && !told {
             self.put_back(signed);
         }
         self.ended(id).await;

@@ -13,9 +13,8 @@ use std::{
     collections::HashSet,
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, Ordering::Relaxed},
     },
-    time::Instant,
 };
 use unifyit_protocol::{ids::CommandId, lan::Handed};
 
@@ -23,8 +22,6 @@ const BORN: &str = "ledger birth";
 const SINCE: &str = "counted since birth";
 /// The birth of a ledger of which nothing is known yet.
 const UNBORN: u64 = u64::MAX;
-/// The ledger was closed and opened again in this run.
-const TORN: u64 = u64::MAX - 1;
 /// Commands known to have been handed over before; a relay that names more is
 /// believed for all.
 const MAX_HANDED: usize = 16_384;
@@ -51,15 +48,40 @@ pub struct Since {
 /// Since when the ledger is whole, in memory and on disk.
 #[derive(Debug)]
 pub struct Birth {
-    opened: Instant,
-    /// Since when this process has held the file open without a break, by the site's
-    /// time: what was given after that and is not in it never ran. `u64::MAX` while
-    /// nothing is known.
-    held_ms: AtomicU64,
+    /// The uptime then, in milliseconds.
+    opened_ms: i64,
+    /// `None` while nothing is known of the site's time.
+    held: Mutex<Option<Held>>,
+    /// The file was closed and opened again in this run.
+    torn: AtomicBool,
     since: Mutex<Since>,
     /// What the disk says.
     saved: Mutex<Since>,
     handed: Mutex<HandedSet>,
+}
+
+/// Since when this process has held the file open without a break, by the site's time.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    /// When it opened it: the latest of all that it seemed to be.
+    begun_ms: u64,
+    /// What was given after that and is not in it never ran.
+    since_ms: u64,
+}
+
+impl Held {
+    /// Looks when the process seems to have opened the file by now. Whether that is later
+    /// than before. Then its own time stood still: its computer was paused, or set back
+    /// together with its memory, and nobody knows what it did meanwhile. Or the site's
+    /// time was behind, and claims nothing.
+    fn look(&mut self, begun_ms: u64, site_ms: u64) -> bool {
+        let late = begun_ms > self.begun_ms.saturating_add(SLACK_MS);
+        self.begun_ms = self.begun_ms.max(begun_ms);
+        if late {
+            self.since_ms = self.since_ms.max(site_ms);
+        }
+        late
+    }
 }
 
 #[derive(Debug, Default)]
@@ -69,7 +91,7 @@ struct HandedSet {
     younger: bool,
     started: HashSet<CommandId>,
     sent: HashSet<CommandId>,
-    /// Those of `started` that were sent at most.
+    /// Those of `started` that were sent at most, by all that was said of them.
     unheard: HashSet<CommandId>,
     all: bool,
 }
@@ -90,8 +112,9 @@ impl Birth {
 
     fn of(since: Since) -> Self {
         Self {
-            opened: Instant::now(),
-            held_ms: AtomicU64::new(u64::MAX),
+            opened_ms: uptime_ms(),
+            held: Mutex::default(),
+            torn: AtomicBool::new(false),
             since: since.into(),
             saved: since.into(),
             handed: Mutex::default(),
@@ -103,13 +126,16 @@ impl Birth {
     /// be younger than the device.
     pub fn greet(&self, known: bool, ahead: bool, times: Times) -> bool {
         let now_ms = times.site_ms;
-        let begun = now_ms
-            .saturating_sub(u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX));
-        // The latest of all that it seemed to be: a site's time that was behind claims
-        // nothing.
-        let held =
-            |held| (held != TORN).then(|| if held == u64::MAX { begun } else { begun.max(held) });
-        let _torn = self.held_ms.fetch_update(Relaxed, Relaxed, held);
+        let mut begun = self.begun_ms(now_ms);
+        match &mut *lock(&self.held) {
+            Some(held) => {
+                if held.look(begun, now_ms) {
+                    begun = now_ms;
+                }
+            }
+            // It was given nothing before.
+            held => *held = Some(Held { begun_ms: begun, since_ms: now_ms }),
+        }
         let mut handed = self.lock();
         *handed = HandedSet { younger: handed.younger, ..HandedSet::default() };
         let mut since = lock(&self.since);
@@ -151,12 +177,31 @@ impl Birth {
         since.counter != 0 && counter > since.counter
     }
 
+    /// The site's time was learnt again: see [`Held::look`].
+    pub fn learnt(&self, site_ms: u64) {
+        if let Some(held) = lock(&self.held).as_mut() {
+            held.look(self.begun_ms(site_ms), site_ms);
+        }
+    }
+
+    /// When this process opened the ledger, by what the site's time is now.
+    fn begun_ms(&self, site_ms: u64) -> u64 {
+        site_ms.saturating_add_signed(self.opened_ms.saturating_sub(uptime_ms()))
+    }
+
     /// The relay names commands that it handed over before.
     pub fn handed(&self, named: Handed) {
         let mut handed = self.lock();
-        handed.started.extend(named.started);
+        let unheard: HashSet<CommandId> = named.unheard.into_iter().collect();
+        for id in named.started {
+            let first = handed.started.insert(id);
+            if !unheard.contains(&id) {
+                handed.unheard.remove(&id);
+            } else if first {
+                handed.unheard.insert(id);
+            }
+        }
         handed.sent.extend(named.sent);
-        handed.unheard.extend(named.unheard);
         if handed.started.len() + handed.sent.len() > MAX_HANDED {
             tracing::warn!("the relay names more commands as handed over than can be kept apart");
             *handed = HandedSet { all: true, younger: handed.younger, ..HandedSet::default() };
@@ -182,15 +227,18 @@ impl Birth {
 
     /// Whether this process has held the ledger open since before a command was given.
     fn was_held_since(&self, issued_ms: u64, site_ms: u64) -> bool {
-        let held_ms = self.held_ms.load(Relaxed);
-        issued_ms > held_ms.saturating_add(SLACK_MS)
+        let mut held = lock(&self.held);
+        let Some(held) = held.as_mut().filter(|_| !self.torn.load(Relaxed)) else { return false };
+        // The site's time may have been put right since the relay was reached.
+        held.look(self.begun_ms(site_ms), site_ms);
+        issued_ms > held.since_ms.saturating_add(SLACK_MS)
             // A moment that has not come yet says nothing of what came before it.
             && issued_ms <= site_ms.saturating_add(SLACK_MS)
     }
 
     /// The file was closed and opened again.
     pub fn torn(&self) {
-        self.held_ms.store(TORN, Relaxed);
+        self.torn.store(true, Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, HandedSet> {
@@ -222,6 +270,11 @@ impl Birth {
     pub fn saved(&self, since: Since) {
         *lock(&self.saved) = since;
     }
+}
+
+/// Since the computer started, sleep included.
+fn uptime_ms() -> i64 {
+    i64::try_from(clock::uptime_ms()).unwrap_or(i64::MAX)
 }
 
 fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -252,6 +252,11 @@ impl Spool {
         }
     }
 
+    /// The site's time was learnt again after the welcome.
+    pub fn time_learnt(&self) {
+        self.store.birth().learnt(now_ms());
+    }
+
     /// Numbers everything that waits anew, in an epoch later than `above`.
     ///
     /// # Errors

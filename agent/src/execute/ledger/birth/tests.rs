@@ -2,10 +2,11 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::*;
-use std::time::Duration;
 
 const T: u64 = 1_800_000_000_000;
-const YEARS: u64 = 10 * 365 * 24 * 3_600_000;
+const MINUTE: u64 = 60_000;
+const HOUR: u64 = 60 * MINUTE;
+const YEARS: u64 = 10 * 365 * 24 * HOUR;
 
 fn birth(at_ms: u64) -> Birth {
     Birth::of(Since { at_ms, counter: 0 })
@@ -13,6 +14,11 @@ fn birth(at_ms: u64) -> Birth {
 
 fn times(site_ms: u64, own_ms: u64) -> Times {
     Times { site_ms, own_ms }
+}
+
+/// Time goes by.
+fn pass(born: &mut Birth, ms: u64) {
+    born.opened_ms -= i64::try_from(ms).unwrap();
 }
 
 #[test]
@@ -60,50 +66,121 @@ fn a_relay_that_names_more_than_can_be_kept_apart_is_believed_for_all() {
     let was_handed = |id| born.was_handed(id, T, T);
     born.handed(Handed { sent: vec![sent], ..Handed::default() });
     assert!(!was_handed(sent), "it may have been lost on its way");
-    let started = std::iter::repeat_with(CommandId::generate).take(MAX_HANDED).collect();
-    born.handed(Handed { started, ..Handed::default() });
+    let started: Vec<_> = std::iter::repeat_with(CommandId::generate).take(MAX_HANDED).collect();
+    born.handed(Handed { unheard: started.clone(), started, ..Handed::default() });
     assert!(was_handed(sent) && was_handed(CommandId::generate()));
-    assert!(born.lock().started.is_empty());
+    assert!(born.lock().started.is_empty() && born.lock().unheard.is_empty());
     born.greet(true, false, times(T, T));
     assert!(!was_handed(sent), "of that connection");
 }
 
 #[test]
 fn what_nobody_heard_to_be_started_is_settled_by_a_ledger_that_was_open_all_the_while() {
-    let (born, id) = (birth(T), CommandId::generate());
+    let (mut born, id) = (birth(T), CommandId::generate());
     let sent = Handed { started: vec![id], unheard: vec![id], ..Handed::default() };
-    let later = T + 60_000;
+    let later = T + MINUTE;
     born.handed(sent.clone());
     assert!(born.was_handed(id, later, later), "nothing is known of the time yet");
     born.greet(true, false, times(T, T));
     born.handed(sent.clone());
+    pass(&mut born, MINUTE);
     assert!(!born.was_handed(id, later, later), "the ledger would know it");
     assert!(born.was_handed(id, T, later), "given before this process was");
     assert!(born.was_handed(id, later + YEARS, later), "by a clock that was ahead");
     // The site's time was behind, and is right now: so it was opened later.
-    born.greet(true, false, times(later, T));
+    let right = later + HOUR;
+    born.greet(true, false, times(right, T));
     born.handed(sent.clone());
-    assert!(born.was_handed(id, later, later));
-    assert!(!born.was_handed(id, later + 60_000, later + 60_000));
+    assert!(born.was_handed(id, right - MINUTE, right));
+    pass(&mut born, MINUTE);
+    assert!(!born.was_handed(id, right + MINUTE, right + MINUTE));
+    let later = right + 2 * MINUTE;
     born.greet(true, false, times(T, T));
     born.handed(Handed { started: vec![id], ..Handed::default() });
-    assert!(born.was_handed(id, later + 60_000, later + 60_000), "it said itself that it was");
+    assert!(born.was_handed(id, later, later), "it said itself that it was");
     born.greet(true, true, times(later, T));
     born.handed(sent.clone());
-    assert!(born.was_handed(id, later + 60_000, later + 60_000), "the ledger was set back");
-    let torn = birth(T);
+    assert!(born.was_handed(id, later, later), "the ledger was set back");
+    let mut torn = birth(T);
     torn.greet(true, false, times(T, T));
     torn.torn();
     torn.greet(true, false, times(T, T));
     torn.handed(sent);
+    pass(&mut torn, later - T);
     assert!(torn.was_handed(id, later, later), "opened again, it may be another file");
+}
+
+#[test]
+fn only_what_is_named_as_started_is_kept_as_unheard_and_only_until_it_was_heard() {
+    let (mut born, id) = (birth(T), CommandId::generate());
+    for _ in 0..20 {
+        let unheard = std::iter::repeat_with(CommandId::generate).take(4_096).collect();
+        born.handed(Handed { unheard, ..Handed::default() });
+    }
+    assert!(born.lock().unheard.is_empty(), "{}", born.lock().unheard.len());
+    born.greet(true, false, times(T, T));
+    born.handed(Handed { started: vec![id], unheard: vec![id], ..Handed::default() });
+    pass(&mut born, MINUTE);
+    assert!(!born.was_handed(id, T + MINUTE, T + MINUTE));
+    born.handed(Handed { started: vec![id], ..Handed::default() });
+    assert!(born.was_handed(id, T + MINUTE, T + MINUTE), "it was heard to be started since");
+}
+
+#[test]
+fn a_sites_time_that_is_put_right_after_the_welcome_takes_back_what_it_claimed() {
+    let (mut born, id) = (birth(0), CommandId::generate());
+    born.greet(true, false, times(T - HOUR, T));
+    born.handed(Handed { started: vec![id], unheard: vec![id], ..Handed::default() });
+    assert!(born.was_handed(id, T - 10 * MINUTE, T), "given before this process was");
+    pass(&mut born, 10 * MINUTE);
+    assert!(!born.was_handed(id, T + 10 * MINUTE, T + 10 * MINUTE), "the ledger would know it");
+}
+
+#[test]
+fn a_process_that_was_set_back_with_its_memory_has_not_held_the_ledger_meanwhile() {
+    let id = CommandId::generate();
+    let sent = Handed { started: vec![id], unheard: vec![id], ..Handed::default() };
+    let mut born = birth(0);
+    pass(&mut born, 24 * HOUR);
+    assert!(!born.greet(true, false, times(T, T)));
+    born.handed(sent.clone());
+    pass(&mut born, MINUTE);
+    assert!(!born.was_handed(id, T + MINUTE, T + MINUTE), "nothing happened yet");
+    // All of it is set back to here, and goes on two hours later.
+    assert!(born.greet(true, true, times(T + 2 * HOUR, T)));
+    assert_eq!(born.at_ms(), Some(T + 2 * HOUR), "what was given meanwhile may have run");
+    let mut born = birth(0);
+    pass(&mut born, 24 * HOUR);
+    born.greet(true, false, times(T, T));
+    // The relay is an older copy, too, and holds no more than this disk.
+    assert!(!born.greet(true, false, times(T + 2 * HOUR, T)));
+    born.handed(sent);
+    assert!(born.was_handed(id, T + 2 * HOUR - 6 * MINUTE, T + 2 * HOUR));
+    pass(&mut born, MINUTE);
+    let later = T + 2 * HOUR + MINUTE;
+    assert!(!born.was_handed(id, later, later), "since then it is held again");
+}
+
+#[test]
+fn clocks_that_drift_apart_are_no_break() {
+    let (mut born, id) = (birth(0), CommandId::generate());
+    born.greet(true, false, times(T, T));
+    // The uptime loses a second in a minute.
+    for minute in 1..60 {
+        pass(&mut born, MINUTE - 1_000);
+        born.learnt(T + minute * MINUTE);
+    }
+    let now = T + 59 * MINUTE;
+    born.greet(true, false, times(now, T));
+    born.handed(Handed { started: vec![id], unheard: vec![id], ..Handed::default() });
+    assert!(!born.was_handed(id, T + 30 * MINUTE, now));
 }
 
 #[test]
 fn a_ledger_that_was_set_back_runs_what_was_given_after_it_was_opened() {
     let mut born = birth(0);
     // The relay is reached a while later.
-    born.opened = born.opened.checked_sub(Duration::from_secs(20)).unwrap();
+    pass(&mut born, 20_000);
     assert!(born.greet(true, true, times(T + 20_000, T)));
     assert!(born.at_ms().unwrap() <= T);
 }

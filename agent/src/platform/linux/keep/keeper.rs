@@ -69,7 +69,8 @@ pub fn keep(command: &str) -> anyhow::Result<()> {
             keeper.attend(main, stays)?;
         }
         Err(Not::Able(sentence)) => keeper.say(&format!("failed {sentence}")),
-        Err(Not::Wanted) => drop(keeper.end_all()),
+        // All that bears the mark of the command may be another keeper's, of its next try.
+        Err(Not::Wanted) => drop(keeper.end_all(Keeper::own)),
     }
     if let Some(folder) = &keeper.folder {
         folder.remove();
@@ -232,17 +233,17 @@ impl Keeper {
             match self.agent.read(&mut word) {
                 Ok(1) if word[0] == ASK => {
                     stays = true;
-                    self.send(Signal::SIGTERM);
+                    Self::send(&self.processes(), Signal::SIGTERM);
                 }
                 Ok(1) if word[0] == FORCE => {
-                    let left = self.end_all();
+                    let left = self.end_all(Self::processes);
                     self.say(&format!("left {}", left.join(", ")));
                     return Ok(());
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 // The agent is gone, or makes no sense.
                 _ => {
-                    self.end_all();
+                    self.end_all(Self::processes);
                     folder::remove_left(&self.command);
                     return Ok(());
                 }
@@ -275,10 +276,18 @@ impl Keeper {
 
     /// Every process of the command that has not ended.
     fn processes(&self) -> Vec<tree::Process> {
+        self.find(process::marked(&self.command))
+    }
+
+    /// Every process below this keeper and in its group that has not ended.
+    fn own(&self) -> Vec<tree::Process> {
+        self.find(Vec::new())
+    }
+
+    fn find(&self, mut others: Vec<i32>) -> Vec<tree::Process> {
         let own = i32::try_from(std::process::id()).unwrap_or_default();
         let all = tree::look();
         let mut found = tree::below(own, &all);
-        let mut others = process::marked(&self.command);
         others.extend(self.group.as_ref().map(Group::members).unwrap_or_default());
         found.extend(all.into_iter().filter(|p| others.contains(&p.pid) && p.pid != own));
         found.retain(|p| !p.ended);
@@ -287,26 +296,26 @@ impl Keeper {
         found
     }
 
-    fn send(&self, signal: Signal) {
-        for process in self.processes() {
+    fn send(processes: &[tree::Process], signal: Signal) {
+        for process in processes {
             let _ = kill(Pid::from_raw(process.pid), signal);
         }
     }
 
-    /// Ends everything. Names what does not end.
-    fn end_all(&self) -> Vec<String> {
+    /// Ends everything that `of` finds. Names what does not end.
+    fn end_all(&self, of: fn(&Self) -> Vec<tree::Process>) -> Vec<String> {
         let until = Instant::now() + PATIENCE;
         loop {
             if let Some(group) = &self.group {
                 group.kill();
             }
             // Stopped first, so that what is about to fork does not.
-            self.send(Signal::SIGSTOP);
-            self.send(Signal::SIGKILL);
+            Self::send(&of(self), Signal::SIGSTOP);
+            Self::send(&of(self), Signal::SIGKILL);
             while matches!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Ok(s) if s != WaitStatus::StillAlive)
             {
             }
-            let left = self.processes();
+            let left = of(self);
             if left.is_empty() {
                 return Vec::new();
             }

@@ -115,17 +115,29 @@ impl Kept {
         }
     }
 
+    /// Leaves what was ordered, which did not begin, and waits until the keeper has
+    /// cleared up: it would be in the way of another one for the same command.
+    pub async fn leave(self) {
+        let Self { child, orders, words, stdout, stderr } = self;
+        drop((orders, words, stdout, stderr));
+        wait(child).await;
+    }
+
     /// Waits until the keeper has cleared up. One that does not, because what it
     /// waits for hangs, is ended by force; then this is false, and what the command
     /// left is for [`end_left`].
-    pub async fn close(mut self) -> bool {
-        let ended = timeout(CLEAR_UP, self.child.wait()).await.is_ok();
-        if !ended {
-            tracing::warn!("a keeper does not end; it is ended by force");
-            drop(self.child.start_kill());
-        }
-        ended
+    pub async fn close(self) -> bool {
+        wait(self.child).await
     }
+}
+
+async fn wait(mut child: Child) -> bool {
+    let ended = timeout(CLEAR_UP, child.wait()).await.is_ok();
+    if !ended {
+        tracing::warn!("a keeper does not end; it is ended by force");
+        drop(child.start_kill());
+    }
+    ended
 }
 
 /// In one piece, so that the keeper wakes once.

@@ -1,5 +1,8 @@
 //! Commands that a relay has lost, sent to it again as they were signed.
 
+#[cfg(test)]
+mod tests;
+
 use crate::{
     db::TenantTx,
     link::{
@@ -157,10 +160,12 @@ pub(crate) async fn send_again(
         if devices.is_empty() {
             continue;
         }
+        let (handed, started): (HashSet<Uuid>, HashSet<Uuid>) =
+            (lost.handed.into_iter().collect(), lost.started.into_iter().collect());
         let handed: Vec<DeviceId> =
-            devices.iter().filter(|device| lost.handed.contains(&device.0)).copied().collect();
+            devices.iter().filter(|device| handed.contains(&device.0)).copied().collect();
         let unheard =
-            handed.iter().filter(|device| !lost.started.contains(&device.0)).copied().collect();
+            handed.iter().filter(|device| !started.contains(&device.0)).copied().collect();
         let expires_ms = lost.expires_at.unix_timestamp_nanos() / 1_000_000;
         let record = DownRecord::Command(DeliverCommand {
             command: CommandId(lost.id),
@@ -174,6 +179,10 @@ pub(crate) async fn send_again(
             Ok(_) => sent += 1,
             // The rest ends by its expiry, or is sent after the next comparison.
             Err(AppendError::Full(_) | AppendError::NoRelay) => break,
+            // It ends by its expiry. What else the comparison brings does not.
+            Err(error @ AppendError::TooLarge(_)) => {
+                tracing::warn!(command = %lost.id, %error, "A command cannot be sent again.");
+            }
             Err(error) => downlink::settle(Err(error))?,
         }
     }
