@@ -25,8 +25,9 @@ const BYTES: usize = 4 * 1024 * 1024;
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Longest that events which were missed are kept for who is being told of them.
 const KEPT: Duration = Duration::from_secs(30);
-/// Transactions end within this time, so an event of an earlier number is
-/// committed at most so long after one of a later number, and dated so much apart.
+/// An event is dated and numbered by the last statement of its transaction, which ends
+/// within this time: so one of an earlier number is committed at most so long after one of
+/// a later number, and dated so much apart.
 const OVERLAP: time::Duration = time::Duration::seconds(35);
 
 /// What somebody missed.
