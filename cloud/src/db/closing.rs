@@ -36,7 +36,8 @@ pub(super) struct Closing {
 }
 
 /// An event names the audit row that it tells of: it says when that was written, which
-/// only the database knows.
+/// only the database knows. It is dated by its writing as well: a transaction may have begun
+/// long before, and who resumes looks for events that were written within moments.
 const WRITE: &str = "WITH logged AS ( \
      INSERT INTO audit_log (id, partner_id, organization_id, site_id, device_id, actor, actor_id, \
          action, target, detail, request_id, at, chain_id, seq, prev_hash, hash) \
@@ -49,7 +50,7 @@ const WRITE: &str = "WITH logged AS ( \
  told AS ( \
      INSERT INTO events (partner_id, organization_id, site_id, kind, payload, at) \
      SELECT e.p, e.o, e.s, e.k, CASE WHEN l.at IS NULL THEN e.d ELSE e.d || jsonb_build_object('at', \
-         to_char(l.at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')) END, now() \
+         to_char(l.at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')) END, clock_timestamp() \
      FROM unnest($13::uuid[], $14::uuid[], $15::uuid[], $16::text[], $17::jsonb[], $18::uuid[]) \
      WITH ORDINALITY AS e (p, o, s, k, d, about, n) LEFT JOIN logged l ON l.id = e.about \
      ORDER BY n RETURNING id), \

@@ -7,11 +7,14 @@
 use super::{APP_ROLE, DbError};
 use sqlx::{
     AssertSqlSafe, Connection, PgConnection, Row,
-    migrate::Migrator,
+    migrate::{MigrateError as Failed, Migrator},
     postgres::{PgConnectOptions, PgRow},
 };
 use std::borrow::Cow;
 use thiserror::Error;
+
+/// How often a migration is tried that got into a deadlock.
+const ATTEMPTS: u32 = 5;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
@@ -30,7 +33,13 @@ pub(crate) fn schema_digest() -> String {
 pub enum MigrateError {
     /// A migration failed; the database is as it was before it.
     #[error("a migration failed and was rolled back: {0}")]
-    Migration(#[from] sqlx::migrate::MigrateError),
+    Migration(#[from] Failed),
+    /// Whoever uses the database got in a migration's way, several times.
+    #[error(
+        "a migration waited for somebody who waited for it ({0}) and was rolled back; \
+         stop every node of the service and run `unifyit-cloud migrate` again"
+    )]
+    InTheWay(String),
     /// The database cannot be reached or a statement failed.
     #[error(transparent)]
     Db(#[from] DbError),
@@ -72,11 +81,33 @@ pub async fn run(owner_url: &str, app_url: &str) -> Result<(), MigrateError> {
         .parse()
         .map_err(|e: sqlx::Error| MigrateError::Url("migrate_url", e.to_string()))?;
     let mut connection = PgConnection::connect_with(&owner).await?;
-    MIGRATIONS.run_direct(None, &mut connection, false).await?;
+    apply(&mut connection).await?;
     no_temporary_tables(&mut connection).await?;
     login_role(&mut connection, owner.get_username(), app_url).await?;
     connection.close().await?;
     Ok(())
+}
+
+/// Applies what is missing. A migration may be part of a deadlock with a service that
+/// runs, and is then what the database ends: it is tried again, after that service.
+async fn apply(connection: &mut PgConnection) -> Result<(), MigrateError> {
+    let mut left = ATTEMPTS;
+    loop {
+        match MIGRATIONS.run_direct(None, connection, false).await {
+            Err(Failed::ExecuteMigration(error, version)) if is_deadlock(&error) => {
+                left -= 1;
+                if left == 0 {
+                    return Err(MigrateError::InTheWay(format!("migration {version}: {error}")));
+                }
+                tracing::warn!(version, %error, "A migration got into a deadlock and is tried again.");
+            }
+            done => return Ok(done?),
+        }
+    }
+}
+
+fn is_deadlock(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "40P01")
 }
 
 /// Takes the right to temporary tables from everybody. Anew each time: rights on a

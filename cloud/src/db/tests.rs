@@ -306,3 +306,19 @@ async fn an_audit_row_holds_its_chain_only_for_the_commit() {
     assert_eq!(order, ["two", "one"]);
     assert_eq!(audit::verify(&mut tx).await.unwrap(), None);
 }
+
+#[tokio::test]
+async fn an_event_is_dated_by_its_writing_and_not_by_the_beginning_of_its_transaction() {
+    let test = testing::database().await;
+    let mut tx = test.db.tenant(&Scope::Platform).await.unwrap();
+    // Since it began, something was asked: some time has passed.
+    let began: time::OffsetDateTime =
+        sqlx::query_scalar("SELECT now()").fetch_one(&mut *tx).await.unwrap();
+    tx.emit(NewEvent::kept(Kind::SiteChanged, Scope::Platform.place(), serde_json::json!({})));
+    tx.commit().await.unwrap();
+    let at: time::OffsetDateTime = sqlx::query_scalar("SELECT at FROM events")
+        .fetch_one(&mut test.owner().await)
+        .await
+        .unwrap();
+    assert!(at > began, "{at}, {began}");
+}

@@ -2,12 +2,13 @@
 //!
 //! A socket follows the bus. It first gets what it missed since the id that it
 //! names: from the bus's memory, else from the table (`replay`), else it is told to
-//! refetch (`reset`). The table is read from some time before the id, because
+//! refetch (`reset`), which is counted by its reason. The table is read from some time before the id, because
 //! an event with a lower number may have been committed later; every event is
 //! a state or carries its own identity, so that hearing it twice does no harm.
 //!
-//! A socket that does not keep up is told to refetch and goes on from there; it
-//! holds no memory but the bus's and one message. It is told only what its actor
+//! A socket that does not keep up is told to refetch and goes on from there. It holds no
+//! memory but the bus's and one message, and what it missed while it is told of that: for
+//! half a minute and one message, after which it is to refetch. It is told only what its actor
 //! may read, and ends with its actor's right. What a browser says is read at a pace,
 //! and what it wants to watch is looked up at one, however often it changes its mind;
 //! the first few times at once. A person has so many sockets at once.
@@ -15,14 +16,14 @@
 use super::{
     Audience, Event, Replay, WatchGuard,
     pace::{Pace, at, due},
-    replay,
+    replay::{self, Kept, Missed},
 };
 use crate::{
     auth::{Right, Use},
     authz::Can,
     context::{AppState, Ctx},
     db::{DbError, Place},
-    http::{Problem, Query},
+    http::{Problem, Query, seldom::Seldom},
 };
 use axum::{
     extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code},
@@ -53,6 +54,9 @@ const HEAR_EVERY: Duration = Duration::from_millis(50);
 const MAX_MESSAGE: usize = 16 * 1024;
 const MAX_DEVICES: usize = 64;
 const MAX_TASKS: usize = 8;
+
+/// Sockets that were told to refetch.
+static RESETS: Seldom = Seldom::new();
 
 /// Routes of the spine's own socket.
 pub fn routes() -> OpenApiRouter<AppState> {
@@ -145,11 +149,7 @@ impl Session {
             None => (Replay::Complete(Vec::new()), bus.subscribe()),
         };
         match replay {
-            Replay::Complete(missed) => {
-                for event in missed {
-                    self.pass(&event).await?;
-                }
-            }
+            Replay::Complete(missed) => self.replay(Kept::new(missed)).await?,
             Replay::Unknown => self.replay_stored(after.unwrap_or_default()).await?,
         }
         let stop = self.ctx.state.stop.clone();
@@ -162,8 +162,8 @@ impl Session {
                 event = live.recv() => match event {
                     Ok(event) => self.pass(&event).await?,
                     Err(RecvError::Lagged(missed)) => {
-                        tracing::info!(missed, "an event socket fell behind and must refetch");
-                        self.reset().await?;
+                        tracing::debug!(missed, "an event socket fell behind");
+                        self.reset("behind").await?;
                     }
                     Err(RecvError::Closed) => return Err(End::Said("The server is restarting.")),
                 },
@@ -207,26 +207,34 @@ impl Session {
         }
     }
 
-    async fn reset(&mut self) -> Result<(), End> {
+    /// Tells the browser to refetch.
+    async fn reset(&mut self, why: &'static str) -> Result<(), End> {
+        self.ctx.state.metrics.reset(why);
+        if let Some(times) = RESETS.due() {
+            tracing::info!(why, times, "An event socket was told to refetch.");
+        }
         let at = self.ctx.now();
         let reset = Event::new(None, "reset", Place::default(), at, &Value::Null);
         self.send(Message::Text(reset.text.to_string().into())).await
+    }
+
+    /// Tells what was missed, or to refetch where the browser takes too long for it.
+    async fn replay(&mut self, mut missed: Kept) -> Result<(), End> {
+        while let Some(event) = missed.next() {
+            self.pass(&event).await?;
+        }
+        if missed.given_up() { self.reset("unread").await } else { Ok(()) }
     }
 
     /// Sends what the table has after an id, or `reset` when it no longer has it or that
     /// costs too much.
     async fn replay_stored(&mut self, after: i64) -> Result<(), End> {
         match replay::read(&self.ctx, after).await {
-            Ok(Some(events)) => {
-                for event in events {
-                    self.pass(&event).await?;
-                }
-                Ok(())
-            }
-            Ok(None) => self.reset().await,
+            Ok(Missed::Events(missed)) => self.replay(missed).await,
+            Ok(Missed::Refetch(why)) => self.reset(why).await,
             Err(error) => {
                 tracing::warn!(%error, "missed events could not be read");
-                self.reset().await
+                self.reset("failed").await
             }
         }
     }

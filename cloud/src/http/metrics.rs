@@ -16,6 +16,7 @@ struct Inner {
     requests: IntCounterVec,
     seconds: HistogramVec,
     sockets: IntGauge,
+    resets: IntCounterVec,
     rights: IntGauge,
     connections: IntGauge,
     idle: IntGauge,
@@ -38,6 +39,10 @@ impl Metrics {
             &["route"],
         )?;
         let sockets = IntGauge::new("unifyit_event_sockets", "Open event sockets.")?;
+        let resets = IntCounterVec::new(
+            Opts::new("unifyit_event_resets_total", "Times that an event socket had to refetch."),
+            &["why"],
+        )?;
         let rights = IntGauge::new(
             "unifyit_rights_held",
             "Terminals and sockets whose right is asked for again and again.",
@@ -45,6 +50,7 @@ impl Metrics {
         let connections = IntGauge::new("unifyit_db_connections", "Open database connections.")?;
         let idle = IntGauge::new("unifyit_db_connections_idle", "Idle database connections.")?;
         registry.register(Box::new(requests.clone()))?;
+        registry.register(Box::new(resets.clone()))?;
         registry.register(Box::new(seconds.clone()))?;
         for gauge in [&sockets, &rights, &connections, &idle] {
             registry.register(Box::new(gauge.clone()))?;
@@ -54,6 +60,7 @@ impl Metrics {
             requests,
             seconds,
             sockets,
+            resets,
             rights,
             connections,
             idle,
@@ -70,6 +77,11 @@ impl Metrics {
     #[must_use]
     pub fn sockets(&self) -> &IntGauge {
         &self.0.sockets
+    }
+
+    /// Counts an event socket that was told to refetch, by the reason.
+    pub fn reset(&self, why: &'static str) {
+        self.0.resets.with_label_values(&[why]).inc();
     }
 
     /// Terminals and sockets that hold a right.

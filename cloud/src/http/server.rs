@@ -45,7 +45,8 @@ const MAX_HEAD: usize = 64 * 1024;
 pub struct ServerBounds {
     /// Open connections at a time, WebSockets included.
     pub connections: usize,
-    /// Of these, how many one address may hold (an IPv6 /48 is one).
+    /// Of these, how many one address may hold (an IPv6 /64 is one, a /48 has four
+    /// times as much, half of all at most).
     pub each_address: usize,
     /// Addresses before which others stand; they may hold most places.
     pub proxies: Networks,
@@ -115,7 +116,7 @@ impl Server {
         )?;
         let refused = counter(
             "connections_refused_total",
-            "Connections closed at once because their address held its share of places.",
+            "Connections closed at once because their address or network held its share of places.",
         )?;
         let evicted = counter(
             "connections_evicted_total",
@@ -232,7 +233,7 @@ impl Server {
         self.refused.inc();
         if let Some(times) = self.said.share_taken.due() {
             tracing::warn!(last = %peer.ip(), times,
-                "An address holds its share of HTTP connections; it gets no more.");
+                "An address or its network holds its share of HTTP connections; it gets no more.");
         }
     }
 }

@@ -9,6 +9,25 @@ use crate::db::{DbError, Place, TenantTx};
 use time::OffsetDateTime;
 use unifyit_protocol::{ids::DeviceId, lane::Lane};
 
+/// The last minute up to which a device's measurements are stored, in SQL. Its columns
+/// may have changed and changed back within a block's span, so the block that began last
+/// need not be the one that goes furthest; none that begins sixty days before it does
+/// (the widest span).
+macro_rules! last_stored {
+    ($device:literal) => {
+        concat!(
+            "greatest((SELECT max(last_minute) FROM metric_recent WHERE device_id = ",
+            $device,
+            "), (SELECT max(last_minute) FROM metric_blocks WHERE device_id = ",
+            $device,
+            " AND first_minute > (SELECT max(first_minute) FROM metric_blocks WHERE device_id = ",
+            $device,
+            ") - 86400))"
+        )
+    };
+}
+pub(crate) use last_stored;
+
 /// Data that is missing.
 #[derive(Debug, Clone)]
 pub(crate) struct NewGap<'a> {
@@ -118,13 +137,8 @@ pub(crate) async fn stored_until(
     tx: &mut TenantTx,
     device: DeviceId,
 ) -> Result<Option<OffsetDateTime>, DbError> {
-    Ok(sqlx::query_scalar(
-        "SELECT to_timestamp(60 * (1 + greatest( \
-             (SELECT max(last_minute) FROM metric_recent WHERE device_id = $1), \
-             (SELECT last_minute FROM metric_blocks WHERE device_id = $1 \
-                  ORDER BY first_minute DESC LIMIT 1))))",
-    )
-    .bind(device.0)
-    .fetch_one(&mut **tx)
-    .await?)
+    Ok(sqlx::query_scalar(concat!("SELECT to_timestamp(60 * (1 + ", last_stored!("$1"), "))"))
+        .bind(device.0)
+        .fetch_one(&mut **tx)
+        .await?)
 }

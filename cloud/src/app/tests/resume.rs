@@ -80,6 +80,8 @@ async fn who_comes_back_is_told_what_its_partner_missed_or_without_a_turn_to_ref
         std::iter::from_fn(|| app.state.turns.at_once(sender, 1)).take(100).collect();
     let told = first(at, &key, late).await;
     assert!(told.contains("\"reset\""), "{told}");
+    let page = app.state.metrics.page((0, 0));
+    assert!(page.contains("unifyit_event_resets_total{why=\"no_turn\"} 1"), "{page}");
     drop(held);
     let told = first(at, &key, late).await;
     assert!(told.contains("the last"), "{told}");

@@ -1,7 +1,7 @@
 //! Migrations run by an owner who may not look past row security.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
-use super::MIGRATIONS;
+use super::{MIGRATIONS, apply};
 use crate::testing;
 use sqlx::{Connection, PgConnection};
 
@@ -54,4 +54,42 @@ async fn rows_that_name_anothers_ancestors_are_seen_by_an_owner_whom_policies_bi
     .execute(&mut admin)
     .await
     .unwrap();
+}
+
+#[tokio::test]
+async fn a_migration_that_was_ended_for_a_deadlock_is_tried_again() {
+    let test = testing::owned_by_a_plain_role().await;
+    let mut owner = test.owner().await;
+    MIGRATIONS.run_direct(Some(29), &mut owner, false).await.unwrap();
+    // A service that runs has read computers. The migration lets nobody write these and is
+    // held back; the service wants to write one; the migration then wants that nobody reads.
+    let mut service = PgConnection::connect(&test.admin_url()).await.unwrap();
+    sqlx::raw_sql("BEGIN; SELECT FROM devices").execute(&mut service).await.unwrap();
+    let mut gate = PgConnection::connect(&test.admin_url()).await.unwrap();
+    sqlx::raw_sql("BEGIN; LOCK TABLE pg_proc IN SHARE MODE").execute(&mut gate).await.unwrap();
+    let watch = async |table: &str| {
+        let mut watcher = PgConnection::connect(&test.admin_url()).await.unwrap();
+        let waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE relation = $1::text::regclass \
+             AND NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))";
+        while !sqlx::query_scalar::<_, bool>(waits)
+            .bind(table)
+            .fetch_one(&mut watcher)
+            .await
+            .unwrap()
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    let serves = async {
+        watch("pg_proc").await;
+        let writes = sqlx::raw_sql("UPDATE devices SET online = false; COMMIT");
+        let opens = async {
+            watch("devices").await;
+            sqlx::raw_sql("COMMIT").execute(&mut gate).await.unwrap();
+        };
+        tokio::join!(writes.execute(&mut service), opens).0
+    };
+    let (applied, served) = tokio::join!(apply(&mut owner), serves);
+    served.expect("it was not the service that was ended");
+    applied.expect("it is tried again");
 }

@@ -89,6 +89,22 @@ async fn what_else_changes_leaves_the_loads_that_were_told() {
 }
 
 #[tokio::test]
+async fn loads_of_before_that_were_dated_ahead_say_nothing_of_when_a_device_was_seen() {
+    let app = TestApp::new().await;
+    fleet(&app, "Acme").await;
+    let mut owner = app.test.owner().await;
+    for change in [
+        "UPDATE devices SET metrics_at = now() + interval '1 year'",
+        "UPDATE devices SET last_seen = now(), online = NOT online",
+    ] {
+        sqlx::query(change).execute(&mut owner).await.unwrap();
+    }
+    let ahead = "SELECT count(*) FROM device_loads WHERE seen > now()";
+    let ahead: i64 = sqlx::query_scalar(ahead).fetch_one(&mut owner).await.unwrap();
+    assert_eq!(ahead, 0);
+}
+
+#[tokio::test]
 async fn lines_and_loads_of_others_are_in_no_list() {
     let app = TestApp::new().await;
     let (acme, _other) = (fleet(&app, "Acme").await, fleet(&app, "Other").await);

@@ -4,7 +4,7 @@ use super::model::GapBody;
 use crate::{
     db::{DbError, TenantTx},
     features::devices::store::DeviceRef,
-    link::RelayIdentity,
+    link::{RelayIdentity, gaps::last_stored},
 };
 use std::collections::HashMap;
 use time::OffsetDateTime;
@@ -187,14 +187,13 @@ pub(super) struct Stand {
 
 /// Where a device stands; nothing, when no relay serves it.
 pub(super) async fn stand(tx: &mut TenantTx, device: &DeviceRef) -> Result<Option<Stand>, DbError> {
-    Ok(sqlx::query_as(
-        "SELECT r.id AS relay, nullif(l.metrics_at, '-infinity') AS told_at, greatest( \
-             (SELECT max(last_minute) FROM metric_recent WHERE device_id = $1), \
-             (SELECT last_minute FROM metric_blocks WHERE device_id = $1 \
-                  ORDER BY first_minute DESC LIMIT 1)) AS stored \
+    Ok(sqlx::query_as(concat!(
+        "SELECT r.id AS relay, nullif(l.metrics_at, '-infinity') AS told_at, ",
+        last_stored!("$1"),
+        " AS stored \
          FROM device_loads l JOIN relays r ON r.site_id = l.site_id AND r.revoked_at IS NULL \
          WHERE l.id = $1 AND NOT l.revoked",
-    )
+    ))
     .bind(device.id)
     .fetch_optional(&mut **tx)
     .await?)

@@ -266,6 +266,40 @@ async fn files_to_have_ready_are_taken_back_from_the_relay() {
     assert_eq!(world.scalar::<String>(urls).await, "");
 }
 
+/// What waits for the relay of who had what.
+async fn answers(world: &World) -> Vec<SiteKnown> {
+    let waiting = super::compare_tests::waiting(world).await.into_iter();
+    let known = waiting.filter_map(|record| match record {
+        DownRecord::Known(known) if known.answered || !known.had.is_empty() => Some(known),
+        _ => None,
+    });
+    known.collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restored_relay_is_told_of_the_youngest_commands_that_still_hold() {
+    let (world, _relay, mut lane, _ticker) = world().await;
+    let device = DeviceId::generate();
+    lane.push(Lane::Urgent, vec![presence(device, true)]).await;
+    let mut commands = Vec::new();
+    for _ in 0..8 {
+        commands.push(super::compare_tests::open_task(&world, device).await);
+    }
+    // The youngest is over: it says nothing of any that is not.
+    let over = "UPDATE commands SET expires_at = now() - interval '1 minute' \
+                WHERE id = (SELECT max(id::text) FROM commands)::uuid";
+    sqlx::query(over).execute(&mut world.db.owner().await).await.unwrap();
+    let mut holds = SiteHolds { at_ms: now_ms(), asks: true, ..SiteHolds::default() };
+    holds.commands.clone_from(&commands);
+    tell(&mut lane, holds).await;
+    let told: Vec<CommandId> =
+        answers(&world).await.iter().flat_map(|k| &k.had).map(|h| h.command).collect();
+    commands.pop();
+    commands.reverse();
+    commands.truncate(6);
+    assert_eq!(told, commands);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restored_relay_is_told_who_had_the_commands_that_it_holds() {
     let (world, _relay, mut lane, _ticker) = world().await;
@@ -284,6 +318,13 @@ async fn a_restored_relay_is_told_who_had_the_commands_that_it_holds() {
         tx.commit().await.unwrap();
         commands.push(command);
     }
+    // Of one only its target is kept.
+    run(
+        &world,
+        "DELETE FROM commands WHERE task_id IN (SELECT task_id FROM task_targets \
+         WHERE status = 'succeeded')",
+    )
+    .await;
     // It does not hold the last one.
     let held = commands[..3].to_vec();
     let told = |asks| SiteHolds {
@@ -294,20 +335,10 @@ async fn a_restored_relay_is_told_who_had_the_commands_that_it_holds() {
         asks,
         ..SiteHolds::default()
     };
-    let answers = async || {
-        let waiting = super::compare_tests::waiting(&world).await.into_iter();
-        let known: Vec<SiteKnown> = waiting
-            .filter_map(|record| match record {
-                DownRecord::Known(known) if known.answered || !known.had.is_empty() => Some(known),
-                _ => None,
-            })
-            .collect();
-        known
-    };
     tell(&mut lane, told(false)).await;
-    assert!(answers().await.is_empty(), "it has them in its own memory");
+    assert!(answers(&world).await.is_empty(), "it has them in its own memory");
     tell(&mut lane, told(true)).await;
-    let answers = answers().await;
+    let answers = answers(&world).await;
     let had = answers.iter().flat_map(|known| &known.had);
     let had: BTreeSet<_> = had.map(|h| (h.command, h.device, h.started)).collect();
     // The first was connected when its command was made: it may have had it.

@@ -270,6 +270,31 @@ async fn the_expiry_of_a_relay_that_forgot_gives_way_to_every_end_that_the_devic
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_runs_after_its_expiry_was_told_can_still_be_stopped() {
+    let (world, _relay, mut lane, _ticker) = world().await;
+    let device = DeviceId::generate();
+    lane.push(Lane::Urgent, vec![presence(device, true)]).await;
+    let command = open_task(&world, device).await;
+    let told = |status| {
+        let event = CommandEvent { command, ..ended(status) };
+        UpRecord::Progress(vec![Progress { device, event }])
+    };
+    let (status, closed) =
+        ("SELECT status FROM task_targets", "SELECT finished_at IS NOT NULL FROM tasks");
+    lane.push(Lane::Urgent, vec![told(Status::Expired)]).await;
+    assert_eq!(world.scalar::<String>(status).await, "expired");
+    world.until("its task is closed", closed).await;
+    lane.push(Lane::Urgent, vec![told(Status::Running)]).await;
+    assert_eq!(world.scalar::<String>(status).await, "running");
+    world.until("its task is open", "SELECT finished_at IS NULL FROM tasks").await;
+    lane.push(Lane::Urgent, vec![told(Status::Succeeded)]).await;
+    world.until("its task is closed again", closed).await;
+    // What has ended stays so.
+    lane.push(Lane::Urgent, vec![told(Status::Running)]).await;
+    assert_eq!(world.scalar::<String>(status).await, "succeeded");
+}
+
 fn ended(status: Status) -> CommandEvent {
     CommandEvent {
         command: CommandId::generate(),

@@ -2,7 +2,7 @@
 
 use crate::{
     db::{DbError, Place, TenantTx},
-    link::gaps::{self, NewGap},
+    link::gaps::{self, NewGap, last_stored},
 };
 use time::OffsetDateTime;
 use unifyit_protocol::{ids::RelayId, lane::Lane};
@@ -17,23 +17,29 @@ struct Since {
     away: Option<OffsetDateTime>,
 }
 
-/// Notes it as gaps of the site, until now: the measurements of up to an hour that
-/// travel later than their newest values, and every lane of a relay that is away. How
-/// many records that are, nobody can say any more.
+/// Notes it as gaps of the site, until now: the measurements that travel later than their
+/// newest values, an hour of them unless set and a day at most, and every lane of a relay
+/// that is away. How many records that are, nobody can say any more.
+///
+/// What a device had told a day before the relay went had gone to the cloud; so nothing
+/// older is missing, and nothing of who was silent since. Of a new one nothing may be
+/// stored yet.
 ///
 /// # Errors
 /// [`DbError`].
 pub(super) async fn note(tx: &mut TenantTx, place: &Place, relay: RelayId) -> Result<(), DbError> {
-    let since: Option<Since> = sqlx::query_as(
+    let since: Option<Since> = sqlx::query_as(concat!(
         "SELECT (SELECT min(s.stored) FROM devices d JOIN device_loads l ON l.id = d.id, \
-             LATERAL (SELECT to_timestamp(60 * (1 + greatest( \
-                 (SELECT max(last_minute) FROM metric_recent WHERE device_id = d.id), \
-                 (SELECT last_minute FROM metric_blocks WHERE device_id = d.id \
-                      ORDER BY first_minute DESC LIMIT 1)))) AS stored) s \
-             WHERE d.relay_id = r.id AND l.metrics_at > s.stored + interval '1 minute') AS measured, \
-             CASE WHEN NOT r.online THEN r.state_since END AS away \
-         FROM relays r WHERE r.id = $1",
-    )
+             LATERAL (SELECT greatest(g.day_before, coalesce(to_timestamp(60 * (1 + ",
+        last_stored!("d.id"),
+        ")), d.enrolled_at)) AS stored) s \
+             WHERE d.relay_id = r.id AND NOT l.revoked AND l.metrics_at > g.day_before \
+                 AND l.metrics_at > s.stored + interval '1 minute') AS measured, \
+             g.away \
+         FROM relays r, LATERAL (SELECT CASE WHEN NOT r.online THEN r.state_since END AS away, \
+             CASE WHEN r.online THEN now() ELSE r.state_since END - interval '25 hours' AS day_before) g \
+         WHERE r.id = $1",
+    ))
     .bind(relay.0)
     .fetch_optional(&mut **tx)
     .await?;

@@ -3,9 +3,11 @@
 
 use crate::{
     db::Scope,
+    link::gaps::stored_until,
     testing::{Place, TestApp},
 };
 use axum::http::StatusCode;
+use unifyit_protocol::ids::DeviceId;
 
 /// Puts the relay out and returns the gaps of its site: lane, records, minutes.
 async fn gaps_after(app: &TestApp, place: &Place) -> Vec<(String, i64, i64)> {
@@ -27,6 +29,86 @@ async fn run(app: &TestApp, place: &Place, sql: &'static str) {
     sqlx::query(sql).bind(place.site.0).execute(&mut owner).await.unwrap();
 }
 
+/// The relay serves the site's devices.
+const OWN: &str =
+    "UPDATE devices SET relay_id = (SELECT id FROM relays WHERE site_id = $1) WHERE site_id = $1";
+
+/// A day's blocks of devices whose columns changed and changed back: 31 minutes before a
+/// moment the last minute of all is stored.
+async fn packed(app: &TestApp, place: &Place, days_ago: i32) {
+    let mut owner = app.test.owner().await;
+    sqlx::query(
+        "INSERT INTO metric_blocks (device_id, first_minute, last_minute, series_hash, \
+             partner_id, organization_id, site_id, block) \
+         SELECT id, m - first, m - last, hash, partner_id, organization_id, site_id, '' \
+         FROM devices, (SELECT (extract(epoch FROM now()) / 60)::int8 - 1440 * $2 AS m) AS minute, \
+             (VALUES (600, 31, 1), (300, 200, 2)) AS b (first, last, hash) WHERE site_id = $1",
+    )
+    .bind(place.site.0)
+    .bind(days_ago)
+    .execute(&mut owner)
+    .await
+    .unwrap();
+    let heard = "UPDATE device_loads SET metrics_at = now() - make_interval(days => $2), \
+         seen = now() - make_interval(days => $2) WHERE site_id = $1";
+    let heard = sqlx::query(heard).bind(place.site.0).bind(days_ago);
+    heard.execute(&mut owner).await.unwrap();
+}
+
+#[tokio::test]
+async fn nothing_is_lost_of_who_had_gone_or_was_put_out_before() {
+    let app = TestApp::new().await;
+    let gone = app.place("Gone").await;
+    run(&app, &gone, OWN).await;
+    packed(&app, &gone, 30).await;
+    assert_eq!(gaps_after(&app, &gone).await, []);
+
+    let out = app.place("Out").await;
+    run(&app, &out, OWN).await;
+    packed(&app, &out, 0).await;
+    run(&app, &out, "UPDATE devices SET revoked_at = now() WHERE site_id = $1").await;
+    assert_eq!(gaps_after(&app, &out).await, []);
+}
+
+#[tokio::test]
+async fn measurements_are_missing_from_the_last_minute_that_is_stored() {
+    let app = TestApp::new().await;
+    let changed = app.place("Changed").await;
+    run(&app, &changed, OWN).await;
+    packed(&app, &changed, 0).await;
+    let gaps = gaps_after(&app, &changed).await;
+    assert!(matches!(&gaps[..], [(lane, 0, 29..=30)] if lane == "metrics"), "{gaps:?}");
+
+    // It came half an hour ago, and its first hour is not over.
+    let new = app.place("New").await;
+    run(&app, &new, OWN).await;
+    let came = "UPDATE devices SET enrolled_at = now() - interval '30 minutes' WHERE site_id = $1";
+    run(&app, &new, came).await;
+    run(&app, &new, "UPDATE device_loads SET metrics_at = now() WHERE site_id = $1").await;
+    let gaps = gaps_after(&app, &new).await;
+    assert!(matches!(&gaps[..], [(lane, 0, 30..=31)] if lane == "metrics"), "{gaps:?}");
+
+    // It was off for a month and is back: the month is not missing.
+    let back = app.place("Back").await;
+    run(&app, &back, OWN).await;
+    packed(&app, &back, 30).await;
+    run(&app, &back, "UPDATE device_loads SET metrics_at = now() WHERE site_id = $1").await;
+    let gaps = gaps_after(&app, &back).await;
+    assert!(matches!(&gaps[..], [(lane, 0, 1500)] if lane == "metrics"), "{gaps:?}");
+}
+
+#[tokio::test]
+async fn what_is_stored_goes_as_far_as_its_furthest_block() {
+    let app = TestApp::new().await;
+    let place = app.place("Changed").await;
+    packed(&app, &place, 0).await;
+    let mut tx = app.state.db.tenant(&Scope::Platform).await.unwrap();
+    let device = sqlx::query_scalar("SELECT id FROM devices").fetch_one(&mut *tx).await.unwrap();
+    let stored = stored_until(&mut tx, DeviceId(device)).await.unwrap().unwrap();
+    let ago = time::OffsetDateTime::now_utc() - stored;
+    assert!((29..=31).contains(&ago.whole_minutes()), "{ago}");
+}
+
 #[tokio::test]
 async fn what_a_revoked_relay_had_not_passed_on_stands_as_a_gap() {
     let app = TestApp::new().await;
@@ -40,9 +122,7 @@ async fn what_a_revoked_relay_had_not_passed_on_stands_as_a_gap() {
          SELECT id, m, m, 1, partner_id, organization_id, site_id, '' FROM devices, \
              (SELECT (extract(epoch FROM now()) / 60)::int8 - 31 AS m) AS minute WHERE site_id = $1";
     run(&app, &busy, stored).await;
-    let own = "UPDATE devices SET relay_id = (SELECT id FROM relays WHERE site_id = $1) \
-         WHERE site_id = $1";
-    run(&app, &busy, own).await;
+    run(&app, &busy, OWN).await;
     let newest = "UPDATE device_loads SET metrics_at = now() WHERE site_id = $1";
     run(&app, &busy, newest).await;
     let gaps = gaps_after(&app, &busy).await;

@@ -67,6 +67,39 @@ async fn every_command_has_a_counter_of_its_own_however_its_targets_are_named() 
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_commands_made_at_once_each_has_a_counter_and_none_is_left_out() {
+    let app = TestApp::new().await;
+    let place = app.place("alpha").await;
+    let mut asked = Vec::new();
+    for n in 0..16 {
+        // Of several people, whose requests do not wait behind each other.
+        let bearer = format!("Bearer {}", technician(&app, &place).await);
+        let targets = match n % 2 {
+            0 => json!({ "device_ids": [place.device] }),
+            _ => json!({ "all": true }),
+        };
+        asked.push((
+            bearer,
+            format!("key-{n}"),
+            json!({ "targets": targets, "action": script("true") }),
+        ));
+    }
+    let made = asked.iter().map(async |(bearer, key, input)| {
+        let headers = [("authorization", bearer.as_str()), ("idempotency-key", key.as_str())];
+        app.ask("POST", "/tasks", &headers, Some(input)).await
+    });
+    for made in futures::future::join_all(made).await {
+        assert_eq!(made.status.as_u16(), 202, "{}", made.body);
+    }
+    let commands = queued(&app, &place).await;
+    let mut counters: Vec<u64> =
+        commands.iter().map(|command| command.signed.peek().unwrap().counter).collect();
+    counters.sort_unstable();
+    assert_eq!(counters, (1..=16).collect::<Vec<_>>());
+    assert_eq!(counted(&app, &place).await, 16);
+}
+
 #[tokio::test]
 async fn whose_output_comes_is_known_with_the_answer() {
     let app = TestApp::new().await;

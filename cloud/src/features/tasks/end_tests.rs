@@ -50,6 +50,26 @@ async fn what_runs_beyond_its_time_without_a_word_ends_as_not_known() {
 }
 
 #[tokio::test]
+async fn a_closed_task_that_runs_on_a_device_is_opened_and_can_be_stopped() {
+    let app = TestApp::new().await;
+    let place = app.place("alpha").await;
+    let key = technician(&app, &place).await;
+    let task = format!("/tasks/{}", make(&app, &key, 60).await);
+    run(&app, "UPDATE task_targets SET status = 'expired'").await;
+    swept(&app).await;
+    assert_eq!(get(&app, &key, &task).await["status"], "done");
+    run(&app, "UPDATE task_targets SET status = 'running'").await;
+    swept(&app).await;
+    assert_eq!(get(&app, &key, &task).await["status"], "running");
+    let cancelled = app.by_key(&key, "POST", &format!("{task}/cancel"), None).await;
+    assert_eq!(cancelled.status.as_u16(), 202, "{}", cancelled.body);
+    let stops = "SELECT count(*) FROM commands WHERE kind = 'cancel'";
+    let stops: i64 =
+        sqlx::query_scalar(stops).fetch_one(&mut app.test.owner().await).await.unwrap();
+    assert_eq!(stops, 1);
+}
+
+#[tokio::test]
 async fn a_cancelled_run_of_which_nothing_is_heard_ends() {
     let app = TestApp::new().await;
     let place = app.place("alpha").await;

@@ -22,7 +22,7 @@ pub async fn sweep(db: &Db) -> Result<(), DbError> {
     changed.extend(store::lose(&mut tx).await?);
     tx.commit().await?;
     let mut tx = db.tenant(&Scope::Platform).await?;
-    changed.extend(store::done_but_open(&mut tx).await?);
+    changed.extend(store::unsettled(&mut tx).await?);
     tx.commit().await?;
     changed.sort_unstable();
     changed.dedup();

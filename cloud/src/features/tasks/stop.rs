@@ -73,7 +73,7 @@ pub(super) async fn stop(
         None => format!("{waiting} devices were not done"),
     };
     audit::record(tx, actor, "task.cancel", &target, &detail).await?;
-    store::close_if_done(tx, id).await?;
+    store::settle(tx, id).await?;
     store::emit(tx, id, true).await?;
     Ok(())
 }

@@ -1,5 +1,5 @@
 //! Telling browsers how tasks fare, at most five times a second each, and
-//! closing tasks whose devices are all done.
+//! closing tasks whose devices are all done, or opening them again.
 //!
 //! Ingest runs under one site and may not see a task that spans several; the
 //! ticker looks at the whole. A mark is set just before its transaction commits,
@@ -104,11 +104,11 @@ impl TaskTicker {
     }
 }
 
-/// Counts a task, closes it when all is done, and tells browsers.
+/// Counts a task, closes it when all is done or opens it again, and tells browsers.
 pub(super) async fn tell(db: &Db, task: TaskId) -> Result<(), DbError> {
     let mut tx = db.tenant(&Scope::Platform).await?;
-    let ended = store::close_if_done(&mut tx, task).await?;
-    store::emit(&mut tx, task, ended).await?;
+    let changed = store::settle(&mut tx, task).await?;
+    store::emit(&mut tx, task, changed).await?;
     tx.commit().await
 }
 

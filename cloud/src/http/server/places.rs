@@ -1,6 +1,7 @@
 //! Places of connections: so many in all, and so many for one address.
 //!
-//! One address, or one IPv6 network as wide as a customer commonly has, cannot take all
+//! One address (an IPv6 /64 is one) has a share. An IPv6 network as wide as a customer may
+//! have has several, so that nobody in it shuts out all others there, and never most of all
 //! places. A proxy that stands before everybody may
 //! take most of them: who comes through it is the proxy's to bound. When all are
 //! taken, a connection that waits for a request or for its body gives way to a newcomer: the
@@ -14,7 +15,7 @@
 
 use crate::http::{Network, Networks, network::WIDE_BITS};
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, hash_map::Entry},
     net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -38,6 +39,8 @@ const VERY_LONG: Duration = Duration::from_secs(60);
 /// Connections that a browser opens to one host: an address with fewer that wait does
 /// not give away its own while those of others are silent.
 const BROWSER: usize = 6;
+/// Shares of an IPv6 /48: all of it may be one stranger's, and it may be many subscribers'.
+const WIDE: usize = 4;
 
 /// Who holds how many places. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -47,6 +50,7 @@ pub(super) struct Addresses(Arc<Inner>);
 struct Inner {
     state: Mutex<State>,
     each: usize,
+    wide: usize,
     proxy: usize,
     proxies: Networks,
 }
@@ -56,6 +60,8 @@ struct State {
     turns: u64,
     /// At most as many entries as there are places.
     held: HashMap<Network, Holder>,
+    /// How many places each address has of its holder's.
+    own: HashMap<Network, usize>,
 }
 
 #[derive(Debug, Default)]
@@ -92,31 +98,35 @@ pub(super) enum Room {
 impl Addresses {
     /// Of `all` places, `each` for one address.
     pub(super) fn new(all: usize, each: usize, proxies: Networks) -> Self {
-        let proxy = (all - all / 4).max(1);
-        Self(Arc::new(Inner { state: Mutex::default(), each: each.max(1), proxy, proxies }))
+        let (each, proxy) = (each.max(1), (all - all / 4).max(1));
+        let wide = each.saturating_mul(WIDE).min(all / 2).max(each);
+        Self(Arc::new(Inner { state: Mutex::default(), each, wide, proxy, proxies }))
     }
 
-    /// A place for an address, or none when it holds its share.
+    /// A place for an address, or none when it or its network holds its share.
     pub(super) fn take(&self, address: IpAddr) -> Option<Place> {
         let proxy = self.0.proxies.contain(address);
-        let share = if proxy { self.0.proxy } else { self.0.each };
-        let network = holder(address);
+        let Inner { each, wide, proxy: most, .. } = *self.0;
+        let (each, wide) = if proxy { (most, most) } else { (each, wide) };
+        let network = self.holder(address);
+        let address = if proxy { network } else { Network::of(address) };
         let mut state = self.state();
-        let holder = state.held.entry(network).or_default();
-        if holder.places >= share {
+        if state.places(network, address).is_some_and(|(all, own)| all >= wide || own >= each) {
             return None;
         }
-        holder.places += 1;
+        state.held.entry(network).or_default().places += 1;
+        *state.own.entry(address).or_default() += 1;
         drop(state);
         let (turn, leaving) = (AtomicU64::new(0), AtomicBool::new(false));
         let evicted = CancellationToken::new();
         let addresses = self.clone();
-        Some(Place(Arc::new(Standing { network, addresses, proxy, turn, leaving, evicted })))
+        let standing = Standing { network, address, addresses, proxy, turn, leaving, evicted };
+        Some(Place(Arc::new(standing)))
     }
 
     /// Has a connection give way to a newcomer.
     pub(super) fn make_room(&self, newcomer: IpAddr) -> Room {
-        let own = holder(newcomer);
+        let own = self.holder(newcomer);
         let mut state = self.state();
         let Some((network, turn)) = state.victim(own, Instant::now()) else {
             // Nobody else is served while a newcomer waits.
@@ -126,6 +136,13 @@ impl Addresses {
             gone.evicted.cancel();
         }
         Room::Made(network)
+    }
+
+    /// Whose places are counted together: who comes from one IPv6 network may have all of
+    /// it. A proxy's are not its neighbours'.
+    fn holder(&self, address: IpAddr) -> Network {
+        let bits = if self.0.proxies.contain(address) { 128 } else { WIDE_BITS };
+        Network::wide(address, bits)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -153,6 +170,12 @@ impl State {
             .or_else(its_own)
             .or_else(|| (own_waiting == 0).then(long).flatten())
             .or_else(|| (own_waiting + own_asking == 0).then(very_long).flatten())
+    }
+
+    /// How many places a network has, and an address in it; none where it has none.
+    fn places(&self, network: Network, address: Network) -> Option<(usize, usize)> {
+        let own = self.own.get(&address).copied().unwrap_or_default();
+        self.held.get(&network).map(|holder| (holder.places, own))
     }
 
     /// How many a network has that wait, and how many requests under way.
@@ -193,11 +216,6 @@ impl Holder {
     }
 }
 
-/// Whose places are counted together: who comes from one IPv6 network has all of it.
-fn holder(address: IpAddr) -> Network {
-    Network::wide(address, WIDE_BITS)
-}
-
 /// The oldest that may give way.
 fn oldest(standings: &Standings, now: Instant, age: Duration) -> Option<u64> {
     let may = |one: &Since| now.duration_since(one.since) >= age.max(one.spared);
@@ -212,6 +230,7 @@ pub(super) struct Place(Arc<Standing>);
 #[derive(Debug)]
 struct Standing {
     network: Network,
+    address: Network,
     addresses: Addresses,
     proxy: bool,
     /// Under which it waits or asks; 0 for a socket.
@@ -308,6 +327,12 @@ impl Place {
 impl Drop for Standing {
     fn drop(&mut self) {
         let mut state = self.addresses.state();
+        if let Entry::Occupied(mut own) = state.own.entry(self.address) {
+            *own.get_mut() -= 1;
+            if *own.get() == 0 {
+                own.remove();
+            }
+        }
         let Some(holder) = state.held.get_mut(&self.network) else { return };
         holder.places -= 1;
         holder.remove(self.turn.load(Ordering::Relaxed));

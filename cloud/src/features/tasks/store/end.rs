@@ -131,29 +131,30 @@ pub(in super::super) async fn expire(tx: &mut TenantTx) -> Result<Vec<TaskId>, D
     Ok(tasks.into_iter().map(TaskId).collect())
 }
 
-/// Tasks whose devices are all done and that are not closed.
-pub(in super::super) async fn done_but_open(tx: &mut TenantTx) -> Result<Vec<TaskId>, DbError> {
+/// Tasks whose devices are all done and that are not closed, or the other way round.
+pub(in super::super) async fn unsettled(tx: &mut TenantTx) -> Result<Vec<TaskId>, DbError> {
     let tasks: Vec<Uuid> = sqlx::query_scalar(
-        "SELECT id FROM tasks k WHERE finished_at IS NULL AND NOT EXISTS ( \
+        "(SELECT id FROM tasks k WHERE finished_at IS NULL AND NOT EXISTS ( \
              SELECT FROM task_targets t WHERE t.task_id = k.id AND t.status IN ('pending', 'sent', 'running')) \
-         LIMIT 1000",
+         LIMIT 1000) UNION ALL \
+         (SELECT DISTINCT k.id FROM task_targets t JOIN tasks k ON k.id = t.task_id \
+         WHERE t.status IN ('pending', 'sent', 'running') AND k.finished_at IS NOT NULL LIMIT 1000)",
     )
     .fetch_all(&mut **tx)
     .await?;
     Ok(tasks.into_iter().map(TaskId).collect())
 }
 
-/// Closes a task when all its devices are done. Whether it did.
-pub(in super::super) async fn close_if_done(
-    tx: &mut TenantTx,
-    task: TaskId,
-) -> Result<bool, DbError> {
-    let done = sqlx::query(
-        "UPDATE tasks k SET finished_at = now() WHERE id = $1 AND finished_at IS NULL AND NOT EXISTS ( \
+/// Closes a task when all its devices are done, and opens it again when it turns out that
+/// it runs on one: only what is open can be stopped. Whether it did either.
+pub(in super::super) async fn settle(tx: &mut TenantTx, task: TaskId) -> Result<bool, DbError> {
+    let changed = sqlx::query(
+        "UPDATE tasks k SET finished_at = CASE WHEN finished_at IS NULL THEN now() END \
+         WHERE id = $1 AND (finished_at IS NOT NULL) = EXISTS ( \
              SELECT FROM task_targets t WHERE t.task_id = k.id AND t.status IN ('pending', 'sent', 'running'))",
     )
     .bind(task.0)
     .execute(&mut **tx)
     .await?;
-    Ok(done.rows_affected() == 1)
+    Ok(changed.rows_affected() == 1)
 }

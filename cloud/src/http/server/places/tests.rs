@@ -130,19 +130,47 @@ async fn requests_without_end_from_as_many_addresses_as_there_are_places_keep_no
     assert!(is_evicted(&taken[0]) && !is_evicted(&taken[1]), "the oldest");
 }
 
+fn ip6(subscriber: u16) -> IpAddr {
+    format!("2001:db8:0:{subscriber:x}::1").parse().unwrap()
+}
+
 #[tokio::test(start_paused = true)]
-async fn the_subscribers_of_one_wide_ipv6_network_are_one() {
-    let addresses = Addresses::new(100, 100, Networks::default());
-    let from = |n: u16| format!("2001:db8:0:{n:x}::1").parse().unwrap();
-    let taken: Vec<Place> = (0..100).map(|n| addresses.take(from(n)).unwrap()).collect();
+async fn a_wide_ipv6_network_cannot_take_all_places_and_gives_way_as_one() {
+    let addresses = Addresses::new(100, 25, Networks::default());
+    let taken: Vec<Place> = (0..200).filter_map(|n| addresses.take(ip6(n))).collect();
+    assert_eq!(taken.len(), 50, "half of all");
     for place in &taken {
         place.opened();
         place.asked();
     }
+    assert!(addresses.take(ip(1)).is_some(), "others have the rest");
     tokio::time::advance(LONG).await;
     assert!(matches!(addresses.make_room(ip(1)), Room::Made(_)));
     assert!(is_evicted(&taken[0]) && !is_evicted(&taken[1]), "the oldest");
-    assert!(addresses.take(from(200)).is_none(), "they have one share");
+    drop(taken);
+    let state = addresses.state();
+    assert!(state.held.is_empty() && state.own.is_empty(), "all is given back");
+}
+
+#[tokio::test]
+async fn nobody_in_a_wide_ipv6_network_shuts_the_others_there_out() {
+    let addresses = Addresses::new(100, 10, Networks::default());
+    let host = |n: u8| format!("2001:db8:0:1::{n:x}").parse().unwrap();
+    let taken: Vec<Place> = (0..100).filter_map(|n| addresses.take(host(n))).collect();
+    assert_eq!(taken.len(), 10, "a subscriber has one share, from all addresses of it");
+    let neighbours: Vec<Place> = (2..12).filter_map(|n| addresses.take(ip6(n))).collect();
+    assert_eq!(neighbours.len(), 10);
+    drop(taken);
+    assert!(addresses.take(host(1)).is_some(), "it is given back");
+}
+
+#[tokio::test]
+async fn a_proxy_takes_no_place_of_its_neighbours() {
+    let addresses = Addresses::new(100, 10, [ip6(1)].into_iter().collect());
+    let proxied: Vec<Place> = (0..100).filter_map(|_| addresses.take(ip6(1))).collect();
+    assert_eq!(proxied.len(), 75);
+    assert!(addresses.take(ip6(2)).is_some());
+    assert!(addresses.take("2001:db8:0:1::2".parse().unwrap()).is_some());
 }
 
 #[tokio::test(start_paused = true)]
