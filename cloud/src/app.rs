@@ -1,4 +1,4 @@
-//! The table of contents: every feature is registered here and nowhere else.
+//! The table of contents: every feature is listed here and nowhere else.
 
 use crate::{
     auth,
@@ -7,6 +7,7 @@ use crate::{
     db::{Db, DbError, DbOptions, MigrateError},
     downloads::Downloads,
     events::{self, LocalBus, Watches},
+    feature::Feature,
     features,
     http::{
         Problem, assets, docs, downloads, health, layers,
@@ -17,7 +18,7 @@ use crate::{
         tls::{self, Certificates},
         turns::Turns,
     },
-    jobs,
+    jobs::{self, Old},
     lifecycle::{Lifecycle, Runtime},
     link::{Gateway, LinkDeps, LinkLimits, LinkMetrics, LinkOptions},
 };
@@ -37,63 +38,33 @@ const MAX_BODY: usize = 1024 * 1024;
 /// Prefix of the API.
 pub const API: &str = "/api/v1";
 
+/// The features, in the order in which the document has them.
+pub const FEATURES: &[Feature] = &[
+    features::tenants::FEATURE,
+    features::retention::FEATURE,
+    features::users::FEATURE,
+    features::sites::FEATURE,
+    features::devices::FEATURE,
+    features::gaps::FEATURE,
+    features::inventory::FEATURE,
+    features::metrics::FEATURE,
+    features::tasks::FEATURE,
+    features::terminal::FEATURE,
+    features::relays::FEATURE,
+    features::audit::FEATURE,
+    features::api_keys::FEATURE,
+    features::overview::FEATURE,
+];
+
 /// Routes that need a session or key.
 fn protected() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new()
-        .merge(features::tenants::routes())
-        .merge(features::retention::routes())
-        .merge(features::users::routes())
-        .merge(features::sites::routes())
-        .merge(features::devices::routes())
-        .merge(features::gaps::routes())
-        .merge(features::inventory::routes())
-        .merge(features::metrics::routes())
-        .merge(features::tasks::routes())
-        .merge(features::terminal::routes())
-        .merge(features::relays::routes())
-        .merge(features::audit::routes())
-        .merge(features::api_keys::routes())
-        .merge(features::overview::routes())
-        .merge(events::socket::routes())
+    let all = FEATURES.iter().fold(OpenApiRouter::new(), |all, one| all.merge((one.routes)()));
+    all.merge(events::socket::routes())
 }
 
 /// Routes before sign-in.
 fn public() -> OpenApiRouter<AppState> {
-    features::users::public_routes()
-}
-
-/// Background work of the features.
-fn start_jobs(lifecycle: &Lifecycle, state: &AppState) -> anyhow::Result<()> {
-    let old = jobs::Old::new(state.db.clone(), state.metrics.registry())?;
-    jobs::start(lifecycle, state, &old);
-    jobs::every(lifecycle, "retention", Duration::from_secs(3600), move || {
-        let old = old.clone();
-        async move { features::retention::jobs::sweep(&old).await }
-    });
-    let db = state.db.clone();
-    jobs::every(lifecycle, "tasks", Duration::from_secs(5), move || {
-        let db = db.clone();
-        async move { features::tasks::jobs::sweep(&db).await }
-    });
-    let at = state.clone();
-    jobs::every(lifecycle, "tasks' rights", Duration::from_secs(4), move || {
-        let at = at.clone();
-        async move { features::tasks::jobs::end_with_rights(&at).await }
-    });
-    let db = state.db.clone();
-    jobs::every(lifecycle, "tallies", Duration::from_secs(60), move || {
-        let db = db.clone();
-        async move { features::devices::jobs::fold(&db).await }
-    });
-    let db = state.db.clone();
-    jobs::every(lifecycle, "metrics", Duration::from_secs(600), move || {
-        let db = db.clone();
-        async move {
-            features::metrics::jobs::compact(&db).await?;
-            features::metrics::jobs::age(&db).await
-        }
-    });
-    Ok(())
+    FEATURES.iter().fold(OpenApiRouter::new(), |all, one| all.merge((one.public_routes)()))
 }
 
 /// The API document.
@@ -121,12 +92,7 @@ fn described() -> OpenApiRouter<AppState> {
         .contact(Some(contact))
         .build();
     // What the events socket carries stands in no route.
-    let told = ComponentsBuilder::new()
-        .schema_from::<features::metrics::SampleEvent>()
-        .schema_from::<features::metrics::SampleValue>()
-        .schema_from::<features::tasks::TargetEvent<'_>>()
-        .schema_from::<features::tasks::OutputEvent>()
-        .build();
+    let told = FEATURES.iter().fold(ComponentsBuilder::new(), |all, one| (one.told)(all)).build();
     OpenApiRouter::with_openapi(OpenApiBuilder::new().info(info).components(Some(told)).build())
 }
 
@@ -222,7 +188,9 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let shares = Shares::new(config.requests_at_once)?;
     shares.register(metrics.registry())?;
     let state = AppState {
+        features: FEATURES,
         db: db.clone(),
+        old: Old::new(db.clone(), metrics.registry())?,
         watches,
         link: gateway.link(),
         trust,
@@ -246,7 +214,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
 
     lifecycle.spawn(gateway.run(lifecycle.stop()));
     lifecycle.spawn(ticker.run(lifecycle.stop()));
-    start_jobs(&lifecycle, &state)?;
+    jobs::start(&lifecycle, &state);
     lifecycle.spawn(state.rights.clone().run(db.clone(), lifecycle.stop()));
     let registry = state.metrics.registry();
     let bounds = ServerBounds {

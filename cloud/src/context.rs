@@ -12,7 +12,9 @@ use crate::{
     db::{Db, DbError, Scope, TenantTx},
     downloads::Downloads,
     events::Watches,
+    feature::Feature,
     http::{Problem, limits::Limits, metrics::Metrics, seats::Seats, shares::Shares, turns::Turns},
+    jobs::Old,
     link::Link,
     trust::Trust,
 };
@@ -62,8 +64,12 @@ impl std::fmt::Debug for Clock {
 /// Services of the process. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct AppState {
+    /// All features, in the order of the API document.
+    pub features: &'static [Feature],
     /// The database.
     pub db: Db,
+    /// Deletes what has served its time.
+    pub old: Old,
     /// Who watches what.
     pub watches: Watches,
     /// The relays that are connected.

@@ -2,8 +2,9 @@
 //!
 //! A horizontal spine carries vertical features. The spine ([`db`], [`auth`],
 //! [`authz`], [`audit`], [`events`], [`http`], [`jobs`], [`link`], [`trust`],
-//! [`config`], [`lifecycle`]) never imports a feature; [`app`] alone registers
-//! them and is the table of contents. Start reading there.
+//! [`config`], [`lifecycle`]) never imports a feature; each describes itself in a
+//! [`feature::Feature`], and [`app`] alone lists them and is the table of contents.
+//! Start reading there.
 
 pub mod app;
 pub mod audit;
@@ -16,6 +17,7 @@ pub mod db;
 pub mod doctor;
 pub mod downloads;
 pub mod events;
+pub mod feature;
 pub mod features;
 pub mod http;
 pub mod jobs;

@@ -1,5 +1,5 @@
-//! One folder a domain; [`crate::app`] registers them. A feature reaches an
-//! earlier one by a named function, never by its SQL.
+//! One folder a domain, which describes itself in its `FEATURE`; [`crate::app`] lists
+//! them. A feature reaches another by a named function, never by its SQL.
 
 pub mod api_keys;
 pub mod audit;

@@ -9,8 +9,20 @@ mod old;
 pub use old::Old;
 
 use crate::{context::AppState, db::DbError, lifecycle::Lifecycle, link::downlink};
+use futures::future::BoxFuture;
 use std::time::Duration;
 use tokio::time::MissedTickBehavior;
+
+/// A feature's background work.
+#[derive(Debug, Clone, Copy)]
+pub struct Job {
+    /// As logs name it.
+    pub name: &'static str,
+    /// From one run to the next.
+    pub period: Duration,
+    /// One run.
+    pub run: fn(AppState) -> BoxFuture<'static, Result<(), DbError>>,
+}
 
 /// Runs a job at once and then every `period`, until the process ends.
 pub fn every<Job, Run>(lifecycle: &Lifecycle, name: &'static str, period: Duration, job: Job)
@@ -30,9 +42,9 @@ where
     });
 }
 
-/// Starts the spine's own jobs.
-pub fn start(lifecycle: &Lifecycle, state: &AppState, old: &Old) {
-    let (old, hours) = (old.clone(), state.config.event_hours);
+/// Starts the spine's own jobs and those of the features.
+pub fn start(lifecycle: &Lifecycle, state: &AppState) {
+    let (old, hours) = (state.old.clone(), state.config.event_hours);
     every(lifecycle, "prune", Duration::from_secs(600), move || prune(old.clone(), hours));
     let db = state.db.clone();
     every(lifecycle, "downlink", Duration::from_secs(60), move || {
@@ -42,6 +54,10 @@ pub fn start(lifecycle: &Lifecycle, state: &AppState, old: &Old) {
             Ok(())
         }
     });
+    for job in state.features.iter().flat_map(|feature| feature.jobs) {
+        let state = state.clone();
+        every(lifecycle, job.name, job.period, move || (job.run)(state.clone()));
+    }
 }
 
 /// Deletes what the spine itself has no more use for.

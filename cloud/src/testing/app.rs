@@ -26,6 +26,7 @@ use crate::{
         shares::Shares,
         turns::Turns,
     },
+    jobs::Old,
     link::{Gateway, LinkDeps, LinkLimits, LinkMetrics, LinkOptions},
     trust::{MasterKey, Trust},
 };
@@ -98,7 +99,9 @@ impl TestApp {
         .await
         .unwrap();
         let state = AppState {
+            features: app::FEATURES,
             db: test.db.clone(),
+            old: Old::new(test.db.clone(), metrics.registry()).unwrap(),
             watches,
             link: gateway.link(),
             trust,

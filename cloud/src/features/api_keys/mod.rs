@@ -5,4 +5,7 @@ mod api;
 mod model;
 mod store;
 
-pub use api::routes;
+use crate::feature::Feature;
+
+/// What it tells of itself.
+pub const FEATURE: Feature = Feature { routes: api::routes, ..Feature::named("api_keys") };

@@ -1,6 +1,16 @@
 //! Folding the sums that are kept of computers.
 
-use crate::db::{Db, DbError, Scope};
+use crate::{
+    db::{Db, DbError, Scope},
+    jobs::Job,
+};
+use std::time::Duration;
+
+pub(super) const JOBS: &[Job] = &[Job {
+    name: "tallies",
+    period: Duration::from_secs(60),
+    run: |state| Box::pin(async move { fold(&state.db).await }),
+}];
 
 /// Sites folded in one run; the next run goes on.
 const SITES: i64 = 5000;

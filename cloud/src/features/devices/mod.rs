@@ -8,9 +8,14 @@ mod model;
 mod query;
 pub mod store;
 
-pub use api::routes;
 pub use model::{DeviceDetail, DeviceItem, Facets, Latest};
 pub use query::{DeviceQuery, Sort};
+
+use crate::feature::Feature;
+
+/// What it tells of itself.
+pub const FEATURE: Feature =
+    Feature { routes: api::routes, jobs: jobs::JOBS, ..Feature::named("devices") };
 
 #[cfg(test)]
 mod line_tests;

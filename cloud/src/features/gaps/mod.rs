@@ -8,5 +8,9 @@ mod api;
 mod model;
 mod store;
 
-pub use api::routes;
 pub use model::{GapItem, GapLane};
+
+use crate::feature::Feature;
+
+/// What it tells of itself.
+pub const FEATURE: Feature = Feature { routes: api::routes, ..Feature::named("gaps") };

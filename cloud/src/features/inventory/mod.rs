@@ -4,5 +4,9 @@ mod api;
 mod model;
 pub mod store;
 
-pub use api::routes;
 pub use model::{SectionBody, SoftwareItem};
+
+use crate::feature::Feature;
+
+/// What it tells of itself.
+pub const FEATURE: Feature = Feature { routes: api::routes, ..Feature::named("inventory") };

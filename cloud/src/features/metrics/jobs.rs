@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     db::{Db, DbError, Place, Scope, TenantTx},
+    jobs::Job,
     link::{
         from_ms,
         gaps::{self, NewGap},
@@ -20,7 +21,7 @@ use crate::{
     },
 };
 use sqlx::Row;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 use unifyit_protocol::{
     ids::DeviceId,
     lane::Lane,
@@ -29,6 +30,17 @@ use unifyit_protocol::{
 use uuid::Uuid;
 
 pub use super::aging::age;
+
+pub(super) const JOBS: &[Job] = &[Job {
+    name: "metrics",
+    period: Duration::from_secs(600),
+    run: |state| {
+        Box::pin(async move {
+            compact(&state.db).await?;
+            age(&state.db).await
+        })
+    },
+}];
 
 /// Rollups younger than this stay loose, in minutes.
 const LOOSE: u64 = 3 * 60;

@@ -30,11 +30,20 @@ mod read;
 mod rules;
 mod store;
 
-pub use api::routes;
 pub use ingest::MetricsIngest;
 pub use model::{MetricsBody, SampleEvent, SampleValue};
 
 #[cfg(test)]
 pub(super) use api::measured_for_test;
+
+use crate::feature::Feature;
 #[cfg(test)]
 use read::stops_when_unwanted;
+
+/// What it tells of itself.
+pub const FEATURE: Feature = Feature {
+    routes: api::routes,
+    jobs: jobs::JOBS,
+    told: |components| components.schema_from::<SampleEvent>().schema_from::<SampleValue>(),
+    ..Feature::named("metrics")
+};

@@ -10,9 +10,13 @@ mod records;
 mod text;
 mod unsent;
 
-pub use api::routes;
 pub use records::RelayRecords;
 pub(crate) use text::line;
+
+use crate::feature::Feature;
+
+/// What it tells of itself.
+pub const FEATURE: Feature = Feature { routes: api::routes, ..Feature::named("relays") };
 
 #[cfg(test)]
 mod compare_bounds_tests;

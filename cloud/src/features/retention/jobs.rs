@@ -4,8 +4,9 @@ use super::{Policies, Retention, store};
 use crate::{
     audit::{self, AuditActor, AuditTarget},
     db::{DbError, Place, Scope},
-    jobs::Old,
+    jobs::{Job, Old},
 };
+use std::time::Duration;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -16,6 +17,12 @@ const GROUPS: usize = 500;
 /// Entries taken from chains in one transaction, and transactions of one run.
 const ENTRIES: i32 = 5000;
 const CUTS: usize = 200;
+
+pub(super) const JOBS: &[Job] = &[Job {
+    name: "retention",
+    period: Duration::from_secs(3600),
+    run: |state| Box::pin(async move { sweep(&state.old).await }),
+}];
 
 /// Deletes what is due.
 ///

@@ -9,8 +9,13 @@ pub mod jobs;
 mod model;
 pub mod store;
 
-pub use api::routes;
 pub use model::{Policies, Retention};
+
+use crate::feature::Feature;
+
+/// What it tells of itself.
+pub const FEATURE: Feature =
+    Feature { routes: api::routes, jobs: jobs::JOBS, ..Feature::named("retention") };
 
 /// For how long rows of each table are kept.
 #[cfg(test)]

@@ -9,7 +9,11 @@ mod rules;
 pub mod store;
 mod tokens;
 
-pub use api::routes;
 pub(crate) use cache::report as cache_report;
 pub use model::{RelayBody, Site, SiteDevices, SiteSettings, SiteStanding};
 pub use rules::SiteState;
+
+use crate::feature::Feature;
+
+/// What it tells of itself.
+pub const FEATURE: Feature = Feature { routes: api::routes, ..Feature::named("sites") };

@@ -5,8 +5,23 @@ use crate::{
     audit::AuditActor,
     context::AppState,
     db::{Db, DbError, Scope},
+    jobs::Job,
 };
+use std::time::Duration;
 use unifyit_protocol::ids::TaskId;
+
+pub(super) const JOBS: &[Job] = &[
+    Job {
+        name: "tasks",
+        period: Duration::from_secs(5),
+        run: |state| Box::pin(async move { sweep(&state.db).await }),
+    },
+    Job {
+        name: "tasks' rights",
+        period: Duration::from_secs(4),
+        run: |state| Box::pin(async move { end_with_rights(&state).await }),
+    },
+];
 
 /// Marks targets whose relay did not answer in time as expired, ends those that
 /// nobody can answer for any more, and closes tasks that are done. Idempotent.

@@ -25,7 +25,6 @@ mod store;
 mod ticker;
 
 pub use action::{ActionBody, ActionInput, InterpreterInput, ScriptBody, ScriptInput, Sight};
-pub use api::routes;
 pub use ingest::TasksIngest;
 pub use model::{
     DeviceTask, GroupBody, Groups, OutputEvent, TargetBody, TargetEvent, TargetStatus,
@@ -33,6 +32,16 @@ pub use model::{
 };
 pub(crate) use store::{had, keep_command, running, send_again, signing_key};
 pub use ticker::TaskTicker;
+
+use crate::feature::Feature;
+
+/// What it tells of itself.
+pub const FEATURE: Feature = Feature {
+    routes: api::routes,
+    jobs: jobs::JOBS,
+    told: |components| components.schema_from::<TargetEvent<'_>>().schema_from::<OutputEvent>(),
+    ..Feature::named("tasks")
+};
 
 #[cfg(test)]
 mod create_tests;

@@ -5,5 +5,10 @@ mod api;
 mod model;
 pub mod store;
 
-pub use api::{checked_name, routes};
+pub use api::checked_name;
 pub use model::{Organization, Partner};
+
+use crate::feature::Feature;
+
+/// What it tells of itself.
+pub const FEATURE: Feature = Feature { routes: api::routes, ..Feature::named("tenants") };

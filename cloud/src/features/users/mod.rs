@@ -5,5 +5,10 @@ pub mod bootstrap;
 mod model;
 mod store;
 
-pub use api::{public_routes, routes};
 pub use model::{SessionBody, User, UserListItem};
+
+use crate::feature::Feature;
+
+/// What it tells of itself.
+pub const FEATURE: Feature =
+    Feature { routes: api::routes, public_routes: api::public_routes, ..Feature::named("users") };

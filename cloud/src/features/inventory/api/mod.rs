@@ -7,7 +7,7 @@ use crate::context::AppState;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 /// All of them.
-pub fn routes() -> OpenApiRouter<AppState> {
+pub(super) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(section::get_inventory))
         .routes(routes!(software::list_software))

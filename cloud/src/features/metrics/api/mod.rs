@@ -8,7 +8,7 @@ use crate::context::AppState;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 /// All of them.
-pub fn routes() -> OpenApiRouter<AppState> {
+pub(super) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(of_device::get_device_metrics))
 }
 

@@ -6,6 +6,6 @@ use crate::context::AppState;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 /// The one.
-pub fn routes() -> OpenApiRouter<AppState> {
+pub(super) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(get::get_overview))
 }

@@ -7,6 +7,6 @@ use crate::context::AppState;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 /// All of them.
-pub fn routes() -> OpenApiRouter<AppState> {
+pub(super) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(list::list_relays)).routes(routes!(revoke::revoke_relay))
 }

@@ -28,7 +28,7 @@ use unifyit_protocol::ids::SiteId;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 /// All of them.
-pub fn routes() -> OpenApiRouter<AppState> {
+pub(super) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(list::list_sites, create::create_site))
         .routes(routes!(get::get_site, update::update_site, delete::delete_site))

@@ -14,7 +14,7 @@ use crate::{context::AppState, http::Problem};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 /// All of them.
-pub fn routes() -> OpenApiRouter<AppState> {
+pub(super) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(list_partners::list_partners, create_partner::create_partner))
         .routes(routes!(get_partner::get_partner))

@@ -10,7 +10,7 @@ use crate::context::AppState;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 /// Those that need a session or key.
-pub fn routes() -> OpenApiRouter<AppState> {
+pub(super) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(session::get_session))
         .routes(routes!(logout::logout))
@@ -19,6 +19,6 @@ pub fn routes() -> OpenApiRouter<AppState> {
 }
 
 /// Signing in.
-pub fn public_routes() -> OpenApiRouter<AppState> {
+pub(super) fn public_routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(login::login))
 }

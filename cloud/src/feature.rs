@@ -1,0 +1,38 @@
+//! What a feature tells of itself.
+//!
+//! Each folder under `features/` describes itself in one [`Feature`], and
+//! [`crate::app::FEATURES`] lists them. Whoever needs something of all features (the
+//! router, the document, the jobs) asks the list and knows none of them by name.
+
+use crate::{context::AppState, jobs::Job};
+use utoipa::openapi::ComponentsBuilder;
+use utoipa_axum::router::OpenApiRouter;
+
+/// A feature as the rest of the cloud sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct Feature {
+    /// Its folder's name.
+    pub name: &'static str,
+    /// Routes that need a session or key.
+    pub routes: fn() -> OpenApiRouter<AppState>,
+    /// Routes before sign-in.
+    pub public_routes: fn() -> OpenApiRouter<AppState>,
+    /// Its background work.
+    pub jobs: &'static [Job],
+    /// Adds the schemas of what its events carry: that stands in no route.
+    pub told: fn(ComponentsBuilder) -> ComponentsBuilder,
+}
+
+impl Feature {
+    /// One that only has a name: what else a feature has, it puts over this.
+    #[must_use]
+    pub const fn named(name: &'static str) -> Self {
+        Self {
+            name,
+            routes: OpenApiRouter::new,
+            public_routes: OpenApiRouter::new,
+            jobs: &[],
+            told: |components| components,
+        }
+    }
+}
