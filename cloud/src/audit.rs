@@ -6,6 +6,7 @@
 //! from there on; [`verify`] finds the place.
 
 use crate::{
+    authz::Can,
     db::{DbError, Place, TenantTx},
     events::{Kind, NewEvent, Reference, TimelineItem},
 };
@@ -14,6 +15,9 @@ use sqlx::{Postgres, postgres::PgArguments, query::QueryAs};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 use uuid::Uuid;
+
+/// A row was added to the audit log.
+pub const ADDED: Kind = Kind::new("audit.added", Can::ReadAudit);
 
 /// Who acts: a person, a key, a relay, or the service itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,7 +139,7 @@ impl NewAudit {
 
     /// What browsers are told of it.
     pub(crate) fn event(&self, at: OffsetDateTime) -> NewEvent {
-        NewEvent::kept(Kind::AuditAdded, self.target.place, self.entry(at))
+        NewEvent::kept(ADDED, self.target.place, self.entry(at))
     }
 
     /// What timelines are told of it. Tasks stand there as themselves.

@@ -2,9 +2,9 @@
 //!
 //! Each folder under `features/` describes itself in one [`Feature`], and
 //! [`crate::app::FEATURES`] lists them. Whoever needs something of all features (the
-//! router, the document, the jobs) asks the list and knows none of them by name.
+//! router, the document, the jobs, what reads stored events) asks the list and knows none of them by name.
 
-use crate::{context::AppState, jobs::Job};
+use crate::{context::AppState, events::Kind, jobs::Job};
 use utoipa::openapi::ComponentsBuilder;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -19,6 +19,8 @@ pub struct Feature {
     pub public_routes: fn() -> OpenApiRouter<AppState>,
     /// Its background work.
     pub jobs: &'static [Job],
+    /// The kinds of events that it tells.
+    pub kinds: &'static [Kind],
     /// Adds the schemas of what its events carry: that stands in no route.
     pub told: fn(ComponentsBuilder) -> ComponentsBuilder,
 }
@@ -32,7 +34,15 @@ impl Feature {
             routes: OpenApiRouter::new,
             public_routes: OpenApiRouter::new,
             jobs: &[],
+            kinds: &[],
             told: |components| components,
         }
     }
+}
+
+/// The kind of event that one of the features tells by a word on the wire.
+#[must_use]
+pub fn kind(features: &[Feature], word: &str) -> Option<Kind> {
+    let mut kinds = features.iter().flat_map(|feature| feature.kinds);
+    kinds.find(|kind| kind.as_str() == word).copied()
 }

@@ -5,6 +5,7 @@
 use super::{Scope, check_role};
 use crate::{
     audit::{self, AuditActor, AuditTarget},
+    authz::Can,
     events::{Kind, NewEvent},
     testing,
 };
@@ -14,6 +15,8 @@ use uuid::Uuid;
 
 /// Tables that hold nothing of a tenant's.
 const NOT_TENANT: [&str; 1] = ["_sqlx_migrations"];
+/// A kind of event.
+const CHANGED: Kind = Kind::new("site.changed", Can::View);
 
 async fn unprotected(owner: &mut PgConnection) -> Vec<String> {
     let tables: Vec<String> = sqlx::query_scalar(
@@ -277,13 +280,13 @@ async fn what_was_committed_is_told_although_nobody_waits_any_more() {
     let mut bus = test.db.bus().subscribe();
     let mut tx = test.db.tenant(&Scope::Platform).await.unwrap();
     let data = serde_json::json!({});
-    tx.emit(NewEvent::kept(Kind::SiteChanged, Scope::Platform.place(), data));
+    tx.emit(NewEvent::kept(CHANGED, Scope::Platform.place(), data));
     let mut commit = Box::pin(tx.commit());
     // A client that leaves in the middle of the request.
     assert!(futures::poll!(&mut commit).is_pending());
     drop(commit);
     let told = bus.recv().await.unwrap();
-    assert!(told.text.contains(Kind::SiteChanged.as_str()), "{}", told.text);
+    assert!(told.text.contains(CHANGED.as_str()), "{}", told.text);
 }
 
 #[tokio::test]
@@ -314,7 +317,7 @@ async fn an_event_is_dated_by_its_writing_and_not_by_the_beginning_of_its_transa
     // Since it began, something was asked: some time has passed.
     let began: time::OffsetDateTime =
         sqlx::query_scalar("SELECT now()").fetch_one(&mut *tx).await.unwrap();
-    tx.emit(NewEvent::kept(Kind::SiteChanged, Scope::Platform.place(), serde_json::json!({})));
+    tx.emit(NewEvent::kept(CHANGED, Scope::Platform.place(), serde_json::json!({})));
     tx.commit().await.unwrap();
     let at: time::OffsetDateTime = sqlx::query_scalar("SELECT at FROM events")
         .fetch_one(&mut test.owner().await)

@@ -19,7 +19,7 @@ mod watch;
 
 pub use bus::{Bus, LocalBus, Replay, Subscription};
 pub use outputs::Outputs;
-pub use timeline::{Reference, TimelineItem, TimelineKind};
+pub use timeline::{ADDED as TIMELINE_ADDED, Reference, TimelineItem, TimelineKind};
 pub use vain::Vain;
 pub use watch::{MAX_PER_RELAY, WatchGuard, Watched, Watches};
 
@@ -30,76 +30,32 @@ use std::sync::Arc;
 use time::OffsetDateTime;
 use unifyit_protocol::ids::{DeviceId, TaskId};
 
-/// Kinds of events, as on the wire.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
-    /// A device's list item changed.
-    DeviceChanged,
-    /// A raw sample of a watched device.
-    DeviceSample,
-    /// A device joined.
-    DeviceEnrolled,
-    /// A relay came, went or reported.
-    RelayChanged,
-    /// A site changed.
-    SiteChanged,
-    /// A task changed.
-    TaskChanged,
-    /// A task's state on one device changed.
-    TaskTarget,
-    /// Output of a watched task.
-    TaskOutput,
-    /// A row was added to the audit log.
-    AuditAdded,
-    /// An item was added to a timeline.
-    TimelineAdded,
+/// A kind of event. Who tells it declares it, and its feature lists it
+/// ([`crate::feature::Feature::kinds`]), by which what is stored is read back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kind {
+    word: &'static str,
+    needs: Can,
 }
 
 impl Kind {
-    /// All there are.
-    const ALL: [Self; 10] = [
-        Self::DeviceChanged,
-        Self::DeviceSample,
-        Self::DeviceEnrolled,
-        Self::RelayChanged,
-        Self::SiteChanged,
-        Self::TaskChanged,
-        Self::TaskTarget,
-        Self::TaskOutput,
-        Self::AuditAdded,
-        Self::TimelineAdded,
-    ];
-
-    /// Reads the word on the wire.
+    /// By its word on the wire, and what somebody must be allowed, besides seeing the
+    /// place, to be told.
     #[must_use]
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
+    pub const fn new(word: &'static str, needs: Can) -> Self {
+        Self { word, needs }
     }
 
     /// What somebody must be allowed, besides seeing the place, to be told.
     #[must_use]
-    pub fn needs(self) -> Can {
-        match self {
-            Self::AuditAdded => Can::ReadAudit,
-            _ => Can::View,
-        }
+    pub const fn needs(self) -> Can {
+        self.needs
     }
 
     /// The word on the wire.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::DeviceChanged => "device.changed",
-            Self::DeviceSample => "device.sample",
-            Self::DeviceEnrolled => "device.enrolled",
-            Self::RelayChanged => "relay.changed",
-            Self::SiteChanged => "site.changed",
-            Self::TaskChanged => "task.changed",
-            Self::TaskTarget => "task.target",
-            Self::TaskOutput => "task.output",
-            Self::AuditAdded => "audit.added",
-            Self::TimelineAdded => "timeline.added",
-        }
+    pub const fn as_str(self) -> &'static str {
+        self.word
     }
 }
 

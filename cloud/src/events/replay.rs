@@ -6,10 +6,11 @@
 //! there is too much, refetching is cheaper. What was read is kept for a reader that takes
 //! it within half a minute, and for none that trickles.
 
-use super::{Event, Kind};
+use super::Event;
 use crate::{
     context::Ctx,
     db::{DbError, Place},
+    feature,
 };
 use serde_json::Value;
 use std::{sync::Arc, time::Duration, vec};
@@ -124,7 +125,7 @@ pub(super) async fn read(ctx: &Ctx, after: i64) -> Result<Missed, DbError> {
     // A kind that this build does not know is nobody's to read.
     let event = |row: Row| {
         let Row { id, place, kind, payload, at } = row;
-        let needs = Kind::parse(&kind)?.needs();
+        let needs = feature::kind(ctx.state.features, &kind)?.needs();
         let event = Event::new(Some(id), &kind, place, at, &payload);
         Some(Arc::new(Event { needs, ..event }))
     };

@@ -2,11 +2,14 @@
 //! as they come: as passing events, because whoever was away reads the page anew.
 
 use super::{Kind, NewEvent};
-use crate::db::Place;
+use crate::{audit, authz::Can, db::Place};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 use uuid::Uuid;
+
+/// An item was added to a timeline.
+pub const ADDED: Kind = Kind::new("timeline.added", Can::View);
 
 /// Sorts of things that happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -70,9 +73,9 @@ impl TimelineItem {
     /// The event that tells of it.
     #[must_use]
     pub fn added(&self, place: Place) -> NewEvent {
-        let event = NewEvent::passing(Kind::TimelineAdded, place, self);
+        let event = NewEvent::passing(ADDED, place, self);
         match self.kind.as_str() {
-            "audit" => NewEvent { needs: Kind::AuditAdded.needs(), ..event },
+            "audit" => NewEvent { needs: audit::ADDED.needs(), ..event },
             _ => event,
         }
     }

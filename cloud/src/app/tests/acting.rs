@@ -4,7 +4,8 @@ use crate::{
     audit,
     context::AppState,
     db::{Db, DbOptions, Scope},
-    events::{Kind, LocalBus, NewEvent},
+    events::{LocalBus, NewEvent},
+    features,
     testing::TestApp,
 };
 use axum::http::StatusCode;
@@ -184,14 +185,14 @@ async fn events_follow_the_commit_and_never_a_rollback() {
     let place = app.place("Acme").await;
     let scope = Scope::Organization(place.partner, place.organization);
     let mut live = app.state.db.bus().subscribe();
-    let event = |n: u32| NewEvent::kept(Kind::SiteChanged, scope.place(), json!({ "n": n }));
+    let event = |n: u32| NewEvent::kept(features::sites::CHANGED, scope.place(), json!({ "n": n }));
 
     let mut tx = app.state.db.tenant(&scope).await.unwrap();
     tx.emit(event(1));
     drop(tx);
     let mut tx = app.state.db.tenant(&scope).await.unwrap();
     tx.emit(event(2));
-    tx.emit(NewEvent::passing(Kind::DeviceChanged, scope.place(), json!({"n": 3})));
+    tx.emit(NewEvent::passing(features::devices::CHANGED, scope.place(), json!({"n": 3})));
     tx.emit(event(4));
     assert!(live.try_recv().is_err(), "nothing is told before the commit");
     tx.commit().await.unwrap();

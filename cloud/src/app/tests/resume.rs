@@ -16,16 +16,21 @@ use tokio::{
 
 /// Puts an event into the table that no bus has heard; with its id.
 async fn stored(app: &TestApp, place: &Place, site: &str, seconds_ago: i32) -> i64 {
+    stored_as(app, place, "site.changed", site, seconds_ago).await
+}
+
+async fn stored_as(app: &TestApp, place: &Place, kind: &str, site: &str, seconds_ago: i32) -> i64 {
     let mut tx = app.state.db.tenant(&Scope::Platform).await.unwrap();
     let id = sqlx::query_scalar(
         "INSERT INTO events (partner_id, organization_id, site_id, kind, payload, at) \
-         VALUES ($1, $2, $3, 'site.changed', $4, now() - make_interval(secs => $5)) RETURNING id",
+         VALUES ($1, $2, $3, $6, $4, now() - make_interval(secs => $5)) RETURNING id",
     )
     .bind(place.partner.0)
     .bind(place.organization.0)
     .bind(place.site.0)
     .bind(json!({ "name": site }))
     .bind(f64::from(seconds_ago))
+    .bind(kind)
     .fetch_one(&mut *tx)
     .await
     .unwrap();
@@ -69,6 +74,7 @@ async fn who_comes_back_is_told_what_its_partner_missed_or_without_a_turn_to_ref
     stored(&app, &place, "long before", 120).await;
     let late = stored(&app, &place, "an earlier number", 10).await;
     stored(&app, &other, "a stranger's", 0).await;
+    stored_as(&app, &place, "of.tomorrow", "of a later version", 0).await;
     let after = stored(&app, &place, "the last", 0).await;
     let told = first(at, &key, after).await;
     assert!(told.contains("an earlier number"), "it may have been committed later: {told}");

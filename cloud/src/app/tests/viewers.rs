@@ -1,9 +1,10 @@
 //! What somebody who only looks is not shown, and what nobody is.
 
 use crate::{
+    app::FEATURES,
     authz::{Can, Role},
     db::Scope,
-    events::Kind,
+    feature,
     testing::TestApp,
 };
 use axum::http::StatusCode;
@@ -88,10 +89,25 @@ async fn an_environment_is_kept_in_the_signed_command_alone() {
 }
 
 #[test]
-fn every_kind_that_is_stored_is_read_back_as_itself() {
-    for word in ["device.changed", "task.changed", "audit.added", "timeline.added"] {
-        assert_eq!(Kind::parse(word).map(Kind::as_str), Some(word));
+fn every_kind_is_read_back_as_itself_by_whoever_may() {
+    let view = [
+        "device.changed",
+        "device.enrolled",
+        "device.sample",
+        "relay.changed",
+        "site.changed",
+        "task.changed",
+        "task.output",
+        "task.target",
+        "timeline.added",
+    ];
+    let mut words: Vec<_> = view.iter().map(|word| (*word, Can::View)).collect();
+    words.push(("audit.added", Can::ReadAudit));
+    for (word, needs) in &words {
+        let kind = feature::kind(FEATURES, word);
+        assert_eq!(kind.map(|kind| (kind.as_str(), kind.needs())), Some((*word, *needs)));
     }
-    assert_eq!(Kind::parse("of.tomorrow"), None);
-    assert_eq!(Kind::AuditAdded.needs(), Can::ReadAudit);
+    assert_eq!(feature::kind(FEATURES, "of.tomorrow"), None);
+    let told = FEATURES.iter().flat_map(|feature| feature.kinds).count();
+    assert_eq!(told, words.len(), "each word is one feature's");
 }

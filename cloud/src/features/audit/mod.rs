@@ -4,7 +4,8 @@
 mod api;
 mod store;
 
-use crate::feature::Feature;
+use crate::{audit::ADDED, events::TIMELINE_ADDED, feature::Feature};
 
 /// What it tells of itself.
-pub const FEATURE: Feature = Feature { routes: api::routes, ..Feature::named("audit") };
+pub const FEATURE: Feature =
+    Feature { routes: api::routes, kinds: &[ADDED, TIMELINE_ADDED], ..Feature::named("audit") };

@@ -11,11 +11,20 @@ pub mod store;
 pub use model::{DeviceDetail, DeviceItem, Facets, Latest};
 pub use query::{DeviceQuery, Sort};
 
-use crate::feature::Feature;
+use crate::{authz::Can, events::Kind, feature::Feature};
+
+/// A device's list item changed.
+pub const CHANGED: Kind = Kind::new("device.changed", Can::View);
+/// A device joined.
+pub const ENROLLED: Kind = Kind::new("device.enrolled", Can::View);
 
 /// What it tells of itself.
-pub const FEATURE: Feature =
-    Feature { routes: api::routes, jobs: jobs::JOBS, ..Feature::named("devices") };
+pub const FEATURE: Feature = Feature {
+    routes: api::routes,
+    jobs: jobs::JOBS,
+    kinds: &[CHANGED, ENROLLED],
+    ..Feature::named("devices")
+};
 
 #[cfg(test)]
 mod line_tests;

@@ -1,13 +1,14 @@
 //! Samples on their way to who watches, and the tables that name their columns.
 
 use super::{
+    SAMPLE,
     ingest::scaled,
     model::{SampleEvent, SampleValue},
     store,
 };
 use crate::{
     db::{Db, DbError, TenantTx},
-    events::{Audience, Kind, NewEvent, Watches},
+    events::{Audience, NewEvent, Watches},
     features::relays::line,
     link::{RelayIdentity, from_ms},
 };
@@ -144,8 +145,7 @@ impl LiveSamples {
             })
             .collect();
         let data = SampleEvent { device_id: device, at: from_ms(sample.at_ms), values };
-        let event =
-            NewEvent::watched(Kind::DeviceSample, relay.place(), Audience::Device(device), data);
+        let event = NewEvent::watched(SAMPLE, relay.place(), Audience::Device(device), data);
         self.db.bus().publish(Arc::new(event.numbered(None, OffsetDateTime::now_utc())));
     }
 

@@ -36,14 +36,18 @@ pub use model::{MetricsBody, SampleEvent, SampleValue};
 #[cfg(test)]
 pub(super) use api::measured_for_test;
 
-use crate::feature::Feature;
+use crate::{authz::Can, events::Kind, feature::Feature};
 #[cfg(test)]
 use read::stops_when_unwanted;
+
+/// A raw sample of a watched device.
+pub const SAMPLE: Kind = Kind::new("device.sample", Can::View);
 
 /// What it tells of itself.
 pub const FEATURE: Feature = Feature {
     routes: api::routes,
     jobs: jobs::JOBS,
     told: |components| components.schema_from::<SampleEvent>().schema_from::<SampleValue>(),
+    kinds: &[SAMPLE],
     ..Feature::named("metrics")
 };

@@ -13,10 +13,14 @@ mod unsent;
 pub use records::RelayRecords;
 pub(crate) use text::line;
 
-use crate::feature::Feature;
+use crate::{authz::Can, events::Kind, feature::Feature};
+
+/// A relay came, went or reported.
+pub const CHANGED: Kind = Kind::new("relay.changed", Can::View);
 
 /// What it tells of itself.
-pub const FEATURE: Feature = Feature { routes: api::routes, ..Feature::named("relays") };
+pub const FEATURE: Feature =
+    Feature { routes: api::routes, kinds: &[CHANGED], ..Feature::named("relays") };
 
 #[cfg(test)]
 mod compare_bounds_tests;

@@ -391,7 +391,7 @@ async fn live_output_is_shown_only_of_devices_that_the_command_is_for() {
         }
         loop {
             let event = bus.recv().await.unwrap();
-            if event.text.contains(crate::events::Kind::TaskOutput.as_str()) {
+            if event.text.contains(crate::features::tasks::OUTPUT.as_str()) {
                 assert!(event.text.contains(&device.to_string()), "{text}: {}", event.text);
                 break;
             }

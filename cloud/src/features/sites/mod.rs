@@ -13,7 +13,11 @@ pub(crate) use cache::report as cache_report;
 pub use model::{RelayBody, Site, SiteDevices, SiteSettings, SiteStanding};
 pub use rules::SiteState;
 
-use crate::feature::Feature;
+use crate::{authz::Can, events::Kind, feature::Feature};
+
+/// A site changed.
+pub const CHANGED: Kind = Kind::new("site.changed", Can::View);
 
 /// What it tells of itself.
-pub const FEATURE: Feature = Feature { routes: api::routes, ..Feature::named("sites") };
+pub const FEATURE: Feature =
+    Feature { routes: api::routes, kinds: &[CHANGED], ..Feature::named("sites") };

@@ -1,7 +1,7 @@
 //! How commands fare, from relays into the tables.
 
 use super::{
-    TaskTicker,
+    TARGET, TaskTicker,
     live::LiveOutput,
     model::TargetEvent,
     progress::{self, Step},
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     db::{Db, TenantTx},
-    events::{Kind, NewEvent, Outputs, Watches},
+    events::{NewEvent, Outputs, Watches},
     features::relays::line,
     link::{ApplyError, RelayIdentity, from_ms, now_ms},
 };
@@ -214,7 +214,7 @@ fn emit(tx: &mut TenantTx, relay: &RelayIdentity, row: &PgRow) -> Result<(), App
         reason: row.try_get("reason")?,
         output_len: row.try_get("output_len")?,
     };
-    tx.emit(NewEvent::passing(Kind::TaskTarget, relay.place(), data));
+    tx.emit(NewEvent::passing(TARGET, relay.place(), data));
     Ok(())
 }
 

@@ -1,9 +1,9 @@
 //! Output on its way to who watches, before its durable copy is stored.
 
-use super::model::OutputEvent;
+use super::{OUTPUT, model::OutputEvent};
 use crate::{
     db::{Db, DbError},
-    events::{Audience, Kind, NewEvent, Watches},
+    events::{Audience, NewEvent, Watches},
     link::RelayIdentity,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -91,7 +91,7 @@ impl LiveOutput {
             },
             data_b64: STANDARD.encode(&chunk.data),
         };
-        let event = NewEvent::watched(Kind::TaskOutput, relay.place(), Audience::Task(task), data);
+        let event = NewEvent::watched(OUTPUT, relay.place(), Audience::Task(task), data);
         self.db.bus().publish(Arc::new(event.numbered(None, OffsetDateTime::now_utc())));
     }
 }

@@ -33,13 +33,21 @@ pub use model::{
 pub(crate) use store::{had, keep_command, running, send_again, signing_key};
 pub use ticker::TaskTicker;
 
-use crate::feature::Feature;
+use crate::{authz::Can, events::Kind, feature::Feature};
+
+/// A task changed.
+pub const CHANGED: Kind = Kind::new("task.changed", Can::View);
+/// A task's state on one device changed.
+pub const TARGET: Kind = Kind::new("task.target", Can::View);
+/// Output of a watched task.
+pub const OUTPUT: Kind = Kind::new("task.output", Can::View);
 
 /// What it tells of itself.
 pub const FEATURE: Feature = Feature {
     routes: api::routes,
     jobs: jobs::JOBS,
     told: |components| components.schema_from::<TargetEvent<'_>>().schema_from::<OutputEvent>(),
+    kinds: &[CHANGED, TARGET, OUTPUT],
     ..Feature::named("tasks")
 };
 

@@ -17,10 +17,10 @@ pub(super) use end::{cancel, cancel_at, expire, lose, put_out, settle, unsettled
 pub(crate) use read::running;
 pub(super) use read::{SHOWN_BYTES, get, groups, list, of_device, output, target, targets};
 
-use super::action::Sight;
+use super::{CHANGED, action::Sight};
 use crate::{
     db::{DbError, TenantTx},
-    events::{Kind, NewEvent},
+    events::NewEvent,
 };
 use unifyit_protocol::ids::TaskId;
 
@@ -52,8 +52,8 @@ pub(super) async fn emit(tx: &mut TenantTx, task: TaskId, keep: bool) -> Result<
             return Ok(());
         }
         tx.emit(match keep {
-            true => NewEvent::kept(Kind::TaskChanged, place, body.standing()),
-            false => NewEvent::passing(Kind::TaskChanged, place, body.standing()),
+            true => NewEvent::kept(CHANGED, place, body.standing()),
+            false => NewEvent::passing(CHANGED, place, body.standing()),
         });
     }
     Ok(())

@@ -14,13 +14,12 @@ mod api;
 mod pipe;
 
 use crate::feature::Feature;
-
 use std::time::Duration;
-
-/// What it tells of itself.
-pub const FEATURE: Feature = Feature { routes: api::routes, ..Feature::named("terminal") };
 
 /// A terminal into which nothing is typed for so long ends.
 const IDLE: Duration = Duration::from_secs(30 * 60);
 /// A terminal ends after so long, however it is used.
 const LONGEST: Duration = Duration::from_secs(12 * 3600);
+
+/// What it tells of itself.
+pub const FEATURE: Feature = Feature { routes: api::routes, ..Feature::named("terminal") };

@@ -1,11 +1,11 @@
 //! `POST /devices/{id}/allow-reenrolment`
 
-use super::super::{identity, store};
+use super::super::{CHANGED, identity, store};
 use crate::{
     audit::AuditTarget,
     authz::Can,
     context::Ctx,
-    events::{Kind, NewEvent},
+    events::NewEvent,
     http::{Path, Problem, Query},
     link::downlink,
 };
@@ -77,7 +77,7 @@ pub(super) async fn allow_reenrolment(
     ctx.audit(&mut tx, "device.allow_reenrolment", &target, &format!("for {minutes} minutes"))
         .await?;
     if let Some(item) = store::items(&mut tx, &[id]).await?.pop() {
-        tx.emit(NewEvent::kept(Kind::DeviceChanged, device.place(), &item));
+        tx.emit(NewEvent::kept(CHANGED, device.place(), &item));
     }
     tx.commit().await?;
     Ok(Json(ReenrolmentAllowed { until }))

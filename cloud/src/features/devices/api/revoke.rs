@@ -1,11 +1,11 @@
 //! `DELETE /devices/{id}`
 
-use super::super::store;
+use super::super::{CHANGED, store};
 use crate::{
     audit::AuditTarget,
     authz::Can,
     context::Ctx,
-    events::{Kind, NewEvent},
+    events::NewEvent,
     http::{Path, Problem},
     link::downlink,
 };
@@ -36,7 +36,7 @@ pub(super) async fn revoke_device(ctx: Ctx, Path(id): Path<Uuid>) -> Result<Stat
     let target = AuditTarget::device(device.place(), id.0, format!("device {}", device.name));
     ctx.audit(&mut tx, "device.revoke", &target, "").await?;
     if let Some(item) = store::items(&mut tx, &[id]).await?.pop() {
-        tx.emit(NewEvent::kept(Kind::DeviceChanged, device.place(), &item));
+        tx.emit(NewEvent::kept(CHANGED, device.place(), &item));
     }
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)

@@ -1,11 +1,11 @@
 //! `PATCH /devices/{id}`
 
-use super::super::{DeviceItem, store};
+use super::super::{CHANGED, DeviceItem, store};
 use crate::{
     audit::AuditTarget,
     authz::Can,
     context::Ctx,
-    events::{Kind, NewEvent},
+    events::NewEvent,
     http::{Body, Path, Problem},
 };
 use axum::Json;
@@ -54,7 +54,7 @@ pub(super) async fn update_device(
     let target = AuditTarget::device(device.place(), id.0, format!("device {}", device.name));
     let detail = format!("Name {}, tags {}", item.name, item.tags.join(", "));
     ctx.audit(&mut tx, "device.update", &target, &detail).await?;
-    tx.emit(NewEvent::kept(Kind::DeviceChanged, device.place(), &item));
+    tx.emit(NewEvent::kept(CHANGED, device.place(), &item));
     tx.commit().await?;
     Ok(Json(item))
 }

@@ -5,7 +5,7 @@ use crate::{
     authz::Can,
     context::Ctx,
     db::Place,
-    events::{Kind, NewEvent},
+    events::NewEvent,
     features::{relays::unsent, sites},
     http::{Path, Problem},
     link::sisters,
@@ -47,7 +47,7 @@ pub(super) async fn revoke_relay(ctx: Ctx, Path(id): Path<Uuid>) -> Result<Statu
     // Its session finds itself revoked and ends.
     tx.nudge_relay(RelayId(id));
     if let Some((site, place)) = sites::store::get(&mut tx, site).await? {
-        tx.emit(NewEvent::kept(Kind::SiteChanged, place, &site));
+        tx.emit(NewEvent::kept(sites::CHANGED, place, &site));
     }
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)

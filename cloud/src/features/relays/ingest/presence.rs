@@ -3,7 +3,7 @@
 use crate::{
     audit::{self, AuditActor, AuditTarget},
     db::TenantTx,
-    events::{Kind, NewEvent, Reference, TimelineItem},
+    events::{NewEvent, Reference, TimelineItem},
     features::{devices, relays::line},
     link::{ApplyError, RelayIdentity, downlink},
 };
@@ -88,7 +88,7 @@ pub(crate) async fn enrolled(
         downlink::settle(downlink::append(tx, relay.id, &record).await.map(drop))?;
     }
     if let Some(item) = devices::store::items(tx, &[enrolled.device]).await?.pop() {
-        tx.emit(NewEvent::kept(Kind::DeviceEnrolled, relay.place(), &item));
+        tx.emit(NewEvent::kept(devices::ENROLLED, relay.place(), &item));
     }
     Ok(true)
 }

@@ -5,8 +5,12 @@ use super::presence::time_of;
 use crate::{
     audit::{self, AuditActor, AuditTarget},
     db::TenantTx,
-    events::{Kind, NewEvent, Reference, TimelineItem},
-    features::{devices, relays::line, sites},
+    events::{NewEvent, Reference, TimelineItem},
+    features::{
+        devices,
+        relays::{self, line},
+        sites,
+    },
     link::{
         ApplyError, RelayChange, RelayIdentity, downlink,
         gaps::{self, NewGap},
@@ -148,9 +152,9 @@ pub(crate) async fn tell(
         let ids: Vec<DeviceId> = changed.iter().copied().collect();
         for item in devices::store::items(tx, &ids).await? {
             let event = match connections {
-                true => NewEvent::kept(Kind::DeviceChanged, relay.place(), &item),
+                true => NewEvent::kept(devices::CHANGED, relay.place(), &item),
                 // Values of a minute; the next minute's replace them.
-                false => NewEvent::passing(Kind::DeviceChanged, relay.place(), &item),
+                false => NewEvent::passing(devices::CHANGED, relay.place(), &item),
             };
             tx.emit(event);
         }
@@ -168,8 +172,8 @@ pub(super) async fn tell_site(
 ) -> Result<(), ApplyError> {
     let Some((site, place)) = sites::store::get(tx, relay.site).await? else { return Ok(()) };
     for (kind, data) in [
-        (Kind::SiteChanged, serde_json::to_value(&site)),
-        (Kind::RelayChanged, serde_json::to_value(&site.relay)),
+        (sites::CHANGED, serde_json::to_value(&site)),
+        (relays::CHANGED, serde_json::to_value(&site.relay)),
     ] {
         let data = data.unwrap_or_default();
         tx.emit(match keep {

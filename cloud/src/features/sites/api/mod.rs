@@ -17,11 +17,11 @@ mod update;
 
 pub(super) use create_token::Kind as TokenKindBody;
 
-use super::{Site, store};
+use super::{CHANGED, Site, store};
 use crate::{
     context::AppState,
     db::{Place, TenantTx},
-    events::{Kind, NewEvent},
+    events::NewEvent,
     http::Problem,
 };
 use unifyit_protocol::ids::SiteId;
@@ -44,6 +44,6 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
 /// The site as it stands after a change, told to browsers after the commit.
 async fn changed(tx: &mut TenantTx, id: SiteId, place: Place) -> Result<Site, Problem> {
     let (site, _) = store::get(tx, id).await?.ok_or_else(Problem::not_found)?;
-    tx.emit(NewEvent::kept(Kind::SiteChanged, place, &site));
+    tx.emit(NewEvent::kept(CHANGED, place, &site));
     Ok(site)
 }

@@ -1,6 +1,7 @@
 //! `POST /tasks`
 
 use super::super::{
+    CHANGED,
     action::{ActionBody, ActionInput},
     dispatch,
     model::TargetsInput,
@@ -11,7 +12,7 @@ use crate::{
     audit::AuditTarget,
     authz::Can,
     context::Ctx,
-    events::{Kind, NewEvent, Reference, TimelineItem},
+    events::{NewEvent, Reference, TimelineItem},
     http::{Body, Idempotency, Problem},
     link::from_ms,
 };
@@ -170,7 +171,7 @@ pub(super) async fn create_task(
         };
         tx.emit(item.added(place));
     }
-    tx.emit(NewEvent::kept(Kind::TaskChanged, task.place, body.standing()));
+    tx.emit(NewEvent::kept(CHANGED, task.place, body.standing()));
     let made = TaskMade { id: id.0 };
     // Output of the first devices may be here before anything else is heard of them.
     let outputs = ctx.state.watches.outputs();
