@@ -2,11 +2,23 @@
 //!
 //! Each folder under `features/` describes itself in one [`Feature`], and
 //! [`crate::app::FEATURES`] lists them. Whoever needs something of all features (the
-//! router, the document, the jobs, what reads stored events) asks the list and knows none of them by name.
+//! router, the document, the jobs, the overview, what reads stored events) asks the list
+//! and knows none of them by name.
 
-use crate::{context::AppState, events::Kind, jobs::Job};
+use crate::{
+    context::AppState,
+    db::{DbError, TenantTx},
+    events::Kind,
+    jobs::Job,
+    standing::Standing,
+};
+use futures::future::BoxFuture;
 use utoipa::openapi::ComponentsBuilder;
 use utoipa_axum::router::OpenApiRouter;
+
+/// Looks at how things stand under a transaction's scope.
+pub type Look =
+    for<'a> fn(&'a mut TenantTx, &'a mut Standing) -> BoxFuture<'a, Result<(), DbError>>;
 
 /// A feature as the rest of the cloud sees it.
 #[derive(Debug, Clone, Copy)]
@@ -21,6 +33,8 @@ pub struct Feature {
     pub jobs: &'static [Job],
     /// The kinds of events that it tells.
     pub kinds: &'static [Kind],
+    /// Adds how things stand with it in the transaction's scope, for the first page.
+    pub standing: Option<Look>,
     /// Adds the schemas of what its events carry: that stands in no route.
     pub told: fn(ComponentsBuilder) -> ComponentsBuilder,
 }
@@ -35,6 +49,7 @@ impl Feature {
             public_routes: OpenApiRouter::new,
             jobs: &[],
             kinds: &[],
+            standing: None,
             told: |components| components,
         }
     }

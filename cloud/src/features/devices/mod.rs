@@ -6,6 +6,7 @@ pub mod identity;
 pub mod jobs;
 mod model;
 mod query;
+mod standing;
 pub mod store;
 
 pub use model::{DeviceDetail, DeviceItem, Facets, Latest};
@@ -23,6 +24,7 @@ pub const FEATURE: Feature = Feature {
     routes: api::routes,
     jobs: jobs::JOBS,
     kinds: &[CHANGED, ENROLLED],
+    standing: Some(standing::add),
     ..Feature::named("devices")
 };
 

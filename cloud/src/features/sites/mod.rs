@@ -6,6 +6,7 @@ mod cache;
 pub mod config;
 mod model;
 mod rules;
+mod standing;
 pub mod store;
 mod tokens;
 
@@ -19,5 +20,9 @@ use crate::{authz::Can, events::Kind, feature::Feature};
 pub const CHANGED: Kind = Kind::new("site.changed", Can::View);
 
 /// What it tells of itself.
-pub const FEATURE: Feature =
-    Feature { routes: api::routes, kinds: &[CHANGED], ..Feature::named("sites") };
+pub const FEATURE: Feature = Feature {
+    routes: api::routes,
+    kinds: &[CHANGED],
+    standing: Some(standing::add),
+    ..Feature::named("sites")
+};

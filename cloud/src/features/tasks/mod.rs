@@ -20,6 +20,7 @@ mod live;
 mod model;
 mod progress;
 mod rules;
+mod standing;
 mod stop;
 mod store;
 mod ticker;
@@ -30,7 +31,7 @@ pub use model::{
     DeviceTask, GroupBody, Groups, OutputEvent, TargetBody, TargetEvent, TargetStatus,
     TargetsInput, TaskBody, TaskCounts, TaskDetail, TaskStatus,
 };
-pub(crate) use store::{had, keep_command, running, send_again, signing_key};
+pub(crate) use store::{had, keep_command, send_again, signing_key};
 pub use ticker::TaskTicker;
 
 use crate::{authz::Can, events::Kind, feature::Feature};
@@ -48,6 +49,7 @@ pub const FEATURE: Feature = Feature {
     jobs: jobs::JOBS,
     told: |components| components.schema_from::<TargetEvent<'_>>().schema_from::<OutputEvent>(),
     kinds: &[CHANGED, TARGET, OUTPUT],
+    standing: Some(standing::add),
     ..Feature::named("tasks")
 };
 

@@ -14,8 +14,9 @@ pub(super) use create::{
 };
 pub(crate) use create::{keep_command, signing_key};
 pub(super) use end::{cancel, cancel_at, expire, lose, put_out, settle, unsettled, without_right};
-pub(crate) use read::running;
-pub(super) use read::{SHOWN_BYTES, get, groups, list, of_device, output, target, targets};
+pub(super) use read::{
+    SHOWN_BYTES, get, groups, list, of_device, output, running, target, targets,
+};
 
 use super::{CHANGED, action::Sight};
 use crate::{

@@ -1,11 +1,11 @@
 //! `GET /overview`
 
-use super::super::{model::Overview, rules, store};
+use super::super::{model::Overview, store};
 use crate::{
     authz::Can,
     context::{Ctx, PartQuery},
-    features::{devices, sites, tasks},
     http::{Problem, Query},
+    standing::Standing,
 };
 use axum::Json;
 
@@ -20,18 +20,16 @@ pub(super) async fn get_overview(
     Query(part): Query<PartQuery>,
 ) -> Result<Json<Overview>, Problem> {
     let mut tx = ctx.begin_within(Can::View, &part).await?;
-    let mut all = rules::Standing::default();
-    sites::store::each_standing(&mut tx, |site| all.add(site)).await?;
-    let full = devices::store::fullest_disks(&mut tx, rules::MOST).await?;
-    let shared = devices::identity::shared(&mut tx, rules::MOST).await?;
-    let wrong = devices::store::wrong_clocks(&mut tx, rules::MOST).await?;
+    let mut all = Standing::default();
+    for look in ctx.state.features.iter().filter_map(|feature| feature.standing) {
+        look(&mut tx, &mut all).await?;
+    }
     let recent = store::recent(&mut tx, ctx.actor.may(Can::ReadAudit), RECENT).await?;
-    let tasks_running = tasks::running(&mut tx).await?;
     Ok(Json(Overview {
         devices: all.devices.clone(),
         sites: all.sites.clone(),
-        attention: all.attention(full, shared, wrong),
+        tasks_running: all.tasks_running,
+        attention: all.attention(),
         recent,
-        tasks_running,
     }))
 }
