@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod features;
 mod licences;
 
 use std::{
@@ -199,7 +200,7 @@ fn the_spine_of_the_cloud_never_imports_a_feature() {
             }
         }
     }
-    assert_none(&offences, "Features build on the spine; app.rs alone registers them.");
+    assert_none(&offences, "Features build on the spine; app.rs alone lists them.");
 }
 
 #[test]

@@ -1,0 +1,167 @@
+//! Who in the cloud names a feature: its own folder, the table of contents, and those
+//! features that are listed here. A feature that nobody else names can be taken out, or
+//! another put in, by its folder and one line.
+
+use crate::{assert_none, code, root, sources};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+};
+
+const FEATURES: &str = "cloud/src/features/";
+const CONTENTS: &str = "cloud/src/app.rs";
+
+/// Who names which other features. Better shorter than longer: what only wants to hear of
+/// something listens to an event, and what wants something of all asks the list.
+const NAMED: &[(&str, &[&str])] = &[
+    ("api_keys", &["tenants"]),
+    ("audit", &["devices"]),
+    ("cli.rs", &["users"]),
+    ("devices", &["inventory", "sites"]),
+    ("gaps", &["devices", "sites"]),
+    ("inventory", &["devices"]),
+    ("metrics", &["devices", "relays", "retention"]),
+    ("relays", &["devices", "metrics", "sites", "tasks"]),
+    ("retention", &["tenants"]),
+    ("sites", &["tenants"]),
+    ("tasks", &["devices", "relays"]),
+    ("tenants", &["sites"]),
+    ("terminal", &["devices", "relays", "tasks"]),
+    ("users", &["tenants"]),
+];
+
+/// Every feature, which is every folder.
+fn features() -> BTreeSet<String> {
+    let folders = fs::read_dir(root().join(FEATURES)).unwrap().flatten();
+    let folders = folders.filter(|entry| entry.path().is_dir());
+    folders.map(|entry| entry.file_name().into_string().unwrap()).collect()
+}
+
+/// Code of the product alone.
+fn product(path: &str, text: &str) -> Option<String> {
+    let test = path.ends_with("tests.rs") || path.contains("/tests/") || path.contains("/testing");
+    let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    (!test).then(|| code(text).map(|(_, line)| line).collect::<Vec<_>>().join("\n"))
+}
+
+/// What stands first in a path, or in each path of a group.
+fn heads(rest: &str) -> Vec<&str> {
+    let Some(group) = rest.strip_prefix('{') else { return vec![rest] };
+    let (mut depth, mut start, mut found) = (0, 0, Vec::new());
+    for (at, sign) in group.char_indices() {
+        match sign {
+            '{' => depth += 1,
+            '}' if depth > 0 => depth -= 1,
+            ',' | '}' if depth == 0 => {
+                found.push(group[start..at].trim_start());
+                start = at + 1;
+                if sign == '}' {
+                    break;
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// The paths below `features` that a file names, as far as their first word tells: those
+/// after `features::`, and after as many `super::` as lead there.
+fn paths<'a>(path: &str, code: &'a str) -> Vec<&'a str> {
+    let mut found: Vec<&str> = code.split("features::").skip(1).flat_map(heads).collect();
+    if let Some(inner) = path.strip_prefix(FEATURES) {
+        let depth = inner.trim_end_matches("/mod.rs").trim_end_matches(".rs").split('/').count();
+        let up = "super::".repeat(depth);
+        found.extend(code.split(up.as_str()).skip(1).flat_map(heads));
+    }
+    found
+}
+
+fn word(path: &str) -> &str {
+    let end = path.find(|sign: char| !sign.is_ascii_alphanumeric() && sign != '_' && sign != '*');
+    &path[..end.unwrap_or(path.len())]
+}
+
+/// The features that a file names, and whether it takes in all at once.
+fn named(path: &str, code: &str, features: &BTreeSet<String>) -> BTreeSet<String> {
+    let words = paths(path, code).into_iter().map(word);
+    words.filter(|word| *word == "*" || features.contains(*word)).map(str::to_owned).collect()
+}
+
+#[test]
+fn a_feature_is_named_by_its_folder_the_contents_and_who_is_listed() {
+    let features = features();
+    let mut found = BTreeMap::<String, BTreeSet<String>>::new();
+    for (path, text) in sources("cloud/src") {
+        let contents = path == CONTENTS || path == format!("{FEATURES}mod.rs");
+        let Some(code) = product(&path, &text).filter(|_| !contents) else { continue };
+        let who = match path.strip_prefix(FEATURES) {
+            Some(inner) => inner.split('/').next().unwrap(),
+            None => path.trim_start_matches("cloud/src/"),
+        };
+        let others = named(&path, &code, &features).into_iter().filter(|other| other != who);
+        found.entry(who.to_owned()).or_default().extend(others);
+    }
+    let mut offences = Vec::new();
+    for (who, others) in &found {
+        let may = NAMED.iter().find(|(name, _)| name == who).map_or(&[][..], |(_, may)| may);
+        let others = others.iter().filter(|other| !may.contains(&other.as_str()));
+        offences.extend(others.map(|other| format!("{who} names {other}")));
+    }
+    for (who, may) in NAMED {
+        let stale =
+            may.iter().filter(|other| !found.get(*who).is_some_and(|o| o.contains(**other)));
+        offences.extend(stale.map(|other| format!("{who} no longer names {other}: strike it out")));
+    }
+    assert_none(
+        &offences,
+        "A feature is one folder: others hear of it by events and by what its FEATURE tells. \
+         Where one must name another, it is listed in tests/tidy/features.rs.",
+    );
+}
+
+#[test]
+fn the_contents_have_one_line_for_each_feature_and_name_no_more_of_it() {
+    let text = fs::read_to_string(root().join(CONTENTS)).unwrap();
+    let code = product(CONTENTS, &text).unwrap();
+    let features = features();
+    let mut lines = BTreeMap::<&str, usize>::new();
+    let mut offences = Vec::new();
+    for path in paths(CONTENTS, &code) {
+        let name = word(path);
+        if !features.contains(name) {
+            continue;
+        }
+        *lines.entry(name).or_default() += 1;
+        if !path.starts_with(&format!("{name}::FEATURE,")) {
+            let line = path.lines().next().unwrap_or_default();
+            offences.push(format!("{CONTENTS}: features::{line}"));
+        }
+    }
+    let unlisted = features.iter().filter(|name| lines.get(name.as_str()) != Some(&1));
+    offences.extend(unlisted.map(|name| format!("{name} does not stand there once")));
+    for name in &features {
+        let text = fs::read_to_string(root().join(format!("{FEATURES}{name}/mod.rs"))).unwrap();
+        if !text.contains(&format!("Feature::named(\"{name}\")")) {
+            offences.push(format!("{FEATURES}{name}/mod.rs does not bear its folder's name"));
+        }
+    }
+    assert_none(&offences, "app.rs lists each feature in one line: `features::<name>::FEATURE,`.");
+}
+
+#[test]
+fn groups_and_relative_paths_are_read_too() {
+    let features = ["devices", "sites", "tasks"].map(str::to_owned).into();
+    let read = |path: &str, code: &str| {
+        named(path, code, &features).into_iter().collect::<Vec<_>>().join(" ")
+    };
+    let group = "use crate::{\n    features::{\n        devices::{self, tasks},\n        sites as s,\n    },\n};";
+    assert_eq!(read("cloud/src/jobs/mod.rs", group), "devices sites");
+    assert_eq!(read("cloud/src/cli.rs", "crate::features::tasks::running()"), "tasks");
+    assert_eq!(read("cloud/src/cli.rs", "use crate::features::*;"), "*");
+    assert_eq!(read("cloud/src/cli.rs", "features::records()"), "");
+    let up = "use super::super::sites;";
+    assert_eq!(read("cloud/src/features/tasks/store.rs", up), "sites");
+    assert_eq!(read("cloud/src/features/tasks/api/mod.rs", up), "sites");
+    assert_eq!(read("cloud/src/features/tasks/api/get.rs", up), "", "a module of its own");
+}
