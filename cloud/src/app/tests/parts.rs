@@ -41,6 +41,27 @@ async fn an_overview_of_a_part_counts_that_part_alone() {
 }
 
 #[tokio::test]
+async fn the_overview_tells_what_each_feature_finds_in_need_the_worst_first() {
+    let app = TestApp::new().await;
+    let acme = app.place("Acme").await;
+    let (key, _) = app.key("admin", Scope::Partner(acme.partner)).await;
+    let mut tx = app.state.db.tenant(&Scope::Platform).await.unwrap();
+    for change in
+        ["UPDATE relays SET online = false", "UPDATE devices SET clock_ahead_ms = 7200000"]
+    {
+        sqlx::query(change).execute(&mut *tx).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    let overview = app.by_key(&key, "GET", "/overview", None).await.body;
+    let points = overview["attention"].as_array().unwrap();
+    let told: Vec<_> = points.iter().map(|p| (p["severity"].clone(), p["kind"].clone())).collect();
+    let point = |severity: &str, kind: &str| (json!(severity), json!(kind));
+    assert_eq!(told, [point("critical", "site_unreachable"), point("warning", "clock_wrong")]);
+    assert_eq!(overview["sites"]["unreachable"], 1);
+    assert_eq!(overview["devices"]["unreachable"], 1);
+}
+
+#[tokio::test]
 async fn naming_ones_partner_does_not_widen_ones_scope() {
     let app = TestApp::new().await;
     let acme = app.place("Acme").await;
