@@ -4,6 +4,7 @@
 
 mod acting;
 mod document;
+mod features;
 mod keys;
 mod lists;
 mod monitoring;
