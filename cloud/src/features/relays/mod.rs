@@ -29,6 +29,8 @@ mod compare_tests;
 #[cfg(test)]
 mod gap_tests;
 #[cfg(test)]
+mod inventory_tests;
+#[cfg(test)]
 mod newest_tests;
 #[cfg(test)]
 mod put_back_tests;

@@ -21,6 +21,9 @@ const MAX_FACTS: usize = 64;
 /// Longest fact, in bytes.
 const MAX_FACT: usize = 2048;
 
+/// So many keys are compared fast enough by a plan for any.
+const FEW: usize = 64;
+
 /// Applies a report to the device's inventory.
 pub(crate) async fn inventory(
     tx: &mut TenantTx,
@@ -52,6 +55,10 @@ pub(crate) async fn inventory(
             keys.push(key);
             entries.push(fit(entry));
         }
+    }
+    if keys.len() + report.gone.len() > FEW {
+        // A plan for any list compares each key with each: of 20,000, for seconds.
+        tx.plan_for_values().await?;
     }
     if report.whole {
         sqlx::query(
