@@ -8,7 +8,8 @@ BEGIN
     CREATE EXTENSION IF NOT EXISTS pg_trgm SCHEMA public;
     CREATE INDEX device_lines_by_words ON device_lines USING gin (search gin_trgm_ops)
         WITH (fastupdate = off);
-EXCEPTION WHEN undefined_file OR feature_not_supported OR insufficient_privilege THEN
+EXCEPTION WHEN undefined_file OR feature_not_supported OR insufficient_privilege
+    OR undefined_object THEN
     RAISE WARNING 'pg_trgm cannot be had (%): searches read all lines. It is in the package '
         'postgresql-contrib of most distributions.', SQLERRM;
 END $$;

@@ -123,7 +123,18 @@ async fn what_looks_for_words_reads_no_line_in_vain() {
         let after = scans(&mut tx).await;
         assert!(after > before, "{sort}");
     }
-    let query = DeviceQuery { q: Some("desk".to_owned()), ..DeviceQuery::default() };
+    // A short word before the long one, and a part of all, which its own index finds.
+    let query = |q: &str, tag: Option<&str>| DeviceQuery {
+        q: Some(q.to_owned()),
+        tag: tag.map(str::to_owned),
+        ..DeviceQuery::default()
+    };
+    for (query, by_word) in [(query("ßß abc", None), true), (query("desk", Some("lab")), false)] {
+        let before = scans(&mut tx).await;
+        store::list(&mut tx, &query.check().unwrap()).await.unwrap();
+        assert_eq!(scans(&mut tx).await > before, by_word, "{query:?}");
+    }
+    let query = query("desk", None);
     let before = scans(&mut tx).await;
     let facets = store::facets(&mut tx, &query.check().unwrap()).await.unwrap();
     assert_eq!(facets.os["Debian"], 1);

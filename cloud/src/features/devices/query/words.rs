@@ -8,10 +8,12 @@ use sqlx::{Postgres, QueryBuilder};
 const SHORTEST: usize = 3;
 
 impl Checked {
-    /// The word by which the index finds fewest lines, most likely: the longest.
+    /// The word by which the index finds fewest lines, most likely: the longest. None for a
+    /// part of all computers, which other indexes find sooner than the word's all.
     pub(super) fn indexed_word(&self) -> Option<&str> {
-        let longest = self.words.iter().max_by_key(|word| word.len())?;
-        Some(longest.as_str()).filter(|word| word.chars().count() >= SHORTEST)
+        let part = self.organization.is_some() || !self.sites.is_empty() || self.tag.is_some();
+        let long = self.words.iter().filter(|word| word.chars().count() >= SHORTEST);
+        long.max_by_key(|word| word.len()).map(String::as_str).filter(|_| !part)
     }
 
     /// Lines, or what an index finds of them.
@@ -19,17 +21,14 @@ impl Checked {
         if self.indexed_word().is_some() { Table::Found } else { Table::Lines }
     }
 
-    /// Whether it is one word that an index finds, and no tag, that decides what facets
-    /// count.
+    /// Whether it is one word that an index finds that decides what facets count.
     pub(super) fn is_counted_by_word(&self) -> bool {
-        self.words.len() == 1 && self.indexed_word().is_some() && self.tag.is_none()
+        self.words.len() == 1 && self.indexed_word().is_some()
     }
 
     /// Whether nothing is asked for but one word that an index finds.
     pub(in super::super) fn is_one_word(&self) -> bool {
-        let filtered = !self.states.is_empty() || !self.systems.is_empty();
-        let within = self.organization.is_some() || !self.sites.is_empty();
-        self.is_counted_by_word() && !filtered && !within
+        self.is_counted_by_word() && self.states.is_empty() && self.systems.is_empty()
     }
 
     /// Whether the first page is in the order of names and asks for one word alone.
