@@ -159,6 +159,8 @@ impl TasksIngest {
             tracing::warn!(relay = %relay.id, "Output beyond the bounds was left out.");
         }
         let offset = |c: &OutputChunk| i64::try_from(c.offset).unwrap_or(i64::MAX);
+        // Pieces and what was kept of them are added up together: joined, each device would
+        // look through what was kept of all.
         let grown = sqlx::query(
             "WITH pieces AS (SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::int8[], $4::int2[], $5::bytea[]) \
                  AS p (command, device, at, stream, data)), \
@@ -170,10 +172,10 @@ impl TasksIngest {
                  ON CONFLICT DO NOTHING RETURNING task_id, device_id, octet_length(data) AS bytes) \
              UPDATE task_targets t SET output_len = greatest(t.output_len, l.length), \
                  output_stored = t.output_stored + l.bytes \
-             FROM (SELECT g.task_id, g.device_id, max(p.at + length(p.data)) AS length, \
-                     coalesce((SELECT sum(k.bytes) FROM kept k \
-                         WHERE k.task_id = g.task_id AND k.device_id = g.device_id), 0) AS bytes \
-                 FROM pieces p JOIN task_targets g ON g.command_id = p.command AND g.device_id = p.device \
+             FROM (SELECT u.task_id, u.device_id, max(u.length) AS length, sum(u.bytes) AS bytes FROM ( \
+                     SELECT g.task_id, g.device_id, p.at + length(p.data) AS length, 0 AS bytes FROM pieces p \
+                         JOIN task_targets g ON g.command_id = p.command AND g.device_id = p.device \
+                     UNION ALL SELECT k.task_id, k.device_id, NULL, k.bytes FROM kept k) u \
                  GROUP BY 1, 2) l \
              WHERE t.task_id = l.task_id AND t.device_id = l.device_id AND (t.output_len < l.length OR l.bytes > 0) \
              RETURNING t.task_id, t.device_id, t.status, t.exit_code, t.reason, t.output_len",
