@@ -43,8 +43,9 @@ use tokio::{sync::broadcast, time::Instant};
 pub const APP_ROLE: &str = "unifyit_app";
 /// Nudges kept for a slow listener; one that falls behind looks at everything.
 const NUDGES: usize = 1024;
-/// Statements that each connection keeps prepared: more than the service has, so that
-/// none pushes out another and is parsed and planned again.
+/// Statements that each connection keeps prepared: more than the service has as fixed text,
+/// so that none of these is pushed out, parsed and planned again. Lists are put together
+/// from what is asked; the oldest of them give way.
 const STATEMENTS: usize = 512;
 
 /// How to reach the database, and how hard it may be used.

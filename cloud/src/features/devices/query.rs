@@ -1,13 +1,13 @@
 //! What a list of computers may be asked, and the SQL for it.
 //!
-//! The page is cut from `devices` alone before names are joined. Scope ids
+//! The page is cut before names are joined. Scope ids
 //! stand in the condition too, though row security has the last word: only a
 //! condition can choose an index. Whatever must read all computers reads the smallest
 //! table that has what is asked for ([`table`]). What only counts reads none where sums
 //! are kept ([`counting`]); what is frequent is found among the first in the list's
-//! order ([`frequent`]); words have an index ([`words`]); lists in the order of sites or organizations walk these and
-//! stop when the page is full ([`grouped`]), those in the order of states ask state by
-//! state ([`states`]).
+//! order ([`frequent`]); words have an index ([`words`]); lists in the order of sites or
+//! organizations walk these and stop when the page is full ([`grouped`]), those in the order
+//! of states ask state by state ([`states`]).
 
 mod counting;
 mod frequent;
