@@ -101,7 +101,7 @@ export const shell = {
     running: "Running tasks",
     attention: "Needs attention",
     calm: "Nothing needs attention.",
-    calmDetail: "Sites that stop answering and tasks that fail appear here.",
+    calmDetail: "Sites that stop answering, full disks and wrong clocks appear here.",
     recent: "Recent activity",
     nothingRecent: "Nothing has happened yet.",
     quick: "Quick actions",
