@@ -6,9 +6,11 @@
 
 pub mod live;
 pub mod mqtt;
+mod poller;
 mod pump;
 pub mod session;
 pub mod spool;
+mod vitals;
 
 use unifyit_protocol::{
     command::Command, config::DeviceConfig, lan::Handed, live::LiveDown, signing::Signed,

@@ -10,8 +10,9 @@ use rustls::ClientConfig;
 use std::{sync::Arc, time::Duration};
 use unifyit_protocol::{codec::MAX_MESSAGE, ids::DeviceId};
 
-/// How often the connection shows a sign of life.
-const KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// How long the connection may show no sign of life. The relay waits for one and a
+/// half times as long, and the agent for twice as long.
+pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(20);
 const CONNECT_S: u64 = 10;
 /// Requests between the sender and the connection. Few, because what is queued
 /// here cannot be overtaken by something urgent.

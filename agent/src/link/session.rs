@@ -1,8 +1,8 @@
 //! Keeps one connection to the relay, for ever.
 //!
-//! Of each connection there are three tasks: the *poller* drives the client and
-//! hands what comes down to the inbox, the *pump* publishes reports and live
-//! frames, and the session itself walks through the stages: connected →
+//! Of each connection there are three tasks: the [*poller*](super::poller) drives
+//! the client and hands what comes down to the inbox, the *pump* publishes reports
+//! and live frames, and the session itself walks through the stages: connected →
 //! subscribed → introduced (`Hello`) → up (`Welcome`). Reports flow only when
 //! up, because only then the relay's positions are known. Poller and pump are
 //! apart because a publisher that waits for room must not stop the poller, which
@@ -12,25 +12,23 @@ use super::{
     Inbox,
     live::LiveQueue,
     mqtt,
-    pump::{acked, pump_up},
-    spool::{Continuity, Spool},
+    poller::{Note, Poller},
+    pump::pump_up,
+    spool::Spool,
 };
 use crate::{
     VERSION,
     clock::{self, jitter, local_ms, uptime_ms},
     enroll::tls::{Trusting, fingerprint},
     execute::RunningSet,
-    identity::{Identity, PrivateKey, instance, welcomed},
+    identity::{Identity, PrivateKey, instance},
     platform,
 };
-use rumqttc::{
-    AsyncClient, ConnectReturnCode, ConnectionError, Event, EventLoop, Packet, Publish, QoS,
-    SubscribeReasonCode,
-};
+use rumqttc::{AsyncClient, ConnectReturnCode, ConnectionError, QoS};
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -41,12 +39,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use unifyit_protocol::{
-    clock::{ClockAnswer, ClockAsk},
-    envelope::Decoded,
+    clock::ClockAsk,
     ids::DeviceId,
-    lan::{Deliver, DownControl, Hello, UpControl},
-    live::LiveDown,
-    topics::{Down, Up, down_filter},
+    lan::{Hello, UpControl},
+    topics::{Up, down_filter},
 };
 
 const BACKOFF_FIRST: Duration = Duration::from_millis(400);
@@ -88,15 +84,6 @@ enum End {
     Again,
     Lost(String),
     Refused(String),
-}
-
-enum Note {
-    Connected,
-    Subscribed(bool),
-    Up,
-    /// The relay's memory does not continue ours; it has seen this epoch.
-    Broken(u64),
-    Lost(ConnectionError),
 }
 
 impl<I: Inbox> Link<I> {
@@ -163,14 +150,13 @@ impl<I: Inbox> Link<I> {
         let (notes, inbox) = mpsc::unbounded_channel();
         // Dropping the set aborts the tasks of this connection.
         let mut tasks = JoinSet::new();
-        let poller = Poller {
-            device: identity.device,
-            spool: self.spool.clone(),
-            inbox: Arc::clone(&self.inbox),
+        let poller = Poller::new(
+            identity.device,
+            self.spool.clone(),
+            Arc::clone(&self.inbox),
             notes,
-            asked_ms: Arc::clone(&self.asked_ms),
-            greeted: AtomicBool::new(false),
-        };
+            Arc::clone(&self.asked_ms),
+        );
         tasks.spawn(poller.run(events));
         let end = self.walk(identity.device, &client, inbox, &mut tasks).await;
         if matches!(end, End::Stopped | End::Again) && client.try_disconnect().is_ok() {
@@ -200,6 +186,9 @@ impl<I: Inbox> Link<I> {
                 note = notes.recv() => match note {
                     None => return End::Lost("the client ended".into()),
                     Some(Note::Lost(error)) => return lost(&error),
+                    Some(Note::Silent) => return End::Lost("nothing is heard of it".into()),
+                    // Whatever the relay answers shows that it lives.
+                    Some(Note::Quiet) => Self::compare_clocks(device, client),
                     Some(Note::Connected) => {
                         if client.try_subscribe(down_filter(device), QoS::AtMostOnce).is_err() {
                             return End::Lost("the client takes no subscription".into());
@@ -297,104 +286,5 @@ fn lost(error: &ConnectionError) -> End {
             other => End::Lost(format!("it refuses for the moment: {other:?}")),
         },
         other => End::Lost(other.to_string()),
-    }
-}
-
-struct Poller<I> {
-    device: DeviceId,
-    spool: Spool,
-    inbox: Arc<I>,
-    notes: mpsc::UnboundedSender<Note>,
-    asked_ms: Arc<AtomicU64>,
-    /// Whether the relay greeted: before, nobody knows whether the memory is whole.
-    greeted: AtomicBool,
-}
-
-impl<I: Inbox> Poller<I> {
-    async fn run(self, mut events: EventLoop) {
-        let topics = [Down::Control, Down::Command, Down::Live].map(|d| (d.topic(self.device), d));
-        loop {
-            let note = match events.poll().await {
-                Ok(Event::Incoming(Packet::ConnAck(_))) => Some(Note::Connected),
-                Ok(Event::Incoming(Packet::SubAck(ack))) => {
-                    let granted = ack
-                        .return_codes
-                        .iter()
-                        .all(|code| matches!(code, SubscribeReasonCode::Success(_)));
-                    Some(Note::Subscribed(granted))
-                }
-                Ok(Event::Incoming(Packet::Publish(publish))) => topics
-                    .iter()
-                    .find(|(topic, _)| *topic == publish.topic)
-                    .and_then(|(_, kind)| self.take(*kind, &publish)),
-                Ok(_) => None,
-                Err(error) => {
-                    drop(self.notes.send(Note::Lost(error)));
-                    return;
-                }
-            };
-            if let Some(note) = note
-                && self.notes.send(note).is_err()
-            {
-                return;
-            }
-        }
-    }
-
-    fn take(&self, kind: Down, publish: &Publish) -> Option<Note> {
-        let bytes = &publish.payload;
-        let unreadable = |error| tracing::warn!(%error, "a message of the relay is unreadable");
-        match kind {
-            Down::Control => match DownControl::decode(bytes).map_err(unreadable) {
-                Ok(Decoded::Known(control)) => return self.control(control),
-                Ok(Decoded::Unknown(kind)) => tracing::debug!(kind, "an unknown control message"),
-                Err(()) => {}
-            },
-            Down::Command if !self.greeted.load(Ordering::Relaxed) => {
-                tracing::debug!("a command came before the greeting; it will come again");
-            }
-            Down::Command => match Deliver::decode(bytes).map_err(unreadable) {
-                Ok(Decoded::Known(Deliver::Command(signed))) => self.inbox.command(signed),
-                Ok(Decoded::Unknown(kind)) => tracing::debug!(kind, "an unknown delivery"),
-                Err(()) => {}
-            },
-            Down::Live => match LiveDown::decode(bytes).map_err(unreadable) {
-                Ok(Decoded::Known(message)) => self.inbox.live(message),
-                Ok(Decoded::Unknown(kind)) => tracing::debug!(kind, "an unknown live message"),
-                Err(()) => {}
-            },
-        }
-        None
-    }
-
-    fn control(&self, control: DownControl) -> Option<Note> {
-        match control {
-            DownControl::Welcome(welcome) => {
-                welcomed();
-                self.inbox.relay_time(welcome.now_ms, self.asked_ms.load(Ordering::Relaxed));
-                self.inbox.config(welcome.config);
-                let unreadable = |error: &_| tracing::error!(%error, "the spool cannot be read");
-                let continuity = self.spool.welcome(&welcome.positions).inspect_err(unreadable);
-                let greeted = matches!(&continuity, Ok(c) if *c != Continuity::Impossible);
-                self.greeted.store(greeted, Ordering::Relaxed);
-                return match continuity {
-                    Ok(Continuity::Holds) => Some(Note::Up),
-                    Ok(Continuity::BrokenAbove(epoch)) => Some(Note::Broken(epoch)),
-                    Ok(Continuity::Broken) => Some(Note::Broken(0)),
-                    Ok(Continuity::Impossible) | Err(_) => None,
-                };
-            }
-            DownControl::Ack(ack) => acked(&self.spool, &ack),
-            DownControl::Config(config) => self.inbox.config(config),
-            DownControl::Renew(_) => self.inbox.renew(),
-            DownControl::Handed(handed) => self.inbox.handed(handed),
-            DownControl::NewIdentity(_) => self.inbox.own_identity(),
-            DownControl::TellInventory(_) => self.inbox.tell_inventory(),
-            DownControl::Clock(ClockAnswer { asked_ms, now_ms }) => {
-                self.inbox.relay_time(now_ms, asked_ms.unwrap_or_else(uptime_ms));
-                self.spool.time_learnt();
-            }
-        }
-        None
     }
 }
