@@ -117,7 +117,7 @@ enum Internal {
     /// Take away settings that fail without a package cache that answers
     PausePackageCache,
     /// Keep a command: start it as told over standard input, and end it as a whole
-    Keep { command: String },
+    Keep,
     /// Prepare this process and become a program
     Exec {
         #[arg(long)]
@@ -150,14 +150,8 @@ fn exit(done: anyhow::Result<ExitCode>) -> ExitCode {
 /// agent itself asks it.
 #[must_use]
 pub fn keep() -> Option<ExitCode> {
-    let words: Vec<OsString> = std::env::args_os().skip(1).take(4).collect();
-    match words.as_slice() {
-        [internal, keep, command] if internal == "internal" && keep == "keep" => {
-            let kept = platform::keep(command.to_str()?);
-            Some(exit(kept.map(|()| ExitCode::SUCCESS)))
-        }
-        _ => None,
-    }
+    let words: Vec<OsString> = std::env::args_os().skip(1).take(3).collect();
+    (words == ["internal", "keep"]).then(|| exit(platform::keep().map(|()| ExitCode::SUCCESS)))
 }
 
 #[expect(clippy::print_stderr, reason = "this is the answer to the person at the terminal")]
@@ -252,8 +246,8 @@ fn run_internal(internal: Internal, root: &Path) -> anyhow::Result<ExitCode> {
             inventory::tell_changes(&inventory::Order { folder, root, whole, limit }, out)?;
             Ok(ExitCode::SUCCESS)
         }
-        Internal::Keep { command } => {
-            platform::keep(&command)?;
+        Internal::Keep => {
+            platform::keep()?;
             Ok(ExitCode::SUCCESS)
         }
         Internal::Exec { terminal, user, folder, name, program } => {

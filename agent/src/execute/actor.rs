@@ -90,6 +90,7 @@ impl Executor {
     /// their outcomes to be durable.
     pub async fn run(mut self, mut inbox: mpsc::Receiver<Order>) {
         let stop = self.context.stop.clone();
+        self.context.keepers.make_ready();
         loop {
             let due = self.later.next_due().map(|at| at.saturating_sub(now_ms()));
             let held = due.is_some();
@@ -341,6 +342,7 @@ impl Executor {
                 Carried::ToItsEnd => Order::Ended(id),
                 Carried::Nowhere(signed) => Order::Back(signed, waited),
             };
+            context.keepers.make_ready();
             let nowhere = matches!(word, Order::Back(..));
             context.running.remove(id);
             // The actor may be waiting for this very task at the end.

@@ -25,7 +25,7 @@ pub use actor::{Executor, Order};
 pub use recover::recover;
 pub use terminal::Terminals;
 
-use crate::{link::live::LiveQueue, store::Store};
+use crate::{link::live::LiveQueue, platform::Keepers, store::Store};
 use std::{
     collections::BTreeSet,
     path::PathBuf,
@@ -46,8 +46,8 @@ pub struct Context {
     pub live: Arc<LiveQueue>,
     /// Folder for scripts, readable by the agent only.
     pub work: PathBuf,
-    /// This very program, for preparing processes.
-    pub helper: PathBuf,
+    /// Who keeps what is started.
+    pub keepers: Arc<Keepers>,
     /// The agent is ending.
     pub stop: CancellationToken,
     /// Commands with an intent and no outcome.

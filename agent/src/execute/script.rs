@@ -56,12 +56,12 @@ struct End {
     lost: bool,
 }
 
-/// The process that will keep a script, with its order. It is started before the
-/// script's intent is on disk, so that the script's process is ready when it may begin.
+/// The process that will keep a script, with its order. It has that before the script's
+/// intent is on disk, so that the script's process is ready when it may begin.
 pub(super) async fn keeper(context: &Context, id: CommandId, script: &Script) -> io::Result<Kept> {
-    let mut kept = Kept::start(&context.helper, &id.to_string())?;
+    let mut kept = context.keepers.take()?;
     // A keeper that is gone already shows by its last word.
-    if let Err(error) = kept.prepare(&order(context, script)).await {
+    if let Err(error) = kept.prepare(&order(context, id, script)).await {
         tracing::warn!(command = %id, %error, "a keeper did not take its order");
     }
     Ok(kept)
@@ -155,7 +155,7 @@ fn text(script: &Script) -> Cow<'_, str> {
     }
 }
 
-fn order(context: &Context, script: &Script) -> KeepOrder {
+fn order(context: &Context, id: CommandId, script: &Script) -> KeepOrder {
     let (names, before, suffix) = interpreter(script.interpreter);
     let owned = |words: &[&str]| words.iter().map(|&w| w.to_owned()).collect();
     let program = Program::Script {
@@ -166,6 +166,7 @@ fn order(context: &Context, script: &Script) -> KeepOrder {
         work: context.work.clone(),
     };
     KeepOrder {
+        command: id.to_string(),
         program,
         args: script.args.clone(),
         env: script.env.clone(),

@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 use tokio::process::Command;
+use unifyit_protocol::ids::CommandId;
 
 /// What a terminal's programs know of it.
 pub(super) const TERMINAL_ENV: [(&str, &str); 2] =
@@ -46,10 +47,16 @@ pub(super) fn login_of(account: &Account) -> Login {
 }
 
 /// The shell as a login shell on its own terminal, below a keeper.
-pub(super) fn kept_shell(login: Login, terminal: PathBuf, user: Option<String>) -> KeepOrder {
+pub(super) fn kept_shell(
+    command: CommandId,
+    login: Login,
+    terminal: PathBuf,
+    user: Option<String>,
+) -> KeepOrder {
     let path = login.shell;
     let name = login_name(&path).to_string_lossy().into_owned();
     KeepOrder {
+        command: command.to_string(),
         program: Program::Shell { path, name },
         args: Vec::new(),
         env: TERMINAL_ENV.map(|(k, v)| (k.into(), v.into())).to_vec(),
@@ -69,7 +76,7 @@ pub(super) fn login_shell(
     switch: bool,
 ) -> Command {
     let name = login_name(&login.shell);
-    let mut command = platform::helper_command(&context.helper);
+    let mut command = platform::helper_command(context.keepers.program());
     command.arg("--terminal").arg(terminal);
     if switch {
         command.arg("--user").arg(&account.name);

@@ -250,9 +250,10 @@ impl Shell {
         let (pty, path, stdio) =
             platform::open_pty(order.cols, order.rows, owner).map_err(failed)?;
         if end_all {
-            let mut kept = Kept::start(&context.helper, &command.to_string()).map_err(failed)?;
-            let shell = kept_shell(login, path, order.user.clone());
+            let mut kept = context.keepers.take().map_err(failed)?;
+            let shell = kept_shell(command, login, path, order.user.clone());
             kept.order(&shell).await.map_err(failed)?;
+            context.keepers.make_ready();
             // The keeper has opened the other side when these close.
             let word = tokio::time::timeout(GRACE, kept.started()).await;
             drop(stdio);

@@ -20,7 +20,7 @@ use crate::{
         spool::{Quotas, Spool},
     },
     package_cache,
-    platform::{self, PackageManagers},
+    platform::{self, Keepers, PackageManagers},
     store::{Store, StoreError},
 };
 use parts::Router;
@@ -102,7 +102,7 @@ async fn serve(settings: &Settings) -> anyhow::Result<Option<(Identity, PrivateK
         store: store.clone(),
         live: Arc::new(LiveQueue::default()),
         work,
-        helper: platform::agent_program(),
+        keepers: Arc::new(Keepers::of(platform::agent_program())),
         stop: draining.clone(),
         running: Arc::new(RunningSet::default()),
     };

@@ -154,6 +154,8 @@ pub struct Account {
 /// that it ends as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeepOrder {
+    /// The command's id.
+    pub command: String,
     /// What to run.
     pub program: Program,
     /// Arguments.

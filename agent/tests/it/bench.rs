@@ -15,6 +15,7 @@ use unifyit_agent::{
         live::LiveQueue,
         spool::{Continuity, Quotas, Spool},
     },
+    platform::Keepers,
     store::Store,
 };
 use unifyit_protocol::{
@@ -99,7 +100,7 @@ impl Bench {
             store: store.clone(),
             live,
             work,
-            helper: helper(),
+            keepers: Arc::new(Keepers::of(helper())),
             stop: CancellationToken::new(),
             running: Arc::new(RunningSet::default()),
         };

@@ -109,8 +109,8 @@ async fn intent_fails(bench: &Bench, command: &Command, meanwhile: impl AsyncFnO
     let (go_on, busy) = occupy(bench).await;
     // Its keeper is made in the moment in which its intent is handed to the writer,
     // which is busy: so the intent shares the commit of the job that fails.
-    let name = command.id.to_string();
-    Bench::wait_for("the keeper", || runs(&name)).await;
+    let folder = bench.context.work.join(command.id.to_string());
+    Bench::wait_for("the keeper", || folder.join("script.sh").exists()).await;
     meanwhile(bench).await;
     let fails = fail_once(bench);
     let (_, sent) = tokio::join!(fails, async { go_on.send(()) });
@@ -156,8 +156,8 @@ async fn cancelled_while_its_intent_failed(waits: bool, cancelled: Cancelled) {
         bench.deliver(&command).await;
         occupied
     };
-    let name = command.id.to_string();
-    Bench::wait_for("the keeper", || runs(&name)).await;
+    let folder = bench.context.work.join(command.id.to_string());
+    Bench::wait_for("the keeper", || folder.join("script.sh").exists()).await;
     if cancelled == Cancelled::Between {
         // Whoever decides waits for the disk too, and hears of the cancel thereafter.
         bench.deliver(&other).await;
@@ -178,7 +178,7 @@ async fn cancelled_while_its_intent_failed(waits: bool, cancelled: Cancelled) {
     bench.deliver(&Command { not_before_ms: 0, ..command.clone() }).await;
     let after = bench.run(sh("true")).await;
     assert_eq!(bench.outcome(after).await.status, Status::Succeeded);
-    Bench::wait_for("the end", || !runs(&name)).await;
+    Bench::wait_for("the end", || !folder.exists()).await;
     let ends = bench.events.iter().filter(|e| e.command == command.id && e.status.is_final());
     assert!(ends.clone().all(|e| e.status == Status::Cancelled), "{:?}", ends.collect::<Vec<_>>());
     assert!(!mark.exists(), "whoever cancelled it was told that it is stopped");

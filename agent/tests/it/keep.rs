@@ -8,7 +8,7 @@ use std::{
 };
 use tokio::task::JoinHandle;
 use unifyit_agent::{
-    platform::{Ending, KeepOrder, KeepWord, Kept, Program},
+    platform::{Ending, KeepOrder, KeepWord, Keepers, Kept, Program, end_left},
     store::StoreError,
 };
 use unifyit_protocol::{
@@ -17,7 +17,7 @@ use unifyit_protocol::{
     outcome::{CommandEvent, Status},
 };
 
-fn order(work: &Path, body: String) -> KeepOrder {
+fn order(id: &str, work: &Path, body: String) -> KeepOrder {
     let program = Program::Script {
         interpreters: vec!["sh".into()],
         before: Vec::new(),
@@ -26,7 +26,7 @@ fn order(work: &Path, body: String) -> KeepOrder {
         work: work.to_owned(),
     };
     let (args, env) = (Vec::new(), Vec::new());
-    KeepOrder { program, args, env, user: None, folder: None, terminal: None }
+    KeepOrder { command: id.into(), program, args, env, user: None, folder: None, terminal: None }
 }
 
 async fn until(what: &str, mut holds: impl FnMut() -> bool) {
@@ -39,8 +39,9 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 
 /// Another script from its start to its end: time enough for one that does not wait.
 async fn run_another(work: &Path) {
-    let mut other = Kept::start(&helper(), &CommandId::generate().to_string()).unwrap();
-    other.order(&order(work, "exit 7".into())).await.unwrap();
+    let id = CommandId::generate().to_string();
+    let mut other = Kept::start(&helper()).unwrap();
+    other.order(&order(&id, work, "exit 7".into())).await.unwrap();
     loop {
         match other.word().await {
             KeepWord::Started => {}
@@ -110,14 +111,14 @@ async fn a_script_whose_intent_is_synced_when_the_agent_stops_does_not_begin() {
 async fn a_keeper_that_is_left_does_no_harm_to_the_next_one_of_its_command() {
     let dir = tempfile::tempdir().unwrap();
     let id = CommandId::generate().to_string();
-    let mut first = Kept::start(&helper(), &id).unwrap();
-    first.prepare(&order(dir.path(), "true".into())).await.unwrap();
+    let mut first = Kept::start(&helper()).unwrap();
+    first.prepare(&order(&id, dir.path(), "true".into())).await.unwrap();
     let folder = dir.path().join(&id);
     until("the script is made ready", || folder.join("script.sh").exists()).await;
-    let mut next = Kept::start(&helper(), &id).unwrap();
+    let mut next = Kept::start(&helper()).unwrap();
     first.leave().await;
     assert!(!folder.exists(), "it has not cleared up yet");
-    next.order(&order(dir.path(), "exit 7".into())).await.unwrap();
+    next.order(&order(&id, dir.path(), "exit 7".into())).await.unwrap();
     loop {
         match next.word().await {
             KeepWord::Started => {}
@@ -148,13 +149,28 @@ async fn a_script_is_made_ready_and_begins_only_when_its_intent_is_on_disk() {
 async fn what_was_made_ready_is_cleared_away_when_it_is_not_to_begin() {
     let dir = tempfile::tempdir().unwrap();
     let (ran, id) = (dir.path().join("ran"), CommandId::generate().to_string());
-    let mut kept = Kept::start(&helper(), &id).unwrap();
+    let mut kept = Kept::start(&helper()).unwrap();
     let body = format!("touch {}", ran.display());
-    kept.prepare(&order(dir.path(), body)).await.unwrap();
+    kept.prepare(&order(&id, dir.path(), body)).await.unwrap();
     let folder = dir.path().join(&id);
     until("the script is made ready", || folder.join("script.sh").exists()).await;
     drop(kept);
     until("its folder is removed", || !folder.exists()).await;
     run_another(dir.path()).await;
     assert!(!ran.exists(), "it ran although nobody let it begin");
+}
+
+#[tokio::test]
+async fn a_keeper_that_was_ready_ahead_is_found_by_the_mark_of_its_command() {
+    let dir = tempfile::tempdir().unwrap();
+    let id = CommandId::generate().to_string();
+    let keepers = Keepers::of(helper());
+    keepers.make_ready();
+    let mut kept = keepers.take().unwrap();
+    kept.order(&order(&id, dir.path(), "exec sleep 600".into())).await.unwrap();
+    assert_eq!(kept.word().await, KeepWord::Started);
+    // As whoever starts after a crash does, while the socket is still held open.
+    let (count, left) = tokio::task::spawn_blocking(move || end_left(&id)).await.unwrap();
+    assert_eq!((count, left.as_str()), (2, ""), "the keeper and its script");
+    assert_eq!(kept.word().await, KeepWord::Lost);
 }

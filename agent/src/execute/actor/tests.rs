@@ -10,6 +10,7 @@ use crate::{
         live::LiveQueue,
         spool::{Quotas, Spool},
     },
+    platform::Keepers,
     store::Store,
 };
 use std::path::Path;
@@ -34,7 +35,7 @@ async fn bench(state: &Path) -> Bench {
         store: store.clone(),
         live: Arc::new(LiveQueue::default()),
         work: state.join("work"),
-        helper: "/bin/false".into(),
+        keepers: Arc::new(Keepers::of("/bin/false".into())),
         stop: CancellationToken::new(),
         running: Arc::new(RunningSet::default()),
     };

@@ -25,7 +25,7 @@ pub use disks::{filesystems, free_space};
 pub use facts::{interfaces, system_facts};
 pub use files::{create_private_dir, exposed, make_private, write_private};
 pub use helper::{HelperOrder, become_program};
-pub use keep::{Kept, end_left, end_tree, keep};
+pub use keep::{Keepers, Kept, end_left, end_tree, keep};
 pub use machine::{account, agent_account, hostname, is_administrator, machine_secret};
 pub use managers::PackageManagers;
 pub use memory::{rest, share_heap};

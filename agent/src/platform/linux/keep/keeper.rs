@@ -38,30 +38,23 @@ use std::{
 /// Between two looks for processes that do not end yet.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
-/// Keeps one command, to its end and that of the agent's interest.
+/// Waits for an order, and keeps its command to its end and that of the agent's interest.
 ///
 /// # Errors
 /// When the agent cannot be heard.
-pub fn keep(command: &str) -> anyhow::Result<()> {
+pub fn keep() -> anyhow::Result<()> {
     prctl::set_child_subreaper(true).context("orphans cannot be taken in")?;
     let mut agent = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
-    // What needs no order is done while that is on its way.
-    let (group, own) = (Group::create(command), machine::agent_account());
-    let order = match read_order(&mut agent) {
-        Ok(Some(order)) => order,
-        // Without one there is nothing to do: the agent thought better of it.
-        none => {
-            if let Some(group) = group {
-                group.remove();
-            }
-            return none.map(drop);
-        }
-    };
+    // What needs no order is done ahead of it.
+    let own = machine::agent_account();
     let signals = SigSet::from_iter([Signal::SIGCHLD]);
     signals.thread_block()?;
     let ends = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-    let mut keeper =
-        Keeper { command: command.to_owned(), agent, ends, group, folder: None, went: false };
+    // Without one there is nothing to do: the agent ends, or thought better of it.
+    let Some(order) = read_order(&mut agent)? else { return Ok(()) };
+    process::bear_mark(&order.command);
+    let (command, group) = (order.command.clone(), Group::create(&order.command));
+    let mut keeper = Keeper { command, agent, ends, group, folder: None, went: false };
     let stays = order.terminal.is_some();
     match keeper.start(order, own) {
         Ok(main) => {

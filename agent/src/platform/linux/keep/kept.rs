@@ -46,18 +46,28 @@ impl Kept {
     ///
     /// # Errors
     /// What the system answers.
-    pub fn start(helper: &Path, command: &str) -> io::Result<Self> {
+    pub fn start(helper: &Path) -> io::Result<Self> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let mut keeper = Command::new(helper);
-        keeper.args(["internal", "keep", command]).process_group(0);
-        keeper.env(process::MARK, command);
+        keeper.args(["internal", "keep"]).process_group(0);
+        keeper.env(process::MARK, process::UNMARKED);
         keeper.stdin(Stdio::from(OwnedFd::from(theirs)));
         keeper.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = keeper.spawn()?;
         let (words, orders) = UnixStream::from_std(ours)?.into_split();
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         Ok(Self { child, orders, words: BufReader::new(words).lines(), stdout, stderr })
+    }
+
+    #[cfg(test)]
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Whether it still waits.
+    pub(super) fn is_there(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
     }
 
     /// Gives the order. What it names is made ready, and begins with [`Self::go`].

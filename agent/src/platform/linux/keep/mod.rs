@@ -10,8 +10,9 @@
 //! output goes through pipes, past the keeper. When the socket closes, the agent
 //! is gone, and the keeper ends the command.
 //!
-//! The order comes ahead: the keeper has the command's process ready while the command's
-//! intent goes to disk, and the process becomes the program when it may begin.
+//! Both are ready ahead. One keeper always waits for an order, as nobody's until then;
+//! and with the order it makes the command's process ready while the command's intent
+//! goes to disk: the process becomes the program when it may begin.
 //!
 //! It also does all that could take long on the way to a program: look up a user,
 //! write files, enter folders. The agent's one thread never waits for these.
@@ -20,10 +21,12 @@ mod folder;
 mod fork;
 mod group;
 mod keeper;
+mod keepers;
 mod kept;
 mod way;
 
 pub use keeper::keep;
+pub use keepers::Keepers;
 pub use kept::{Kept, end_left, end_tree};
 
 use std::time::Duration;
