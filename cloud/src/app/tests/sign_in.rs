@@ -133,9 +133,19 @@ async fn guessing_is_stopped_by_address_and_by_account() {
         let answer = login(&app, &format!("10.0.1.{n}"), "bob@acme.example", "guess").await;
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "attempt {n}");
     }
-    let by_account = login(&app, "10.0.2.1", "BOB@acme.example", PASSWORD).await;
-    assert_eq!(by_account.status, StatusCode::TOO_MANY_REQUESTS);
-    let other = login(&app, "10.0.2.2", "ann@acme.example", PASSWORD).await;
+    // Where guesses take long, some of them are regained meanwhile.
+    let mut refused = false;
+    for n in 0..50 {
+        let (guesses, owns) = (format!("10.0.2.{n}"), format!("10.0.3.{n}"));
+        login(&app, &guesses, "bob@acme.example", "guess").await;
+        let by_account = login(&app, &owns, "BOB@acme.example", PASSWORD).await;
+        refused = by_account.status == StatusCode::TOO_MANY_REQUESTS;
+        if refused {
+            break;
+        }
+    }
+    assert!(refused, "who guesses from many addresses is never stopped");
+    let other = login(&app, "10.0.4.1", "ann@acme.example", PASSWORD).await;
     assert_eq!(other.status, StatusCode::OK);
 }
 
