@@ -21,6 +21,7 @@ use crate::{
     jobs::{self, Old},
     lifecycle::{Lifecycle, Runtime},
     link::{Gateway, LinkDeps, LinkLimits, LinkMetrics, LinkOptions},
+    reports::Reporting,
 };
 use anyhow::Context;
 use axum::{Router, extract::DefaultBodyLimit, middleware, response::IntoResponse};
@@ -155,7 +156,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let downloads = publish(&config).await?;
     let watches = Watches::default();
     let link_metrics = LinkMetrics::new(metrics.registry())?;
-    let (records, ticker) = features::records(&db, &watches);
+    let (records, beside) = Reporting::of(FEATURES, &db, &watches);
     let gateway = Gateway::bind(
         LinkOptions {
             listen: config.libp2p_listen.clone(),
@@ -167,7 +168,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
             db: db.clone(),
             trust: trust.clone(),
             watches: watches.clone(),
-            records,
+            records: Arc::new(records),
             metrics: link_metrics,
         },
     )
@@ -213,7 +214,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         console = %state.config.public_url, "the cloud serves");
 
     lifecycle.spawn(gateway.run(lifecycle.stop()));
-    lifecycle.spawn(ticker.run(lifecycle.stop()));
+    beside.into_iter().for_each(|work| lifecycle.spawn(work(lifecycle.stop())));
     jobs::start(&lifecycle, &state);
     lifecycle.spawn(state.rights.clone().run(db.clone(), lifecycle.stop()));
     let registry = state.metrics.registry();

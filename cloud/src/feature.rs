@@ -10,6 +10,7 @@ use crate::{
     db::{DbError, TenantTx},
     events::Kind,
     jobs::Job,
+    reports,
     standing::Standing,
 };
 use futures::future::BoxFuture;
@@ -33,6 +34,8 @@ pub struct Feature {
     pub jobs: &'static [Job],
     /// The kinds of events that it tells.
     pub kinds: &'static [Kind],
+    /// What it makes of what relays report.
+    pub reports: Option<reports::Open>,
     /// Adds how things stand with it in the transaction's scope, for the first page.
     pub standing: Option<Look>,
     /// Adds the schemas of what its events carry: that stands in no route.
@@ -49,6 +52,7 @@ impl Feature {
             public_routes: OpenApiRouter::new,
             jobs: &[],
             kinds: &[],
+            reports: None,
             standing: None,
             told: |components| components,
         }

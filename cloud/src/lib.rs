@@ -1,8 +1,8 @@
 //! unifyit-cloud: the technicians' side of UnifyIT.
 //!
 //! A horizontal spine carries vertical features. The spine ([`db`], [`auth`],
-//! [`authz`], [`audit`], [`events`], [`http`], [`jobs`], [`link`], [`standing`],
-//! [`trust`], [`config`], [`lifecycle`]) never imports a feature; each describes
+//! [`authz`], [`audit`], [`events`], [`http`], [`jobs`], [`link`], [`reports`],
+//! [`standing`], [`trust`], [`config`], [`lifecycle`]) never imports a feature; each describes
 //! itself in a [`feature::Feature`], and [`app`] alone lists them and is the table of
 //! contents. Start reading there.
 
@@ -23,6 +23,7 @@ pub mod http;
 pub mod jobs;
 pub mod lifecycle;
 pub mod link;
+pub mod reports;
 pub mod standing;
 pub mod trust;
 

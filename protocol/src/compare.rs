@@ -12,6 +12,7 @@ use crate::{
     ids::{CommandId, DeviceId, TokenId},
 };
 use serde::{Deserialize, Serialize};
+use std::collections::{HashMap, HashSet};
 
 /// Most ids of one kind in [`SiteHolds`]: more than a site may have devices.
 pub const MAX_HELD: usize = 22_000;
@@ -78,6 +79,24 @@ impl SiteHolds {
     pub fn note_inventory(&mut self, seconds: u32) {
         self.inventory.resize(self.devices.len().saturating_sub(1) * 4, 0);
         self.inventory.extend(seconds.to_be_bytes());
+    }
+
+    /// Drops what is said of other devices than these.
+    pub fn keep_devices(&mut self, own: &HashSet<DeviceId>) {
+        if self.devices.iter().all(|device| own.contains(device)) {
+            return;
+        }
+        let online: HashSet<DeviceId> = self.connected().collect();
+        let told: HashMap<DeviceId, u32> = self.inventories().collect();
+        let devices = std::mem::take(&mut self.devices);
+        (self.online, self.inventory) = (Vec::new(), Vec::new());
+        for device in devices.into_iter().filter(|device| own.contains(device)) {
+            self.devices.push(device);
+            self.note_last(online.contains(&device));
+            if let Some(seconds) = told.get(&device) {
+                self.note_inventory(*seconds);
+            }
+        }
     }
 
     /// Notes whether the last of `devices` is connected.
@@ -198,5 +217,20 @@ mod tests {
         assert_eq!(holds.inventories().collect::<Vec<_>>(), [(holds.devices[19], 7)]);
         holds.online.truncate(1);
         assert!(holds.connected().count() <= 8, "a short list says nothing of the rest");
+    }
+
+    #[test]
+    fn what_a_relay_says_of_strangers_is_dropped_and_the_rest_stays_each_ones_own() {
+        let [a, foreign, b] = [(); 3].map(|()| DeviceId::generate());
+        let mut told = SiteHolds::default();
+        for (device, seconds) in [(a, 10), (foreign, 20), (b, 30)] {
+            told.devices.push(device);
+            told.note_last(device == b);
+            told.note_inventory(seconds);
+        }
+        told.keep_devices(&HashSet::from([a, b]));
+        assert_eq!(told.devices, [a, b]);
+        assert_eq!(told.connected().collect::<Vec<_>>(), [b]);
+        assert_eq!(told.inventories().collect::<Vec<_>>(), [(a, 10), (b, 30)]);
     }
 }

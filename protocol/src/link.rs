@@ -5,6 +5,8 @@
 //! [`Frame::Data`] under the lane machine ([`crate::lane`]); the rest is
 //! ephemeral and is forgotten when the connection goes.
 
+mod of_devices;
+
 use crate::{
     cache::CacheReport,
     clock::{ClockAnswer, ClockAsk},

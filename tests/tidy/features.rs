@@ -20,13 +20,13 @@ const NAMED: &[(&str, &[&str])] = &[
     ("devices", &["inventory", "sites"]),
     ("gaps", &["devices", "sites"]),
     ("inventory", &["devices"]),
-    ("metrics", &["devices", "relays", "retention"]),
-    ("relays", &["devices", "metrics", "sites", "tasks"]),
+    ("metrics", &["devices", "retention"]),
+    ("relays", &["devices", "sites", "tasks"]),
     ("retention", &["tenants"]),
     ("sites", &["tenants"]),
-    ("tasks", &["devices", "relays"]),
+    ("tasks", &["devices"]),
     ("tenants", &["sites"]),
-    ("terminal", &["devices", "relays", "tasks"]),
+    ("terminal", &["devices", "tasks"]),
     ("users", &["tenants"]),
 ];
 

@@ -15,14 +15,3 @@ pub mod tasks;
 pub mod tenants;
 pub mod terminal;
 pub mod users;
-
-use crate::{db::Db, events::Watches, link::Records};
-use std::sync::Arc;
-
-/// What relays' records mean to the features, and the ticker of tasks that must
-/// run beside it.
-#[must_use]
-pub fn records(db: &Db, watches: &Watches) -> (Arc<dyn Records>, tasks::TaskTicker) {
-    let (tasks, ticker) = tasks::TasksIngest::new(db, watches);
-    (Arc::new(relays::RelayRecords::new(db, watches, tasks)), ticker)
-}

@@ -23,7 +23,7 @@ const REMEMBERED: usize = 200_000;
 const MAX_DEVICES: i64 = 20_000;
 
 /// Remembers whose a device is; devices do not move.
-pub(crate) struct Own {
+pub(super) struct Own {
     known: Mutex<LruCache<DeviceId, SiteId>>,
 }
 
@@ -36,7 +36,7 @@ impl Default for Own {
 
 impl Own {
     /// The database is another: devices that are remembered may be gone from it.
-    pub(crate) fn forget(&self, site: SiteId) {
+    pub(super) fn forget(&self, site: SiteId) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let gone: Vec<_> =
             known.iter().filter(|(_, of)| **of == site).map(|(device, _)| *device).collect();
@@ -46,7 +46,7 @@ impl Own {
     }
 
     /// Those of `named` that are the relay's own.
-    pub(crate) async fn check(
+    pub(super) async fn check(
         &self,
         tx: &mut TenantTx,
         relay: &RelayIdentity,

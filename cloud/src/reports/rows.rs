@@ -3,58 +3,58 @@
 //! these go in that order. A batch whose records go otherwise takes what it will need
 //! at its beginning; else the two would wait for each other.
 
+use super::Reports;
 use crate::{
     db::TenantTx,
     link::{ApplyError, RelayIdentity},
 };
-use unifyit_protocol::link::UpRecord;
+use unifyit_protocol::{ids::TokenId, link::UpRecord};
 use uuid::Uuid;
 
+/// Rows that records change, as their features say.
+#[derive(Debug, Default)]
+pub struct Rows {
+    /// The site's settings.
+    pub settings: bool,
+    /// Install tokens.
+    pub tokens: Vec<TokenId>,
+    /// The relay's own.
+    pub relay: bool,
+    /// Those of devices.
+    pub devices: bool,
+    /// The relay's own, perhaps, and not before those of devices.
+    pub relay_last: bool,
+}
+
 /// Takes the rows above devices that these records change.
-pub(crate) async fn take_rows(
+pub(super) async fn take(
     tx: &mut TenantTx,
     relay: &RelayIdentity,
+    features: &[Box<dyn Reports>],
     records: &[UpRecord],
 ) -> Result<(), ApplyError> {
-    let (mut settings, mut row, mut tokens) = (false, false, Vec::<Uuid>::new());
-    let (mut devices, mut measured) = (false, false);
+    let mut rows = Rows::default();
     for record in records {
-        match record {
-            UpRecord::Holds(holds) => {
-                (settings, row) = (true, true);
-                tokens.extend(holds.tokens.iter().map(|t| t.token.0));
-            }
-            UpRecord::Enrolled(enrolled) => {
-                row = true;
-                tokens.push(enrolled.token.0);
-            }
-            UpRecord::Relay(_) | UpRecord::Cache(_) => row = true,
-            UpRecord::Metrics(_) => measured = true,
-            UpRecord::Inventory(_)
-            | UpRecord::Presence(_)
-            | UpRecord::Clocks(_)
-            | UpRecord::Shared(_) => devices = true,
-            _ => {}
+        if let Some(feature) = features.iter().find(|feature| feature.takes(record)) {
+            feature.rows(record, &mut rows);
         }
     }
-    // Measurements may make the relay be asked for their columns.
-    row |= devices && measured;
-    if settings {
+    if rows.settings {
         sqlx::query("SELECT FROM site_configs WHERE site_id = $1 FOR NO KEY UPDATE")
             .bind(relay.site.0)
             .execute(&mut **tx)
             .await?;
     }
-    if !tokens.is_empty() {
+    if !rows.tokens.is_empty() {
         sqlx::query(
             "SELECT FROM install_tokens WHERE id = ANY($1) AND site_id = $2 ORDER BY id FOR NO KEY UPDATE",
         )
-        .bind(tokens)
+        .bind(rows.tokens.iter().map(|token| token.0).collect::<Vec<Uuid>>())
         .bind(relay.site.0)
         .execute(&mut **tx)
         .await?;
     }
-    if row {
+    if rows.relay || (rows.devices && rows.relay_last) {
         sqlx::query("SELECT FROM relays WHERE id = $1 FOR NO KEY UPDATE")
             .bind(relay.id.0)
             .execute(&mut **tx)

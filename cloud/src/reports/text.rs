@@ -1,4 +1,13 @@
-//! Texts from devices, made fit to store and to show.
+//! Texts and times from devices, made fit to store and to show.
+
+use time::OffsetDateTime;
+
+/// A device's or relay's time, not later than now: a clock that runs ahead must not
+/// write the future.
+#[must_use]
+pub(crate) fn time_of(ms: u64) -> OffsetDateTime {
+    crate::link::from_ms(ms).min(OffsetDateTime::now_utc())
+}
 
 /// One line of at most `most` bytes: no control characters (PostgreSQL refuses
 /// NUL, terminals obey the others), cut between characters.

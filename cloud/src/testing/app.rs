@@ -28,6 +28,7 @@ use crate::{
     },
     jobs::Old,
     link::{Gateway, LinkDeps, LinkLimits, LinkMetrics, LinkOptions},
+    reports::Reporting,
     trust::{MasterKey, Trust},
 };
 use axum::{
@@ -92,7 +93,7 @@ impl TestApp {
                 db: test.db.clone(),
                 trust: trust.clone(),
                 watches: watches.clone(),
-                records: features::records(&test.db, &watches).0,
+                records: Arc::new(Reporting::of(app::FEATURES, &test.db, &watches).0),
                 metrics: LinkMetrics::new(metrics.registry()).unwrap(),
             },
         )

@@ -3,8 +3,8 @@
 
 use crate::{
     db::Scope,
-    features,
-    link::RelayIdentity,
+    link::{Records, RelayIdentity},
+    reports::Reporting,
     testing::{Place, TestApp},
 };
 use axum::http::StatusCode;
@@ -51,7 +51,7 @@ async fn says(app: &TestApp, place: &Place, reports: Vec<CacheReport>) {
         organization: place.organization,
         site: place.site,
     };
-    let (records, _ticker) = features::records(&app.state.db, &app.state.watches);
+    let (records, _) = Reporting::of(app.state.features, &app.state.db, &app.state.watches);
     let mut tx = app.state.db.tenant(&relay.scope()).await.unwrap();
     let reports = reports.into_iter().map(UpRecord::Cache).collect();
     records.apply(&mut tx, &relay, reports).await.unwrap();

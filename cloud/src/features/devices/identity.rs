@@ -6,6 +6,7 @@ use crate::{
     audit::{self, AuditActor, AuditTarget},
     db::{DbError, TenantTx},
     link::{ApplyError, RelayIdentity},
+    reports::{line, time_of},
 };
 use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
@@ -141,15 +142,13 @@ pub async fn apply(
     tx: &mut TenantTx,
     relay: &RelayIdentity,
     told: SharedIdentity,
-    line: impl Fn(&str, usize) -> String,
-    at: impl Fn(u64) -> OffsetDateTime,
 ) -> Result<(), ApplyError> {
     let computer = |(n, c): (usize, &SharingComputer)| Computer {
         id: c.instance,
         hostname: line(&c.hostname, 255),
         address: line(&c.address, 64),
         first: n == 0,
-        last_seen: at(c.last_ms),
+        last_seen: time_of(c.last_ms),
     };
     let told_of = told.computers.iter().take(MAX_COMPUTERS).enumerate();
     let computers: Vec<Computer> = told_of.map(computer).collect();
@@ -163,7 +162,7 @@ pub async fn apply(
     )
     .bind(told.device.0)
     .bind(now)
-    .bind(at(told.at_ms))
+    .bind(time_of(told.at_ms))
     .fetch_optional(&mut **tx)
     .await?;
     let Some((was_shared, name)) = before else { return Ok(()) };
@@ -180,7 +179,7 @@ pub async fn apply(
     };
     let actor = AuditActor { name: "relay".into(), id: Some(relay.id.0), ..AuditActor::system() };
     let target = AuditTarget::device(relay.place(), told.device.0, format!("device {name}"));
-    audit::record_at(tx, &actor, action, &target, &detail, Some(at(told.at_ms))).await?;
+    audit::record_at(tx, &actor, action, &target, &detail, Some(time_of(told.at_ms))).await?;
     Ok(())
 }
 

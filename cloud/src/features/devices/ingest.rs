@@ -1,28 +1,22 @@
 //! Devices that join, come and go.
 
+use super::{ENROLLED, store};
 use crate::{
     audit::{self, AuditActor, AuditTarget},
     db::TenantTx,
     events::{NewEvent, Reference, TimelineItem},
-    features::{devices, relays::line},
     link::{ApplyError, RelayIdentity, downlink},
+    reports::{line, time_of},
 };
 use std::collections::{BTreeMap, BTreeSet};
-use time::OffsetDateTime;
 use unifyit_protocol::{
     ids::DeviceId,
     link::{DeviceClock, DownRecord, Enrolled, Presence},
 };
 use uuid::Uuid;
 
-/// A device's or relay's time, not later than now: a clock that runs ahead must not
-/// write the future.
-pub(super) fn time_of(ms: u64) -> OffsetDateTime {
-    crate::link::from_ms(ms).min(OffsetDateTime::now_utc())
-}
-
 /// How far devices' clocks are off.
-pub(crate) async fn clocks(
+pub(super) async fn clocks(
     tx: &mut TenantTx,
     list: Vec<DeviceClock>,
     changed: &mut BTreeSet<DeviceId>,
@@ -46,7 +40,7 @@ pub(crate) async fn clocks(
 
 /// An agent enrolled at the relay, perhaps while the cloud was away. Whether the
 /// device has a row.
-pub(crate) async fn enrolled(
+pub(super) async fn enrolled(
     tx: &mut TenantTx,
     relay: &RelayIdentity,
     enrolled: Enrolled,
@@ -87,8 +81,8 @@ pub(crate) async fn enrolled(
         let record = DownRecord::RevokeDevice(enrolled.device);
         downlink::settle(downlink::append(tx, relay.id, &record).await.map(drop))?;
     }
-    if let Some(item) = devices::store::items(tx, &[enrolled.device]).await?.pop() {
-        tx.emit(NewEvent::kept(devices::ENROLLED, relay.place(), &item));
+    if let Some(item) = store::items(tx, &[enrolled.device]).await?.pop() {
+        tx.emit(NewEvent::kept(ENROLLED, relay.place(), &item));
     }
     Ok(true)
 }

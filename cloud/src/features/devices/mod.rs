@@ -3,12 +3,15 @@
 mod api;
 mod found;
 pub mod identity;
+mod ingest;
 pub mod jobs;
 mod model;
 mod query;
+mod reports;
 mod standing;
 pub mod store;
 
+pub(crate) use ingest::presence;
 pub use model::{DeviceDetail, DeviceItem, Facets, Latest};
 pub use query::{DeviceQuery, Sort};
 
@@ -24,6 +27,7 @@ pub const FEATURE: Feature = Feature {
     routes: api::routes,
     jobs: jobs::JOBS,
     kinds: &[CHANGED, ENROLLED],
+    reports: Some(|_, _| reports::open()),
     standing: Some(standing::add),
     ..Feature::named("devices")
 };

@@ -5,6 +5,7 @@
 //! here show all of them.
 
 mod api;
+mod ingest;
 mod model;
 mod store;
 
@@ -13,4 +14,5 @@ pub use model::{GapItem, GapLane};
 use crate::feature::Feature;
 
 /// What it tells of itself.
-pub const FEATURE: Feature = Feature { routes: api::routes, ..Feature::named("gaps") };
+pub const FEATURE: Feature =
+    Feature { routes: api::routes, reports: Some(|_, _| ingest::open()), ..Feature::named("gaps") };

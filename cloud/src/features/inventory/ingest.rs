@@ -1,17 +1,16 @@
 //! What is on a device: a section whole, or what changed of it.
 
-use super::presence::time_of;
 use crate::{
     db::TenantTx,
-    features::relays::line,
     link::{ApplyError, RelayIdentity},
+    reports::{Applied, Changed, Reporter, Reports, Rows, line, time_of},
 };
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 use unifyit_protocol::{
     ids::DeviceId,
     inventory::{Entry, MAX_ENTRIES, Section, system},
-    link::DeviceInventory,
+    link::{DeviceInventory, UpRecord},
 };
 
 /// Longest key of an entry, in bytes; it stands in an index.
@@ -24,8 +23,42 @@ const MAX_FACT: usize = 2048;
 /// So many keys are compared fast enough by a plan for any.
 const FEW: usize = 64;
 
+/// The feature's end of what relays report.
+pub(super) fn open() -> Reporter {
+    Reporter::new(InventoryReports)
+}
+
+struct InventoryReports;
+
+impl Reports for InventoryReports {
+    fn takes(&self, record: &UpRecord) -> bool {
+        matches!(record, UpRecord::Inventory(_))
+    }
+
+    fn rows(&self, _: &UpRecord, rows: &mut Rows) {
+        rows.devices = true;
+    }
+
+    fn apply<'a>(
+        &'a self,
+        tx: &'a mut TenantTx,
+        relay: &'a RelayIdentity,
+        records: Vec<UpRecord>,
+        changed: &'a mut Changed,
+    ) -> Applied<'a> {
+        Box::pin(async move {
+            for record in records {
+                if let UpRecord::Inventory(inventory) = record {
+                    apply(tx, relay, inventory, &mut changed.devices).await?;
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
 /// Applies a report to the device's inventory.
-pub(crate) async fn inventory(
+async fn apply(
     tx: &mut TenantTx,
     relay: &RelayIdentity,
     inventory: DeviceInventory,

@@ -1,6 +1,7 @@
 //! What computers are made of and what is on them, as last reported.
 
 mod api;
+mod ingest;
 mod model;
 pub mod store;
 
@@ -9,4 +10,11 @@ pub use model::{SectionBody, SoftwareItem};
 use crate::feature::Feature;
 
 /// What it tells of itself.
-pub const FEATURE: Feature = Feature { routes: api::routes, ..Feature::named("inventory") };
+pub const FEATURE: Feature = Feature {
+    routes: api::routes,
+    reports: Some(|_, _| ingest::open()),
+    ..Feature::named("inventory")
+};
+
+#[cfg(test)]
+mod tests;

@@ -2,11 +2,10 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::ingest;
-use crate::{link::RelayIdentity, testing::TestApp};
-use std::collections::BTreeSet;
+use crate::{link::RelayIdentity, reports::Changed, testing::TestApp};
 use unifyit_protocol::{
     inventory::{InventoryReport, Section},
-    link::DeviceInventory,
+    link::{DeviceInventory, UpRecord},
 };
 
 /// A plan for any list of keys compares each with each; what is prepared is planned so
@@ -21,6 +20,7 @@ async fn long_lists_of_an_inventory_are_planned_for_what_they_hold() {
         organization: place.organization,
         site: place.site,
     };
+    let reports = ingest::open();
     for round in 0..8 {
         // As the ingest opens it.
         let mut tx = app.state.db.tenant_by_keys(&relay.scope()).await.unwrap();
@@ -35,7 +35,8 @@ async fn long_lists_of_an_inventory_are_planned_for_what_they_hold() {
                 cut: 0,
             };
             let told = DeviceInventory { device: place.device, report };
-            ingest::inventory(&mut tx, &relay, told, &mut BTreeSet::new()).await.unwrap();
+            let records = vec![UpRecord::Inventory(told)];
+            reports.takes.apply(&mut tx, &relay, records, &mut Changed::default()).await.unwrap();
         }
         let plans: Vec<(String, i64)> = sqlx::query_as(
             "SELECT statement, generic_plans FROM pg_prepared_statements \

@@ -42,7 +42,7 @@ const MAX_UNFOLDED: usize = if cfg!(test) { 1024 * 1024 } else { 32 * 1024 * 102
 const FRESH: u64 = 5;
 
 /// The ingest of measurements.
-pub struct MetricsIngest {
+pub(super) struct MetricsIngest {
     live: LiveSamples,
     asked: Arc<Asked>,
 }
@@ -56,13 +56,13 @@ impl std::fmt::Debug for MetricsIngest {
 impl MetricsIngest {
     /// For this database and these watchers.
     #[must_use]
-    pub fn new(db: &Db, watches: &Watches) -> Self {
+    pub(super) fn new(db: &Db, watches: &Watches) -> Self {
         Self { live: LiveSamples::new(db.clone(), watches.clone()), asked: Arc::default() }
     }
 
     /// The database is another than it was, as far as a site goes: what is remembered
     /// of it may not be true.
-    pub(in crate::features) fn forget(&self, site: SiteId) {
+    pub(super) fn forget_site(&self, site: SiteId) {
         self.live.forget(site);
         self.asked.forget();
     }
@@ -71,7 +71,7 @@ impl MetricsIngest {
     ///
     /// # Errors
     /// [`ApplyError`].
-    pub(in crate::features) async fn series(
+    pub(super) async fn series(
         &self,
         tx: &mut TenantTx,
         relay: &RelayIdentity,
@@ -87,7 +87,7 @@ impl MetricsIngest {
     ///
     /// # Errors
     /// [`ApplyError`].
-    pub(in crate::features) async fn rollups(
+    pub(super) async fn rollups(
         &self,
         tx: &mut TenantTx,
         relay: &RelayIdentity,
@@ -166,7 +166,7 @@ impl MetricsIngest {
     ///
     /// # Errors
     /// [`ApplyError`].
-    pub(in crate::features) async fn loads(
+    pub(super) async fn loads(
         &self,
         tx: &mut TenantTx,
         mut loads: Vec<(DeviceId, Load)>,
@@ -196,12 +196,7 @@ impl MetricsIngest {
     }
 
     /// Passes a live sample on to who watches.
-    pub(in crate::features) fn live(
-        &self,
-        relay: &RelayIdentity,
-        device: DeviceId,
-        sample: Sample,
-    ) {
+    pub(super) fn pass(&self, relay: &RelayIdentity, device: DeviceId, sample: Sample) {
         self.live.pass(relay, device, sample);
     }
 }

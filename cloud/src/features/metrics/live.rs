@@ -9,8 +9,8 @@ use super::{
 use crate::{
     db::{Db, DbError, TenantTx},
     events::{Audience, NewEvent, Watches},
-    features::relays::line,
     link::{RelayIdentity, from_ms},
+    reports::line,
 };
 use lru::LruCache;
 use std::{

@@ -27,16 +27,17 @@ mod losses;
 mod model;
 mod packed;
 mod read;
+mod reports;
 mod rules;
 mod store;
 
-pub use ingest::MetricsIngest;
 pub use model::{MetricsBody, SampleEvent, SampleValue};
 
 #[cfg(test)]
 pub(super) use api::measured_for_test;
 
-use crate::{authz::Can, events::Kind, feature::Feature};
+use crate::{authz::Can, events::Kind, feature::Feature, reports::Reporter};
+use ingest::MetricsIngest;
 #[cfg(test)]
 use read::stops_when_unwanted;
 
@@ -49,5 +50,6 @@ pub const FEATURE: Feature = Feature {
     jobs: jobs::JOBS,
     told: |components| components.schema_from::<SampleEvent>().schema_from::<SampleValue>(),
     kinds: &[SAMPLE],
+    reports: Some(|db, watches| Reporter::new(MetricsIngest::new(db, watches))),
     ..Feature::named("metrics")
 };

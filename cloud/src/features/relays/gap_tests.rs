@@ -1,13 +1,13 @@
 //! Gaps stand where their data would be, and one that goes on is one row.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-use super::RelayRecords;
 use crate::{
-    features::tasks::TasksIngest,
+    app::FEATURES,
     link::{
         now_ms,
         testing::{FakeLane, World},
     },
+    reports::Reporting,
 };
 use std::sync::Arc;
 use unifyit_protocol::{
@@ -19,11 +19,7 @@ use unifyit_protocol::{
 };
 
 async fn world() -> World {
-    World::new(|db, _, watches| {
-        let (tasks, _) = TasksIngest::new(&db.db, watches);
-        Arc::new(RelayRecords::new(&db.db, watches, tasks))
-    })
-    .await
+    World::new(|db, _, watches| Arc::new(Reporting::of(FEATURES, &db.db, watches).0)).await
 }
 
 fn table() -> SeriesTable {

@@ -1,17 +1,17 @@
 //! Records of a relay over the real link, and what they leave in the tables.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-use super::RelayRecords;
 use crate::{
+    app::FEATURES,
     features::{
         devices,
         metrics::{MetricsBody, jobs, measured_for_test},
-        tasks::TasksIngest,
     },
     link::{
         now_ms,
         testing::{FakeLane, FakeRelay, World, make_place},
     },
+    reports::Reporting,
 };
 use std::{collections::BTreeMap, sync::Arc};
 use unifyit_protocol::{
@@ -31,9 +31,9 @@ pub(super) async fn world() -> (World, FakeRelay, FakeLane, tokio_util::sync::Dr
     let stop = tokio_util::sync::CancellationToken::new();
     let running = stop.clone();
     let world = World::new(|db, _, watches| {
-        let (tasks, ticker) = TasksIngest::new(&db.db, watches);
-        tokio::spawn(ticker.run(running));
-        Arc::new(RelayRecords::new(&db.db, watches, tasks))
+        let (reporting, beside) = Reporting::of(FEATURES, &db.db, watches);
+        beside.into_iter().for_each(|work| drop(tokio::spawn(work(running.clone()))));
+        Arc::new(reporting)
     })
     .await;
     let (relay, _) = world.enrolled(&world.place).await;

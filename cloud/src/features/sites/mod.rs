@@ -5,12 +5,12 @@ mod api;
 mod cache;
 pub mod config;
 mod model;
+mod reports;
 mod rules;
 mod standing;
 pub mod store;
 mod tokens;
 
-pub(crate) use cache::report as cache_report;
 pub use model::{RelayBody, Site, SiteDevices, SiteSettings, SiteStanding};
 pub use rules::SiteState;
 
@@ -18,11 +18,14 @@ use crate::{authz::Can, events::Kind, feature::Feature};
 
 /// A site changed.
 pub const CHANGED: Kind = Kind::new("site.changed", Can::View);
+/// Its relay came, went or reported.
+pub const RELAY_CHANGED: Kind = Kind::new("relay.changed", Can::View);
 
 /// What it tells of itself.
 pub const FEATURE: Feature = Feature {
     routes: api::routes,
-    kinds: &[CHANGED],
+    kinds: &[CHANGED, RELAY_CHANGED],
+    reports: Some(|_, _| reports::open()),
     standing: Some(standing::add),
     ..Feature::named("sites")
 };

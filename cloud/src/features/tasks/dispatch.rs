@@ -158,5 +158,5 @@ pub(super) fn described(action: &ActionInput) -> String {
     let interpreter = interpreter.as_ref().and_then(|i| i.as_str()).unwrap_or_default();
     let first = script.body.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
     let hash = blake3::hash(script.body.as_bytes()).to_hex();
-    format!("{interpreter} script {}: {}", &hash[..16], crate::features::relays::line(first, 120))
+    format!("{interpreter} script {}: {}", &hash[..16], crate::reports::line(first, 120))
 }

@@ -1,18 +1,18 @@
 //! How commands fare, from relays into the tables.
 
 use super::{
-    TARGET, TaskTicker,
+    TARGET,
     live::LiveOutput,
     model::TargetEvent,
     progress::{self, Step},
     rules::{self, MAX_OUTPUT},
-    ticker::Marks,
+    ticker::{Marks, TaskTicker},
 };
 use crate::{
     db::{Db, TenantTx},
     events::{NewEvent, Outputs, Watches},
-    features::relays::line,
     link::{ApplyError, RelayIdentity, from_ms, now_ms},
+    reports::line,
 };
 use sqlx::{Row, postgres::PgRow};
 use std::collections::BTreeSet;
@@ -40,7 +40,7 @@ fn placed(command: CommandId, ms: u64, now_ms: u64) -> OffsetDateTime {
 const MAX_PIECE: usize = 256 * 1024;
 
 /// The ingest of tasks.
-pub struct TasksIngest {
+pub(super) struct TasksIngest {
     live: LiveOutput,
     outputs: Outputs,
     marks: Marks,
@@ -55,14 +55,14 @@ impl std::fmt::Debug for TasksIngest {
 impl TasksIngest {
     /// The ingest, and the ticker that must run beside it.
     #[must_use]
-    pub fn new(db: &Db, watches: &Watches) -> (Self, TaskTicker) {
+    pub(super) fn new(db: &Db, watches: &Watches) -> (Self, TaskTicker) {
         let (marks, ticker) = TaskTicker::new(db.clone());
         let outputs = watches.outputs().clone();
         (Self { live: LiveOutput::new(db.clone(), watches.clone()), outputs, marks }, ticker)
     }
 
     /// The database is another than it was, as far as a site goes.
-    pub(in crate::features) fn forget(&self, site: SiteId) {
+    pub(super) fn forget_site(&self, site: SiteId) {
         self.outputs.forget(site);
     }
 
@@ -70,7 +70,7 @@ impl TasksIngest {
     ///
     /// # Errors
     /// [`ApplyError`].
-    pub(in crate::features) async fn progress(
+    pub(super) async fn progress(
         &self,
         tx: &mut TenantTx,
         relay: &RelayIdentity,
@@ -140,7 +140,7 @@ impl TasksIngest {
     ///
     /// # Errors
     /// [`ApplyError`].
-    pub(in crate::features) async fn output(
+    pub(super) async fn output(
         &self,
         tx: &mut TenantTx,
         relay: &RelayIdentity,
@@ -196,12 +196,7 @@ impl TasksIngest {
     }
 
     /// Passes live output on to who watches.
-    pub(in crate::features) fn live(
-        &self,
-        relay: &RelayIdentity,
-        device: DeviceId,
-        chunk: OutputChunk,
-    ) {
+    pub(super) fn pass(&self, relay: &RelayIdentity, device: DeviceId, chunk: OutputChunk) {
         self.live.pass(relay, device, chunk);
     }
 }

@@ -19,6 +19,7 @@ pub mod jobs;
 mod live;
 mod model;
 mod progress;
+mod reports;
 mod rules;
 mod standing;
 mod stop;
@@ -26,13 +27,11 @@ mod store;
 mod ticker;
 
 pub use action::{ActionBody, ActionInput, InterpreterInput, ScriptBody, ScriptInput, Sight};
-pub use ingest::TasksIngest;
 pub use model::{
     DeviceTask, GroupBody, Groups, OutputEvent, TargetBody, TargetEvent, TargetStatus,
     TargetsInput, TaskBody, TaskCounts, TaskDetail, TaskStatus,
 };
 pub(crate) use store::{had, keep_command, send_again, signing_key};
-pub use ticker::TaskTicker;
 
 use crate::{authz::Can, events::Kind, feature::Feature};
 
@@ -49,6 +48,7 @@ pub const FEATURE: Feature = Feature {
     jobs: jobs::JOBS,
     told: |components| components.schema_from::<TargetEvent<'_>>().schema_from::<OutputEvent>(),
     kinds: &[CHANGED, TARGET, OUTPUT],
+    reports: Some(reports::open),
     standing: Some(standing::add),
     ..Feature::named("tasks")
 };

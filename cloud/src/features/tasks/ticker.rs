@@ -41,7 +41,7 @@ impl Marks {
 
 /// The looking.
 #[derive(Debug)]
-pub struct TaskTicker {
+pub(super) struct TaskTicker {
     db: Db,
     marks: mpsc::Receiver<TaskId>,
     due: HashMap<TaskId, Due>,
@@ -67,7 +67,7 @@ impl TaskTicker {
     }
 
     /// Runs until cancelled.
-    pub async fn run(mut self, stop: CancellationToken) {
+    pub(super) async fn run(mut self, stop: CancellationToken) {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {

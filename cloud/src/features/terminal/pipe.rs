@@ -3,8 +3,8 @@
 use super::{IDLE, LONGEST};
 use crate::{
     auth::Right,
-    features::relays::line,
     link::{Tunnel, TunnelFrames, TunnelSink},
+    reports::line,
 };
 use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
 use bytes::Bytes;

@@ -6,15 +6,19 @@
 //! sent again as they were signed; the devices' ledgers see to it that nothing runs
 //! twice (G3). Doing it twice changes nothing.
 
-use super::{lacks, presence::presence, site::tell_site};
+use super::lacks;
 use crate::{
     audit::{self, AuditActor, AuditTarget},
     db::TenantTx,
-    features::{devices, sites, tasks},
+    features::{
+        devices::{self, presence},
+        sites, tasks,
+    },
     link::{ApplyError, RelayIdentity, downlink, from_ms},
+    reports::Changed,
 };
 use sqlx::Row;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use time::OffsetDateTime;
 use unifyit_protocol::{
     compare::{KnownDevice, KnownToken, MAX_KNOWN, SiteHolds, SiteKnown},
@@ -96,7 +100,7 @@ pub(crate) async fn holds(
     tx: &mut TenantTx,
     relay: &RelayIdentity,
     holds: SiteHolds,
-    changed: &mut BTreeSet<DeviceId>,
+    changed: &mut Changed,
 ) -> Result<(), ApplyError> {
     tx.plan_for_values().await?;
     let mut mended = Mended {
@@ -114,7 +118,7 @@ pub(crate) async fn holds(
     downlink::settle(sites::config::push(tx, relay.site).await)?;
     if holds.cut {
         tracing::warn!(relay = %relay.id, "A relay holds more than it can tell; it is not compared.");
-        return told(tx, relay, &mended).await;
+        return told(tx, relay, &mended, changed).await;
     }
     let known = devices_of(tx, relay).await?;
     let present: HashSet<DeviceId> = holds.devices.iter().copied().collect();
@@ -127,7 +131,7 @@ pub(crate) async fn holds(
         .collect();
     devices::store::revoke_all(tx, &newly).await?;
     mended.revoked_here = newly.len();
-    changed.extend(&newly);
+    changed.devices.extend(&newly);
     for device in present.iter().filter(|device| known.get(device).is_some_and(|k| k.revoked)) {
         tell(tx, relay, &DownRecord::RevokeDevice(*device)).await?;
         mended.revoked_there += 1;
@@ -152,19 +156,24 @@ pub(crate) async fn holds(
     }
 
     mended.inventories = lacks::ask_inventories(tx, relay, &holds).await?;
-    lacks::single(tx, relay, &holds, changed).await?;
+    lacks::single(tx, relay, &holds, &mut changed.devices).await?;
     let wrong = presence_of(&holds, &known, &newly);
     mended.presence = wrong.len();
     claim(tx, relay, &holds.devices).await?;
-    presence(tx, relay, wrong, changed).await?;
-    told(tx, relay, &mended).await
+    presence(tx, relay, wrong, &mut changed.devices).await?;
+    told(tx, relay, &mended, changed).await
 }
 
 /// Says what was mended, if anything was.
-async fn told(tx: &mut TenantTx, relay: &RelayIdentity, mended: &Mended) -> Result<(), ApplyError> {
+async fn told(
+    tx: &mut TenantTx,
+    relay: &RelayIdentity,
+    mended: &Mended,
+    changed: &mut Changed,
+) -> Result<(), ApplyError> {
     let Some(told) = mended.sentence() else { return Ok(()) };
-    note(tx, relay, "relay.compared", &told).await?;
-    tell_site(tx, relay, false).await
+    changed.site = true;
+    note(tx, relay, "relay.compared", &told).await
 }
 
 /// Where the database shows another presence than the relay, in the relay's words.

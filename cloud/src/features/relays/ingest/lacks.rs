@@ -1,9 +1,10 @@
 //! What a database that is an older copy lacks of devices, and relays tell only when
 //! it changes.
 
-use super::{compare::tell, shared};
+use super::compare::tell;
 use crate::{
     db::TenantTx,
+    features::devices::identity,
     link::{ApplyError, RelayIdentity},
 };
 use std::collections::BTreeSet;
@@ -33,7 +34,8 @@ pub(super) async fn single(
     for device in single {
         let (device, at_ms) = (DeviceId(device), holds.at_ms);
         let told = SharedIdentity { device, at_ms, computers: Vec::new() };
-        shared(tx, relay, told, changed).await?;
+        changed.insert(device);
+        identity::apply(tx, relay, told).await?;
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use super::store;
 use crate::{
     db::TenantTx,
     link::{ApplyError, RelayIdentity, from_ms},
+    reports::line,
 };
 use std::collections::BTreeMap;
 use time::{Date, Duration, OffsetDateTime, macros::format_description};
@@ -18,12 +19,13 @@ const BACK: i64 = 40;
 /// Repositories of one day.
 const REPOSITORIES: i64 = 300;
 
-/// Applies a report, whose texts are fit to store.
-pub(crate) async fn report(
+/// Applies a report.
+pub(in super::super) async fn report(
     tx: &mut TenantTx,
     relay: &RelayIdentity,
     report: CacheReport,
 ) -> Result<(), ApplyError> {
+    let report = fit(report);
     if !report.days.is_empty() {
         savings(tx, relay, report.days).await?;
     }
@@ -34,6 +36,25 @@ pub(crate) async fn report(
         store::set_policy(tx, relay.id.0, &policy).await?;
     }
     Ok(())
+}
+
+/// With texts that are fit to store.
+fn fit(mut report: CacheReport) -> CacheReport {
+    for day in &mut report.days {
+        day.repository = line(&day.repository, 255);
+    }
+    for file in &mut report.ahead {
+        file.reason = line(&file.reason, 300);
+    }
+    if let Some(policy) = &mut report.policy {
+        let lines = |all: &mut Vec<String>, most| {
+            all.iter_mut().for_each(|text| *text = line(text, most));
+        };
+        lines(&mut policy.hosts, 255);
+        lines(&mut policy.remaps, 700);
+        lines(&mut policy.overruled, 900);
+    }
+    report
 }
 
 async fn savings(

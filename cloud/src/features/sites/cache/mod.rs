@@ -9,5 +9,5 @@ mod model;
 pub(super) mod rules;
 pub(super) mod store;
 
-pub(crate) use ingest::report;
+pub(super) use ingest::report;
 pub(super) use model::{CacheInput, CacheSavings, PackageCacheBody};

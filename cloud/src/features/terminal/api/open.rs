@@ -6,9 +6,10 @@ use crate::{
     auth::Use,
     authz::Can,
     context::Ctx,
-    features::{devices, relays::line, tasks},
+    features::{devices, tasks},
     http::{Path, Problem, Query},
     link::downlink,
+    reports::line,
 };
 use axum::{extract::ws::WebSocketUpgrade, response::Response};
 use serde::Deserialize;
