@@ -5,13 +5,14 @@
 //! the service refuse to start: isolation would be a matter of luck (G8).
 
 use super::{APP_ROLE, DbError};
+use percent_encoding::percent_decode_str;
 use sqlx::{
     AssertSqlSafe, Connection, PgConnection, Row,
     migrate::{MigrateError as Failed, Migrator},
     postgres::{PgConnectOptions, PgRow},
 };
-use std::borrow::Cow;
 use thiserror::Error;
+use url::Url;
 
 /// How often a migration is tried that got into a deadlock.
 const ATTEMPTS: u32 = 5;
@@ -168,32 +169,10 @@ async fn run_text(connection: &mut PgConnection, text: String) -> Result<(), Mig
 
 /// The password in a database URL; the options type does not give it back.
 fn password_of(url: &str) -> Option<String> {
-    let authority = url.split_once("://")?.1.split(['/', '?']).next()?;
-    let (user, _) = authority.rsplit_once('@')?;
-    let (_, password) = user.split_once(':')?;
-    Some(percent_decoded(password).into_owned())
-}
-
-fn percent_decoded(text: &str) -> Cow<'_, str> {
-    if !text.contains('%') {
-        return Cow::Borrowed(text);
-    }
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        let hex = tail.get(..2).and_then(|h| std::str::from_utf8(h).ok());
-        match hex.filter(|_| first == b'%').and_then(|h| u8::from_str_radix(h, 16).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = tail.get(2..).unwrap_or_default();
-            }
-            None => {
-                bytes.push(first);
-                rest = tail;
-            }
-        }
-    }
-    Cow::Owned(String::from_utf8_lossy(&bytes).into_owned())
+    let url = Url::parse(url).ok()?;
+    let asked = url.query_pairs().find(|(name, _)| name == "password");
+    let password = || Some(percent_decode_str(url.password()?).decode_utf8_lossy().into_owned());
+    asked.map(|(_, password)| password.into_owned()).or_else(password)
 }
 
 /// Versions that this build needs and the database lacks.

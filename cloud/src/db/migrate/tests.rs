@@ -1,9 +1,19 @@
 //! Migrations run by an owner who may not look past row security.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
-use super::{MIGRATIONS, apply};
+use super::{MIGRATIONS, apply, password_of};
 use crate::testing;
 use sqlx::{Connection, PgConnection};
+
+#[test]
+fn a_password_is_taken_from_a_url_as_the_driver_takes_it() {
+    let of = |rest: &str| password_of(&format!("postgres://{rest}"));
+    assert_eq!(of("app:p%40ss%2Fw+rd@db:5432/unifyit").unwrap(), "p@ss/w+rd");
+    assert_eq!(of("app@db/unifyit?sslmode=require&password=a%26b").unwrap(), "a&b");
+    assert_eq!(of("app:secret@%2Frun%2Fpostgresql/unifyit").unwrap(), "secret");
+    assert_eq!(of("app@db/unifyit"), None);
+    assert_eq!(password_of("no url"), None);
+}
 
 #[tokio::test]
 async fn rows_that_name_anothers_ancestors_are_seen_by_an_owner_whom_policies_bind() {
