@@ -12,6 +12,7 @@ use crate::{
     jobs::Job,
     reports,
     standing::Standing,
+    timeline::Source,
 };
 use futures::future::BoxFuture;
 use utoipa::openapi::ComponentsBuilder;
@@ -38,6 +39,8 @@ pub struct Feature {
     pub reports: Option<reports::Open>,
     /// Adds how things stand with it in the transaction's scope, for the first page.
     pub standing: Option<Look>,
+    /// Its part of what happened to a device.
+    pub timeline: Option<Source>,
     /// Adds the schemas of what its events carry: that stands in no route.
     pub told: fn(ComponentsBuilder) -> ComponentsBuilder,
 }
@@ -54,6 +57,7 @@ impl Feature {
             kinds: &[],
             reports: None,
             standing: None,
+            timeline: None,
             told: |components| components,
         }
     }

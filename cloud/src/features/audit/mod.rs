@@ -1,11 +1,15 @@
-//! Reading what happened: the audit log, and the timeline that joins it with
-//! connections and tasks. Writing it is [`crate::audit`]'s.
+//! Reading what somebody did: the audit log, and its part of timelines. Writing it is
+//! [`crate::audit`]'s.
 
 mod api;
 mod store;
 
-use crate::{audit::ADDED, events::TIMELINE_ADDED, feature::Feature};
+use crate::{audit::ADDED, authz::Can, feature::Feature, timeline::Source};
 
 /// What it tells of itself.
-pub const FEATURE: Feature =
-    Feature { routes: api::routes, kinds: &[ADDED, TIMELINE_ADDED], ..Feature::named("audit") };
+pub const FEATURE: Feature = Feature {
+    routes: api::routes,
+    kinds: &[ADDED],
+    timeline: Some(Source { needs: Can::ReadAudit, read: store::of_device }),
+    ..Feature::named("audit")
+};

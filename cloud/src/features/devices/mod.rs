@@ -15,7 +15,12 @@ pub(crate) use ingest::presence;
 pub use model::{DeviceDetail, DeviceItem, Facets, Latest};
 pub use query::{DeviceQuery, Sort};
 
-use crate::{authz::Can, events::Kind, feature::Feature};
+use crate::{
+    authz::Can,
+    events::{Kind, TIMELINE_ADDED},
+    feature::Feature,
+    timeline::Source,
+};
 
 /// A device's list item changed.
 pub const CHANGED: Kind = Kind::new("device.changed", Can::View);
@@ -26,9 +31,10 @@ pub const ENROLLED: Kind = Kind::new("device.enrolled", Can::View);
 pub const FEATURE: Feature = Feature {
     routes: api::routes,
     jobs: jobs::JOBS,
-    kinds: &[CHANGED, ENROLLED],
+    kinds: &[CHANGED, ENROLLED, TIMELINE_ADDED],
     reports: Some(|_, _| reports::open()),
     standing: Some(standing::add),
+    timeline: Some(Source { needs: Can::View, read: store::connections }),
     ..Feature::named("devices")
 };
 

@@ -11,8 +11,12 @@ mod store;
 
 pub use model::{GapItem, GapLane};
 
-use crate::feature::Feature;
+use crate::{authz::Can, feature::Feature, timeline::Source};
 
 /// What it tells of itself.
-pub const FEATURE: Feature =
-    Feature { routes: api::routes, reports: Some(|_, _| ingest::open()), ..Feature::named("gaps") };
+pub const FEATURE: Feature = Feature {
+    routes: api::routes,
+    reports: Some(|_, _| ingest::open()),
+    timeline: Some(Source { needs: Can::View, read: store::in_timeline }),
+    ..Feature::named("gaps")
+};

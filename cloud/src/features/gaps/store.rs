@@ -2,10 +2,12 @@
 
 use super::GapItem;
 use crate::{
-    db::TenantTx,
+    db::{DbError, TenantTx},
     features::devices::store::DeviceRef,
     http::{Page, PageQuery, Problem},
+    timeline::{OfDevice, Part, TimelineRow},
 };
+use futures::future::BoxFuture;
 use sqlx::{Postgres, QueryBuilder};
 use unifyit_protocol::ids::SiteId;
 
@@ -47,4 +49,33 @@ async fn newest(
     query.push(" ORDER BY id DESC LIMIT ").push_bind(page.limit() + 1);
     let rows: Vec<GapItem> = query.build_query_as().fetch_all(&mut **tx).await?;
     Ok(Page::cut(rows, page.limit(), |gap| gap.id))
+}
+
+/// What was lost of a device, for its timeline, at the moments up to which it was lost.
+pub(super) fn in_timeline<'a>(
+    tx: &'a mut TenantTx,
+    device: &'a OfDevice,
+    part: &'a Part,
+) -> BoxFuture<'a, Result<Vec<TimelineRow>, DbError>> {
+    Box::pin(async move {
+        let rows = sqlx::query_as(
+            "SELECT to_at AS at, 'gap' AS kind, 'data.lost' AS title, CASE lane WHEN 'urgent' THEN 'Results and connections' \
+                 WHEN 'state' THEN 'Inventory' WHEN 'output' THEN 'Output of scripts' ELSE 'Measurements' END \
+                 || coalesce(' (' || nullif(records, 0) || ' records)', '') || ': ' || reason AS detail, '' AS actor, \
+               'device' AS ref_kind, $1 AS ref_id, $5 AS ref_name, ('g' || lpad(id::text, 20, '0')) COLLATE \"C\" AS key \
+             FROM gaps WHERE (device_id = $1 OR (device_id IS NULL AND site_id = $6 AND to_at >= $7)) \
+             AND ($2::timestamptz IS NULL OR (to_at <= $2 AND (to_at < $2 OR ('g' || lpad(id::text, 20, '0')) COLLATE \"C\" < $3))) \
+             ORDER BY to_at DESC, ('g' || lpad(id::text, 20, '0')) COLLATE \"C\" DESC LIMIT $4",
+        )
+        .bind(device.id)
+        .bind(part.until)
+        .bind(&part.before)
+        .bind(part.limit)
+        .bind(&device.name)
+        .bind(device.site)
+        .bind(device.enrolled_at)
+        .fetch_all(&mut **tx)
+        .await?;
+        Ok(rows)
+    })
 }

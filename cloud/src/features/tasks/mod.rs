@@ -25,6 +25,7 @@ mod standing;
 mod stop;
 mod store;
 mod ticker;
+mod timeline;
 
 pub use action::{ActionBody, ActionInput, InterpreterInput, ScriptBody, ScriptInput, Sight};
 pub use model::{
@@ -33,7 +34,7 @@ pub use model::{
 };
 pub(crate) use store::{had, keep_command, send_again, signing_key};
 
-use crate::{authz::Can, events::Kind, feature::Feature};
+use crate::{authz::Can, events::Kind, feature::Feature, timeline::Source};
 
 /// A task changed.
 pub const CHANGED: Kind = Kind::new("task.changed", Can::View);
@@ -50,6 +51,7 @@ pub const FEATURE: Feature = Feature {
     kinds: &[CHANGED, TARGET, OUTPUT],
     reports: Some(reports::open),
     standing: Some(standing::add),
+    timeline: Some(Source { needs: Can::View, read: timeline::of_device }),
     ..Feature::named("tasks")
 };
 

@@ -1,8 +1,7 @@
-//! Endpoints of the audit log and timelines.
+//! Endpoints of the audit log.
 
 mod list;
 mod of_device;
-mod timeline;
 
 use crate::context::AppState;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -12,5 +11,4 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(list::list_audit))
         .routes(routes!(of_device::list_device_audit))
-        .routes(routes!(timeline::device_timeline))
 }

@@ -8,6 +8,7 @@ mod list;
 mod list_of_site;
 mod revoke;
 mod separate_identity;
+mod timeline;
 mod update;
 
 use crate::context::AppState;
@@ -23,4 +24,5 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(allow_reenrolment::allow_reenrolment))
         .routes(routes!(separate_identity::separate_identity))
         .routes(routes!(forget_computer::forget_computer))
+        .routes(routes!(timeline::device_timeline))
 }

@@ -5,8 +5,8 @@ use crate::{
     authz::Can,
     context::Ctx,
     events::TimelineItem,
-    features::devices,
     http::{Page, PageQuery, Path, Problem, Query},
+    timeline::{self, OfDevice},
 };
 use axum::Json;
 use unifyit_protocol::ids::DeviceId;
@@ -22,8 +22,13 @@ pub(super) async fn device_timeline(
     Query(page): Query<PageQuery>,
 ) -> Result<Json<Page<TimelineItem>>, Problem> {
     let mut tx = ctx.begin(Can::View).await?;
-    let device =
-        devices::store::find(&mut tx, DeviceId(id)).await?.ok_or_else(Problem::not_found)?;
-    let audit = ctx.actor.may(Can::ReadAudit);
-    Ok(Json(store::timeline(&mut tx, &device, audit, &page).await?))
+    let device = store::find(&mut tx, DeviceId(id)).await?.ok_or_else(Problem::not_found)?;
+    let device = OfDevice {
+        id: device.id,
+        site: device.site().0,
+        name: device.name,
+        enrolled_at: device.enrolled_at,
+    };
+    let may = |can| ctx.actor.may(can);
+    Ok(Json(timeline::page(&mut tx, ctx.state.features, may, &device, &page).await?))
 }
