@@ -8,12 +8,7 @@
 use super::{ApplyError, from_ms};
 use crate::db::{Db, DbError, DownRow, Scope, TenantTx};
 use sqlx::Row;
-use unifyit_protocol::{
-    ProtocolError,
-    ids::{DeviceId, RelayId},
-    lane::MAX_RECORD,
-    link::DownRecord,
-};
+use unifyit_protocol::{ProtocolError, ids::RelayId, lane::MAX_RECORD, link::DownRecord};
 use uuid::Uuid;
 
 /// Why an entry could not be written.
@@ -68,9 +63,15 @@ fn about(record: &DownRecord) -> About {
         // The same devices replace themselves; others are asked beside them.
         DownRecord::TellAgain(again) => match again.inventory.is_empty() {
             false => {
-                ("tell_inventory", Some(key_of_set(again.inventory.iter().map(|d| d.0))), None)
+                let devices = again.inventory.iter().map(|device| (0, device.0, Uuid::nil()));
+                ("tell_inventory", Some(key_of_set(devices)), None)
             }
-            true => ("tell_series", Some(key_of_set(again.columns().map(columns))), None),
+            true => {
+                let columns = again.columns().map(|(device, table)| {
+                    (1, device.0, Uuid::from_u128(table.map_or(u128::MAX, u128::from)))
+                });
+                ("tell_series", Some(key_of_set(columns)), None)
+            }
         },
         DownRecord::AllowReenrolment(allowed) => {
             ("allow_reenrolment", Some(allowed.device.0), None)
@@ -79,24 +80,28 @@ fn about(record: &DownRecord) -> About {
         DownRecord::ForgetComputer(gone) => ("forget_computer", Some(gone.instance), None),
         // The key tells one batch of a comparison from the next.
         DownRecord::Known(known) => {
-            let devices = known.devices.iter().map(|d| d.device.0);
-            let tokens = known.tokens.iter().map(|t| t.token.0);
-            let had = known.had.iter().map(|had| {
-                Uuid::from_u128(had.command.0.as_u128() ^ had.device.0.as_u128().rotate_left(1))
-            });
-            ("known", Some(key_of_set(devices.chain(tokens).chain(had))), None)
+            let devices = known.devices.iter().map(|d| (2, d.device.0, Uuid::nil()));
+            let tokens = known.tokens.iter().map(|t| (3, t.token.0, Uuid::nil()));
+            let had = known.had.iter().map(|had| (4, had.command.0, had.device.0));
+            let answered = known.answered.then_some((5, Uuid::nil(), Uuid::nil()));
+            ("known", Some(key_of_set(devices.chain(tokens).chain(had).chain(answered))), None)
         }
     };
     About { kind, key, expires_ms }
 }
 
-fn columns((device, table): (DeviceId, Option<u32>)) -> Uuid {
-    Uuid::from_u128(device.0.as_u128() ^ u128::from(table.unwrap_or_default()))
-}
-
-/// A key for a set, in whatever order.
-fn key_of_set(ids: impl Iterator<Item = Uuid>) -> Uuid {
-    Uuid::from_u128(ids.fold(0, |all, id| all ^ id.as_u128()))
+/// A key for a set, in whatever order. Of each of its members all counts: were they only
+/// added up, each command with each device of a site would come to the key of nothing.
+fn key_of_set(members: impl Iterator<Item = (u8, Uuid, Uuid)>) -> Uuid {
+    let mut members: Vec<_> = members.collect();
+    members.sort_unstable();
+    let mut hasher = blake3::Hasher::new();
+    for (what, one, other) in members {
+        hasher.update(&[what]).update(one.as_bytes()).update(other.as_bytes());
+    }
+    let mut key = [0; 16];
+    hasher.finalize_xof().fill(&mut key);
+    Uuid::from_bytes(key)
 }
 
 /// The word of the table for a command.
@@ -225,3 +230,6 @@ pub async fn relay_of(
             .await?;
     Ok(id.map(RelayId))
 }
+
+#[cfg(test)]
+mod tests;

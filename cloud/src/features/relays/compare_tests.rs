@@ -37,7 +37,7 @@ fn enrolled(device: DeviceId, token: TokenId) -> UpRecord {
     })
 }
 
-async fn tell(lane: &mut FakeLane, holds: SiteHolds) {
+pub(super) async fn tell(lane: &mut FakeLane, holds: SiteHolds) {
     lane.push(Lane::Urgent, vec![UpRecord::Holds(Box::new(holds))]).await;
 }
 

@@ -16,6 +16,8 @@ pub const FEATURE: Feature = Feature {
 };
 
 #[cfg(test)]
+mod answer_tests;
+#[cfg(test)]
 mod compare_bounds_tests;
 #[cfg(test)]
 mod compare_tests;
