@@ -79,6 +79,7 @@ async fn a_cancelled_run_of_which_nothing_is_heard_ends() {
     let cancelled = app.by_key(&key, "POST", &format!("{task}/cancel"), None).await;
     assert_eq!(cancelled.status.as_u16(), 202);
     run(&app, "UPDATE tasks SET cancelled_at = now() - interval '11 minutes'").await;
+    run(&app, "UPDATE task_targets SET updated_at = now() - interval '12 minutes'").await;
     swept(&app).await;
     assert_eq!(get(&app, &key, &task).await["status"], "cancelled");
 }
@@ -187,4 +188,53 @@ async fn a_loss_is_said_where_the_data_would_be() {
     let timeline = get(&app, &key, &format!("/devices/{}/timeline", place.device)).await;
     let item = timeline["items"].as_array().unwrap().iter().find(|i| i["kind"] == "gap").unwrap();
     assert_eq!(item["detail"], "Output of scripts: The disk was full.");
+}
+
+async fn stops(app: &TestApp) -> i64 {
+    let stops = "SELECT count(*) FROM commands WHERE kind = 'cancel'";
+    sqlx::query_scalar(stops).fetch_one(&mut app.test.owner().await).await.unwrap()
+}
+
+#[tokio::test]
+async fn what_turns_out_to_run_after_its_task_was_cancelled_is_stopped_once_and_given_its_time() {
+    let app = TestApp::new().await;
+    let place = app.place("alpha").await;
+    let key = technician(&app, &place).await;
+    let task = format!("/tasks/{}", make(&app, &key, 60).await);
+    run(&app, "UPDATE task_targets SET status = 'expired', finished_at = now()").await;
+    run(&app, "UPDATE tasks SET cancelled_at = now() - interval '30 minutes'").await;
+    swept(&app).await;
+    assert_eq!(get(&app, &key, &task).await["status"], "cancelled");
+    run(&app, "UPDATE task_targets SET status = 'running', finished_at = NULL, updated_at = now()")
+        .await;
+    swept(&app).await;
+    assert_eq!(get(&app, &key, &task).await["status"], "running");
+    for _ in 0..3 {
+        jobs::end_with_rights(&app.state).await.unwrap();
+    }
+    assert_eq!(stops(&app).await, 1, "nobody else would stop it");
+    let cancelled = app.by_key(&key, "POST", &format!("{task}/cancel"), None).await;
+    assert_eq!(cancelled.status.as_u16(), 202, "{}", cancelled.body);
+    assert_eq!(stops(&app).await, 2, "somebody may stop it again");
+    run(&app, "UPDATE task_targets SET updated_at = now() - interval '11 minutes'").await;
+    swept(&app).await;
+    let ended = get(&app, &key, &task).await;
+    assert_eq!(
+        (&ended["status"], &ended["counts"]["indeterminate"]),
+        (&json!("cancelled"), &json!(1))
+    );
+}
+
+#[tokio::test]
+async fn what_was_stopped_where_it_ran_is_not_stopped_again() {
+    let app = TestApp::new().await;
+    let place = app.place("alpha").await;
+    let key = technician(&app, &place).await;
+    let task = format!("/tasks/{}", make(&app, &key, 60).await);
+    let cancelled = app.by_key(&key, "POST", &format!("{task}/cancel"), None).await;
+    assert_eq!(cancelled.status.as_u16(), 202, "{}", cancelled.body);
+    // It had started in that moment.
+    run(&app, "UPDATE task_targets SET status = 'running', updated_at = now()").await;
+    jobs::end_with_rights(&app.state).await.unwrap();
+    assert_eq!(stops(&app).await, 1);
 }

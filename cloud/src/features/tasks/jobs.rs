@@ -47,18 +47,22 @@ pub async fn sweep(db: &Db) -> Result<(), DbError> {
     Ok(())
 }
 
-/// Stops what was asked for by somebody whose right to ask has ended. Idempotent.
+/// Stops what was asked for by somebody whose right to ask has ended, and what was cancelled
+/// and is found to run all the same. Idempotent.
 ///
 /// # Errors
 /// [`DbError`]; what was stopped before stays so.
 pub async fn end_with_rights(state: &AppState) -> Result<(), DbError> {
     let mut tx = state.db.tenant(&Scope::Platform).await?;
-    let open = store::without_right(&mut tx).await?;
+    let ended = store::without_right(&mut tx).await?;
+    let unstopped = store::unstopped(&mut tx).await?;
     drop(tx);
-    for (id, place, name) in open {
+    let ended = ended.into_iter().map(|task| (task, "The right of who asked for it has ended;"));
+    let unstopped = unstopped.into_iter().map(|task| (task, "It ran although it was cancelled;"));
+    for ((id, place, name), why) in ended.chain(unstopped) {
         let mut tx = state.db.tenant(&Scope::Platform).await?;
-        let why = Some("The right of who asked for it has ended;");
-        match stop::stop(state, &mut tx, (id, place, &name), &AuditActor::system(), why).await {
+        let actor = AuditActor::system();
+        match stop::stop(state, &mut tx, (id, place, &name), &actor, Some(why)).await {
             Ok(()) => tx.commit().await?,
             Err(problem) => {
                 tracing::warn!(task = %id, detail = %problem.detail, "a task could not be stopped");

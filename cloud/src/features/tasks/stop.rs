@@ -19,7 +19,8 @@ use uuid::Uuid;
 /// some day, with the task in their relay's inbox.
 const TRY_MS: u64 = 7 * 24 * 3600 * 1000;
 
-/// Stops a task; `why` stands in the audit log when nobody asked.
+/// Stops a task; `why` stands in the audit log when nobody asked, and then only those are
+/// stopped to which no stop was sent.
 pub(super) async fn stop(
     state: &AppState,
     tx: &mut TenantTx,
@@ -27,7 +28,7 @@ pub(super) async fn stop(
     actor: &AuditActor,
     why: Option<&str>,
 ) -> Result<(), Problem> {
-    let open = store::cancel(tx, id).await?;
+    let open = store::cancel(tx, id, why.is_none()).await?;
     let mut stops: HashMap<CommandId, CommandId> = HashMap::new();
     let mut shares = Vec::with_capacity(open.len());
     for command in &open {
@@ -66,6 +67,7 @@ pub(super) async fn stop(
     store::insert_commands(tx, &commands).await?;
     let without = dispatch::send(tx, &signed, &relays).await?;
     store::cancel_at(tx, id, &without).await?;
+    store::stopped(tx, id, &open).await?;
     let target = AuditTarget::at(place, format!("task {name}"));
     let waiting: usize = open.iter().map(|command| command.devices.len()).sum();
     let detail = match why {

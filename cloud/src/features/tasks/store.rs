@@ -13,7 +13,9 @@ pub(super) use create::{
     partners, partners_of, place_of, relays, relays_of, site_place, site_sizes,
 };
 pub(crate) use create::{keep_command, signing_key};
-pub(super) use end::{cancel, cancel_at, expire, lose, put_out, settle, unsettled, without_right};
+pub(super) use end::{
+    cancel, cancel_at, expire, lose, put_out, settle, stopped, unsettled, unstopped, without_right,
+};
 pub(super) use read::{
     SHOWN_BYTES, get, groups, list, of_device, output, running, target, targets,
 };

@@ -14,10 +14,12 @@ pub(in super::super) struct OpenCommand {
     pub(in super::super) devices: Vec<Uuid>,
 }
 
-/// Marks a task as cancelled, and returns what is still to be stopped.
+/// Marks a task as cancelled, and returns what is still to be stopped: all that is open, or
+/// what no stop was sent to.
 pub(in super::super) async fn cancel(
     tx: &mut TenantTx,
     task: TaskId,
+    again: bool,
 ) -> Result<Vec<OpenCommand>, DbError> {
     sqlx::query("UPDATE tasks SET cancelled_at = coalesce(cancelled_at, now()) WHERE id = $1")
         .bind(task.0)
@@ -26,11 +28,60 @@ pub(in super::super) async fn cancel(
     Ok(sqlx::query_as(
         "SELECT command_id, organization_id, site_id, array_agg(device_id ORDER BY device_id) AS devices \
          FROM task_targets WHERE task_id = $1 AND status IN ('pending', 'sent', 'running') \
-         GROUP BY 1, 2, 3 ORDER BY 3, 1",
+             AND ($2 OR stop_at IS NULL) GROUP BY 1, 2, 3 ORDER BY 3, 1",
     )
     .bind(task.0)
+    .bind(again)
     .fetch_all(&mut **tx)
     .await?)
+}
+
+/// Notes that a stop was sent to these. A target that somebody changes in this moment is
+/// left out, so that nobody is waited for: one stop more does no harm.
+pub(in super::super) async fn stopped(
+    tx: &mut TenantTx,
+    task: TaskId,
+    open: &[OpenCommand],
+) -> Result<(), DbError> {
+    let devices = open.iter().flat_map(|command| command.devices.iter().copied());
+    sqlx::query(
+        "UPDATE task_targets t SET stop_at = now() FROM ( \
+             SELECT o.task_id, o.device_id FROM task_targets o JOIN unnest($2::uuid[]) AS s (device) \
+                 ON s.device = o.device_id \
+             WHERE o.task_id = $1 FOR UPDATE OF o SKIP LOCKED) o \
+         WHERE t.task_id = o.task_id AND t.device_id = o.device_id",
+    )
+    .bind(task.0)
+    .bind(devices.collect::<Vec<_>>())
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+#[derive(sqlx::FromRow)]
+struct Named {
+    id: Uuid,
+    #[sqlx(flatten)]
+    place: Place,
+    name: String,
+}
+
+fn named(rows: Vec<Named>) -> Vec<(TaskId, Place, String)> {
+    rows.into_iter().map(|row| (TaskId(row.id), row.place, row.name)).collect()
+}
+
+/// Cancelled tasks that run on a device to which no stop was sent: it counted as done when
+/// they were cancelled, and said afterwards that it runs.
+pub(in super::super) async fn unstopped(
+    tx: &mut TenantTx,
+) -> Result<Vec<(TaskId, Place, String)>, DbError> {
+    let rows = sqlx::query_as(
+        "SELECT k.id, k.partner_id, k.organization_id, k.site_id, k.name FROM tasks k \
+         WHERE k.finished_at IS NULL AND k.cancelled_at IS NOT NULL AND EXISTS ( \
+             SELECT FROM task_targets t WHERE t.task_id = k.id AND t.status = 'running' AND t.stop_at IS NULL) \
+         ORDER BY k.id LIMIT 50",
+    );
+    Ok(named(rows.fetch_all(&mut **tx).await?))
 }
 
 /// Open tasks whose asker's right to run them has ended, with their places and
@@ -40,14 +91,7 @@ pub(in super::super) async fn cancel(
 pub(in super::super) async fn without_right(
     tx: &mut TenantTx,
 ) -> Result<Vec<(TaskId, Place, String)>, DbError> {
-    #[derive(sqlx::FromRow)]
-    struct Row {
-        id: Uuid,
-        #[sqlx(flatten)]
-        place: Place,
-        name: String,
-    }
-    let rows: Vec<Row> = sqlx::query_as(
+    let rows = sqlx::query_as(
         "SELECT t.id, t.partner_id, t.organization_id, t.site_id, t.name FROM tasks t \
              LEFT JOIN api_keys k ON k.id = t.created_by_id \
              LEFT JOIN users u ON u.id = coalesce(k.owner_id, t.created_by_id) \
@@ -57,10 +101,8 @@ pub(in super::super) async fn without_right(
              AND (k.revoked_at IS NOT NULL OR u.disabled_at IS NOT NULL OR m.role = 'viewer' \
                  OR o.deleted_at IS NOT NULL) \
          ORDER BY t.id LIMIT 50",
-    )
-    .fetch_all(&mut **tx)
-    .await?;
-    Ok(rows.into_iter().map(|row| (TaskId(row.id), row.place, row.name)).collect())
+    );
+    Ok(named(rows.fetch_all(&mut **tx).await?))
 }
 
 /// Marks the open targets at sites without a relay: nobody else will.
@@ -98,15 +140,18 @@ pub(in super::super) async fn put_out(tx: &mut TenantTx) -> Result<Vec<TaskId>, 
     Ok(tasks.into_iter().map(TaskId).collect())
 }
 
-/// Ends what runs beyond its own time limit without a word. A device that is
-/// connected would have said so within minutes; one that is away gets a day.
+/// Ends what runs beyond its own time limit without a word, or goes on after it was
+/// cancelled. A device that is connected would have said so within minutes; one that is away
+/// gets a day. What was found to run after it had been cancelled has its time from then on:
+/// it is stopped when it is found ([`unstopped`]).
 pub(in super::super) async fn lose(tx: &mut TenantTx) -> Result<Vec<TaskId>, DbError> {
     let tasks: Vec<Uuid> = sqlx::query_scalar(
         "UPDATE task_targets t SET status = 'indeterminate', reason = $1, finished_at = now(), updated_at = now() \
          FROM tasks k, devices d LEFT JOIN relays r ON r.site_id = d.site_id AND r.revoked_at IS NULL \
          WHERE t.status = 'running' AND k.id = t.task_id AND d.id = t.device_id \
              AND least(t.updated_at + make_interval(secs => coalesce( \
-                     nullif((k.action->>'timeout_s')::int, 0), 3600)), k.cancelled_at) \
+                     nullif((k.action->>'timeout_s')::int, 0), 3600)), \
+                 CASE WHEN k.cancelled_at IS NOT NULL THEN greatest(k.cancelled_at, t.updated_at) END) \
                  < now() - CASE WHEN d.online AND r.online THEN interval '10 minutes' ELSE interval '1 day' END \
          RETURNING t.task_id",
     )
