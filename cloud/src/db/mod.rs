@@ -44,8 +44,10 @@ pub const APP_ROLE: &str = "unifyit_app";
 /// Nudges kept for a slow listener; one that falls behind looks at everything.
 const NUDGES: usize = 1024;
 /// Statements that each connection keeps prepared: more than the service has as fixed text,
-/// so that none of these is pushed out, parsed and planned again. Lists are put together
-/// from what is asked; the oldest of them give way.
+/// so that none of these is pushed out, parsed and planned again. What is put together from
+/// what somebody asks is not among them ([`TenantTx::composed`]): nobody's questions make the
+/// database keep more. Some 220 of them with a plan of each take 18 MB of a connection's
+/// process (measured with PostgreSQL 15).
 const STATEMENTS: usize = 512;
 
 /// How to reach the database, and how hard it may be used.

@@ -8,7 +8,7 @@ use crate::{
     audit::NewAudit,
     events::{Bus, NewEvent},
 };
-use sqlx::{PgConnection, Postgres, Transaction};
+use sqlx::{FromRow, PgConnection, Postgres, QueryBuilder, Transaction, postgres::PgRow};
 use std::{
     collections::BTreeMap,
     io,
@@ -61,6 +61,9 @@ pub struct TenantTx {
     after: Vec<Box<dyn FnOnce() + Send + Sync>>,
     bus: Arc<dyn Bus>,
     nudges: broadcast::Sender<Nudge>,
+    /// What was put together, for tests.
+    #[cfg(test)]
+    pub(crate) composed: Vec<String>,
 }
 
 impl std::fmt::Debug for TenantTx {
@@ -84,6 +87,8 @@ impl TenantTx {
             after: Vec::new(),
             bus,
             nudges,
+            #[cfg(test)]
+            composed: Vec::new(),
         }
     }
 
@@ -105,6 +110,25 @@ impl TenantTx {
         let set = "SET LOCAL plan_cache_mode = force_custom_plan";
         sqlx::raw_sql(set).execute(&mut *self.tx).await?;
         Ok(())
+    }
+
+    /// Rows of a statement that is put together from what somebody asks: words, filters, an
+    /// order. There are thousands of these, and each that is kept prepared takes up to some
+    /// hundred kilobytes of the database's memory on each connection. So none is: they are
+    /// planned for their values anyway, and parsing them costs a small part of that.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub async fn composed<T>(
+        &mut self,
+        mut query: QueryBuilder<Postgres>,
+    ) -> Result<Vec<T>, DbError>
+    where
+        T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
+    {
+        #[cfg(test)]
+        self.composed.push(query.sql().as_str().to_owned());
+        Ok(query.build_query_as().persistent(false).fetch_all(&mut *self.tx).await?)
     }
 
     /// Tells browsers after the commit. Kept events are stored with this

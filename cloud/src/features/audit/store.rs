@@ -52,7 +52,7 @@ pub(super) async fn audit(
         query.push(" AND id < ").push_bind(after);
     }
     query.push(" ORDER BY id DESC LIMIT ").push_bind(page.limit() + 1);
-    let rows: Vec<AuditEntry> = query.build_query_as().fetch_all(&mut **tx).await?;
+    let rows: Vec<AuditEntry> = tx.composed(query).await?;
     Ok(Page::cut(rows, page.limit(), |e| e.id))
 }
 

@@ -10,21 +10,21 @@ use uuid::Uuid;
 pub(super) type Found = (Vec<(Uuid, String)>, i64);
 
 /// A first page that is found and counted in one scan.
-async fn scanned(tx: &mut TenantTx, mut query: QueryBuilder<Postgres>) -> Result<Found, DbError> {
-    let rows: Vec<(Uuid, String, i64)> = query.build_query_as().fetch_all(&mut **tx).await?;
+async fn scanned(tx: &mut TenantTx, query: QueryBuilder<Postgres>) -> Result<Found, DbError> {
+    let rows: Vec<(Uuid, String, i64)> = tx.composed(query).await?;
     let total = rows.first().map_or(0, |(.., total)| *total);
     Ok((rows.into_iter().map(|(id, key, _)| (id, key)).collect(), total))
 }
 
 async fn page(tx: &mut TenantTx, query: &Checked) -> Result<Vec<(Uuid, String)>, DbError> {
     let scope = tx.scope().copied();
-    if let Some(mut high) = query.page_of_high(scope.as_ref()) {
-        let keys: Vec<_> = high.build_query_as().fetch_all(&mut **tx).await?;
+    if let Some(high) = query.page_of_high(scope.as_ref()) {
+        let keys: Vec<_> = tx.composed(high).await?;
         if keys.len() as i64 > query.limit {
             return Ok(keys);
         }
     }
-    Ok(query.page(scope.as_ref()).build_query_as().fetch_all(&mut **tx).await?)
+    tx.composed(query.page(scope.as_ref())).await
 }
 
 /// A page of what has the words, in the order of loads: of the first few when so many
@@ -39,8 +39,8 @@ async fn page_by_load(
         let all = counted(tx, &wordless).await?;
         if let Some(many) = query.glance_at(total, all) {
             for high in query.high().map(Some).into_iter().chain([None]) {
-                let mut glance = query.glance_at_loads(scope.as_ref(), many, high);
-                let keys: Vec<_> = glance.build_query_as().fetch_all(&mut **tx).await?;
+                let glance = query.glance_at_loads(scope.as_ref(), many, high);
+                let keys: Vec<_> = tx.composed(glance).await?;
                 if keys.len() as i64 > query.limit {
                     return Ok(keys);
                 }
@@ -53,7 +53,8 @@ async fn page_by_load(
 /// How many match in all, counted.
 async fn counted(tx: &mut TenantTx, query: &Checked) -> Result<i64, DbError> {
     let scope = tx.scope().copied();
-    Ok(query.total(scope.as_ref()).build_query_scalar().fetch_one(&mut **tx).await?)
+    let total: Vec<(i64,)> = tx.composed(query.total(scope.as_ref())).await?;
+    Ok(total.first().map_or(0, |(total,)| *total))
 }
 
 /// Ids of a page, in the way that reads least: few matches are sorted, many are
@@ -97,8 +98,7 @@ pub(super) async fn found(tx: &mut TenantTx, query: &Checked) -> Result<Found, D
         false => None,
     };
     if query.is_glanced() && one_word.is_none_or(|total| total > query.soon_read()) {
-        let keys: Vec<(Uuid, String)> =
-            query.glance(scope.as_ref()).build_query_as().fetch_all(&mut **tx).await?;
+        let keys: Vec<(Uuid, String)> = tx.composed(query.glance(scope.as_ref())).await?;
         if keys.len() as i64 > query.limit {
             let total = match one_word {
                 Some(total) => total,
@@ -108,8 +108,7 @@ pub(super) async fn found(tx: &mut TenantTx, query: &Checked) -> Result<Found, D
         }
     }
     if let Some(total) = one_word {
-        let mut first = query.first_of_one_word();
-        return Ok((first.build_query_as().fetch_all(&mut **tx).await?, total));
+        return Ok((tx.composed(query.first_of_one_word()).await?, total));
     }
     if query.is_glanced() || !query.is_indexed() {
         return scanned(tx, query.scan(scope.as_ref())).await;
@@ -127,11 +126,11 @@ async fn found_by_load(tx: &mut TenantTx, query: &Checked) -> Result<Found, DbEr
     if let Some(total) = query.counted {
         return Ok((page_by_load(tx, query, total).await?, total));
     }
-    let ids: Vec<Uuid> =
-        query.ids(scope.as_ref()).build_query_scalar().fetch_all(&mut **tx).await?;
+    let ids: Vec<(Uuid,)> = tx.composed(query.ids(scope.as_ref())).await?;
+    let ids: Vec<Uuid> = ids.into_iter().map(|(id,)| id).collect();
     let found = i64::try_from(ids.len()).unwrap_or(i64::MAX);
     if found <= query.looked_up() {
-        return Ok((query.by_load(ids).build_query_as().fetch_all(&mut **tx).await?, found));
+        return Ok((tx.composed(query.by_load(ids)).await?, found));
     }
     let total = counted(tx, query).await?;
     Ok((page_by_load(tx, query, total).await?, total))
@@ -140,13 +139,8 @@ async fn found_by_load(tx: &mut TenantTx, query: &Checked) -> Result<Found, DbEr
 /// A page in the order of states, from one after the other until it is full.
 async fn by_state(tx: &mut TenantTx, query: &Checked) -> Result<Vec<(Uuid, String)>, DbError> {
     let scope = tx.scope().copied();
-    let totals: HashMap<String, i64> = query
-        .totals_by_state(scope.as_ref())
-        .build_query_as::<(String, i64)>()
-        .fetch_all(&mut **tx)
-        .await?
-        .into_iter()
-        .collect();
+    let totals: Vec<(String, i64)> = tx.composed(query.totals_by_state(scope.as_ref())).await?;
+    let totals: HashMap<String, i64> = totals.into_iter().collect();
     let mut keys = Vec::new();
     for part in query.states_left() {
         let total = totals.get(part.0).copied().unwrap_or_default();
@@ -154,9 +148,9 @@ async fn by_state(tx: &mut TenantTx, query: &Checked) -> Result<Vec<(Uuid, Strin
         if total <= 0 || most <= 0 {
             continue;
         }
-        let mut query = query.in_state(scope.as_ref(), part, total <= FEW, most);
-        let ids: Vec<Uuid> = query.build_query_scalar().fetch_all(&mut **tx).await?;
-        keys.extend(ids.into_iter().map(|id| (id, part.0.to_owned())));
+        let ids = query.in_state(scope.as_ref(), part, total <= FEW, most);
+        let ids: Vec<(Uuid,)> = tx.composed(ids).await?;
+        keys.extend(ids.into_iter().map(|(id,)| (id, part.0.to_owned())));
     }
     Ok(keys)
 }

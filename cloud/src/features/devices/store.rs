@@ -75,7 +75,7 @@ pub(super) async fn facets(tx: &mut TenantTx, query: &Checked) -> Result<Facets,
     tx.plan_for_values().await?;
     let scope = tx.scope().copied();
     let rows: Vec<(String, String, Option<i64>)> =
-        query.facets(scope.as_ref()).build_query_as().fetch_all(&mut **tx).await?;
+        tx.composed(query.facets(scope.as_ref())).await?;
     let mut facets = Facets::default();
     // Largest first: where there are too many values, the smallest are left out.
     for (facet, value, count) in rows {

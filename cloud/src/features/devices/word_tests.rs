@@ -6,6 +6,7 @@ use crate::{
     db::{Scope, TenantTx},
     testing::{Place, TestApp},
 };
+use std::collections::BTreeSet;
 use unifyit_protocol::ids::DeviceId;
 use uuid::Uuid;
 
@@ -145,4 +146,54 @@ async fn what_looks_for_words_reads_no_line_in_vain() {
 async fn scans(tx: &mut TenantTx) -> i64 {
     let index = "SELECT pg_stat_get_xact_numscans('device_lines_by_words'::regclass)";
     sqlx::query_scalar(index).fetch_one(&mut **tx).await.unwrap()
+}
+
+/// The texts of all statements that the service's connections keep prepared.
+async fn kept(app: &TestApp) -> BTreeSet<String> {
+    let db = &app.state.db;
+    let (mut held, mut texts) = (Vec::new(), BTreeSet::new());
+    // One after the other is idle, and all that there are.
+    for _ in 0..db.connections().0 {
+        let mut tx = db.tenant(&Scope::Platform).await.unwrap();
+        let statements = "SELECT statement FROM pg_prepared_statements";
+        let some: Vec<String> = sqlx::query_scalar(statements).fetch_all(&mut *tx).await.unwrap();
+        texts.extend(some);
+        held.push(tx);
+    }
+    texts
+}
+
+#[tokio::test]
+async fn what_is_asked_of_lists_is_not_kept_by_the_database() {
+    let app = TestApp::new().await;
+    let place = app.place("Acme").await;
+    let (key, _) = app.key("admin", Scope::Partner(place.partner)).await;
+    let lists = [
+        "/devices?",
+        "/devices?sort=-cpu_pct&",
+        "/devices?sort=site_name&",
+        "/devices?state=online&tag=lab&sort=state&",
+        "/devices/facets?",
+        "/tasks?",
+        "/audit?",
+    ];
+    let ask = async |words: &str| {
+        for list in lists {
+            let path = format!("{list}q={words}");
+            let answer = app.by_key(&key, "GET", &path, None).await;
+            assert_eq!(answer.status.as_u16(), 200, "{path}: {}", answer.body);
+        }
+    };
+    ask("").await;
+    ask("lab").await;
+    let before = kept(&app).await;
+    assert!(
+        before.iter().any(|text| text.contains("nullif(l.seen")),
+        "what is fixed is: {before:?}"
+    );
+    for words in ["lab+pc", "lab+pc+one", "lab+pc+one+two"] {
+        ask(words).await;
+    }
+    let more: Vec<String> = kept(&app).await.difference(&before).cloned().collect();
+    assert_eq!(more, Vec::<String>::new());
 }

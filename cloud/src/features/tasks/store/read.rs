@@ -136,7 +136,7 @@ pub(in super::super) async fn list(
         query.push(" AND id < ").push_bind(after);
     }
     query.push(" ORDER BY id DESC LIMIT ").push_bind(page.limit() + 1);
-    let rows: Vec<TaskRow> = query.build_query_as().fetch_all(&mut **tx).await?;
+    let rows: Vec<TaskRow> = tx.composed(query).await?;
     let items = with_counts(tx, rows, sight).await?;
     Ok(Page::cut(items, page.limit(), |task| task.id))
 }
