@@ -46,6 +46,18 @@ const MAX_COMMANDS: i64 = 4096;
 const MAX_BYTES: i64 = 256 * 1024 * 1024;
 /// So few entries are not counted.
 const FEW: i64 = 512;
+/// Entries of which a relay's own words are the cause that may wait for it, and their
+/// bytes: several times what one comparison of a site of full size comes to.
+const MAX_TOLD: (i64, i64) = (2048, 64 * 1024 * 1024);
+
+/// The word of the table for what a relay lacks.
+pub const KNOWN: &str = "known";
+/// The word of the table for who had the commands that a restored relay holds.
+pub const HAD: &str = "had";
+/// The words of the table for what the cloud lacks itself.
+const TELL: [&str; 2] = ["tell_inventory", "tell_series"];
+/// The word of the table for a command.
+const COMMAND: &str = "command";
 
 /// What an entry is about, for the table.
 struct About {
@@ -64,13 +76,13 @@ fn about(record: &DownRecord) -> About {
         DownRecord::TellAgain(again) => match again.inventory.is_empty() {
             false => {
                 let devices = again.inventory.iter().map(|device| (0, device.0, Uuid::nil()));
-                ("tell_inventory", Some(key_of_set(devices)), None)
+                (TELL[0], Some(key_of_set(devices)), None)
             }
             true => {
                 let columns = again.columns().map(|(device, table)| {
                     (1, device.0, Uuid::from_u128(table.map_or(u128::MAX, u128::from)))
                 });
-                ("tell_series", Some(key_of_set(columns)), None)
+                (TELL[1], Some(key_of_set(columns)), None)
             }
         },
         DownRecord::AllowReenrolment(allowed) => {
@@ -84,7 +96,8 @@ fn about(record: &DownRecord) -> About {
             let tokens = known.tokens.iter().map(|t| (3, t.token.0, Uuid::nil()));
             let had = known.had.iter().map(|had| (4, had.command.0, had.device.0));
             let answered = known.answered.then_some((5, Uuid::nil(), Uuid::nil()));
-            ("known", Some(key_of_set(devices.chain(tokens).chain(had).chain(answered))), None)
+            let kind = if known.answered || !known.had.is_empty() { HAD } else { KNOWN };
+            (kind, Some(key_of_set(devices.chain(tokens).chain(had).chain(answered))), None)
         }
     };
     About { kind, key, expires_ms }
@@ -103,9 +116,6 @@ fn key_of_set(members: impl Iterator<Item = (u8, Uuid, Uuid)>) -> Uuid {
     hasher.finalize_xof().fill(&mut key);
     Uuid::from_bytes(key)
 }
-
-/// The word of the table for a command.
-const COMMAND: &str = "command";
 
 /// Queues a record for a relay and wakes its session after the commit. It takes
 /// the place of an earlier one about the same thing. Whoever writes to several
@@ -146,10 +156,8 @@ pub async fn append(
     .ok_or(AppendError::NoRelay)?;
     let epoch = row.try_get::<i64, _>("down_epoch")?.unsigned_abs();
     let seq = row.try_get::<i64, _>("down_seq")?.unsigned_abs();
-    // Only commands are refused: nobody may be kept from revoking.
-    if kind == COMMAND
-        && row.try_get::<i64, _>("waiting")? > FEW
-        && let Err(refused) = bounded(tx, relay).await
+    if row.try_get::<i64, _>("waiting")? > FEW
+        && let Err(refused) = bounded(tx, relay, kind).await
     {
         // Also where the transaction goes on. The number stays unused.
         sqlx::query("DELETE FROM downlink WHERE relay_id = $1 AND seq = $2")
@@ -176,19 +184,41 @@ pub fn settle(appended: Result<(), AppendError>) -> Result<(), ApplyError> {
     }
 }
 
-/// Refuses when too much waits for the relay (G10).
-async fn bounded(tx: &mut TenantTx, relay: RelayId) -> Result<(), AppendError> {
-    let (commands, bytes): (i64, i64) = sqlx::query_as(
+/// Refuses when too much waits for the relay (G10): of commands, or of what the relay
+/// itself brings about by what it says. What people change is not refused: nobody may be
+/// kept from revoking.
+async fn bounded(tx: &mut TenantTx, relay: RelayId, kind: &str) -> Result<(), AppendError> {
+    let told = [KNOWN, HAD, TELL[0], TELL[1]];
+    let (kinds, most) = match kind {
+        COMMAND => ([COMMAND].as_slice(), (MAX_COMMANDS, MAX_BYTES)),
+        _ if told.contains(&kind) => (told.as_slice(), MAX_TOLD),
+        _ => return Ok(()),
+    };
+    let (entries, bytes): (i64, i64) = sqlx::query_as(
         "SELECT count(*), coalesce(sum(length(body)), 0)::int8 FROM downlink \
-         WHERE relay_id = $1 AND kind = 'command'",
+         WHERE relay_id = $1 AND kind = ANY($2)",
     )
     .bind(relay.0)
+    .bind(kinds)
     .fetch_one(&mut **tx)
     .await?;
-    if commands > MAX_COMMANDS || bytes > MAX_BYTES {
-        tracing::warn!(%relay, commands, bytes, "A relay's downlink is full; a command was refused.");
-        return Err(AppendError::Full(commands));
+    if entries > most.0 || bytes > most.1 {
+        tracing::warn!(%relay, kind, entries, bytes, "A relay's downlink is full; an entry was refused.");
+        return Err(AppendError::Full(entries));
     }
+    Ok(())
+}
+
+/// Takes back what waits for a relay of a kind, for what is to stand in its place.
+///
+/// # Errors
+/// [`DbError`].
+pub async fn take_back(tx: &mut TenantTx, relay: RelayId, kind: &str) -> Result<(), DbError> {
+    sqlx::query("DELETE FROM downlink WHERE relay_id = $1 AND kind = $2")
+        .bind(relay.0)
+        .bind(kind)
+        .execute(&mut **tx)
+        .await?;
     Ok(())
 }
 

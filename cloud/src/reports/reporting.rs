@@ -8,7 +8,7 @@ use crate::{
     link::{ApplyError, Records, RelayChange, RelayIdentity},
 };
 use futures::future::BoxFuture;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use unifyit_protocol::{
     ids::{DeviceId, SiteId},
     link::{Ephemeral, UpRecord},
@@ -54,8 +54,9 @@ impl Reporting {
         &self,
         tx: &mut TenantTx,
         relay: &RelayIdentity,
-        records: Vec<UpRecord>,
+        mut records: Vec<UpRecord>,
     ) -> Result<(), ApplyError> {
+        said_last(&mut records);
         rows::take(tx, relay, &self.features, &records).await?;
         // At the start of an epoch either side may be an older copy.
         if records.iter().any(UpRecord::begins_epoch) {
@@ -184,4 +185,16 @@ impl Records for Reporting {
             }
         }
     }
+}
+
+/// Leaves out what a relay says of what it holds where it says the like again in the same
+/// batch: a comparison is about all that a site has, and the last one is true.
+fn said_last(records: &mut Vec<UpRecord>) {
+    let mut said = HashSet::new();
+    let last = |record: &UpRecord| match record {
+        UpRecord::Holds(holds) => said.insert((holds.asks, holds.cut)),
+        _ => true,
+    };
+    let mut kept: Vec<bool> = records.iter().rev().map(last).collect();
+    records.retain(|_| kept.pop().unwrap_or(true));
 }

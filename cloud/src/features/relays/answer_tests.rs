@@ -11,10 +11,10 @@ use crate::{
 };
 use std::collections::BTreeSet;
 use unifyit_protocol::{
-    compare::{SiteHolds, SiteKnown},
+    compare::{SiteHolds, SiteKnown, TellAgain},
     ids::{CommandId, DeviceId},
     lane::Lane,
-    link::DownRecord,
+    link::{DownRecord, UpRecord},
 };
 
 async fn run(world: &World, sql: &'static str) {
@@ -134,4 +134,85 @@ async fn what_all_devices_of_a_site_had_is_told_before_nothing_follows() {
     assert_eq!(had, all.collect());
     assert_eq!(answers.len(), 2);
     assert!(answers[1].answered && answers[1].had.is_empty(), "{answers:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_takes_the_place_of_the_one_before() {
+    let (world, _relay, mut lane, _ticker) = world().await;
+    let device = DeviceId::generate();
+    lane.push(Lane::Urgent, vec![presence(device, true)]).await;
+    let mut commands = Vec::new();
+    for _ in 0..4 {
+        commands.push(open_task(&world, device).await);
+    }
+    let held = |n: usize| asks(&commands[n..]);
+    // At once and one after the other, each time of other commands.
+    let several = (0..3).map(|n| UpRecord::Holds(Box::new(held(n)))).collect();
+    lane.push(Lane::Urgent, several).await;
+    tell(&mut lane, held(3)).await;
+    let told: Vec<_> = answers(&world).await;
+    let had: Vec<_> = told.iter().flat_map(|k| &k.had).map(|had| had.command).collect();
+    assert_eq!(had, &commands[3..]);
+    assert_eq!(told.len(), 2, "{told:?}");
+    let written = "SELECT down_seq FROM relays";
+    let before = world.scalar::<i64>(written).await;
+    // Of a batch, only what it says last is answered.
+    let several = (0..3).map(|n| UpRecord::Holds(Box::new(held(n)))).collect();
+    lane.push(Lane::Urgent, several).await;
+    assert_eq!(world.scalar::<i64>(written).await - before, 3, "settings and two of an answer");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_looks_through_commands_for_an_answer_ends_somewhere() {
+    let (world, _relay, mut lane, _ticker) = world().await;
+    let device = DeviceId::generate();
+    lane.push(Lane::Urgent, vec![presence(device, true)]).await;
+    let old = open_task(&world, device).await;
+    let wide = open_task(&world, device).await;
+    // None of these was ever there.
+    run(
+        &world,
+        "INSERT INTO task_targets (task_id, command_id, device_id, partner_id, organization_id, site_id) \
+         SELECT t.task_id, t.command_id, gen_random_uuid(), t.partner_id, t.organization_id, t.site_id \
+         FROM (SELECT * FROM task_targets ORDER BY command_id DESC LIMIT 1) t, generate_series(1, 40)",
+    )
+    .await;
+    tell(&mut lane, asks(&[old, wide])).await;
+    let told = answers(&world).await;
+    assert!(told.last().unwrap().answered, "{told:?}");
+    assert!(!told.iter().flat_map(|k| &k.had).any(|had| had.command == old), "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_for_a_relay_that_takes_nothing_is_bounded() {
+    let (world, relay, _lane, _ticker) = world().await;
+    let place = crate::link::RelayIdentity {
+        id: unifyit_protocol::ids::RelayId(world.scalar("SELECT id FROM relays").await),
+        partner: world.place.partner,
+        organization: world.place.organization,
+        site: world.place.site,
+    };
+    run(
+        &world,
+        "UPDATE relays SET down_seq = down_seq + 5000; \
+         INSERT INTO downlink (relay_id, seq, partner_id, organization_id, site_id, body, kind, key) \
+         SELECT id, down_seq - n, partner_id, organization_id, site_id, '', 'tell_series', gen_random_uuid() \
+         FROM relays, generate_series(0, 2046) n",
+    )
+    .await;
+    let again =
+        |device| DownRecord::TellAgain(TellAgain { series: vec![device], ..TellAgain::default() });
+    let mut tx = world.db.db.tenant(&world.place.scope()).await.unwrap();
+    let (first, second) = (again(DeviceId::generate()), again(DeviceId::generate()));
+    crate::link::downlink::append(&mut tx, place.id, &first).await.expect("there is room for one");
+    crate::link::downlink::append(&mut tx, place.id, &first).await.expect("and for it again");
+    let full = crate::link::downlink::append(&mut tx, place.id, &second).await;
+    assert!(matches!(full, Err(crate::link::downlink::AppendError::Full(_))), "{full:?}");
+    // Nobody is kept from revoking.
+    let out = DownRecord::RevokeDevice(DeviceId::generate());
+    crate::link::downlink::append(&mut tx, place.id, &out).await.unwrap();
+    tx.commit().await.unwrap();
+    let asked = "SELECT count(*) FROM downlink WHERE kind = 'tell_series'";
+    assert_eq!(world.scalar::<i64>(asked).await, 2048);
+    drop(relay);
 }

@@ -14,7 +14,11 @@ use crate::{
         devices::{self, presence},
         sites, tasks,
     },
-    link::{ApplyError, RelayIdentity, downlink, from_ms},
+    link::{
+        ApplyError, RelayIdentity,
+        downlink::{self, AppendError},
+        from_ms,
+    },
     reports::Changed,
 };
 use sqlx::Row;
@@ -300,6 +304,8 @@ async fn make_known(
     lost: &[DeviceId],
     tokens: &[KnownToken],
 ) -> Result<(), ApplyError> {
+    // This is all that it lacks; what a comparison before found is in it, or out of date.
+    downlink::take_back(tx, relay.id, downlink::KNOWN).await?;
     let mut lost = lost.to_vec();
     lost.sort_unstable();
     let list: Vec<KnownDevice> = lost
@@ -327,18 +333,25 @@ async fn make_known(
 }
 
 /// Who had the commands that the relay holds, as far as was told: its disk is an older
-/// copy, and so may be the devices'.
+/// copy, and so may be the devices'. The latest answer stands alone, whatever a relay asks
+/// and does not take.
 async fn answer(
     tx: &mut TenantTx,
     relay: &RelayIdentity,
     held: &HashSet<Uuid>,
 ) -> Result<(), ApplyError> {
+    downlink::take_back(tx, relay.id, downlink::HAD).await?;
     let had = tasks::had(tx, relay, held).await?;
-    for some in had.chunks(MAX_KNOWN) {
-        let known = SiteKnown { had: some.to_vec(), ..SiteKnown::default() };
-        tell(tx, relay, &DownRecord::Known(known)).await?;
+    let batches = had.chunks(MAX_KNOWN).map(|some| (some.to_vec(), false));
+    for (had, answered) in batches.chain([(Vec::new(), true)]) {
+        let known = SiteKnown { had, answered, ..SiteKnown::default() };
+        match downlink::append(tx, relay.id, &DownRecord::Known(known)).await {
+            // That nothing follows is not said where something was left out.
+            Err(AppendError::Full(_)) => break,
+            told => downlink::settle(told.map(drop))?,
+        }
     }
-    tell(tx, relay, &DownRecord::Known(SiteKnown { answered: true, ..SiteKnown::default() })).await
+    Ok(())
 }
 
 pub(super) async fn tell(

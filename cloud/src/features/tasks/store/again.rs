@@ -27,6 +27,9 @@ const MOST: i64 = 4096;
 /// Most deliveries that a restored relay is told of: ten commands for all devices that a
 /// site may have. Few in tests, so that they meet the end.
 const MOST_HAD: i64 = if cfg!(test) { 6 } else { 220_000 };
+/// Most targets that are looked at for it, at some microseconds each: the answer comes
+/// before the database ends the statement. Few in tests, as above.
+const MOST_LOOKED_AT: i64 = if cfg!(test) { 32 } else { 500_000 };
 
 /// Whether a device `t` may have had its command `c`: it said so, or it was connected
 /// at any time between the making of the command and the relay's going (`$3`). A relay
@@ -58,28 +61,41 @@ pub(crate) async fn had(
     relay: &RelayIdentity,
     held: &HashSet<Uuid>,
 ) -> Result<Vec<KnownCommand>, ApplyError> {
-    let rows: Vec<(Uuid, Uuid, bool)> = sqlx::query_as(concat!(
-        "SELECT t.command_id, t.device_id, t.status NOT IN ('pending', 'sent') \
-         FROM task_targets t LEFT JOIN commands c ON c.id = t.command_id \
-         WHERE t.site_id = $1 AND t.command_id = ANY($2) AND ",
+    // A row without a command only says how many targets were looked at.
+    type Row = (Option<Uuid>, Option<Uuid>, Option<bool>, i64);
+    let rows: Vec<Row> = sqlx::query_as(concat!(
+        // Command by command in their order, so that it ends where enough was seen.
+        "WITH seen AS MATERIALIZED ( \
+             SELECT o.place, t.* FROM ( \
+                 SELECT h.id, c.created_at, row_number() OVER ( \
+                     ORDER BY coalesce(c.expires_at, '-infinity') < now(), h.id DESC) AS place \
+                 FROM unnest($2::uuid[]) AS h (id) LEFT JOIN commands c ON c.id = h.id ORDER BY place) o \
+             CROSS JOIN LATERAL ( \
+                 SELECT t.command_id, t.device_id, t.status, o.created_at FROM task_targets t \
+                 WHERE t.command_id = o.id AND t.site_id = $1 ORDER BY t.device_id) t LIMIT $5) \
+         SELECT h.command_id, h.device_id, h.said, n.looked_at \
+         FROM (SELECT count(*) AS looked_at FROM seen) n LEFT JOIN ( \
+             SELECT t.place, t.command_id, t.device_id, t.status NOT IN ('pending', 'sent') AS said \
+             FROM seen t CROSS JOIN LATERAL (SELECT t.created_at) c WHERE ",
         may_have!(),
-        " ORDER BY coalesce(c.expires_at, '-infinity') < now(), t.command_id DESC, t.device_id LIMIT $4",
+        " ORDER BY t.place, t.device_id LIMIT $4) h ON true ORDER BY h.place, h.device_id",
     ))
     .bind(relay.site.0)
     .bind(held.iter().copied().collect::<Vec<_>>())
     .bind(gone(tx, relay).await?)
     .bind(MOST_HAD)
+    .bind(MOST_LOOKED_AT)
     .fetch_all(&mut **tx)
     .await?;
-    if rows.len() >= usize::try_from(MOST_HAD).unwrap_or(usize::MAX) {
+    let looked_at = rows.first().map_or(0, |(.., looked_at)| *looked_at);
+    if rows.len() as i64 >= MOST_HAD || looked_at >= MOST_LOOKED_AT {
         tracing::warn!(site = %relay.site, "A relay that was restored holds more commands than it can be told of.");
     }
-    let known = |(command, device, started)| KnownCommand {
-        command: CommandId(command),
-        device: DeviceId(device),
-        started,
+    let known = |(command, device, started, _): Row| {
+        let (command, device) = (CommandId(command?), DeviceId(device?));
+        Some(KnownCommand { command, device, started: started.unwrap_or_default() })
     };
-    Ok(rows.into_iter().map(known).collect())
+    Ok(rows.into_iter().filter_map(known).collect())
 }
 
 #[derive(sqlx::FromRow)]
