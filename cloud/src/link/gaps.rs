@@ -9,20 +9,57 @@ use crate::db::{DbError, Place, TenantTx};
 use time::OffsetDateTime;
 use unifyit_protocol::{ids::DeviceId, lane::Lane};
 
-/// The last minute up to which a device's measurements are stored, in SQL. Its columns
-/// may have changed and changed back within a block's span, so the block that began last
-/// need not be the one that goes furthest; none that begins sixty days before it does
-/// (the widest span).
-macro_rules! last_stored {
+/// How far a device's blocks of one step go, in SQL. Its columns may have changed and changed
+/// back within a block's span, so the block that began last need not be the one that goes
+/// furthest; none that began a span before it does. Others are not read: a device may have
+/// hundreds of blocks. The end is no bare column, or the planner would walk the blocks of all
+/// devices from the last on until it meets one of this device.
+macro_rules! furthest {
+    ($device:literal, $step:literal, $span:literal) => {
+        concat!(
+            "(SELECT max(last_minute + 0) FROM metric_blocks WHERE step = ",
+            $step,
+            " AND device_id = ",
+            $device,
+            " AND first_minute > (SELECT max(first_minute) FROM metric_blocks WHERE step = ",
+            $step,
+            " AND device_id = ",
+            $device,
+            ") - ",
+            $span,
+            ")"
+        )
+    };
+}
+pub(crate) use furthest;
+
+/// The last minute up to which a device's measurements are stored minute by minute, in SQL:
+/// those of the last weeks.
+macro_rules! last_minute {
     ($device:literal) => {
         concat!(
             "greatest((SELECT max(last_minute) FROM metric_recent WHERE device_id = ",
             $device,
-            "), (SELECT max(last_minute) FROM metric_blocks WHERE device_id = ",
-            $device,
-            " AND first_minute > (SELECT max(first_minute) FROM metric_blocks WHERE device_id = ",
-            $device,
-            ") - 86400))"
+            "), ",
+            $crate::link::gaps::furthest!($device, "1", "1440"),
+            ")"
+        )
+    };
+}
+pub(crate) use last_minute;
+
+/// The last minute up to which a device's measurements are stored, however old they are,
+/// in SQL.
+macro_rules! last_stored {
+    ($device:literal) => {
+        concat!(
+            "greatest(",
+            $crate::link::gaps::last_minute!($device),
+            ", ",
+            $crate::link::gaps::furthest!($device, "15", "21600"),
+            ", ",
+            $crate::link::gaps::furthest!($device, "60", "86400"),
+            ")"
         )
     };
 }

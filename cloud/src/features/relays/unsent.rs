@@ -2,7 +2,7 @@
 
 use crate::{
     db::{DbError, Place, TenantTx},
-    link::gaps::{self, NewGap, last_stored},
+    link::gaps::{self, NewGap, last_minute},
 };
 use time::OffsetDateTime;
 use unifyit_protocol::{ids::RelayId, lane::Lane};
@@ -22,8 +22,9 @@ struct Since {
 /// that is away. How many records that are, nobody can say any more.
 ///
 /// What a device had told a day before the relay went had gone to the cloud; so nothing
-/// older is missing, and nothing of who was silent since. Of a new one nothing may be
-/// stored yet.
+/// older is missing, and nothing of who was silent since: what is stored is looked at minute
+/// by minute alone, a few rows of each device, since nobody may be kept from revoking. Of a
+/// new one nothing may be stored yet.
 ///
 /// # Errors
 /// [`DbError`].
@@ -31,8 +32,8 @@ pub(super) async fn note(tx: &mut TenantTx, place: &Place, relay: RelayId) -> Re
     let since: Option<Since> = sqlx::query_as(concat!(
         "SELECT (SELECT min(s.stored) FROM devices d JOIN device_loads l ON l.id = d.id, \
              LATERAL (SELECT greatest(g.day_before, coalesce(to_timestamp(60 * (1 + ",
-        last_stored!("d.id"),
-        ")), d.enrolled_at)) AS stored) s \
+        last_minute!("d.id"),
+        ")), d.enrolled_at)) AS stored OFFSET 0) s \
              WHERE d.relay_id = r.id AND NOT l.revoked AND l.metrics_at > g.day_before \
                  AND l.metrics_at > s.stored + interval '1 minute') AS measured, \
              g.away \

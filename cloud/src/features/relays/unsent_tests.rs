@@ -3,7 +3,7 @@
 
 use crate::{
     db::Scope,
-    link::gaps::stored_until,
+    link::{RelayIdentity, gaps::stored_until},
     testing::{Place, TestApp},
 };
 use axum::http::StatusCode;
@@ -134,4 +134,57 @@ async fn what_a_revoked_relay_had_not_passed_on_stands_as_a_gap() {
     run(&app, &away, gone).await;
     let lanes = ["metrics", "output", "state", "urgent"].map(|lane| (lane.to_owned(), 0, 120));
     assert_eq!(gaps_after(&app, &away).await, lanes);
+}
+
+#[tokio::test]
+async fn few_of_a_devices_blocks_are_read_to_find_where_what_is_stored_ends() {
+    let app = TestApp::new().await;
+    let place = app.place("Large").await;
+    run(&app, &place, OWN).await;
+    // Two months of days, quarters and hours, of this device and of many others, of which
+    // there is more since.
+    let stored = "INSERT INTO metric_blocks (device_id, first_minute, last_minute, series_hash, step, \
+             partner_id, organization_id, site_id, block) \
+         SELECT o.id, m - n * 1440 * step, m - n * 1440 * step + 1439 * step, 1, step, \
+             d.partner_id, d.organization_id, d.site_id, '' \
+         FROM devices d, (SELECT (extract(epoch FROM now()) / 60)::int8 - 1440 AS m) AS minute, \
+             (SELECT id FROM devices UNION ALL SELECT gen_random_uuid() FROM generate_series(1, 100)) AS o, \
+             unnest('{1,15,60}'::int2[]) AS step, generate_series(0, 66) n \
+         WHERE d.site_id = $1 AND n >= CASE WHEN o.id = d.id THEN 6 ELSE 0 END";
+    run(&app, &place, stored).await;
+    run(&app, &place, "UPDATE device_loads SET metrics_at = now() WHERE site_id = $1").await;
+    let analyze = "ANALYZE metric_blocks";
+    sqlx::query(analyze).execute(&mut app.test.owner().await).await.unwrap();
+    let relay = RelayIdentity {
+        id: place.relay,
+        partner: place.partner,
+        organization: place.organization,
+        site: place.site,
+    };
+    let read = "SELECT idx_tup_fetch + seq_tup_read FROM pg_stat_xact_user_tables \
+         WHERE relname = 'metric_blocks'";
+    let mut tx = app.state.db.tenant(&relay.scope()).await.unwrap();
+    super::unsent::note(&mut tx, &relay.place(), relay.id).await.unwrap();
+    let at_revoking: i64 = sqlx::query_scalar(read).fetch_one(&mut *tx).await.unwrap();
+    assert!((1..=4).contains(&at_revoking), "{at_revoking}");
+    stored_until(&mut tx, place.device).await.unwrap().unwrap();
+    let of_one: i64 = sqlx::query_scalar(read).fetch_one(&mut *tx).await.unwrap();
+    assert!((1..=16).contains(&(of_one - at_revoking)), "{of_one}");
+}
+
+#[tokio::test]
+async fn what_is_stored_of_quarters_and_hours_counts_too() {
+    let app = TestApp::new().await;
+    let place = app.place("Old").await;
+    for step in [60, 15] {
+        let coarse = "INSERT INTO metric_blocks (device_id, first_minute, last_minute, series_hash, step, \
+                 partner_id, organization_id, site_id, block) \
+             SELECT id, 1000000 / $2::int2, 2000000 / $2::int2, 1, $2, partner_id, organization_id, site_id, '' \
+             FROM devices WHERE site_id = $1";
+        let mut owner = app.test.owner().await;
+        sqlx::query(coarse).bind(place.site.0).bind(step).execute(&mut owner).await.unwrap();
+        let mut tx = app.state.db.tenant(&Scope::Platform).await.unwrap();
+        let stored = stored_until(&mut tx, place.device).await.unwrap().unwrap();
+        assert_eq!(stored.unix_timestamp() / 60, 2_000_000 / i64::from(step) + 1);
+    }
 }
