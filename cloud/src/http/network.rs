@@ -31,6 +31,12 @@ impl Network {
             }
         })
     }
+
+    /// The wider one that it lies in.
+    #[must_use]
+    pub fn widened(self, bits: u32) -> Self {
+        Self::wide(self.0, bits)
+    }
 }
 
 /// A set of addresses: each an address or a prefix like `10.0.0.0/8`.

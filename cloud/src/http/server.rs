@@ -120,7 +120,7 @@ impl Server {
         )?;
         let evicted = counter(
             "connections_evicted_total",
-            "Connections closed for a newcomer, because all places were taken.",
+            "Connections closed for a newcomer, because all places were taken, or those of its network.",
         )?;
         let total = counter(
             "connections_stalled_total",
@@ -150,7 +150,8 @@ impl Server {
             let Some(accepted) = stop.run_until_cancelled(listener.accept()).await else { break };
             match accepted {
                 Ok((tcp, peer)) => {
-                    let Some(place) = each.take(peer.ip()) else {
+                    let given = || each.take_over(peer.ip()).inspect(|_| self.evicted.inc());
+                    let Some(place) = each.take(peer.ip()).or_else(given) else {
                         self.refuse(peer);
                         continue;
                     };

@@ -1,8 +1,10 @@
 //! Places of connections: so many in all, and so many for one address.
 //!
 //! One address (an IPv6 /64 is one) has a share. An IPv6 network as wide as a customer may
-//! have has several, so that nobody in it shuts out all others there, and never most of all
-//! places. A proxy that stands before everybody may
+//! have has several, and never most of all places where an address may not have these
+//! itself. It may as well be many customers': when its shares are taken, one of its
+//! addresses that has more than the newcomer gives way, as below, so that nobody in it shuts
+//! out all others there. A proxy that stands before everybody may
 //! take most of them: who comes through it is the proxy's to bound. When all are
 //! taken, a connection that waits for a request or for its body gives way to a newcomer: the
 //! oldest that may of the address that has most of these, or, to an address that has
@@ -13,9 +15,11 @@
 //! neither who opens connections and asks nothing nor who never ends what they ask
 //! keeps anybody out for longer than that, from however many addresses.
 
+mod choosing;
+
 use crate::http::{Network, Networks, network::WIDE_BITS};
+use choosing::{Doing, Holders, Since, YOUNG};
 use std::{
-    collections::{BTreeMap, HashMap, hash_map::Entry},
     net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -26,19 +30,6 @@ use std::{
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// Age below which a connection does not give way to another of its address, nor to
-/// anybody one that has just been answered or sent a head: the rest may be on its way.
-const YOUNG: Duration = Duration::from_millis(500);
-/// Age from which one that waits gives way, where no address has more than one of these.
-const SILENT: Duration = Duration::from_secs(1);
-/// Age from which a request under way gives way, where nobody waits for one.
-const LONG: Duration = Duration::from_secs(10);
-/// Age from which it does to an address that has nothing, where no address has more
-/// than others.
-const VERY_LONG: Duration = Duration::from_secs(60);
-/// Connections that a browser opens to one host: an address with fewer that wait does
-/// not give away its own while those of others are silent.
-const BROWSER: usize = 6;
 /// Shares of an IPv6 /48: all of it may be one stranger's, and it may be many subscribers'.
 const WIDE: usize = 4;
 
@@ -58,30 +49,10 @@ struct Inner {
 #[derive(Debug, Default)]
 struct State {
     turns: u64,
-    /// At most as many entries as there are places.
-    held: HashMap<Network, Holder>,
-    /// How many places each address has of its holder's.
-    own: HashMap<Network, usize>,
-}
-
-#[derive(Debug, Default)]
-struct Holder {
-    places: usize,
-    /// Connections that wait for a request or for its body, the oldest first.
-    waiting: Standings,
-    /// Those on which one is under way, the oldest first; sockets are not among them.
-    asking: Standings,
-}
-
-/// By their turns. A proxy's are not among them.
-type Standings = BTreeMap<u64, Since>;
-
-#[derive(Debug)]
-struct Since {
-    since: Instant,
-    /// Below this age it gives way to nobody.
-    spared: Duration,
-    evicted: CancellationToken,
+    /// By network.
+    held: Holders,
+    /// By address.
+    own: Holders,
 }
 
 /// What becomes of a newcomer when all places are taken.
@@ -105,17 +76,38 @@ impl Addresses {
 
     /// A place for an address, or none when it or its network holds its share.
     pub(super) fn take(&self, address: IpAddr) -> Option<Place> {
+        self.take_if(address, |_, _| false)
+    }
+
+    /// A place that another address of a network which holds its share gives away, or none
+    /// when the address itself holds its own, or nobody there has to give way to it.
+    pub(super) fn take_over(&self, address: IpAddr) -> Option<Place> {
+        let network = self.holder(address);
+        let near = |other: &Network| other.widened(WIDE_BITS) == network;
+        self.take_if(address, |state, own| {
+            let victim = state.own.victim(own, near, Instant::now());
+            victim.is_some_and(|(_, turn)| state.leave(network, turn))
+        })
+    }
+
+    /// A place for an address; where only its network has no more, if somebody there goes.
+    fn take_if(
+        &self,
+        address: IpAddr,
+        somebody_goes: impl FnOnce(&mut State, Network) -> bool,
+    ) -> Option<Place> {
         let proxy = self.0.proxies.contain(address);
         let Inner { each, wide, proxy: most, .. } = *self.0;
         let (each, wide) = if proxy { (most, most) } else { (each, wide) };
         let network = self.holder(address);
         let address = if proxy { network } else { Network::of(address) };
         let mut state = self.state();
-        if state.places(network, address).is_some_and(|(all, own)| all >= wide || own >= each) {
+        let full = state.held.places(network) >= wide;
+        if state.own.places(address) >= each || (full && !somebody_goes(&mut state, address)) {
             return None;
         }
-        state.held.entry(network).or_default().places += 1;
-        *state.own.entry(address).or_default() += 1;
+        state.held.take(network);
+        state.own.take(address);
         drop(state);
         let (turn, leaving) = (AtomicU64::new(0), AtomicBool::new(false));
         let evicted = CancellationToken::new();
@@ -128,13 +120,11 @@ impl Addresses {
     pub(super) fn make_room(&self, newcomer: IpAddr) -> Room {
         let own = self.holder(newcomer);
         let mut state = self.state();
-        let Some((network, turn)) = state.victim(own, Instant::now()) else {
+        let Some((network, turn)) = state.held.victim(own, |_| true, Instant::now()) else {
             // Nobody else is served while a newcomer waits.
-            return if state.has(own) == (0, 0) { Room::None } else { Room::Refused };
+            return if state.held.has(own) == (0, 0) { Room::None } else { Room::Refused };
         };
-        if let Some(gone) = state.held.get_mut(&network).and_then(|holder| holder.remove(turn)) {
-            gone.evicted.cancel();
-        }
+        state.leave(network, turn);
         Room::Made(network)
     }
 
@@ -150,76 +140,14 @@ impl Addresses {
     }
 }
 
-/// Which of a holder's connections.
-type Among = fn(&Holder) -> &Standings;
-
 impl State {
-    /// Which connection gives way to a newcomer of this network. At each step all that
-    /// may not go are left out first, so that none of these shields the others.
-    fn victim(&self, own: Network, now: Instant) -> Option<(Network, u64)> {
-        let waiting: Among = |holder| &holder.waiting;
-        let asking: Among = |holder| &holder.asking;
-        let (own_waiting, own_asking) = self.has(own);
-        let silent = || self.oldest_of_all(waiting, now, SILENT);
-        let its_own = || Some((own, oldest(&self.held.get(&own)?.waiting, now, YOUNG)?));
-        let long = || self.of_most(asking, own_asking + 1, now, LONG);
-        let very_long = || self.oldest_of_all(asking, now, VERY_LONG);
-        // One of who has more that wait than the newcomer would have gives way at once.
-        self.of_most(waiting, own_waiting + 1, now, Duration::ZERO)
-            .or_else(|| (own_waiting < BROWSER).then(silent).flatten())
-            .or_else(its_own)
-            .or_else(|| (own_waiting == 0).then(long).flatten())
-            .or_else(|| (own_waiting + own_asking == 0).then(very_long).flatten())
+    /// Tells a connection of a network to go, if it is there.
+    fn leave(&mut self, network: Network, turn: u64) -> bool {
+        let Some(gone) = self.held.remove(network, turn) else { return false };
+        self.own.remove(gone.address, turn);
+        gone.evicted.cancel();
+        true
     }
-
-    /// How many places a network has, and an address in it; none where it has none.
-    fn places(&self, network: Network, address: Network) -> Option<(usize, usize)> {
-        let own = self.own.get(&address).copied().unwrap_or_default();
-        self.held.get(&network).map(|holder| (holder.places, own))
-    }
-
-    /// How many a network has that wait, and how many requests under way.
-    fn has(&self, network: Network) -> (usize, usize) {
-        let holder = self.held.get(&network);
-        holder.map_or((0, 0), |holder| (holder.waiting.len(), holder.asking.len()))
-    }
-
-    /// Of those who have more than so many and one of this age that may give way, the
-    /// oldest such one of who has most.
-    fn of_most(
-        &self,
-        among: Among,
-        more_than: usize,
-        now: Instant,
-        age: Duration,
-    ) -> Option<(Network, u64)> {
-        let more = self.held.iter().filter(|(_, holder)| among(holder).len() > more_than);
-        more.filter_map(|(network, holder)| {
-            let standings = among(holder);
-            Some((standings.len(), (*network, oldest(standings, now, age)?)))
-        })
-        .max_by_key(|(count, _)| *count)
-        .map(|(_, victim)| victim)
-    }
-
-    /// The oldest of all of this age that may give way.
-    fn oldest_of_all(&self, among: Among, now: Instant, age: Duration) -> Option<(Network, u64)> {
-        let all = self.held.iter();
-        all.filter_map(|(network, holder)| Some((*network, oldest(among(holder), now, age)?)))
-            .min_by_key(|(_, turn)| *turn)
-    }
-}
-
-impl Holder {
-    fn remove(&mut self, turn: u64) -> Option<Since> {
-        self.waiting.remove(&turn).or_else(|| self.asking.remove(&turn))
-    }
-}
-
-/// The oldest that may give way.
-fn oldest(standings: &Standings, now: Instant, age: Duration) -> Option<u64> {
-    let may = |one: &Since| now.duration_since(one.since) >= age.max(one.spared);
-    standings.iter().find(|(_, one)| may(one)).map(|(turn, _)| *turn)
 }
 
 /// A place; given back when its connection and the last answer on it are gone. Cheap
@@ -243,7 +171,7 @@ struct Standing {
 impl Place {
     /// The connection has been opened; it waits for its first request.
     pub(super) fn opened(&self) {
-        self.stands(|holder| &mut holder.waiting, Duration::ZERO);
+        self.stands(Doing::Waits, Duration::ZERO);
     }
 
     /// All of an answer is queued for the connection.
@@ -255,19 +183,19 @@ impl Place {
     /// waits for the next request.
     pub(super) fn written(&self) {
         if self.0.leaving.swap(false, Ordering::Relaxed) {
-            self.stands(|holder| &mut holder.waiting, YOUNG);
+            self.stands(Doing::Waits, YOUNG);
         }
     }
 
     /// Somebody reads the request's body and finds nothing: it waits for that; with the
     /// turn of this wait. Asked once of a request, so that a body in pieces renews nothing.
     pub(super) fn headed(&self) -> u64 {
-        self.stands(|holder| &mut holder.waiting, YOUNG)
+        self.stands(Doing::Waits, YOUNG)
     }
 
     /// A request has come, whole as far as anybody has looked.
     pub(super) fn asked(&self) {
-        self.stands(|holder| &mut holder.asking, Duration::ZERO);
+        self.stands(Doing::Asks, Duration::ZERO);
     }
 
     /// The body that it waited for in this turn has come whole, or nobody reads it.
@@ -278,7 +206,7 @@ impl Place {
         // Compared under the lock: its answer may go out at the same time.
         let mut state = self.0.addresses.state();
         if self.0.turn.load(Ordering::Relaxed) == turn {
-            self.stands_in(&mut state, |holder| &mut holder.asking, Duration::ZERO);
+            self.stands_in(&mut state, Doing::Asks, Duration::ZERO);
         }
     }
 
@@ -286,34 +214,32 @@ impl Place {
     pub(super) fn upgraded(&self) {
         let mut state = self.0.addresses.state();
         let turn = self.0.turn.swap(0, Ordering::Relaxed);
-        state.held.get_mut(&self.0.network).and_then(|holder| holder.remove(turn));
+        state.held.remove(self.0.network, turn);
+        state.own.remove(self.0.address, turn);
     }
 
     /// Stands among those of its address from here on; with its turn.
-    fn stands(&self, among: fn(&mut Holder) -> &mut Standings, spared: Duration) -> u64 {
+    fn stands(&self, doing: Doing, spared: Duration) -> u64 {
         if self.0.proxy {
             return 0;
         }
-        self.stands_in(&mut self.0.addresses.state(), among, spared)
+        self.stands_in(&mut self.0.addresses.state(), doing, spared)
     }
 
-    fn stands_in(
-        &self,
-        state: &mut State,
-        among: fn(&mut Holder) -> &mut Standings,
-        spared: Duration,
-    ) -> u64 {
+    fn stands_in(&self, state: &mut State, doing: Doing, spared: Duration) -> u64 {
+        let Standing { network, address, .. } = *self.0;
         self.0.leaving.store(false, Ordering::Relaxed);
         state.turns += 1;
         let turn = state.turns;
         let before = self.0.turn.swap(turn, Ordering::Relaxed);
-        if let Some(holder) = state.held.get_mut(&self.0.network) {
-            holder.remove(before);
-            // One that was told to go, and has not seen it, is nobody's to choose again.
-            if !self.0.evicted.is_cancelled() {
-                let (since, evicted) = (Instant::now(), self.0.evicted.clone());
-                among(holder).insert(turn, Since { since, spared, evicted });
-            }
+        state.held.remove(network, before);
+        state.own.remove(address, before);
+        // One that was told to go, and has not seen it, is nobody's to choose again.
+        if !self.0.evicted.is_cancelled() {
+            let (since, evicted) = (Instant::now(), self.0.evicted.clone());
+            let one = Since { since, spared, evicted, address };
+            state.held.stand(network, doing, turn, one.clone());
+            state.own.stand(address, doing, turn, one);
         }
         turn
     }
@@ -326,19 +252,9 @@ impl Place {
 
 impl Drop for Standing {
     fn drop(&mut self) {
-        let mut state = self.addresses.state();
-        if let Entry::Occupied(mut own) = state.own.entry(self.address) {
-            *own.get_mut() -= 1;
-            if *own.get() == 0 {
-                own.remove();
-            }
-        }
-        let Some(holder) = state.held.get_mut(&self.network) else { return };
-        holder.places -= 1;
-        holder.remove(self.turn.load(Ordering::Relaxed));
-        if holder.places == 0 {
-            state.held.remove(&self.network);
-        }
+        let (mut state, turn) = (self.addresses.state(), self.turn.load(Ordering::Relaxed));
+        state.held.give_back(self.network, turn);
+        state.own.give_back(self.address, turn);
     }
 }
 

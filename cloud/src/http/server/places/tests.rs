@@ -1,7 +1,10 @@
 //! Who gets a place, and who gives one away.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use super::*;
+use super::{
+    choosing::{BROWSER, LONG, SILENT, VERY_LONG},
+    *,
+};
 use futures::FutureExt;
 
 fn ip(last: u8) -> IpAddr {
@@ -164,6 +167,29 @@ async fn nobody_in_a_wide_ipv6_network_shuts_the_others_there_out() {
     assert!(addresses.take(host(1)).is_some(), "it is given back");
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_has_several_addresses_of_a_wide_ipv6_network_gives_way_to_the_others_there() {
+    let addresses = Addresses::new(200, 10, Networks::default());
+    let open = |subscriber| addresses.take(ip6(subscriber)).inspect(Place::opened);
+    let idle: Vec<Place> = (0..4).flat_map(|n| (0..20).filter_map(move |_| open(n))).collect();
+    assert_eq!(idle.len(), 40, "all that the network has, by four addresses of it");
+    assert!(open(9).is_none());
+    let newcomer = addresses.take_over(ip6(9)).unwrap();
+    newcomer.opened();
+    assert_eq!(idle.iter().filter(|place| is_evicted(place)).count(), 1);
+    assert!(addresses.take_over(ip6(0)).is_none(), "to nobody who has his share");
+    // With an address for each connection he keeps nobody out for longer than a second.
+    drop((idle, newcomer));
+    let idle: Vec<Place> = (0..40).filter_map(open).collect();
+    assert!(addresses.take_over(ip6(90)).is_none());
+    tokio::time::advance(SILENT).await;
+    assert!(addresses.take_over(ip6(90)).is_some());
+    assert!(is_evicted(&idle[0]) && !is_evicted(&idle[1]), "the oldest");
+    drop(idle);
+    let state = addresses.state();
+    assert!(state.held.is_empty() && state.own.is_empty(), "all is given back");
+}
+
 #[tokio::test]
 async fn a_proxy_takes_no_place_of_its_neighbours() {
     let addresses = Addresses::new(100, 10, [ip6(1)].into_iter().collect());
@@ -187,7 +213,7 @@ async fn who_was_told_to_go_is_not_chosen_again() {
     tokio::time::advance(LONG).await;
     assert!(matches!(addresses.make_room(ip(2)), Room::Made(_)));
     assert!(is_evicted(&gone[1]) && !is_evicted(&gone[2]));
-    assert_eq!(addresses.state().has(Network::of(ip(1))), (1, 0));
+    assert_eq!(addresses.state().held.has(Network::of(ip(1))), (1, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -222,7 +248,7 @@ async fn a_head_without_its_body_gives_way_soon() {
     heads[2].answered();
     heads[2].written();
     heads[2].embodied(turns[2]);
-    assert_eq!(addresses.state().held[&Network::of(ip(1))].asking.len(), 1);
+    assert_eq!(addresses.state().held.has(Network::of(ip(1))).1, 1);
 }
 
 #[tokio::test(start_paused = true)]
