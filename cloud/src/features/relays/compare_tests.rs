@@ -306,3 +306,25 @@ fn ended(status: Status) -> CommandEvent {
         output_cut: 0,
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_can_no_longer_run_is_not_opened_again() {
+    let (world, _relay, mut lane, _ticker) = world().await;
+    let device = DeviceId::generate();
+    lane.push(Lane::Urgent, vec![presence(device, true)]).await;
+    let command = open_task(&world, device).await;
+    let told = |status| {
+        let event = CommandEvent { command, ..ended(status) };
+        UpRecord::Progress(vec![Progress { device, event }])
+    };
+    let status = "SELECT status FROM task_targets";
+    lane.push(Lane::Urgent, vec![told(Status::Expired)]).await;
+    let long_ago =
+        "UPDATE task_targets SET finished_at = now() - interval '4 days' WHERE command_id = $1";
+    run(&world, long_ago, command.0).await;
+    lane.push(Lane::Urgent, vec![told(Status::Running)]).await;
+    assert_eq!(world.scalar::<String>(status).await, "expired");
+    // How it ended is heard whenever that comes.
+    lane.push(Lane::Urgent, vec![told(Status::Succeeded)]).await;
+    assert_eq!(world.scalar::<String>(status).await, "succeeded");
+}

@@ -92,7 +92,9 @@ impl TasksIngest {
         // word of how it ended, and to nothing less: its task may be closed. One that was
         // called expired may have run there all the same: the relay was killed just after it
         // had handed the command on. So an expiry ends nothing that runs, and gives way to
-        // what runs, whose task is opened again: it must be possible to stop it.
+        // what runs, whose task is opened again: it must be possible to stop it. After the
+        // longest that a script may run, and two days in which its relay may be away, nothing
+        // runs any more, and its task stays closed.
         let moved = sqlx::query(
             "UPDATE task_targets t SET status = s.status, updated_at = now(), \
                  exit_code = s.exit_code, reason = s.reason, \
@@ -105,7 +107,8 @@ impl TasksIngest {
              WHERE t.command_id = s.command AND t.device_id = s.device AND s.rank > CASE \
                  WHEN t.status = 'pending' THEN 0 WHEN t.status = 'sent' THEN 1 \
                  WHEN t.status = 'running' AND s.status <> 'expired' THEN 2 \
-                 WHEN t.status = 'expired' AND s.status = 'running' THEN 1 \
+                 WHEN t.status = 'expired' AND s.status = 'running' \
+                     AND t.finished_at > now() - interval '3 days' THEN 1 \
                  WHEN (t.status = 'expired' OR t.reason = ANY($11)) \
                      AND s.status IN ('succeeded', 'failed', 'timed_out', 'cancelled', 'indeterminate') THEN 2 \
                  ELSE 3 END \
