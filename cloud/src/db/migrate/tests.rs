@@ -103,3 +103,33 @@ async fn a_migration_that_was_ended_for_a_deadlock_is_tried_again() {
     served.expect("it was not the service that was ended");
     applied.expect("it is tried again");
 }
+
+#[tokio::test]
+async fn what_was_seen_in_the_future_is_put_right() {
+    let test = testing::owned_by_a_plain_role().await;
+    let mut owner = test.owner().await;
+    MIGRATIONS.run_direct(Some(33), &mut owner, false).await.unwrap();
+    let mut admin = PgConnection::connect(&test.admin_url()).await.unwrap();
+    sqlx::raw_sql(
+        "INSERT INTO partners (id, name) VALUES (gen_random_uuid(), 'North'); \
+         INSERT INTO organizations (id, partner_id, name) SELECT gen_random_uuid(), id, name FROM partners; \
+         INSERT INTO sites (id, partner_id, organization_id, name) \
+             SELECT gen_random_uuid(), partner_id, id, name FROM organizations; \
+         INSERT INTO devices (id, partner_id, organization_id, site_id) \
+             SELECT gen_random_uuid(), s.partner_id, s.organization_id, s.id FROM sites s, generate_series(1, 3); \
+         UPDATE device_loads SET seen = now() + interval '1 year' WHERE id = (SELECT max(id::text) FROM devices)::uuid; \
+         UPDATE device_loads SET seen = '2020-01-01' WHERE id = (SELECT min(id::text) FROM devices)::uuid",
+    )
+    .execute(&mut admin)
+    .await
+    .unwrap();
+    MIGRATIONS.run_direct(None, &mut owner, false).await.unwrap();
+    let seen: (i64, i64, i64) = sqlx::query_as(
+        "SELECT count(*) FILTER (WHERE seen > now()), count(*) FILTER (WHERE seen = '2020-01-01'), \
+             count(*) FILTER (WHERE seen = '-infinity') FROM device_loads",
+    )
+    .fetch_one(&mut admin)
+    .await
+    .unwrap();
+    assert_eq!(seen, (0, 1, 1));
+}
