@@ -91,7 +91,7 @@ pub enum Severity {
 pub struct Attention {
     /// How bad.
     pub severity: Severity,
-    /// `site_unreachable`, `site_degraded`, `disk_full`, `identity_shared`.
+    /// `site_unreachable`, `site_degraded`, `identity_shared`, `disk_full`, `clock_wrong`.
     pub kind: String,
     /// In a few words.
     pub title: String,

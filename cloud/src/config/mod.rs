@@ -61,8 +61,8 @@ pub struct Config {
     /// Proxies whose `X-Forwarded-For` is believed: addresses, or prefixes like
     /// `10.0.0.0/8`. This machine's own addresses unless set.
     pub trusted_proxies: Networks,
-    /// HTTP connections that one address may hold (an IPv6 /64 is one, a /48 has four
-    /// times as much, half of all at most).
+    /// HTTP connections that one address may hold (an IPv6 /64 is one; a /48 has four
+    /// times as much, but no more than half of all unless one address may have that).
     pub connections_per_address: usize,
     /// Hours after which an unused session ends.
     pub session_idle_hours: u32,

@@ -45,8 +45,8 @@ const MAX_HEAD: usize = 64 * 1024;
 pub struct ServerBounds {
     /// Open connections at a time, WebSockets included.
     pub connections: usize,
-    /// Of these, how many one address may hold (an IPv6 /64 is one, a /48 has four
-    /// times as much, half of all at most).
+    /// Of these, how many one address may hold (an IPv6 /64 is one; a /48 has four
+    /// times as much, but no more than half of all unless one address may have that).
     pub each_address: usize,
     /// Addresses before which others stand; they may hold most places.
     pub proxies: Networks,

@@ -46,17 +46,37 @@ async fn the_overview_tells_what_each_feature_finds_in_need_the_worst_first() {
     let acme = app.place("Acme").await;
     let (key, _) = app.key("admin", Scope::Partner(acme.partner)).await;
     let mut tx = app.state.db.tenant(&Scope::Platform).await.unwrap();
-    for change in
-        ["UPDATE relays SET online = false", "UPDATE devices SET clock_ahead_ms = 7200000"]
-    {
+    for change in [
+        "UPDATE relays SET online = false",
+        "UPDATE devices SET clock_ahead_ms = 7200000, computers_since = now(), computers = \
+             (SELECT jsonb_agg(jsonb_build_object('id', gen_random_uuid(), 'hostname', n, 'address', '', \
+                 'first', n = 'a', 'last_seen', '2026-01-01T00:00:00Z')) FROM unnest('{a,b}'::text[]) n)",
+    ] {
         sqlx::query(change).execute(&mut *tx).await.unwrap();
     }
     tx.commit().await.unwrap();
+    let action = json!({"kind": "script", "interpreter": "sh", "body": "true"});
+    let task = json!({"targets": {"all": true}, "action": action});
+    let made = app.by_key(&key, "POST", "/tasks", Some(&task)).await;
+    assert_eq!(made.status, StatusCode::ACCEPTED, "{}", made.body);
     let overview = app.by_key(&key, "GET", "/overview", None).await.body;
     let points = overview["attention"].as_array().unwrap();
     let told: Vec<_> = points.iter().map(|p| (p["severity"].clone(), p["kind"].clone())).collect();
     let point = |severity: &str, kind: &str| (json!(severity), json!(kind));
-    assert_eq!(told, [point("critical", "site_unreachable"), point("warning", "clock_wrong")]);
+    let expected = [
+        point("critical", "site_unreachable"),
+        point("critical", "identity_shared"),
+        point("warning", "clock_wrong"),
+    ];
+    assert_eq!(told, expected);
+    let document = serde_json::to_value(crate::app::openapi()).unwrap();
+    let kinds =
+        &document["components"]["schemas"]["Attention"]["properties"]["kind"]["description"];
+    for (_, kind) in told {
+        let named = format!("`{}`", kind.as_str().unwrap());
+        assert!(kinds.as_str().unwrap().contains(&named), "{named} stands in no document: {kinds}");
+    }
+    assert_eq!(overview["tasks_running"], 1);
     assert_eq!(overview["sites"]["unreachable"], 1);
     assert_eq!(overview["devices"]["unreachable"], 1);
 }

@@ -1033,7 +1033,7 @@ export interface components {
         Attention: {
             /** @description In a sentence. */
             detail: string;
-            /** @description `site_unreachable`, `site_degraded`, `disk_full`, `identity_shared`. */
+            /** @description `site_unreachable`, `site_degraded`, `identity_shared`, `disk_full`, `clock_wrong`. */
             kind: string;
             /** @description Where it leads. */
             ref: components["schemas"]["AttentionRef"];
