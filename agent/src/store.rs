@@ -6,11 +6,12 @@
 //!
 //! A disk that fails or is full makes jobs fail, never the agent: the database
 //! is opened again on a later job, and what must be durable is tried again by
-//! whoever needs it.
+//! whoever needs it. A commit that failed may be in the file all the same; then the
+//! spool goes on from what is there, so that no number is given out twice (G4).
 
 use crate::{
     execute::ledger::Birth,
-    link::spool::{LaneBook, Quotas, SpoolState},
+    link::spool::{Gone, LaneBook, Quotas, SpoolState},
     platform,
 };
 use redb::{
@@ -196,7 +197,7 @@ impl Store {
             fails: false.into(),
         });
         let (jobs, inbox) = mpsc::channel(MAX_WAITING);
-        let writer = Writer { shared: Arc::clone(&shared), book };
+        let writer = Writer { shared: Arc::clone(&shared), book, doubt: None };
         thread::Builder::new()
             .name("store".into())
             .stack_size(256 * 1024)
@@ -208,7 +209,8 @@ impl Store {
     /// Runs a job in a write transaction and returns once it is on disk.
     ///
     /// # Errors
-    /// [`StoreError::Failed`]: nothing of the job holds.
+    /// [`StoreError::Failed`]: the job is not known to be durable. What it wrote may be
+    /// there all the same, and be sent: who tries again may say it twice.
     pub async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -283,6 +285,9 @@ fn open_database(path: &Path) -> Result<Database, StoreError> {
 struct Writer {
     shared: Arc<Shared>,
     book: LaneBook,
+    /// The book of a commit that failed, and what went for good with it, until the file
+    /// says whether it is in there.
+    doubt: Option<(LaneBook, Vec<Gone>)>,
 }
 
 impl Writer {
@@ -325,28 +330,62 @@ impl Writer {
             trails.save(&tables)?;
         }
         let birth = self.shared.birth.save(&tables)?;
+        if let Err(error) = self.sync(tables) {
+            drop(guard);
+            self.doubt = Some((book, gone));
+            return Err(error);
+        }
+        drop(guard);
+        self.shared.birth.saved(birth);
+        self.take_over(book, gone);
+        Ok(())
+    }
+
+    fn sync(&self, tables: WriteTransaction) -> Result<(), StoreError> {
         tables.commit()?;
         #[cfg(test)]
         if self.shared.fails.swap(false, std::sync::atomic::Ordering::Relaxed) {
             return Err(StoreError::Failed("a test".into()));
         }
-        self.book = book;
-        self.shared.birth.saved(birth);
-        let mut spool = self.lock_spool();
-        spool.committed(&self.book);
-        spool.forgotten(gone);
         Ok(())
     }
 
+    /// What a commit did to the spool is true from here on.
+    fn take_over(&mut self, book: LaneBook, gone: Vec<Gone>) {
+        let mut spool = self.shared.spool.lock().unwrap_or_else(PoisonError::into_inner);
+        spool.committed(&book);
+        spool.forgotten(gone);
+        drop(spool);
+        self.book = book;
+    }
+
     /// After a failed write redb refuses everything until it is opened again.
-    fn reopen(&self) {
-        let mut guard = self.shared.database.write().unwrap_or_else(PoisonError::into_inner);
+    fn reopen(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        let mut guard = shared.database.write().unwrap_or_else(PoisonError::into_inner);
         drop(guard.take());
-        match open_database(&self.shared.path) {
-            Ok(database) => *guard = Some(database),
+        let opened = open_database(&shared.path).and_then(|database| {
+            let kept = match &self.doubt {
+                Some((book, _)) => book.is_in(&database.begin_write()?)?,
+                None => false,
+            };
+            Ok((database, kept))
+        });
+        shared.birth.torn();
+        match opened {
+            Ok((database, kept)) => {
+                *guard = Some(database);
+                // Whoever reads the spool waits for the database and lets nobody at its
+                // state meanwhile.
+                drop(guard);
+                if let Some((mut book, gone)) = self.doubt.take().filter(|_| kept) {
+                    tracing::warn!("the commit that failed is in the file; what it wrote counts");
+                    book.doubt_state(&self.book);
+                    self.take_over(book, gone);
+                }
+            }
             Err(error) => tracing::error!(%error, "the database cannot be opened"),
         }
-        self.shared.birth.torn();
     }
 
     fn lock_spool(&self) -> MutexGuard<'_, SpoolState> {

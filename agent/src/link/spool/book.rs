@@ -161,10 +161,33 @@ impl LaneBook {
     /// [`StoreError`] when the disk fails.
     pub fn save(&mut self, tables: &WriteTransaction) -> Result<(), StoreError> {
         if std::mem::take(&mut self.dirty) {
-            let saved = Saved { epoch: self.epoch, lanes: self.lanes, state_lost: self.state_lost };
-            tables.open_table(META)?.insert(SAVED, codec::encode(&saved)?.as_slice())?;
+            tables.open_table(META)?.insert(SAVED, self.encoded()?.as_slice())?;
         }
         Ok(())
+    }
+
+    fn encoded(&self) -> Result<Vec<u8>, StoreError> {
+        let saved = Saved { epoch: self.epoch, lanes: self.lanes, state_lost: self.state_lost };
+        Ok(codec::encode(&saved)?)
+    }
+
+    /// Whether the file holds this book, and with it all that it accounts for: they are
+    /// written in one commit.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the disk fails.
+    pub fn is_in(&self, tables: &WriteTransaction) -> Result<bool, StoreError> {
+        let own = self.encoded()?;
+        Ok(tables.open_table(META)?.get(SAVED)?.is_some_and(|bytes| bytes.value() == own))
+    }
+
+    /// What was added to the state lane since `before` is there though whoever told it
+    /// was told that it is not: what it tells next may not continue that.
+    pub fn doubt_state(&mut self, before: &Self) {
+        let state = index(Lane::State);
+        if self.lanes[state].high != before.lanes[state].high {
+            self.set_state_lost(true);
+        }
     }
 
     /// Adds a report under the next number of its lane.
@@ -183,7 +206,8 @@ impl LaneBook {
         Ok(at)
     }
 
-    /// Adds a report under a number that it already has.
+    /// Adds a report under a number that it already has. It may be there already, from a
+    /// commit that failed.
     ///
     /// # Errors
     /// [`StoreError`] when the disk fails.
@@ -196,12 +220,14 @@ impl LaneBook {
         body: &[u8],
     ) -> Result<(), StoreError> {
         let mut table = tables.open_table(SPOOL)?;
-        table.insert((key_of(lane), at.epoch, at.seq), (at_ms, body))?;
+        let replaced = table
+            .insert((key_of(lane), at.epoch, at.seq), (at_ms, body))?
+            .map(|old| old.value().1.len() as u64);
         drop(table);
         let entry = &mut self.lanes[index(lane)];
         entry.next = entry.next.max(at.seq + 1);
-        entry.records += 1;
-        entry.bytes += body.len() as u64;
+        entry.records += u64::from(replaced.is_none());
+        entry.bytes = entry.bytes.saturating_sub(replaced.unwrap_or(0)) + body.len() as u64;
         entry.last = entry.last.max(at);
         entry.high = entry.high.max(Some(at));
         self.dirty = true;

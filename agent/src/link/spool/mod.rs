@@ -19,6 +19,7 @@ mod tests;
 mod trail;
 
 pub use book::{LaneBook, LaneEntry, Position, Quotas};
+pub(crate) use forget::Gone;
 pub use state::SpoolState;
 
 use crate::{
@@ -186,8 +187,8 @@ impl Spool {
     fn lane_batch(&self, lane: Lane, now: Instant) -> Result<Option<ReportBatch>, StoreError> {
         let mut state = self.store.spool();
         let Some(sent) = state.may_send(lane) else { return Ok(None) };
-        let (epoch, reports) = if state.on_disk_after(lane, sent) {
-            self.store.read(|tables| disk_batch(tables, lane, sent))?
+        let (epoch, reports) = if let Some(last) = state.on_disk_after(lane, sent) {
+            self.store.read(|tables| disk_batch(tables, lane, sent, last))?
         } else {
             state.tail_batch(lane, sent)
         };
@@ -346,12 +347,18 @@ impl Spool {
 
 type Batch = (u64, Vec<Sequenced>);
 
-/// Consecutive records of one epoch after a position.
-fn disk_batch(tables: &ReadTransaction, lane: Lane, after: Position) -> Result<Batch, StoreError> {
+/// Consecutive records of one epoch after a position and up to `last`: what lies beyond
+/// is of a commit that nobody knows to be durable.
+fn disk_batch(
+    tables: &ReadTransaction,
+    lane: Lane,
+    after: Position,
+    last: Position,
+) -> Result<Batch, StoreError> {
     let table = tables.open_table(SPOOL)?;
     let from = (key_of(lane), after.epoch, after.seq.saturating_add(1));
     let (mut epoch, mut reports, mut bytes) = (0, Vec::new(), 0);
-    for record in table.range(from..=(key_of(lane), u64::MAX, u64::MAX))? {
+    for record in table.range(from..=(key_of(lane), last.epoch, last.seq))? {
         let (key, value) = record?;
         let (_, at_epoch, seq) = key.value();
         let (_, body) = value.value();

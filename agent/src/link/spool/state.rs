@@ -216,8 +216,9 @@ impl SpoolState {
         (state.flight.len() < WINDOW).then_some(state.sent)
     }
 
-    pub(super) fn on_disk_after(&mut self, lane: Lane, sent: Position) -> bool {
-        self.lane(lane).disk_last > sent
+    /// The last record on disk, where it is after a position.
+    pub(super) fn on_disk_after(&mut self, lane: Lane, sent: Position) -> Option<Position> {
+        Some(self.lane(lane).disk_last).filter(|last| *last > sent)
     }
 
     pub(super) fn is_quiet(&mut self, lane: Lane) -> bool {

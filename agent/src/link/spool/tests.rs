@@ -3,9 +3,11 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod any;
+mod doubt;
+
 use super::*;
 use crate::store::Store;
-use proptest::prelude::*;
 use std::{collections::BTreeMap, path::Path, time::Duration};
 use unifyit_protocol::{
     envelope::Decoded,
@@ -303,98 +305,4 @@ async fn a_relay_that_is_ahead_of_a_wiped_agent_is_overtaken() {
     drop((store, spool));
     let (_store, spool) = open(dir.path(), ROOMY);
     assert_eq!(spool.welcome(&relay.welcome()).unwrap(), Continuity::Holds);
-}
-
-#[derive(Debug, Clone)]
-enum Step {
-    Report(bool),
-    Send { lost: bool, ack_lost: bool },
-    Reconnect,
-    Settle,
-    Crash,
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        6 => any::<bool>().prop_map(Step::Report),
-        6 => (any::<bool>(), any::<bool>())
-            .prop_map(|(lost, ack_lost)| Step::Send { lost, ack_lost }),
-        2 => Just(Step::Reconnect),
-        1 => Just(Step::Settle),
-        1 => Just(Step::Crash),
-    ]
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
-    #[test]
-    fn whatever_happens_the_relay_holds_every_durable_report_once_and_in_order(
-        steps in prop::collection::vec(step(), 1..60),
-    ) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let outcome: Result<(), TestCaseError> = runtime.block_on(async {
-            let dir = tempfile::tempdir().unwrap();
-            let (mut store, mut spool) = open(dir.path(), ROOMY);
-            let mut relay = Relay::default();
-            let (mut n, mut urgent) = (0, Vec::new());
-            let (mut metrics, mut unsettled) = (Vec::new(), Vec::new());
-            spool.welcome(&[]).unwrap();
-            // A crash before anything was ever written makes it a new device.
-            store.write(|_| Ok(())).await.unwrap();
-            for step in steps {
-                match step {
-                    Step::Report(true) => {
-                        n += 1;
-                        report(&store, Lane::Urgent, n).await;
-                        urgent.push(n);
-                    }
-                    Step::Report(false) => {
-                        n += 1;
-                        spool.push_metric(n, &sample(n));
-                        unsettled.push(n);
-                    }
-                    Step::Send { lost, ack_lost } => {
-                        if let Some(batch) = spool.next_batch(None, Instant::now()).unwrap()
-                            && !lost
-                        {
-                            let ack = relay.take(&batch);
-                            if !ack_lost {
-                                spool.acked(&ack, Instant::now());
-                            }
-                        }
-                    }
-                    Step::Reconnect => {
-                        spool.link_lost();
-                        prop_assert_eq!(
-                            spool.welcome(&relay.welcome()).unwrap(), Continuity::Holds
-                        );
-                    }
-                    Step::Settle => {
-                        spool.settle(u64::MAX).await.unwrap();
-                        metrics.append(&mut unsettled);
-                    }
-                    Step::Crash => {
-                        drop((store, spool));
-                        (store, spool) = open(dir.path(), ROOMY);
-                        // Samples in memory go with a crash, unless the relay has them.
-                        let there = relay.times(Lane::Metrics);
-                        unsettled.retain(|n| there.contains(n));
-                        metrics.append(&mut unsettled);
-                        prop_assert_eq!(
-                            spool.welcome(&relay.welcome()).unwrap(), Continuity::Holds
-                        );
-                    }
-                }
-            }
-            spool.link_lost();
-            spool.welcome(&relay.welcome()).unwrap();
-            drain(&spool, &mut relay);
-            metrics.append(&mut unsettled);
-            prop_assert_eq!(relay.times(Lane::Urgent), urgent);
-            prop_assert_eq!(relay.times(Lane::Metrics), metrics);
-            prop_assert_eq!(relay.gaps, 0);
-            Ok(())
-        });
-        outcome?;
-    }
 }
