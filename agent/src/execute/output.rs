@@ -31,6 +31,10 @@ pub(super) struct Rest {
     /// What was given up before it.
     lost: Option<Gap>,
     chunks: Vec<OutputChunk>,
+    /// So many of the first were given to a commit that failed, and may be on disk in
+    /// spite of that: each stays as it is, for of two that begin at the same place only
+    /// the first is kept.
+    tried: usize,
 }
 
 impl Rest {
@@ -119,7 +123,7 @@ impl Output {
             self.pending_bytes += part.len();
             self.pending_since.get_or_insert_with(Instant::now);
             self.live.offer(chunk.clone());
-            match self.pending.chunks.last_mut() {
+            match self.pending.chunks.get_mut(self.pending.tried..).and_then(<[_]>::last_mut) {
                 Some(last) if last.stream == stream && last.data.len() + part.len() <= MAX_LIVE => {
                     last.data.extend_from_slice(part);
                 }
@@ -154,6 +158,7 @@ impl Output {
             Err(error) => {
                 tracing::error!(command = %self.command, %error, "output cannot be stored");
                 self.pending_since = Some(Instant::now());
+                self.pending.tried = self.pending.chunks.len();
                 if self.pending_bytes > MAX_PENDING {
                     self.give_up(at_ms);
                 }
@@ -173,6 +178,7 @@ impl Output {
         gap.count += self.pending.chunks.len() as u64;
         gap.to_ms = at_ms;
         self.pending.chunks.clear();
+        self.pending.tried = 0;
         self.pending_bytes = 0;
     }
 }
@@ -199,5 +205,27 @@ mod tests {
             at += chunk.data.len() as u64;
         }
         assert_eq!(at, output.lengths().0);
+    }
+
+    #[tokio::test]
+    async fn a_piece_that_may_be_on_disk_does_not_grow() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), Quotas::share(1 << 20), now_ms()).unwrap();
+        let mut output = Output::new(CommandId::generate(), 0, Arc::default(), store.clone());
+        store.fails();
+        output.take(Stream::Stdout, b"one ").await;
+        output.flush().await;
+        output.take(Stream::Stdout, b"two ").await;
+        output.take(Stream::Stdout, b"three").await;
+        let pieces = |output: &Output| {
+            let all = output.pending.chunks.iter();
+            all.map(|c| (c.offset, c.data.clone())).collect::<Vec<_>>()
+        };
+        assert_eq!(pieces(&output), [(0, b"one ".to_vec()), (4, b"two three".to_vec())]);
+        output.flush().await;
+        assert!(output.pending.is_empty());
+        output.take(Stream::Stdout, b"f").await;
+        output.take(Stream::Stdout, b"our").await;
+        assert_eq!(pieces(&output), [(13, b"four".to_vec())]);
     }
 }
