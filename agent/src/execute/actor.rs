@@ -1,6 +1,7 @@
 //! The actor that receives commands and decides what happens to each.
 
 mod cancel;
+mod known;
 #[cfg(test)]
 mod tests;
 
@@ -12,7 +13,7 @@ use super::{
 };
 use crate::{
     clock::{now_ms, stepped},
-    guard::{Guard, Refusal, Seen, Verdict},
+    guard::{Guard, Refusal, Verdict},
     link::spool,
     store::StoreError,
 };
@@ -34,9 +35,6 @@ use unifyit_protocol::{
 const MAX_REFUSALS: u32 = 60;
 /// Longest wait before held commands are looked at again: clocks jump.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
-
-const UNBEGUN: &str = "It did not start: this computer's disk failed while the command was \
-    being written down. Check that the disk is healthy and not full.";
 
 /// What the actor is told.
 #[derive(Debug)]
@@ -190,35 +188,6 @@ impl Executor {
         Ok(())
     }
 
-    /// Whether a delivery repeats a command that is kept for later, or is just being
-    /// made durable: whatever others remember of it, it is not lost.
-    fn is_here(&self, signed: &Signed<Command>) -> bool {
-        let Ok(claim) = signed.peek() else { return false };
-        if self.later.contains(claim.id) {
-            self.say_held(claim.id);
-            return true;
-        }
-        self.active.contains_key(&claim.id) && !self.is_known(claim.id)
-    }
-
-    /// A repeated delivery is answered with what is known and never runs again.
-    async fn answer(&self, id: CommandId, seen: Seen, now: u64) {
-        let known = seen.outcome.unwrap_or_else(|| event(id, Status::Running, now, None));
-        self.report(known).await;
-    }
-
-    /// Ends a command of which there is an intent and which is not under way: the commit
-    /// of the intent failed, and it is in the file all the same. (What earlier runs left
-    /// so was ended at the start.)
-    async fn unbegun(&self, id: CommandId, now: u64) -> Result<(), StoreError> {
-        let outcome = event(id, Status::Failed, now, Some(UNBEGUN.into()));
-        let written = self.context.store.write(move |txn| {
-            ledger::conclude(txn, &outcome)?;
-            spool::append_urgent(txn, now, &Report::Command(outcome))
-        });
-        written.await.map(|_| ())
-    }
-
     async fn refuse(&mut self, refusal: Refusal, now: u64) {
         let (left, since) = self.refusals;
         let regained = u32::try_from(now.saturating_sub(since) / 1000).unwrap_or(MAX_REFUSALS);
@@ -239,17 +208,6 @@ impl Executor {
                 self.report(event(id, Status::Refused, now, Some(text))).await;
             }
         }
-    }
-
-    fn is_known(&self, id: CommandId) -> bool {
-        use crate::guard::Memory;
-        !matches!(self.context.store.seen(id), Ok(None))
-    }
-
-    /// Whether there is an intent without an outcome.
-    fn is_open(&self, id: CommandId) -> bool {
-        use crate::guard::Memory;
-        matches!(self.context.store.seen(id), Ok(Some(Seen { outcome: None })))
     }
 
     async fn hold(
