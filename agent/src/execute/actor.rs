@@ -22,7 +22,7 @@ use tokio::{sync::mpsc, task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
 use unifyit_protocol::{
     command::{Action, Command},
-    ids::{CommandId, TunnelId},
+    ids::CommandId,
     lane::Lane,
     live::{Holds, TunnelClosed},
     outcome::{CommandEvent, Status},
@@ -99,11 +99,7 @@ impl Executor {
                 biased;
                 () = stop.cancelled() => break,
                 order = inbox.recv() => match order {
-                    Some(Order::Deliver(signed)) => {
-                        let tunnel = tunnel_of(&signed);
-                        self.judge(Bearer::from(signed), false).await;
-                        self.terminals.settle(tunnel);
-                    }
+                    Some(Order::Deliver(signed)) => self.delivered(signed).await,
                     Some(Order::Ended(id)) => self.ended(id).await,
                     Some(Order::Back(signed, waited)) => self.back(&signed, waited).await,
                     None => break,
@@ -122,6 +118,15 @@ impl Executor {
             if let Order::Back(signed, _) = order {
                 self.back_at_the_end(&signed).await;
             }
+        }
+    }
+
+    async fn delivered(&mut self, signed: Box<Signed<Command>>) {
+        let claim = signed.peek().ok().map(|c| (c.id, super::terminal::tunnel_of(&c)));
+        self.judge(Bearer::from(signed), false).await;
+        if let Some((id, tunnel)) = claim {
+            self.context.store.birth().judged(id);
+            self.terminals.settle(tunnel);
         }
     }
 
@@ -351,8 +356,4 @@ impl Executor {
             tracing::error!(%error, "an event of a command cannot be stored");
         }
     }
-}
-
-fn tunnel_of(signed: &Signed<Command>) -> Option<TunnelId> {
-    signed.peek().ok().and_then(|command| super::terminal::tunnel_of(&command))
 }

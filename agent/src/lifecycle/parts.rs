@@ -35,12 +35,19 @@ pub(super) struct Router {
 impl Inbox for Router {
     fn command(&self, signed: Signed<Command>) {
         self.terminals.expect(&signed);
+        let id = signed.peek().ok().map(|claim| claim.id);
+        if let Some(id) = id {
+            self.store.birth().came(id);
+        }
         let order = Order::Deliver(Box::new(signed));
         if let Err(TrySendError::Full(order) | TrySendError::Closed(order)) =
             self.orders.try_send(order)
         {
             if let Order::Deliver(signed) = order {
                 self.terminals.give_up(&signed);
+            }
+            if let Some(id) = id {
+                self.store.birth().judged(id);
             }
             tracing::warn!("too many commands at once; the relay delivers this one again");
         }
@@ -93,5 +100,77 @@ impl Inbox for Router {
         {
             tracing::warn!("{sentence} The agent goes by the site's time. Set the clock.");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::{
+        execute::{Context, RunningSet},
+        guard::Memory,
+        link::{
+            live::LiveQueue,
+            spool::{Quotas, Spool},
+        },
+        platform::Keepers,
+    };
+    use std::sync::Arc;
+    use tokio_util::sync::CancellationToken;
+    use unifyit_protocol::{
+        command::{Action, Targets},
+        ids::{CommandId, OrganizationId, SiteId},
+        signing::Signer25519,
+    };
+
+    fn command() -> (CommandId, Signed<Command>) {
+        let (id, site) = (CommandId::generate(), SiteId::generate());
+        let command = Command {
+            id,
+            organization: OrganizationId::generate(),
+            targets: Targets::Site(site),
+            action: Action::Cancel { command: CommandId::generate() },
+            not_before_ms: 0,
+            expires_ms: 1,
+            counter: 1,
+            issued_ms: 1,
+        };
+        (id, Signer25519::from_seed(&[1; 32]).sign(&command, None).unwrap())
+    }
+
+    #[test]
+    fn what_was_named_as_handed_counts_for_what_waits_when_the_connection_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), Quotas::share(1 << 20), 1).unwrap();
+        let context = Context {
+            store: store.clone(),
+            live: Arc::new(LiveQueue::default()),
+            work: dir.path().join("work"),
+            keepers: Arc::new(Keepers::of("/bin/false".into())),
+            stop: CancellationToken::new(),
+            running: Arc::new(RunningSet::default()),
+        };
+        // There is room for one.
+        let (orders, mut inbox) = mpsc::channel(1);
+        let router = Router {
+            orders,
+            terminals: Terminals::new(context, 1),
+            store: store.clone(),
+            config: watch::channel(DeviceConfig::default()).0,
+            renew: Notify::new(),
+            own_identity: Notify::new(),
+            tell_table: Notify::new(),
+            tell_inventory: Notify::new(),
+            whole_inventory: false.into(),
+        };
+        let ((waits, first), (other, second)) = (command(), command());
+        router.handed(Handed { started: vec![waits, other], ..Handed::default() });
+        router.command(first);
+        router.command(second);
+        Spool::new(store.clone()).welcome(&[]).unwrap();
+        assert!(inbox.try_recv().is_ok());
+        assert!(store.was_handed(waits, 0));
+        assert!(!store.was_handed(other, 0), "the relay names it again when it delivers it");
     }
 }

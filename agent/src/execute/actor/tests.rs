@@ -17,6 +17,7 @@ use std::path::Path;
 use unifyit_protocol::{
     command::{Interpreter, Script, Targets},
     ids::{DeviceId, OrganizationId, SiteId},
+    lan::Handed,
     signing::Signer25519,
 };
 
@@ -78,7 +79,7 @@ async fn bench(state: &Path) -> Bench {
 
 impl Bench {
     async fn deliver(&mut self) {
-        self.executor.judge(Bearer::from(Box::new(self.signed.clone())), false).await;
+        self.executor.delivered(Box::new(self.signed.clone())).await;
     }
 
     fn outcome(&self) -> Option<CommandEvent> {
@@ -126,4 +127,18 @@ async fn a_command_whose_entry_is_damaged_is_told_as_lost_track_of() {
     damage.await.unwrap();
     bench.deliver().await;
     assert_eq!(bench.outcome().unwrap().status, Status::Indeterminate);
+}
+
+#[tokio::test]
+async fn what_was_judged_is_not_kept_in_mind_for_the_next_connection() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = bench(dir.path()).await;
+    bench.store.handed(Handed { started: vec![bench.id], ..Handed::default() });
+    bench.store.birth().came(bench.id);
+    Spool::new(bench.store.clone()).welcome(&[]).unwrap();
+    bench.deliver().await;
+    let reason = bench.outcome().unwrap().reason.unwrap();
+    assert!(reason.contains("handed to this computer before"), "{reason}");
+    Spool::new(bench.store.clone()).welcome(&[]).unwrap();
+    assert!(!bench.store.was_handed(bench.id, 0));
 }

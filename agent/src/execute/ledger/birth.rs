@@ -10,7 +10,7 @@ use crate::{
 };
 use redb::{ReadableTable, WriteTransaction};
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet, hash_map::Entry},
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -94,6 +94,22 @@ struct HandedSet {
     /// Those of `started` that were sent at most, by all that was said of them.
     unheard: HashSet<CommandId>,
     all: bool,
+    /// Commands that came and are not judged yet, and how many times each. They were
+    /// named before they came, perhaps over a connection that has ended meanwhile.
+    due: HashMap<CommandId, usize>,
+}
+
+impl HandedSet {
+    /// Forgets what was named, but for what is still to be judged by it.
+    fn forget(&mut self) {
+        let Self { started, sent, unheard, all, due, .. } = self;
+        for named in [&mut *started, sent, unheard] {
+            named.retain(|id| due.contains_key(id));
+        }
+        if std::mem::take(all) {
+            started.extend(due.keys());
+        }
+    }
 }
 
 impl Birth {
@@ -137,7 +153,7 @@ impl Birth {
             held => *held = Some(Held { begun_ms: begun, since_ms: now_ms }),
         }
         let mut handed = self.lock();
-        *handed = HandedSet { younger: handed.younger, ..HandedSet::default() };
+        handed.forget();
         let mut since = lock(&self.since);
         let younger = if since.at_ms == UNBORN {
             *since = Since { at_ms: if known { begun } else { 0 }, counter: 0 };
@@ -204,7 +220,23 @@ impl Birth {
         handed.sent.extend(named.sent);
         if handed.started.len() + handed.sent.len() > MAX_HANDED {
             tracing::warn!("the relay names more commands as handed over than can be kept apart");
-            *handed = HandedSet { all: true, younger: handed.younger, ..HandedSet::default() };
+            let (younger, due) = (handed.younger, std::mem::take(&mut handed.due));
+            *handed = HandedSet { all: true, younger, due, ..HandedSet::default() };
+        }
+    }
+
+    /// A command came: what was named until now is kept for it until it is judged.
+    pub fn came(&self, id: CommandId) {
+        *self.lock().due.entry(id).or_default() += 1;
+    }
+
+    /// A command that came was judged, or could not be taken.
+    pub fn judged(&self, id: CommandId) {
+        if let Entry::Occupied(mut times) = self.lock().due.entry(id) {
+            *times.get_mut() -= 1;
+            if *times.get() == 0 {
+                times.remove();
+            }
         }
     }
 

@@ -75,6 +75,29 @@ fn a_relay_that_names_more_than_can_be_kept_apart_is_believed_for_all() {
 }
 
 #[test]
+fn what_was_named_before_a_command_came_counts_until_it_is_judged() {
+    let (born, id, other) = (birth(T), CommandId::generate(), CommandId::generate());
+    let was_handed = |id| born.was_handed(id, T, T);
+    born.handed(Handed { started: vec![id, other], ..Handed::default() });
+    born.came(id);
+    born.came(id);
+    // The connection ends while it waits.
+    born.greet(true, false, times(T, T));
+    assert!(was_handed(id) && !was_handed(other));
+    born.judged(id);
+    born.greet(true, false, times(T, T));
+    assert!(was_handed(id), "it came twice");
+    born.judged(id);
+    born.greet(true, false, times(T, T));
+    assert!(!was_handed(id));
+    let many = std::iter::repeat_with(CommandId::generate).take(MAX_HANDED + 1).collect();
+    born.came(id);
+    born.handed(Handed { started: many, ..Handed::default() });
+    born.greet(true, false, times(T, T));
+    assert!(was_handed(id) && !was_handed(other), "more were named than are kept apart");
+}
+
+#[test]
 fn what_nobody_heard_to_be_started_is_settled_by_a_ledger_that_was_open_all_the_while() {
     let (mut born, id) = (birth(T), CommandId::generate());
     let sent = Handed { started: vec![id], unheard: vec![id], ..Handed::default() };
