@@ -9,6 +9,9 @@
 //! whoever needs it. A commit that failed may be in the file all the same; then the
 //! spool goes on from what is there, so that no number is given out twice (G4).
 
+#[cfg(test)]
+mod fault;
+
 use crate::{
     execute::ledger::Birth,
     link::spool::{Gone, LaneBook, Quotas, SpoolState},
@@ -135,9 +138,8 @@ struct Shared {
     /// Told whenever the relay acknowledged something.
     acked: Notify,
     birth: Birth,
-    /// A test wants the next commit to fail with all of it in the file.
     #[cfg(test)]
-    fails: std::sync::atomic::AtomicBool,
+    fault: fault::Fault,
 }
 
 /// Handle on the database.
@@ -194,7 +196,7 @@ impl Store {
             acked: Notify::new(),
             birth,
             #[cfg(test)]
-            fails: false.into(),
+            fault: fault::Fault::default(),
         });
         let (jobs, inbox) = mpsc::channel(MAX_WAITING);
         let writer = Writer { shared: Arc::clone(&shared), book, doubt: None };
@@ -259,12 +261,6 @@ impl Store {
     /// Since when the ledger is whole.
     pub(crate) fn birth(&self) -> &Birth {
         &self.shared.birth
-    }
-
-    /// The next commit fails, as by its sync: all of it is in the file.
-    #[cfg(test)]
-    pub(crate) fn fails(&self) {
-        self.shared.fails.store(true, std::sync::atomic::Ordering::Relaxed);
     }
 
     /// Told whenever the relay acknowledged something.
@@ -342,11 +338,11 @@ impl Writer {
     }
 
     fn sync(&self, tables: WriteTransaction) -> Result<(), StoreError> {
+        #[cfg(test)]
+        self.shared.fault.before()?;
         tables.commit()?;
         #[cfg(test)]
-        if self.shared.fails.swap(false, std::sync::atomic::Ordering::Relaxed) {
-            return Err(StoreError::Failed("a test".into()));
-        }
+        self.shared.fault.after()?;
         Ok(())
     }
 

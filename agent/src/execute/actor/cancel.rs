@@ -9,7 +9,7 @@ use super::{
     },
     Executor, Order,
 };
-use crate::{clock::now_ms, store::StoreError};
+use crate::{clock::now_ms, guard::Memory, store::StoreError};
 use tokio_util::sync::CancellationToken;
 use unifyit_protocol::{
     command::{Command, MAX_VALIDITY_MS},
@@ -30,8 +30,13 @@ impl Executor {
             });
             return;
         }
-        let told = self.is_open(id) && self.unbegun(id, now_ms()).await.is_ok();
-        if waited && !told {
+        // That it runs may have been said of it already, and then nobody delivers it again.
+        let (left, again) = match self.context.store.seen(id) {
+            Ok(None) => (false, waited),
+            Ok(Some(seen)) => (seen.outcome.is_none(), false),
+            Err(_) => (false, true),
+        };
+        if again || left && self.unbegun(id, now_ms()).await.is_err() {
             self.put_back(signed);
         }
         self.ended(id).await;

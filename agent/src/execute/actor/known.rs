@@ -49,9 +49,4 @@ impl Executor {
     pub(super) fn is_known(&self, id: CommandId) -> bool {
         !matches!(self.context.store.seen(id), Ok(None))
     }
-
-    /// Whether there is an intent without an outcome.
-    pub(super) fn is_open(&self, id: CommandId) -> bool {
-        matches!(self.context.store.seen(id), Ok(Some(Seen { outcome: None })))
-    }
 }

@@ -13,11 +13,14 @@ use crate::{
     platform::Keepers,
     store::Store,
 };
-use std::path::Path;
+use std::{path::Path, time::Instant};
 use unifyit_protocol::{
+    codec,
     command::{Interpreter, Script, Targets},
+    envelope::Decoded,
     ids::{DeviceId, OrganizationId, SiteId},
-    lan::Handed,
+    lan::{Handed, ReportAck},
+    report::ReportBatch,
     signing::Signer25519,
 };
 
@@ -26,6 +29,8 @@ struct Bench {
     executor: Executor,
     inbox: mpsc::Receiver<Order>,
     store: Store,
+    spool: Spool,
+    authority: Signer25519,
     signed: Signed<Command>,
     id: CommandId,
 }
@@ -40,7 +45,8 @@ async fn bench(state: &Path) -> Bench {
         stop: CancellationToken::new(),
         running: Arc::new(RunningSet::default()),
     };
-    Spool::new(store.clone()).welcome(&[]).unwrap();
+    let spool = Spool::new(store.clone());
+    spool.welcome(&[]).unwrap();
     // What the welcome had to write is written.
     store.write(|_| Ok(())).await.unwrap();
     let authority = Signer25519::from_seed(&[1; 32]);
@@ -50,6 +56,15 @@ async fn bench(state: &Path) -> Bench {
         site: SiteId::generate(),
         authority: authority.public(),
     };
+    let signed = authority.sign(&script(guard), None).unwrap();
+    let terminals = Terminals::new(context.clone(), 1);
+    let (orders, inbox) = mpsc::channel(8);
+    let executor = Executor::new(guard, context, terminals, 1, orders);
+    let id = signed.peek().unwrap().id;
+    Bench { executor, inbox, store, spool, authority, signed, id }
+}
+
+fn script(guard: Guard) -> Command {
     let script = Script {
         interpreter: Interpreter::Sh,
         body: "true".into(),
@@ -60,7 +75,7 @@ async fn bench(state: &Path) -> Bench {
         timeout_s: 0,
         output_limit: 1024,
     };
-    let command = Command {
+    Command {
         id: CommandId::generate(),
         organization: guard.organization,
         targets: Targets::Site(guard.site),
@@ -69,17 +84,39 @@ async fn bench(state: &Path) -> Bench {
         expires_ms: now_ms() + 3_600_000,
         counter: 1,
         issued_ms: now_ms(),
-    };
-    let signed = authority.sign(&command, None).unwrap();
-    let terminals = Terminals::new(context.clone(), 1);
-    let (orders, inbox) = mpsc::channel(8);
-    let executor = Executor::new(guard, context, terminals, 1, orders);
-    Bench { executor, inbox, store, signed, id: command.id }
+    }
 }
 
 impl Bench {
     async fn deliver(&mut self) {
         self.executor.delivered(Box::new(self.signed.clone())).await;
+    }
+
+    fn command(&self) -> Signed<Command> {
+        self.authority.sign(&script(self.executor.guard), None).unwrap()
+    }
+
+    /// What a relay is sent of commands that takes all.
+    fn sent(&mut self) -> Vec<CommandEvent> {
+        let mut events = Vec::new();
+        while let Some(bytes) = self.spool.next_batch(None, Instant::now()).unwrap() {
+            let ReportBatch { epoch, lane, reports, .. } = codec::decode(&bytes).unwrap();
+            let through = reports.last().unwrap().seq;
+            for report in reports {
+                if let Ok(Decoded::Known(Report::Command(e))) = Report::decode(&report.body) {
+                    events.push(e);
+                }
+            }
+            self.spool.acked(&ReportAck { lane, epoch, through }, Instant::now());
+        }
+        events
+    }
+
+    /// How the script stands by that.
+    fn told(&mut self) -> Vec<Status> {
+        let id = self.id;
+        let of_it = self.sent().into_iter().filter(|e| e.command == id);
+        of_it.map(|e| e.status).collect()
     }
 
     fn outcome(&self) -> Option<CommandEvent> {
@@ -100,19 +137,62 @@ async fn a_command_whose_intent_is_in_the_file_though_its_commit_failed_is_told_
     let outcome = bench.outcome().unwrap();
     assert_eq!(outcome.status, Status::Failed);
     assert!(outcome.reason.unwrap().contains("did not start"));
+    assert_eq!(bench.told().last(), Some(&Status::Failed));
     bench.deliver().await;
     assert!(bench.executor.active.is_empty() && bench.inbox.try_recv().is_err(), "and not again");
 }
 
 #[tokio::test]
-async fn it_is_told_with_its_next_delivery_where_the_disk_still_failed() {
+async fn it_is_told_later_where_the_disk_fails_when_it_is_to_be_told() {
     let dir = tempfile::tempdir().unwrap();
     let mut bench = bench(dir.path()).await;
-    let (id, now) = (bench.id, now_ms());
-    let entry = Entry { expires_ms: now + 3_600_000, accepted_ms: now, outcome: None };
-    assert!(bench.store.write(move |txn| ledger::write(txn, id, &entry, now)).await.unwrap());
+    bench.store.fails();
     bench.deliver().await;
+    let Some(Order::Back(signed, waited)) = bench.inbox.recv().await else { panic!("it began") };
+    // Whoever repeats it is told that it runs, and does not repeat it any more.
+    bench.deliver().await;
+    assert!(!waited && bench.told().contains(&Status::Running));
+    for _ in 0..2 {
+        // What else waited for the disk is not what fails.
+        bench.store.write(|_| Ok(())).await.unwrap();
+        bench.store.loses();
+        match bench.executor.later.due(u64::MAX) {
+            None => bench.executor.back(&signed, waited).await,
+            Some(again) => bench.executor.judge(again, true).await,
+        }
+        assert_eq!(bench.outcome(), None);
+    }
+    let again = bench.executor.later.due(u64::MAX).unwrap();
+    bench.executor.judge(again, true).await;
     assert_eq!(bench.outcome().unwrap().status, Status::Failed);
+    assert_eq!(bench.told().last(), Some(&Status::Failed));
+    assert!(bench.executor.later.next_due().is_none());
+}
+
+#[tokio::test]
+async fn all_whose_intents_were_in_a_commit_that_failed_are_told_as_not_started() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = bench(dir.path()).await;
+    let (now, several) = (now_ms(), [bench.command(), bench.command(), bench.command()]);
+    let ids = several.each_ref().map(|signed| signed.peek().unwrap().id);
+    bench.store.fails();
+    let intents = bench.store.write(move |txn| {
+        for id in ids {
+            let entry = Entry { expires_ms: now + 3_600_000, accepted_ms: now, outcome: None };
+            ledger::write(txn, id, &entry, now)?;
+            let runs = event(id, Status::Running, now, None);
+            spool::append_urgent(txn, now, &Report::Command(runs))?;
+        }
+        Ok(())
+    });
+    assert!(intents.await.is_err());
+    let mut told = HashMap::new();
+    for signed in several {
+        bench.executor.back(&Bearer::from(Box::new(signed)), false).await;
+        // The relay takes what there is, and says so.
+        told.extend(bench.sent().into_iter().map(|e| (e.command, e.status)));
+    }
+    assert_eq!(ids.map(|id| told[&id]), [Status::Failed; 3]);
 }
 
 #[tokio::test]

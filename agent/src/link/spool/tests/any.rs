@@ -16,8 +16,8 @@ fn on_disk(store: &Store, lane: Lane) -> Vec<u64> {
 #[derive(Debug, Clone)]
 enum Step {
     Report(bool),
-    /// So many reports whose commit fails with all of it in the file.
-    Fail(u64),
+    /// So many reports whose commit fails; and whether all of it is in the file.
+    Fail(u64, bool),
     Send {
         lost: bool,
         ack_lost: bool,
@@ -34,7 +34,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (any::<bool>(), any::<bool>())
             .prop_map(|(lost, ack_lost)| Step::Send { lost, ack_lost }),
         2 => Just(Step::Reconnect),
-        1 => (1..4_u64).prop_map(Step::Fail),
+        1 => (1..4_u64, any::<bool>()).prop_map(|(count, kept)| Step::Fail(count, kept)),
         1 => any::<bool>().prop_map(Step::Settle),
         1 => Just(Step::Crash),
     ]
@@ -63,8 +63,8 @@ proptest! {
                         report(&store, Lane::Urgent, n).await;
                         urgent.push(n);
                     }
-                    Step::Fail(count) => {
-                        store.fails();
+                    Step::Fail(count, kept) => {
+                        if kept { store.fails() } else { store.loses() }
                         let several = reports(&store, n + 1, count);
                         prop_assert!(several.await.is_err());
                         doubted.extend(n + 1..=n + count);
