@@ -105,7 +105,7 @@ pub(super) async fn carry(
             tracing::error!(command = %id, %error, "a command cannot be made durable");
             // Its next try finds no keeper of this one.
             if let Ok(kept) = kept {
-                kept.leave().await;
+                script::leave(context, id, kept).await;
             }
             return Carried::Nowhere(signed);
         }

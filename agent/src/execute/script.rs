@@ -67,6 +67,17 @@ pub(super) async fn keeper(context: &Context, id: CommandId, script: &Script) ->
     Ok(kept)
 }
 
+/// Leaves a script that does not begin, so that nothing of it is in the way of its next
+/// try.
+pub(super) async fn leave(context: &Context, id: CommandId, kept: Kept) {
+    if !kept.leave().await {
+        let left = clear_up(context, id).await;
+        if !left.is_empty() {
+            tracing::warn!(command = %id, left, "what was made ready for a script is still there");
+        }
+    }
+}
+
 /// Runs a script to its end and returns its final event, and what of its output the
 /// disk did not take by then.
 pub(super) async fn run(
@@ -193,13 +204,25 @@ async fn execute(
     let mut end = attend(&mut kept, limit, context, cancel, output).await?;
     let cleared_up = kept.close().await;
     if end.lost || !cleared_up {
-        let id = id.to_string();
-        end.left = match within(LEFT_LIMIT, move || platform::end_left(&id)).await {
-            Ok((_, left)) => left,
-            Err(_) => UNKNOWN.into(),
-        };
+        end.left = clear_up(context, id).await;
     }
     Ok(end)
+}
+
+/// Does what a script's keeper did not come to: ends what is left of the script, and
+/// removes its folder. Names what could not be ended.
+async fn clear_up(context: &Context, id: CommandId) -> String {
+    let (id, work) = (id.to_string(), context.work.clone());
+    let cleared = within(LEFT_LIMIT, move || {
+        let (_, left) = platform::end_left(&id);
+        if let Err(error) = std::fs::remove_dir_all(work.join(&id))
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(command = id, %error, "a script's folder could not be removed");
+        }
+        left
+    });
+    cleared.await.unwrap_or_else(|_| UNKNOWN.into())
 }
 
 /// The next word that says more than that the script has begun.

@@ -2,6 +2,10 @@
 //! the same (G3), and output that was not stored in time is stored or told (G6).
 
 use crate::bench::{Bench, runs, sh};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -125,6 +129,31 @@ async fn a_held_command_whose_intent_was_not_stored_has_its_turn_later() {
     let command = in_a_moment(&bench, "echo ran");
     intent_fails(&bench, &command, async |_| {}).await;
     assert_eq!(bench.outcome(command.id).await.status, Status::Succeeded);
+    assert_eq!(bench.text(command.id), "ran\n");
+}
+
+/// Stops the processes that bear a command's mark, as a disk that hangs does.
+fn freeze(command: &Command) {
+    let mark = format!("UNIFYIT_COMMAND={}", command.id);
+    let mut frozen = 0;
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let bears = fs::read(entry.path().join("environ")).unwrap_or_default();
+        if bears.windows(mark.len()).any(|w| w == mark.as_bytes()) {
+            let pid = entry.file_name().to_str().unwrap().parse().unwrap();
+            frozen += usize::from(kill(Pid::from_raw(pid), Signal::SIGSTOP).is_ok());
+        }
+    }
+    assert!(frozen > 0, "nobody bears its mark");
+}
+
+#[tokio::test]
+async fn a_keeper_that_does_not_end_is_not_in_the_way_of_the_next_try() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::start(dir.path(), 1).await;
+    let command = in_a_moment(&bench, "echo ran");
+    intent_fails(&bench, &command, async |_| freeze(&command)).await;
+    let outcome = bench.outcome(command.id).await;
+    assert_eq!(outcome.status, Status::Succeeded, "{:?}", outcome.reason);
     assert_eq!(bench.text(command.id), "ran\n");
 }
 

@@ -116,7 +116,7 @@ async fn a_keeper_that_is_left_does_no_harm_to_the_next_one_of_its_command() {
     let folder = dir.path().join(&id);
     until("the script is made ready", || folder.join("script.sh").exists()).await;
     let mut next = Kept::start(&helper()).unwrap();
-    first.leave().await;
+    assert!(first.leave().await);
     assert!(!folder.exists(), "it has not cleared up yet");
     next.order(&order(&id, dir.path(), "exit 7".into())).await.unwrap();
     loop {

@@ -126,11 +126,12 @@ impl Kept {
     }
 
     /// Leaves what was ordered, which did not begin, and waits until the keeper has
-    /// cleared up: it would be in the way of another one for the same command.
-    pub async fn leave(self) {
+    /// cleared up: it would be in the way of another one for the same command. Whether
+    /// it has; see [`Self::close`].
+    pub async fn leave(self) -> bool {
         let Self { child, orders, words, stdout, stderr } = self;
         drop((orders, words, stdout, stderr));
-        wait(child).await;
+        wait(child).await
     }
 
     /// Waits until the keeper has cleared up. One that does not, because what it
