@@ -367,9 +367,13 @@ impl Fanout {
     /// A device is out: nothing is handed to it any more, and it says nothing any
     /// more.
     async fn end(&mut self, device: DeviceId) {
-        // What it was handed a moment ago may run there.
-        let mut sent = self.unnoted.take_of(device);
-        sent.retain(|command| self.plan.is_unanswered(device, *command));
+        // What it was handed may run there; that it was is noted a moment later, or not yet
+        // where the disk failed.
+        self.unnoted.forget(device);
+        let unanswered = self.plan.open_for(device).into_iter().map(|(_, command)| command);
+        let sent: Vec<_> = unanswered
+            .filter(|command| self.plan.had(device, *command) == Some(Had::Sent))
+            .collect();
         let (commands, finished) = self.plan.revoked(device);
         if commands.is_empty() {
             return;

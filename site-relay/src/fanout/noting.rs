@@ -39,17 +39,11 @@ impl Unnoted {
         self.0.drain(..count).map(|(_, command, devices)| (command, devices)).collect()
     }
 
-    /// Takes what was sent to one device.
-    pub(super) fn take_of(&mut self, device: DeviceId) -> Vec<CommandId> {
-        let mut commands = Vec::new();
-        for (_, command, devices) in &mut self.0 {
-            let before = devices.len();
+    /// Lets go of what was sent to one device.
+    pub(super) fn forget(&mut self, device: DeviceId) {
+        for (_, _, devices) in &mut self.0 {
             devices.retain(|other| *other != device);
-            if devices.len() < before {
-                commands.push(*command);
-            }
         }
-        commands
     }
 
     /// Takes all of it.

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     broker::BrokerHandle,
     clock::{SiteClock, tests::Set},
-    store::tests::{Rig, START_MS},
+    store::tests::{Fails, Rig, START_MS},
     telemetry::Telemetry,
 };
 use std::sync::atomic::Ordering;
@@ -74,6 +74,35 @@ async fn a_device_that_is_revoked_before_it_was_noted_is_told_as_having_had_the_
     fanout.take(Message::Revoked(out)).await;
     assert_eq!(told(&rig).await, [(out, Status::Sent), (out, Status::Indeterminate)]);
     assert_eq!(fanout.unnoted.take_all(), [(id, vec![stays])]);
+}
+
+/// A courier whose note that a command was sent was lost to the disk.
+async fn unnoted(rig: &Rig, device: DeviceId) -> (Fanout, CommandId) {
+    let (mut fanout, id) = handed(rig, &[device]).await;
+    rig.fails(Fails::Unwritten);
+    let due = fanout.unnoted.take_all();
+    fanout.note(due).await;
+    let _shared = rig.store.write(|_| Ok(())).await;
+    assert_eq!(told(rig).await, []);
+    (fanout, id)
+}
+
+#[tokio::test]
+async fn that_a_command_was_sent_is_noted_again_where_the_disk_failed() {
+    let rig = Rig::new();
+    let device = rig.enrol().await;
+    let (mut fanout, _) = unnoted(&rig, device).await;
+    fanout.tick().await;
+    assert_eq!(told(&rig).await, [(device, Status::Sent)]);
+}
+
+#[tokio::test]
+async fn a_device_that_is_revoked_where_the_disk_failed_is_told_as_having_had_the_command() {
+    let rig = Rig::new();
+    let out = rig.enrol().await;
+    let (mut fanout, _) = unnoted(&rig, out).await;
+    fanout.take(Message::Revoked(out)).await;
+    assert_eq!(told(&rig).await, [(out, Status::Sent), (out, Status::Indeterminate)]);
 }
 
 #[tokio::test]

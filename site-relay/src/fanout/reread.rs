@@ -3,12 +3,12 @@
 //! A commit that failed may be in the file all the same: a disk whose sync fails says
 //! nothing of what it kept. Then the position in the cloud's lane moved with the
 //! commands of that commit, the cloud does not send them again, and nobody else hands
-//! them out; and what the courier let go of (an expiry, the end of a device) may be
-//! noted nowhere. The inbox decides, as at a start. What its reading finds too much,
+//! them out; and what the courier noted (that a command was sent, an expiry, the end of a
+//! device) may be noted nowhere. The inbox decides, as at a start. What its reading finds too much,
 //! because word of it is on the way here, is harmless: nothing that is known is
 //! handed on twice, and no end is noted twice.
 
-use super::Fanout;
+use super::{Fanout, plan::Had};
 use crate::{
     downlink::tell_settings,
     store::{
@@ -17,7 +17,7 @@ use crate::{
     },
 };
 use std::collections::HashSet;
-use unifyit_protocol::ids::DeviceId;
+use unifyit_protocol::{ids::DeviceId, outcome::Status};
 use uuid::Uuid;
 
 /// Pause between two looks while commits fail: the whole inbox is gone through.
@@ -82,14 +82,19 @@ impl Fanout {
 
     /// Takes up what the inbox holds; `at_start` what it held then.
     pub(super) async fn take_up(&mut self, all: Vec<Loaded>, at_start: bool) {
-        let mut done = Vec::new();
+        let (mut done, mut unnoted) = (Vec::new(), Vec::new());
         for loaded in all {
             let id = loaded.command.command;
+            // The note that it was sent was in a commit that failed.
+            let pending = loaded.statuses.iter().filter(|(_, s)| *s == Status::Pending);
+            let sent = pending.filter(|(d, _)| self.plan.had(*d, id) == Some(Had::Sent));
+            unnoted.push((id, sent.map(|(device, _)| *device).collect()));
             if !self.plan.load(loaded, at_start) {
                 done.push(id);
             }
         }
         self.finish(done).await;
+        self.note(unnoted).await;
         for device in self.plan.devices() {
             if self.store.device(device).is_none_or(|known| known.revoked) {
                 self.end(device).await;
