@@ -63,7 +63,7 @@ pub struct Birth {
 /// Since when this process has held the file open without a break, by the site's time.
 #[derive(Debug, Clone, Copy)]
 struct Held {
-    /// When it opened it: the latest of all that it seemed to be.
+    /// When it opened it, by the last look: clocks drift apart, in either direction.
     begun_ms: u64,
     /// What was given after that and is not in it never ran.
     since_ms: u64,
@@ -76,7 +76,7 @@ impl Held {
     /// time was behind, and claims nothing.
     fn look(&mut self, begun_ms: u64, site_ms: u64) -> bool {
         let late = begun_ms > self.begun_ms.saturating_add(SLACK_MS);
-        self.begun_ms = self.begun_ms.max(begun_ms);
+        self.begun_ms = begun_ms;
         if late {
             self.since_ms = self.since_ms.max(site_ms);
         }

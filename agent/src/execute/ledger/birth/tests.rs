@@ -184,19 +184,38 @@ fn a_process_that_was_set_back_with_its_memory_has_not_held_the_ledger_meanwhile
     assert!(!born.was_handed(id, later, later), "since then it is held again");
 }
 
-#[test]
-fn clocks_that_drift_apart_are_no_break() {
-    let (mut born, id) = (birth(0), CommandId::generate());
+/// A process of a computer whose uptime gains so much in a minute, or loses it, an hour
+/// after it was greeted; and what time it is.
+fn drifted(gains_ms: i64) -> (Birth, u64) {
+    let mut born = birth(0);
     born.greet(true, false, times(T, T));
-    // The uptime loses a second in a minute.
-    for minute in 1..60 {
-        pass(&mut born, MINUTE - 1_000);
+    for minute in 1..=60 {
+        pass(&mut born, MINUTE.saturating_add_signed(gains_ms));
         born.learnt(T + minute * MINUTE);
     }
-    let now = T + 59 * MINUTE;
-    born.greet(true, false, times(now, T));
-    born.handed(Handed { started: vec![id], unheard: vec![id], ..Handed::default() });
-    assert!(!born.was_handed(id, T + 30 * MINUTE, now));
+    (born, T + HOUR)
+}
+
+#[test]
+fn clocks_that_drift_apart_are_no_break() {
+    for gains_ms in [-1_000, 0, 1_000] {
+        let ((born, now), id) = (drifted(gains_ms), CommandId::generate());
+        born.greet(true, false, times(now, T));
+        born.handed(Handed { started: vec![id], unheard: vec![id], ..Handed::default() });
+        assert!(!born.was_handed(id, T + 30 * MINUTE, now), "{gains_ms}");
+    }
+}
+
+#[test]
+fn a_process_whose_clocks_drifted_apart_is_seen_to_be_set_back_all_the_same() {
+    for gains_ms in [-1_000, 0, 1_000] {
+        let ((born, now), id) = (drifted(gains_ms), CommandId::generate());
+        // All of it was set back by ten seconds.
+        let now = now + 10_000;
+        born.greet(true, false, times(now, T));
+        born.handed(Handed { started: vec![id], unheard: vec![id], ..Handed::default() });
+        assert!(born.was_handed(id, now - 1_000, now), "{gains_ms}: it may have run then");
+    }
 }
 
 #[test]
