@@ -67,20 +67,22 @@ struct Held {
     begun_ms: u64,
     /// What was given after that and is not in it never ran.
     since_ms: u64,
+    /// When that was seen to be later than the opening, if it was.
+    late_ms: Option<u64>,
 }
 
 impl Held {
-    /// Looks when the process seems to have opened the file by now. Whether that is later
-    /// than before. Then its own time stood still: its computer was paused, or set back
+    /// Looks when the process seems to have opened the file by now. Where that is later
+    /// than before, its own time stood still: its computer was paused, or set back
     /// together with its memory, and nobody knows what it did meanwhile. Or the site's
     /// time was behind, and claims nothing.
-    fn look(&mut self, begun_ms: u64, site_ms: u64) -> bool {
+    fn look(&mut self, begun_ms: u64, site_ms: u64) {
         let late = begun_ms > self.begun_ms.saturating_add(SLACK_MS);
         self.begun_ms = begun_ms;
         if late {
             self.since_ms = self.since_ms.max(site_ms);
+            self.late_ms = Some(site_ms);
         }
-        late
     }
 }
 
@@ -145,12 +147,12 @@ impl Birth {
         let mut begun = self.begun_ms(now_ms);
         match &mut *lock(&self.held) {
             Some(held) => {
-                if held.look(begun, now_ms) {
-                    begun = now_ms;
-                }
+                held.look(begun, now_ms);
+                // Whoever looked first: the time may have been learnt ahead of the greeting.
+                begun = begun.max(held.late_ms.map_or(0, |late| late.min(now_ms)));
             }
             // It was given nothing before.
-            held => *held = Some(Held { begun_ms: begun, since_ms: now_ms }),
+            held => *held = Some(Held { begun_ms: begun, since_ms: now_ms, late_ms: None }),
         }
         let mut handed = self.lock();
         handed.forget();

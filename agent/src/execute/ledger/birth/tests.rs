@@ -172,6 +172,14 @@ fn a_process_that_was_set_back_with_its_memory_has_not_held_the_ledger_meanwhile
     // All of it is set back to here, and goes on two hours later.
     assert!(born.greet(true, true, times(T + 2 * HOUR, T)));
     assert_eq!(born.at_ms(), Some(T + 2 * HOUR), "what was given meanwhile may have run");
+    // The same where the time is heard ahead of the greeting.
+    let mut born = birth(0);
+    pass(&mut born, 24 * HOUR);
+    born.greet(true, false, times(T, T));
+    born.learnt(T + 2 * HOUR);
+    pass(&mut born, 3_000);
+    assert!(born.greet(true, true, times(T + 2 * HOUR + 3_000, T)));
+    assert_eq!(born.at_ms(), Some(T + 2 * HOUR));
     let mut born = birth(0);
     pass(&mut born, 24 * HOUR);
     born.greet(true, false, times(T, T));
