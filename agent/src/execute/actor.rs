@@ -17,7 +17,12 @@ use crate::{
     link::spool,
     store::StoreError,
 };
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use known::conclude_unbegun_at_the_end;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{sync::mpsc, task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
 use unifyit_protocol::{
@@ -56,6 +61,9 @@ pub struct Executor {
     max_scripts: usize,
     orders: mpsc::Sender<Order>,
     active: HashMap<CommandId, CancellationToken>,
+    /// Commands of this run that did not begin because the commit of their intent failed,
+    /// and that may be in the file all the same. Each until its end is durable.
+    undurable: HashSet<CommandId>,
     later: Later,
     refusals: (u32, u64),
     tasks: JoinSet<()>,
@@ -78,6 +86,7 @@ impl Executor {
             max_scripts,
             orders,
             active: HashMap::new(),
+            undurable: HashSet::new(),
             later: Later::default(),
             refusals: (MAX_REFUSALS, 0),
             tasks: JoinSet::new(),
@@ -119,6 +128,10 @@ impl Executor {
                 self.back_at_the_end(&signed).await;
             }
         }
+        // Nor would the next start know that these did not begin.
+        for id in std::mem::take(&mut self.undurable) {
+            conclude_unbegun_at_the_end(&self.context, id).await;
+        }
     }
 
     async fn delivered(&mut self, signed: Box<Signed<Command>>) {
@@ -138,6 +151,10 @@ impl Executor {
             return;
         }
         match self.decide(Bearer::clone(&signed), waited).await {
+            Ok(()) if waited => {
+                // It ended, or begins anew.
+                let _unreadable = signed.peek().map(|claim| self.undurable.remove(&claim.id));
+            }
             Ok(()) => {}
             Err(error) if waited => {
                 tracing::error!(%error, "a command that waited cannot have its turn yet");
@@ -316,6 +333,8 @@ impl Executor {
             }
             if nowhere && token.is_cancelled() {
                 conclude_cancelled(&context, id, command.expires_ms).await;
+            } else if nowhere {
+                conclude_unbegun_at_the_end(&context, id).await;
             }
         });
     }

@@ -30,12 +30,16 @@ impl Executor {
             });
             return;
         }
+        self.undurable.insert(id);
         // That it runs may have been said of it already, and then nobody delivers it again.
         let (left, again) = match self.context.store.seen(id) {
             Ok(None) => (false, waited),
             Ok(Some(seen)) => (seen.outcome.is_none(), false),
             Err(_) => (false, true),
         };
+        if !left && !again {
+            self.undurable.remove(&id);
+        }
         if again || left && self.unbegun(id, now_ms()).await.is_err() {
             self.put_back(signed);
         }
@@ -43,10 +47,12 @@ impl Executor {
     }
 
     /// The same when nothing is started any more.
-    pub(super) async fn back_at_the_end(&self, signed: &Bearer) {
+    pub(super) async fn back_at_the_end(&mut self, signed: &Bearer) {
         let Ok(Command { id, expires_ms, .. }) = signed.peek() else { return };
         if self.active.get(&id).is_some_and(CancellationToken::is_cancelled) {
             conclude_cancelled(&self.context, id, expires_ms).await;
+        } else {
+            self.undurable.insert(id);
         }
     }
 
@@ -57,14 +63,21 @@ impl Executor {
         now: u64,
     ) -> Result<(), StoreError> {
         let mut stopped = None;
-        let answer = if let Some(token) = self.active.get(&target) {
+        let active = self.active.get(&target);
+        if let Some(token) = active {
             token.cancel();
+        }
+        // Where the disk cannot say, the relay delivers the cancel again.
+        let seen = if active.is_some() { None } else { self.context.store.seen(target)? };
+        let answer = if active.is_some() {
             "The command is being stopped."
-        } else if self.is_known(target) {
+        } else if seen.as_ref().is_some_and(|seen| seen.outcome.is_some()) {
             "The command had already ended."
         } else {
             self.later.forget(target);
-            let (status, reason) = if ledger::may_have_run(&self.context.store, target) {
+            let lost = !self.undurable.contains(&target)
+                && (seen.is_some() || ledger::may_have_run(&self.context.store, target));
+            let (status, reason) = if lost {
                 let why = "It was cancelled. Whether it had run before is not known: the agent's \
                     memory of commands was replaced or set back.";
                 (Status::Indeterminate, why)
@@ -85,6 +98,8 @@ impl Executor {
             }
             conclude_in(txn, expires_ms, done, now)
         });
-        written.await
+        written.await?;
+        self.undurable.remove(&target);
+        Ok(())
     }
 }

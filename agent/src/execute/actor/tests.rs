@@ -92,8 +92,12 @@ impl Bench {
         self.executor.delivered(Box::new(self.signed.clone())).await;
     }
 
+    fn script(&self) -> Command {
+        script(self.executor.guard)
+    }
+
     fn command(&self) -> Signed<Command> {
-        self.authority.sign(&script(self.executor.guard), None).unwrap()
+        self.authority.sign(&self.script(), None).unwrap()
     }
 
     /// What a relay is sent of commands that takes all.
@@ -193,6 +197,53 @@ async fn all_whose_intents_were_in_a_commit_that_failed_are_told_as_not_started(
         told.extend(bench.sent().into_iter().map(|e| (e.command, e.status)));
     }
     assert_eq!(ids.map(|id| told[&id]), [Status::Failed; 3]);
+}
+
+#[tokio::test]
+async fn one_that_never_began_is_cancelled_while_the_disk_takes_no_end_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = bench(dir.path()).await;
+    bench.store.fails();
+    bench.deliver().await;
+    let Some(Order::Back(signed, waited)) = bench.inbox.recv().await else { panic!("it began") };
+    bench.store.loses();
+    bench.executor.back(&signed, waited).await;
+    assert_eq!(bench.outcome(), None);
+    let cancel = Command { action: Action::Cancel { command: bench.id }, ..bench.script() };
+    let cancel = bench.authority.sign(&cancel, None).unwrap();
+    bench.executor.delivered(Box::new(cancel)).await;
+    assert_eq!(bench.outcome().unwrap().status, Status::Cancelled);
+    assert_eq!(bench.told().last(), Some(&Status::Cancelled));
+    assert!(bench.executor.later.next_due().is_none());
+}
+
+#[tokio::test]
+async fn an_agent_that_stops_tells_first_of_what_never_began() {
+    for told_before in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut bench = bench(dir.path()).await;
+        bench.store.fails();
+        bench.deliver().await;
+        if told_before {
+            let back = bench.inbox.recv().await.unwrap();
+            bench.executor.orders.send(back).await.unwrap();
+        }
+        bench.executor.context.stop.cancel();
+        bench.executor.run(bench.inbox).await;
+        let outcome = bench.store.seen(bench.id).unwrap().unwrap().outcome.unwrap();
+        assert!(outcome.reason.unwrap().contains("did not start"), "{told_before}");
+    }
+}
+
+#[tokio::test]
+async fn what_an_earlier_run_left_in_a_file_that_was_put_back_may_have_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = bench(dir.path()).await;
+    let (id, now) = (bench.id, now_ms());
+    let entry = Entry { expires_ms: now + 3_600_000, accepted_ms: now, outcome: None };
+    assert!(bench.store.write(move |txn| ledger::write(txn, id, &entry, now)).await.unwrap());
+    bench.deliver().await;
+    assert_eq!(bench.outcome().unwrap().status, Status::Indeterminate);
 }
 
 #[tokio::test]
