@@ -183,10 +183,13 @@ impl Executor {
             Verdict::Known(id, seen) => {
                 // It may have got here twice before its time came.
                 self.later.forget(id);
-                if seen.outcome.is_none() && !self.active.contains_key(&id) {
+                let active = self.active.contains_key(&id);
+                if seen.outcome.is_none() && !active {
                     return self.unbegun(id, now).await;
                 }
-                self.answer(id, seen, now).await;
+                // Its end mends the entry of one that is under way.
+                let runs = active && ledger::is_damaged(&self.context.store, id);
+                self.answer(id, seen.outcome.filter(|_| !runs), now).await;
             }
             Verdict::Expired(command) => {
                 let reason = "It arrived after its expiry.";

@@ -187,6 +187,16 @@ fn number(bytes: &[u8]) -> u64 {
     bytes.try_into().map_or(0, u64::from_be_bytes)
 }
 
+/// Whether what was written down of a command is there and cannot be read.
+#[must_use]
+pub fn is_damaged(store: &Store, id: CommandId) -> bool {
+    let damaged = store.read(|tables| {
+        let found = tables.open_table(LEDGER)?.get(key(id))?;
+        Ok(found.is_some_and(|bytes| matches!(read(bytes.value()), Reading::Open)))
+    });
+    damaged.unwrap_or(false)
+}
+
 fn find(tables: &ReadTransaction, id: CommandId) -> Result<Option<Seen>, StoreError> {
     let table = tables.open_table(LEDGER)?;
     let found = table.get(key(id))?.map(|bytes| read(bytes.value()));

@@ -37,8 +37,8 @@ impl Executor {
     }
 
     /// A repeated delivery is answered with what is known and never runs again.
-    pub(super) async fn answer(&self, id: CommandId, seen: Seen, now: u64) {
-        let known = seen.outcome.unwrap_or_else(|| event(id, Status::Running, now, None));
+    pub(super) async fn answer(&self, id: CommandId, outcome: Option<CommandEvent>, now: u64) {
+        let known = outcome.unwrap_or_else(|| event(id, Status::Running, now, None));
         self.report(known).await;
     }
 

@@ -100,6 +100,16 @@ impl Bench {
         self.authority.sign(&self.script(), None).unwrap()
     }
 
+    /// The disk spoils what was written down of the script.
+    async fn damage(&self) {
+        let key = self.id.0.as_u128();
+        let damage = self.store.write(move |txn| {
+            txn.tables.open_table(crate::store::LEDGER)?.insert(key, [0xff].as_slice())?;
+            Ok(())
+        });
+        damage.await.unwrap();
+    }
+
     /// What a relay is sent of commands that takes all.
     fn sent(&mut self) -> Vec<CommandEvent> {
         let mut events = Vec::new();
@@ -250,14 +260,28 @@ async fn what_an_earlier_run_left_in_a_file_that_was_put_back_may_have_run() {
 async fn a_command_whose_entry_is_damaged_is_told_as_lost_track_of() {
     let dir = tempfile::tempdir().unwrap();
     let mut bench = bench(dir.path()).await;
-    let key = bench.id.0.as_u128();
-    let damage = bench.store.write(move |txn| {
-        txn.tables.open_table(crate::store::LEDGER)?.insert(key, [0xff].as_slice())?;
-        Ok(())
-    });
-    damage.await.unwrap();
+    bench.damage().await;
     bench.deliver().await;
     assert_eq!(bench.outcome().unwrap().status, Status::Indeterminate);
+    assert_eq!(bench.told(), [Status::Indeterminate]);
+}
+
+#[tokio::test]
+async fn a_script_whose_entry_is_damaged_while_it_runs_is_told_as_running() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = bench(dir.path()).await;
+    bench.executor.active.insert(bench.id, CancellationToken::new());
+    bench.damage().await;
+    bench.deliver().await;
+    assert_eq!(bench.told(), [Status::Running]);
+    // Its end is told until the executor heard of it, too.
+    let (id, now) = (bench.id, now_ms());
+    let ends = move |txn: &mut crate::store::Txn<'_>| {
+        ledger::conclude(txn, &event(id, Status::Succeeded, now, None))
+    };
+    bench.store.write(ends).await.unwrap();
+    bench.deliver().await;
+    assert_eq!(bench.told(), [Status::Succeeded]);
 }
 
 #[tokio::test]
