@@ -116,6 +116,11 @@ impl Site {
     }
 }
 
+fn named(name: u128) -> Computer {
+    let instance = uuid::Uuid::from_u128(name);
+    Computer { instance, address: name.to_string(), ..Computer::default() }
+}
+
 fn at(through: u64) -> Ack {
     Ack { lane: Lane::Urgent, epoch: 5, through }
 }
@@ -202,14 +207,25 @@ async fn who_had_a_command_is_asked_though_the_commit_that_said_so_failed() {
 }
 
 #[tokio::test]
+async fn a_separation_that_was_followed_is_not_followed_again_when_a_commit_fails() {
+    let mut site = Site::new().await;
+    let device = site.device;
+    site.rig.store.write(move |txn| txn.share(device, named(1), named(2))).await.unwrap();
+    let chosen = SeparateIdentity { device, instance: uuid::Uuid::from_u128(1) };
+    site.session(&[DownRecord::SeparateIdentity(chosen)]).await.1.unwrap();
+    site.step().await;
+    site.broker.connect(device);
+    site.rig.fails(Fails::Unwritten);
+    site.rig.store.write(|txn| txn.heal()).await.unwrap_err();
+    site.step().await;
+    let hello = bytes::Bytes::from_static(b"hello");
+    assert!(site.broker.send(device, Down::Control, hello).is_ok(), "its terminals ended");
+}
+
+#[tokio::test]
 async fn computers_come_again_after_a_commit_that_separated_them_and_only_seemed_to_fail() {
     let mut site = Site::new().await;
     let device = site.device;
-    let named = |name: u128| Computer {
-        instance: uuid::Uuid::from_u128(name),
-        address: name.to_string(),
-        ..Computer::default()
-    };
     site.rig.store.write(move |txn| txn.share(device, named(1), named(2))).await.unwrap();
     let chosen = SeparateIdentity { device, instance: uuid::Uuid::from_u128(1) };
     site.broker.connect(device);

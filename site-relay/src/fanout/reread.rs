@@ -12,7 +12,7 @@ use super::{Fanout, plan::Had};
 use crate::{
     downlink::tell_settings,
     store::{
-        DeviceRecord, StoreError, StoreHandle,
+        StoreError, StoreHandle,
         inbox::{self, Loaded},
     },
 };
@@ -32,20 +32,21 @@ pub(super) struct Reread {
     due_ms: u64,
     /// Settings that devices were told.
     revision: u64,
-    /// Which computers are to get an identity of their own, by the device they share.
+    /// Which computers are to get an identity of their own, by the device they share, as
+    /// was followed already.
     chosen: HashSet<(DeviceId, Uuid)>,
-}
-
-fn chosen_in(store: &StoreHandle) -> HashSet<(DeviceId, Uuid)> {
-    let of = |device: DeviceRecord| Some((device.device, device.sharing?.replace?));
-    store.devices().into_iter().filter_map(of).collect()
 }
 
 impl Reread {
     /// The plan is as the inbox is.
     pub(super) fn done(store: &StoreHandle) -> Self {
         let revision = store.site_config().borrow().revision;
-        Self { failed: Some(store.failed_commits()), due_ms: 0, revision, chosen: chosen_in(store) }
+        Self {
+            failed: Some(store.failed_commits()),
+            due_ms: 0,
+            revision,
+            chosen: store.separated(),
+        }
     }
 
     /// What the last look found was let go of since: the next one is due.
@@ -57,8 +58,16 @@ impl Reread {
 impl Fanout {
     /// Reads the inbox again when commits failed since it was last read.
     pub(super) async fn reread(&mut self) {
+        // Looked at ahead of the count: what came of a commit that fails in between is
+        // still to be followed.
+        let chosen = self.store.separated();
         let (failed, now_ms) = (self.store.failed_commits(), self.clock.uptime_ms());
-        if Some(failed) == self.reread.failed || now_ms < self.reread.due_ms {
+        if Some(failed) == self.reread.failed {
+            // Whoever stored it followed it.
+            self.reread.chosen = chosen;
+            return;
+        }
+        if now_ms < self.reread.due_ms {
             return;
         }
         self.reread.due_ms = now_ms.saturating_add(PAUSE_MS);
@@ -113,12 +122,7 @@ impl Fanout {
                 self.broker.disconnect(device, "the device was revoked");
             }
         }
-        let chosen = chosen_in(&self.store);
-        for (device, _) in chosen.difference(&self.reread.chosen) {
-            self.broker.disconnect(*device, "one of its computers gets an identity of its own");
-        }
-        self.reread.chosen = chosen;
-        let chosen = chosen_in(&self.store);
+        let chosen = self.store.separated();
         for (device, _) in chosen.difference(&self.reread.chosen) {
             self.broker.disconnect(*device, "one of its computers gets an identity of its own");
         }

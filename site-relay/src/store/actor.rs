@@ -165,8 +165,10 @@ impl Writer {
                     tracing::error!(%error, jobs = jobs.len(), "a commit of the store failed");
                     self.failed = Some((error.clone(), Instant::now()));
                 }
-                self.recover(&error);
+                // Counted first: whoever sees what the file holds all the same, sees that
+                // this failed.
                 self.core.failed.fetch_add(1, Ordering::Relaxed);
+                self.recover(&error);
                 for job in jobs {
                     job.finish(Err(error.clone()));
                 }

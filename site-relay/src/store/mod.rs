@@ -11,7 +11,7 @@ use crate::{cache::policy::Policy, clock::SiteClock, telemetry::Telemetry};
 use actor::{Job, Message, Writer};
 use shared::Core;
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
@@ -25,6 +25,7 @@ use unifyit_protocol::{
     ids::{DeviceId, TokenId},
     lane::Fetch,
 };
+use uuid::Uuid;
 
 mod actor;
 mod devices;
@@ -254,6 +255,13 @@ impl StoreHandle {
     pub fn devices(&self) -> Vec<DeviceRecord> {
         let devices = self.inner.core.devices.read().unwrap_or_else(PoisonError::into_inner);
         devices.values().cloned().collect()
+    }
+
+    /// Which computers are to get an identity of their own, by the device they share.
+    pub(crate) fn separated(&self) -> HashSet<(DeviceId, Uuid)> {
+        let devices = self.inner.core.devices.read().unwrap_or_else(PoisonError::into_inner);
+        let chosen = |d: &DeviceRecord| Some((d.device, d.sharing.as_ref()?.replace?));
+        devices.values().filter_map(chosen).collect()
     }
 
     /// Whether an agent token was revoked.
