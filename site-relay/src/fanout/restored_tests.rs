@@ -122,3 +122,32 @@ async fn a_restored_disk_takes_the_clouds_word_on_who_had_what() {
     });
     assert_eq!(asked, [Some(GUESSED), Some(STARTED), Some(GUESSED)]);
 }
+
+#[tokio::test]
+async fn a_guess_gives_way_to_the_clouds_word_and_is_never_told_as_more() {
+    let rig = Rig::new();
+    let (device, other) = (rig.enrol().await, rig.enrol().await);
+    let restored = deliver(vec![device, other], START_MS + 60_000);
+    let command = restored.command;
+    let again = DeliverCommand { handed: Vec::new(), ..restored.clone() };
+    let both = vec![device, other];
+    let guess = DeliverCommand { handed: both.clone(), unheard: both, ..restored };
+    rig.store.write(move |txn| txn.take_command(guess)).await.unwrap().unwrap();
+    // The cloud is restored, too, and asks how it fares.
+    rig.store.write(move |txn| txn.take_command(again)).await.unwrap();
+    let mut told = statuses(&rig).await;
+    told.sort_by_key(|(device, _)| *device);
+    let mut sent = vec![(device, Status::Sent), (other, Status::Sent)];
+    sent.sort_by_key(|(device, _)| *device);
+    assert_eq!(told, sent);
+    let had = [(device, true), (other, false)];
+    let had = had.map(|(device, started)| KnownCommand { command, device, started }).to_vec();
+    let known = SiteKnown { had, answered: true, ..SiteKnown::default() };
+    let records = vec![(1, DownRecord::Known(known).encode().unwrap())];
+    let becomes = Ack { lane: Lane::Urgent, epoch: 5, through: 1 };
+    let effects = rig.store.write(move |txn| take_records(txn, becomes, records)).await.unwrap();
+    let heard: Vec<_> = effects.unwrap().had.iter().map(|k| (k.device, k.started)).collect();
+    assert_eq!(heard, [(device, true)], "the plan follows what it lacks");
+    let loaded = rig.store.read(inbox::load).await.unwrap().remove(0);
+    assert_eq!(loaded.command.unheard, [other]);
+}

@@ -137,11 +137,15 @@ impl Txn<'_> {
     }
 
     /// The cloud sends a command that is known here: it was restored from an older
-    /// copy and asks how the command fares. Only the states are remembered.
+    /// copy and asks how the command fares. Only the states are remembered; of a guess,
+    /// that it was sent, or it would come back as the cloud's own word.
     fn tell_again(&mut self, command: CommandId, devices: &[DeviceId]) -> Result<(), StoreError> {
         for device in devices {
             let key = (command.0.as_u128(), tables::device_key(*device));
-            let status = self.deliveries()?.get(key)?.map(|row| status_of(row.value().0));
+            let status = self.deliveries()?.get(key)?.map(|row| match row.value() {
+                (_, at) if at & GUESSED != 0 => Status::Sent,
+                (status, _) => status_of(status),
+            });
             if let Some(status) = status.filter(|s| *s != Status::Pending) {
                 let reason = status.is_final().then_some(
                     "The cloud was restored from an older copy; of this result only the state is known.",
@@ -153,13 +157,14 @@ impl Txn<'_> {
     }
 
     /// A device had a command, as the cloud was told in a time that this disk lost. It
-    /// is asked what became of it. Whether that was unknown here.
+    /// is asked what became of it. Whether that was unknown here, or known as a guess.
     pub(super) fn had_before(&mut self, known: KnownCommand) -> Result<bool, StoreError> {
-        let unknown = |here| matches!(here, Status::Pending | Status::Sent);
         let KnownCommand { command, device, started } = known;
+        let key = (command.0.as_u128(), tables::device_key(device));
+        let guessed = self.deliveries()?.get(key)?.is_some_and(|row| row.value().1 & GUESSED != 0);
+        let unknown = |here| matches!(here, Status::Pending | Status::Sent) || guessed && started;
         let had = self.step(command, device, Status::Running, unknown)?;
         if had && !started {
-            let key = (command.0.as_u128(), tables::device_key(device));
             let at = self.now_ms | GUESSED;
             self.deliveries()?.insert(key, (status_byte(Status::Running), at))?;
         }
