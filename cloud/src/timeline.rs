@@ -1,9 +1,14 @@
-//! What happened to a device, latest first: each feature gives its own part of it, from
-//! the tables where it stands anyway, and the parts are merged.
+//! What happened, to a device or everywhere, latest first: each feature gives its own part
+//! of it, from the tables where it stands anyway, and the parts are merged.
 //!
 //! A page ends between two items. Items of one moment stand in the order of their
 //! features' names and within one in that of their keys, so that a page may end between
 //! those too. What a relay told late stands at its own time.
+
+mod recent;
+
+pub use recent::recent;
+pub(crate) use recent::{LOOKED_AT, NAMES, TOGETHER, together};
 
 use crate::{
     authz::Can,
@@ -23,9 +28,15 @@ use uuid::Uuid;
 pub struct Source {
     /// The right to read it.
     pub needs: Can,
-    /// Its latest items before a place in a timeline.
+    /// Its latest items before a place in a device's timeline.
     pub read: Read,
+    /// What happened last in a transaction's scope, if that stands on the first page.
+    pub recent: Option<Recent>,
 }
+
+/// Reads so many latest items.
+pub type Recent =
+    for<'a> fn(&'a mut TenantTx, i64) -> BoxFuture<'a, Result<Vec<TimelineItem>, DbError>>;
 
 /// Reads a part. Of a thousand devices' rows it must find one's by an index.
 pub type Read = for<'a> fn(

@@ -10,6 +10,10 @@ use crate::{audit::ADDED, authz::Can, feature::Feature, timeline::Source};
 pub const FEATURE: Feature = Feature {
     routes: api::routes,
     kinds: &[ADDED],
-    timeline: Some(Source { needs: Can::ReadAudit, read: store::of_device }),
+    timeline: Some(Source {
+        needs: Can::ReadAudit,
+        read: store::of_device,
+        recent: Some(store::recent),
+    }),
     ..Feature::named("audit")
 };

@@ -3,8 +3,9 @@
 use crate::{
     audit::AuditEntry,
     db::{DbError, Scope, TenantTx},
+    events::TimelineItem,
     http::{Page, PageQuery, Problem},
-    timeline::{OfDevice, Part, TimelineRow},
+    timeline::{LOOKED_AT, NAMES, OfDevice, Part, TOGETHER, TimelineRow, together},
 };
 use futures::future::BoxFuture;
 use sqlx::{Postgres, QueryBuilder};
@@ -77,5 +78,31 @@ pub(super) fn of_device<'a>(
         .fetch_all(&mut **tx)
         .await?;
         Ok(rows)
+    })
+}
+
+/// What somebody did last. Computers that joined are together.
+pub(super) fn recent(
+    tx: &mut TenantTx,
+    limit: i64,
+) -> BoxFuture<'_, Result<Vec<TimelineItem>, DbError>> {
+    Box::pin(async move {
+        let partner = tx.scope().and_then(|scope| scope.place().partner);
+        let items = sqlx::query_as(together!(
+            "audit",
+            "SELECT at, action AS title, actor, site_id, device_id, target AS name, \
+               concat_ws(': ', nullif(target, ''), nullif(detail, '')) AS detail, \
+               CASE WHEN action <> 'device.enroll' THEN id::text END AS alone \
+             FROM audit_log WHERE action NOT LIKE 'task.%' AND ($5::uuid IS NULL OR partner_id = $5) \
+             ORDER BY id DESC LIMIT $2"
+        ))
+        .bind(limit)
+        .bind(LOOKED_AT)
+        .bind(NAMES)
+        .bind(TOGETHER)
+        .bind(partner)
+        .fetch_all(&mut **tx)
+        .await?;
+        Ok(items)
     })
 }

@@ -10,6 +10,7 @@ mod query;
 mod reports;
 mod standing;
 pub mod store;
+mod timeline;
 
 pub(crate) use ingest::presence;
 pub use model::{DeviceDetail, DeviceItem, Facets, Latest};
@@ -34,7 +35,11 @@ pub const FEATURE: Feature = Feature {
     kinds: &[CHANGED, ENROLLED, TIMELINE_ADDED],
     reports: Some(|_, _| reports::open()),
     standing: Some(standing::add),
-    timeline: Some(Source { needs: Can::View, read: store::connections }),
+    timeline: Some(Source {
+        needs: Can::View,
+        read: timeline::of_device,
+        recent: Some(timeline::recent),
+    }),
     ..Feature::named("devices")
 };
 

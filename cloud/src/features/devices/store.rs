@@ -8,9 +8,7 @@ use super::{
 use crate::{
     db::{DbError, Place, TenantTx},
     http::Problem,
-    timeline::{OfDevice, Part, TimelineRow},
 };
-use futures::future::BoxFuture;
 use sqlx::{Postgres, QueryBuilder, types::Json};
 use std::collections::HashMap;
 use time::OffsetDateTime;
@@ -268,30 +266,4 @@ pub async fn fullest_disks(tx: &mut TenantTx, most: usize) -> Result<Vec<DeviceI
     .await?;
     let ids: Vec<DeviceId> = ids.into_iter().map(DeviceId).collect();
     items(tx, &ids).await
-}
-
-/// Connections of a device that came and went.
-pub(super) fn connections<'a>(
-    tx: &'a mut TenantTx,
-    device: &'a OfDevice,
-    part: &'a Part,
-) -> BoxFuture<'a, Result<Vec<TimelineRow>, DbError>> {
-    Box::pin(async move {
-        let rows = sqlx::query_as(
-            "SELECT at, 'connection' AS kind, CASE WHEN online THEN 'Connected' ELSE 'Disconnected' END AS title, \
-               CASE WHEN address <> '' THEN 'From ' || address ELSE '' END AS detail, '' AS actor, \
-               'device' AS ref_kind, device_id AS ref_id, $5 AS ref_name, ('p' || lpad(id::text, 20, '0')) COLLATE \"C\" AS key \
-             FROM presence_log WHERE device_id = $1 \
-             AND ($2::timestamptz IS NULL OR (at <= $2 AND (at < $2 OR ('p' || lpad(id::text, 20, '0')) COLLATE \"C\" < $3))) \
-             ORDER BY at DESC, ('p' || lpad(id::text, 20, '0')) COLLATE \"C\" DESC LIMIT $4",
-        )
-        .bind(device.id)
-        .bind(part.until)
-        .bind(&part.before)
-        .bind(part.limit)
-        .bind(&device.name)
-        .fetch_all(&mut **tx)
-        .await?;
-        Ok(rows)
-    })
 }

@@ -17,6 +17,6 @@ use crate::{authz::Can, feature::Feature, timeline::Source};
 pub const FEATURE: Feature = Feature {
     routes: api::routes,
     reports: Some(|_, _| ingest::open()),
-    timeline: Some(Source { needs: Can::View, read: store::in_timeline }),
+    timeline: Some(Source { needs: Can::View, read: store::in_timeline, recent: None }),
     ..Feature::named("gaps")
 };

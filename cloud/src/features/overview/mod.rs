@@ -2,7 +2,6 @@
 
 mod api;
 mod model;
-mod store;
 
 use crate::feature::Feature;
 

@@ -51,7 +51,11 @@ pub const FEATURE: Feature = Feature {
     kinds: &[CHANGED, TARGET, OUTPUT],
     reports: Some(reports::open),
     standing: Some(standing::add),
-    timeline: Some(Source { needs: Can::View, read: timeline::of_device }),
+    timeline: Some(Source {
+        needs: Can::View,
+        read: timeline::of_device,
+        recent: Some(timeline::recent),
+    }),
     ..Feature::named("tasks")
 };
 

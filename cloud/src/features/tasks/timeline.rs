@@ -1,7 +1,8 @@
-//! What tasks did on a device, for its timeline.
+//! What tasks did, for timelines.
 
 use crate::{
     db::{DbError, TenantTx},
+    events::TimelineItem,
     timeline::{OfDevice, Part, TimelineRow},
 };
 use futures::future::BoxFuture;
@@ -29,5 +30,28 @@ pub(super) fn of_device<'a>(
         .fetch_all(&mut **tx)
         .await?;
         Ok(rows)
+    })
+}
+
+/// The last ones in the scope. Of several partners they are everybody's who has a part.
+pub(super) fn recent(
+    tx: &mut TenantTx,
+    limit: i64,
+) -> BoxFuture<'_, Result<Vec<TimelineItem>, DbError>> {
+    Box::pin(async move {
+        // Row security decides what is seen; the partner's id lets it use an index.
+        let partner = tx.scope().and_then(|scope| scope.place().partner);
+        let items = sqlx::query_as(
+            "SELECT t.created_at AS at, 'task' AS kind, coalesce(nullif(t.name, ''), 'Script') AS title, \
+               t.total || CASE t.total WHEN 1 THEN ' device' ELSE ' devices' END AS detail, t.created_by AS actor, \
+               'task' AS ref_kind, t.id AS ref_id, nullif(t.name, '') AS ref_name \
+             FROM tasks t WHERE $2::uuid IS NULL OR t.partner_id = $2 OR t.partner_id IS NULL \
+             ORDER BY t.id DESC LIMIT $1",
+        )
+        .bind(limit)
+        .bind(partner)
+        .fetch_all(&mut **tx)
+        .await?;
+        Ok(items)
     })
 }

@@ -1,11 +1,12 @@
 //! `GET /overview`
 
-use super::super::{model::Overview, store};
+use super::super::model::Overview;
 use crate::{
     authz::Can,
     context::{Ctx, PartQuery},
     http::{Problem, Query},
     standing::Standing,
+    timeline,
 };
 use axum::Json;
 
@@ -24,7 +25,8 @@ pub(super) async fn get_overview(
     for look in ctx.state.features.iter().filter_map(|feature| feature.standing) {
         look(&mut tx, &mut all).await?;
     }
-    let recent = store::recent(&mut tx, ctx.actor.may(Can::ReadAudit), RECENT).await?;
+    let may = |can| ctx.actor.may(can);
+    let recent = timeline::recent(&mut tx, ctx.state.features, may, RECENT).await?;
     Ok(Json(Overview {
         devices: all.devices.clone(),
         sites: all.sites.clone(),
