@@ -37,7 +37,7 @@ impl Vitals {
         self.heard = now;
     }
 
-    /// What is due. A sign is due once in a keep-alive time.
+    /// What is due. A sign is due once until something is heard.
     pub(super) fn due(&mut self, now: Instant) -> Option<Due> {
         if now >= self.end_at() {
             return Some(Due::End);
@@ -55,10 +55,12 @@ impl Vitals {
     }
 
     /// Also one that is busy speaking asks whether it is heard: a relay whose disk is
-    /// full acknowledges nothing, and lives.
+    /// full acknowledges nothing, and lives. Who asked waits for whatever comes.
     fn sign_at(&self) -> Instant {
-        let last = self.said.min(self.heard);
-        self.asked.map_or(last, |asked| last.max(asked)) + KEEP_ALIVE
+        if self.asked.is_some_and(|asked| asked >= self.heard) {
+            return self.end_at();
+        }
+        self.said.min(self.heard) + KEEP_ALIVE
     }
 
     fn end_at(&self) -> Instant {
