@@ -66,7 +66,7 @@ pub async fn recent(
         }
     }
     // Items of one moment stay in the order of their features.
-    items.sort_by(|a, b| b.at.cmp(&a.at));
+    items.sort_by_key(|item: &TimelineItem| std::cmp::Reverse(item.at));
     items.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
     Ok(items)
 }

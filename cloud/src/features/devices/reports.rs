@@ -52,7 +52,8 @@ impl Reports for DeviceReports {
             for record in records {
                 match record {
                     UpRecord::Enrolled(enrolled) => {
-                        if !ingest::enrolled(tx, relay, enrolled).await? {
+                        let is_there = ingest::enrolled(tx, relay, enrolled).await?;
+                        if !is_there {
                             // The row was there once: it is made when the batch comes again.
                             return Err(ApplyError::from(sqlx::Error::RowNotFound));
                         }
