@@ -158,6 +158,14 @@ pub struct Outcome {
     pub text: String,
 }
 
+/// The proportional set size of a process, bytes.
+fn pss(pid: i32) -> Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+    let line = text.lines().find(|line| line.starts_with("Pss:")).unwrap_or_default();
+    let kib: u64 = line.split_whitespace().nth(1).context("no Pss line")?.parse()?;
+    Ok(kib * 1024)
+}
+
 /// A running child. Dropping it kills it and whatever it started.
 #[derive(Debug)]
 pub struct Process {
@@ -188,15 +196,16 @@ impl Process {
         self.ended
     }
 
-    /// Memory that it alone accounts for, bytes: its proportional set size.
+    /// Memory that it and what it started account for, bytes: proportional set sizes.
     ///
     /// # Errors
     /// When it has ended.
     pub fn memory(&self) -> Result<u64> {
-        let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid()))?;
-        let line = text.lines().find(|line| line.starts_with("Pss:")).unwrap_or_default();
-        let kib: u64 = line.split_whitespace().nth(1).context("no Pss line")?.parse()?;
-        Ok(kib * 1024)
+        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.pid()));
+        let children = children.unwrap_or_default();
+        let started = children.split_whitespace().filter_map(|pid| pid.parse().ok());
+        // One that it started may end at any moment.
+        Ok(pss(self.pid())? + started.filter_map(|pid| pss(pid).ok()).sum::<u64>())
     }
 
     /// What this start of it has written to its log, at most the last `limit` bytes.
