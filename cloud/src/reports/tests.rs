@@ -1,3 +1,4 @@
+//! Each kind of record has one taker, and strangers' devices stay out.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use super::*;

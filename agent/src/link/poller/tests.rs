@@ -1,3 +1,4 @@
+//! The client against a relay that takes it in and falls silent.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::*;

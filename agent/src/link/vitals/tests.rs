@@ -1,3 +1,5 @@
+//! Who owes a sign of life, and when.
+
 use super::*;
 use std::time::Duration;
 

@@ -14,7 +14,7 @@ use nix::{
     unistd::Pid,
 };
 use std::{
-    ffi::{CStr, CString, OsString},
+    ffi::OsString,
     fs,
     path::{Path, PathBuf},
 };
@@ -123,21 +123,6 @@ pub(super) fn marked(mark: &str) -> Vec<i32> {
                 .is_ok_and(|env| env.split(|b| *b == 0).any(|v| v == needle.as_bytes()))
         })
         .collect()
-}
-
-/// Puts the mark of a command where [`marked`] finds it: over the one that this process
-/// was started with, which has the length of every id.
-pub(super) fn bear_mark(command: &str) {
-    #[expect(unsafe_code, reason = "what others see of an environment is its first memory")]
-    // SAFETY: the process has one thread, and nobody holds on to the value: it is as long
-    // as what takes its place, and the text that the kernel put there can be written to.
-    unsafe {
-        let name = CString::new(MARK).unwrap_or_default();
-        let value = nix::libc::getenv(name.as_ptr());
-        if !value.is_null() && CStr::from_ptr(value).count_bytes() == command.len() {
-            value.copy_from_nonoverlapping(command.as_ptr().cast(), command.len());
-        }
-    }
 }
 
 /// Ends the processes that carry the mark of a command. Returns how many there

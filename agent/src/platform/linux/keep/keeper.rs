@@ -6,6 +6,7 @@ use super::{
     folder::{self, ScriptFolder},
     fork::{Side, fork_into},
     group::{self, Group},
+    mark,
     way::{Start, become_program, find, give_output_away, read_failure, unstartable, who},
 };
 use crate::platform::{
@@ -52,7 +53,7 @@ pub fn keep() -> anyhow::Result<()> {
     let ends = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
     // Without one there is nothing to do: the agent ends, or thought better of it.
     let Some(order) = read_order(&mut agent)? else { return Ok(()) };
-    process::bear_mark(&order.command);
+    mark::bear(&order.command);
     let (command, group) = (order.command.clone(), Group::create(&order.command));
     let mut keeper = Keeper { command, agent, ends, group, folder: None, went: false };
     let stays = order.terminal.is_some();

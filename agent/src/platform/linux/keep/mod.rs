@@ -23,6 +23,7 @@ mod group;
 mod keeper;
 mod keepers;
 mod kept;
+mod mark;
 mod way;
 
 pub use keeper::keep;
