@@ -364,8 +364,7 @@ impl Fanout {
         }
     }
 
-    /// A device is out: nothing is handed to it any more, and it says nothing any
-    /// more.
+    /// A device is out: nothing is handed to it, and it says nothing, any more.
     async fn end(&mut self, device: DeviceId) {
         // What it was handed may run there; that it was is noted a moment later, or not yet
         // where the disk failed.
@@ -374,18 +373,19 @@ impl Fanout {
         let sent: Vec<_> = unanswered
             .filter(|command| self.plan.had(device, *command) == Some(Had::Sent))
             .collect();
-        let (commands, finished) = self.plan.revoked(device);
-        if commands.is_empty() {
-            return;
+        let commands = self.plan.held_for(device);
+        if !commands.is_empty() {
+            let ended = self.store.write(move |txn| {
+                sent.iter().try_for_each(|command| txn.mark_sent(*command, &[device]))?;
+                txn.end_revoked(device, &commands)
+            });
+            if let Err(error) = ended.await {
+                // What the plan knows is needed when the inbox is read again.
+                tracing::warn!(%device, %error, "that a device is out could not be noted");
+                return;
+            }
         }
-        let ended = self.store.submit(move |txn| {
-            sent.iter().try_for_each(|command| txn.mark_sent(*command, &[device]))?;
-            txn.end_revoked(device, &commands)
-        });
-        let ended = ended.await;
-        if let Err(error) = ended {
-            tracing::warn!(%device, %error, "that a device is out could not be noted");
-        }
+        let finished = self.plan.revoked(device);
         self.finish(finished).await;
     }
 

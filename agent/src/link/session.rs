@@ -187,8 +187,7 @@ impl<I: Inbox> Link<I> {
                     None => return End::Lost("the client ended".into()),
                     Some(Note::Lost(error)) => return lost(&error),
                     Some(Note::Silent) => return End::Lost("nothing is heard of it".into()),
-                    // Whatever the relay answers shows that it lives.
-                    Some(Note::Quiet) => Self::compare_clocks(device, client),
+                    Some(Note::Quiet) => drop(tasks.spawn(sign_of_life(device, client.clone()))),
                     Some(Note::Connected) => {
                         if client.try_subscribe(down_filter(device), QoS::AtMostOnce).is_err() {
                             return End::Lost("the client takes no subscription".into());
@@ -207,10 +206,12 @@ impl<I: Inbox> Link<I> {
                         if let Some(pump) = pump.take() {
                             pump.abort();
                         }
-                        if let Err(error) = self.spool.start_over(above).await {
+                        let begun = self.spool.start_over(above).await;
+                        // Also where its commit only seemed to fail: nobody asks again then.
+                        self.inbox.tell_all_again();
+                        if let Err(error) = begun {
                             return End::Lost(error.to_string());
                         }
-                        self.inbox.tell_all_again();
                         self.hello(device, client);
                     }
                     Some(Note::Up) => {
@@ -248,8 +249,7 @@ impl<I: Inbox> Link<I> {
     /// Asks for the site's time. A question that finds no room is asked with the
     /// next comparison.
     fn compare_clocks(device: DeviceId, client: &AsyncClient) {
-        let ask = UpControl::Clock(ClockAsk { asked_ms: uptime_ms(), now_ms: local_ms() });
-        let sent = ask.encode().is_ok_and(|bytes| {
+        let sent = clock_question().encode().is_ok_and(|bytes| {
             client.try_publish(Up::Hello.topic(device), QoS::AtMostOnce, false, bytes).is_ok()
         });
         if !sent {
@@ -277,6 +277,19 @@ impl<I: Inbox> Link<I> {
     }
 }
 
+fn clock_question() -> UpControl {
+    UpControl::Clock(ClockAsk { asked_ms: uptime_ms(), now_ms: local_ms() })
+}
+
+/// Says something that the relay acknowledges at once, whatever its disk does. It waits for
+/// its turn where the line is full: nothing else is said for its own sake.
+async fn sign_of_life(device: DeviceId, client: AsyncClient) {
+    if let Ok(bytes) = clock_question().encode() {
+        // A client that is gone has told so.
+        drop(client.publish(Up::Hello.topic(device), QoS::AtLeastOnce, false, bytes).await);
+    }
+}
+
 fn lost(error: &ConnectionError) -> End {
     match error {
         ConnectionError::ConnectionRefused(code) => match code {
@@ -288,3 +301,6 @@ fn lost(error: &ConnectionError) -> End {
         other => End::Lost(other.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -150,13 +150,16 @@ impl Server {
             let Some(accepted) = stop.run_until_cancelled(listener.accept()).await else { break };
             match accepted {
                 Ok((tcp, peer)) => {
-                    let given = || each.take_over(peer.ip()).inspect(|_| self.evicted.inc());
-                    let Some(place) = each.take(peer.ip()).or_else(given) else {
+                    let free = each.take(peer.ip());
+                    // Whoever gives way here does so with its place and its permit.
+                    let given = free.is_none();
+                    let over = || each.take_over(peer.ip()).inspect(|_| self.evicted.inc());
+                    let Some(place) = free.or_else(over) else {
                         self.refuse(peer);
                         continue;
                     };
-                    let permit =
-                        stop.run_until_cancelled(self.permit(&all, &each, (&tcp, peer))).await;
+                    let permit = self.permit(&all, &each, (&tcp, peer), given);
+                    let permit = stop.run_until_cancelled(permit).await;
                     let Some(permit) = permit else { break };
                     let Some(permit) = permit else { continue };
                     place.opened();
@@ -189,20 +192,23 @@ impl Server {
         under_way.wait().await;
     }
 
-    /// A permit for a newcomer; waits for it where all are taken. None for one whose
-    /// address has what it can have, and for one who has gone meanwhile.
+    /// A permit for a newcomer; waits for it where all are taken, at first for the one that
+    /// was `given`. None for one whose address has what it can have, and for one who has
+    /// gone meanwhile.
     async fn permit(
         &self,
         all: &Arc<Semaphore>,
         each: &Addresses,
         (tcp, peer): (&TcpStream, SocketAddr),
+        mut given: bool,
     ) -> Option<OwnedSemaphorePermit> {
         if let Ok(permit) = all.clone().try_acquire_owned() {
             return Some(permit);
         }
         self.full.inc();
         loop {
-            let room = each.make_room(peer.ip());
+            let room =
+                if std::mem::take(&mut given) { Room::None } else { each.make_room(peer.ip()) };
             if let Some(times) = self.said.all_taken.due() {
                 tracing::warn!(
                     connections = self.bounds.connections,

@@ -2,7 +2,7 @@
 
 use super::{Beside, Changed, Reports, own::Own, rows};
 use crate::{
-    db::{Db, TenantTx},
+    db::{Db, DbError, TenantTx},
     events::Watches,
     feature::Feature,
     link::{ApplyError, Records, RelayChange, RelayIdentity},
@@ -151,8 +151,13 @@ impl Records for Reporting {
         records: Vec<UpRecord>,
     ) -> BoxFuture<'a, Result<(), ApplyError>> {
         Box::pin(async move {
-            // What is remembered may be why it failed: it is asked anew when they come again.
-            self.apply_all(tx, relay, records).await.inspect_err(|_| self.forget(relay.site))
+            let applied = self.apply_all(tx, relay, records).await;
+            if let Err(ApplyError::Db(DbError::Query(sqlx::Error::RowNotFound))) = applied {
+                // A device is remembered that the database has no more: it is looked for
+                // when they come again.
+                self.own.forget(relay.site);
+            }
+            applied
         })
     }
 

@@ -106,6 +106,19 @@ async fn a_device_that_is_revoked_where_the_disk_failed_is_told_as_having_had_th
 }
 
 #[tokio::test]
+async fn a_revocation_that_could_not_be_noted_forgets_nothing_of_what_was_handed_over() {
+    let rig = Rig::new();
+    let out = rig.enrol().await;
+    let (mut fanout, _) = handed(&rig, &[out]).await;
+    rig.fails(Fails::Unwritten);
+    fanout.take(Message::Revoked(out)).await;
+    assert_eq!(told(&rig).await, []);
+    // As when the inbox is read again.
+    fanout.take(Message::Revoked(out)).await;
+    assert_eq!(told(&rig).await, [(out, Status::Sent), (out, Status::Indeterminate)]);
+}
+
+#[tokio::test]
 async fn of_a_command_that_was_undone_nothing_is_noted() {
     let rig = Rig::new();
     let device = rig.enrol().await;

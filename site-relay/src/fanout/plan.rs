@@ -206,16 +206,12 @@ impl Plan {
         }
     }
 
-    /// A device is out. Its commands that were open, and those of them that are done
-    /// on all their devices.
-    pub(super) fn revoked(&mut self, device: DeviceId) -> (Vec<CommandId>, Vec<CommandId>) {
-        let (mut ended, mut finished) = (Vec::new(), Vec::new());
+    /// A device is out. Those of its commands that are done on all their devices.
+    pub(super) fn revoked(&mut self, device: DeviceId) -> Vec<CommandId> {
+        let mut finished = Vec::new();
         for (id, command) in &mut self.commands {
-            if command.open.remove(&device).is_some() {
-                ended.push(*id);
-                if command.open.is_empty() {
-                    finished.push(*id);
-                }
+            if command.open.remove(&device).is_some() && command.open.is_empty() {
+                finished.push(*id);
             }
         }
         for id in &finished {
@@ -223,7 +219,13 @@ impl Plan {
         }
         self.by_device.remove(&device);
         self.heeding.remove(&device);
-        (ended, finished)
+        finished
+    }
+
+    /// Commands that are open for a device, also those that it has answered.
+    pub(super) fn held_for(&self, device: DeviceId) -> Vec<CommandId> {
+        let open = self.commands.iter().filter(|(_, command)| command.open.contains_key(&device));
+        open.map(|(id, _)| *id).collect()
     }
 
     /// Devices for which something is open.
