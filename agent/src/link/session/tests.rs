@@ -19,6 +19,7 @@ fn heard_by_a_relay(bytes: usize) -> (u16, thread::JoinHandle<Vec<u8>>) {
         agent.read_exact(&mut start).unwrap();
         agent.read_exact(&mut vec![0; usize::from(start[1])]).unwrap();
         agent.write_all(&[0x20, 2, 0, 0]).unwrap();
+        agent.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let mut said = vec![0; bytes];
         agent.read_exact(&mut said).unwrap();
         said
