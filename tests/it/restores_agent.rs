@@ -204,11 +204,18 @@ async fn a_relay_and_an_agent_set_back_at_once_run_nothing_twice() -> Result<()>
     stack.agents[0].start()?;
     let target = end(&stack, &task).await?;
     ensure!(target.status == "succeeded", "{target:?}");
+    let session = "select connected_since from relays";
+    let before = stack.postgres.sql(session)?;
     set_back_relay(&mut stack)?;
     set_back_agent(&mut stack)?;
     // The device is there before anything is compared.
     stack.agents[0].start()?;
     stack.relay.start().await?;
+    // What was given to the session that only seems to live may have gone to the device.
+    wait::until("the relay to be back", secs(30), || async {
+        Ok((stack.postgres.sql(session)? != before).then_some(()))
+    })
+    .await?;
     stack.devices_online(1).await?;
     works(&stack, &device, 2).await?;
     let waiting = async || stack.relay.metric("fanout_waiting").await;

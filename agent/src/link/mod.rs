@@ -4,6 +4,7 @@
 //! wraps the client library, [`spool`] is what must arrive, [`live`] what only
 //! matters while somebody looks. What comes down is handed to an [`Inbox`].
 
+mod backoff;
 pub mod live;
 pub mod mqtt;
 mod poller;

@@ -10,6 +10,7 @@
 
 use super::{
     Inbox,
+    backoff::Backoff,
     live::LiveQueue,
     mqtt,
     poller::{Note, Poller},
@@ -45,10 +46,6 @@ use unifyit_protocol::{
     topics::{Up, down_filter},
 };
 
-const BACKOFF_FIRST: Duration = Duration::from_millis(400);
-const BACKOFF_LAST: Duration = Duration::from_secs(15);
-/// Pause after the relay refused this very device.
-const REFUSED_PAUSE: Duration = Duration::from_secs(60);
 /// A connection that lasted this long was a good one.
 const GOOD_AFTER: Duration = Duration::from_secs(20);
 const TICK: Duration = Duration::from_secs(5);
@@ -89,7 +86,7 @@ enum End {
 impl<I: Inbox> Link<I> {
     /// Connects, and connects again, until stopped.
     pub async fn run(mut self) {
-        let (mut pause, mut turn) = (BACKOFF_FIRST, 0usize);
+        let (mut backoff, mut turn) = (Backoff::default(), 0usize);
         while !self.stop.is_cancelled() {
             let identity = Arc::clone(&self.identity.borrow_and_update());
             let addresses =
@@ -100,7 +97,7 @@ impl<I: Inbox> Link<I> {
             self.live.set_up(false);
             self.spool.link_lost();
             if started.elapsed() > GOOD_AFTER {
-                pause = BACKOFF_FIRST;
+                backoff = Backoff::default();
             } else {
                 turn += 1;
             }
@@ -109,7 +106,7 @@ impl<I: Inbox> Link<I> {
                 End::Again => continue,
                 End::Lost(why) => {
                     tracing::warn!(address, why, "the relay is not connected");
-                    pause
+                    backoff.lost()
                 }
                 End::Refused(why) => {
                     tracing::error!(
@@ -119,10 +116,9 @@ impl<I: Inbox> Link<I> {
                         enrol it again with --force and a token; if another key of this device \
                         is in use, allow its re-enrolment on the device's page first"
                     );
-                    pause.max(REFUSED_PAUSE)
+                    backoff.refused()
                 }
             };
-            pause = (pause * 2).min(BACKOFF_LAST);
             // Half fixed, half random: a relay that comes back is not met by all at once.
             let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
             let wait = Duration::from_millis(millis / 2 + jitter(millis.max(1)));

@@ -35,16 +35,18 @@ const MOST_LOOKED_AT: i64 = if cfg!(test) { 32 } else { 500_000 };
 /// at any time between the making of the command and the relay's going (`$3`). A relay
 /// that forgot commands may have forgotten, too, that it had handed them out, and should
 /// the device's own memory be an older copy as well, nobody else keeps it from running
-/// the command again. Who came back only after that cannot have had it.
+/// the command again. Who came back only after that cannot have had it, nor can anybody
+/// have had what was made only after that; well after it, as the end of a session that
+/// nobody saw is dated to when something was last heard.
 macro_rules! may_have {
     () => {
-        "(t.status <> 'pending' \
-          OR EXISTS (SELECT FROM presence_log p WHERE p.device_id = t.device_id \
+        "(t.status <> 'pending' OR (coalesce(c.created_at, '-infinity') <= coalesce($3, now()) + interval '5 minutes' AND ( \
+          EXISTS (SELECT FROM presence_log p WHERE p.device_id = t.device_id \
               AND p.at >= c.created_at AND p.at <= coalesce($3, now())) \
           OR coalesce( \
               (SELECT p.online FROM presence_log p WHERE p.device_id = t.device_id \
                   AND p.at < c.created_at ORDER BY p.at DESC, p.id DESC LIMIT 1), \
-              (SELECT d.online FROM devices d WHERE d.id = t.device_id), false))"
+              (SELECT d.online FROM devices d WHERE d.id = t.device_id), false))))"
     };
 }
 

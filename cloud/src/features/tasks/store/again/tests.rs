@@ -33,6 +33,15 @@ async fn lost(app: &TestApp, place: &Place, key: &str, more: i32) -> CommandId {
     id
 }
 
+fn identity(place: &Place) -> RelayIdentity {
+    RelayIdentity {
+        id: place.relay,
+        partner: place.partner,
+        organization: place.organization,
+        site: place.site,
+    }
+}
+
 #[tokio::test]
 async fn a_command_for_more_devices_than_a_message_names_keeps_no_other_from_being_sent_again() {
     let app = TestApp::new().await;
@@ -41,12 +50,7 @@ async fn a_command_for_more_devices_than_a_message_names_keeps_no_other_from_bei
     let many = lost(&app, &place, &key, 20_000).await;
     lost(&app, &place, &key, 40_000).await;
     let few = lost(&app, &place, &key, 1).await;
-    let relay = RelayIdentity {
-        id: place.relay,
-        partner: place.partner,
-        organization: place.organization,
-        site: place.site,
-    };
+    let relay = identity(&place);
     let mut tx = app.test.db.tenant(&relay.scope()).await.unwrap();
     let sent = send_again(&mut tx, &relay, &HashSet::new(), None).await.unwrap();
     tx.commit().await.unwrap();
@@ -57,4 +61,30 @@ async fn a_command_for_more_devices_than_a_message_names_keeps_no_other_from_bei
         .map(|c| (c.command, c.devices.len(), c.handed.len(), c.unheard.len()))
         .collect();
     assert_eq!(named, [(many, 20_001, 20_001, 20_001), (few, 2, 2, 2)]);
+}
+
+#[tokio::test]
+async fn what_was_made_after_a_relay_had_gone_was_handed_to_nobody() {
+    let app = TestApp::new().await;
+    let place = app.place("alpha").await;
+    let key = technician(&app, &place).await;
+    let command = lost(&app, &place, &key, 0).await;
+    run(&app, "UPDATE devices SET online = true").await;
+    run(&app, "UPDATE task_targets SET status = 'pending'").await;
+    let relay = identity(&place);
+    let gone = [
+        ("UPDATE relays SET online = false, state_since = now() - interval '1 hour'", 0),
+        ("UPDATE relays SET online = false, state_since = now()", 1),
+    ];
+    for (gone, handed) in gone {
+        run(&app, gone).await;
+        let mut tx = app.test.db.tenant(&relay.scope()).await.unwrap();
+        assert_eq!(send_again(&mut tx, &relay, &HashSet::new(), None).await.unwrap(), 1);
+        let held = HashSet::from([command.0]);
+        assert_eq!(had(&mut tx, &relay, &held).await.unwrap().len(), handed, "{gone}");
+        tx.commit().await.unwrap();
+        let again = queued(&app, &place).await;
+        assert_eq!(again[0].handed.len(), handed, "{gone}");
+        run(&app, "DELETE FROM downlink").await;
+    }
 }
