@@ -35,10 +35,9 @@ use std::{
 };
 use tokio::{
     sync::{mpsc, watch},
-    task::{AbortHandle, JoinSet},
-    time::{MissedTickBehavior, interval, sleep},
+    time::{MissedTickBehavior, interval, sleep, timeout},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use unifyit_protocol::{
     clock::ClockAsk,
     ids::DeviceId,
@@ -48,6 +47,8 @@ use unifyit_protocol::{
 
 /// A connection that lasted this long was a good one.
 const GOOD_AFTER: Duration = Duration::from_secs(20);
+/// How long a farewell may take.
+const FAREWELL: Duration = Duration::from_millis(500);
 const TICK: Duration = Duration::from_secs(5);
 /// Ticks without a welcome after which the connection is given up.
 const PATIENCE: u32 = 6;
@@ -86,14 +87,14 @@ enum End {
 impl<I: Inbox> Link<I> {
     /// Connects, and connects again, until stopped.
     pub async fn run(mut self) {
-        let (mut backoff, mut turn) = (Backoff::default(), 0usize);
+        let (mut backoff, mut turn, mut owes_all) = (Backoff::default(), 0usize, false);
         while !self.stop.is_cancelled() {
             let identity = Arc::clone(&self.identity.borrow_and_update());
             let addresses =
                 if self.addresses.is_empty() { &identity.mqtt } else { &self.addresses };
             let address = addresses.get(turn % addresses.len().max(1)).cloned().unwrap_or_default();
             let started = Instant::now();
-            let end = self.connect(&identity, &address).await;
+            let end = self.connect(&identity, &address, &mut owes_all).await;
             self.live.set_up(false);
             self.spool.link_lost();
             if started.elapsed() > GOOD_AFTER {
@@ -130,7 +131,13 @@ impl<I: Inbox> Link<I> {
         }
     }
 
-    async fn connect(&mut self, identity: &Arc<Identity>, address: &str) -> End {
+    /// `owes_all` is whether all is to be told once more as soon as reports flow.
+    async fn connect(
+        &mut self,
+        identity: &Arc<Identity>,
+        address: &str,
+        owes_all: &mut bool,
+    ) -> End {
         let trusting = Trusting {
             ca_fingerprint: fingerprint(&identity.ca),
             ca: Some(&identity.ca),
@@ -144,8 +151,6 @@ impl<I: Inbox> Link<I> {
             return End::Lost("the address is not of the form host:port".into());
         };
         let (notes, inbox) = mpsc::unbounded_channel();
-        // Dropping the set aborts the tasks of this connection.
-        let mut tasks = JoinSet::new();
         let poller = Poller::new(
             identity.device,
             self.spool.clone(),
@@ -153,14 +158,12 @@ impl<I: Inbox> Link<I> {
             notes,
             Arc::clone(&self.asked_ms),
         );
-        tasks.spawn(poller.run(events));
-        let end = self.walk(identity.device, &client, inbox, &mut tasks).await;
+        // The tasks of a connection end with it.
+        let poller = AbortOnDropHandle::new(tokio::spawn(poller.run(events)));
+        let end = self.walk(identity.device, &client, inbox, owes_all).await;
         if matches!(end, End::Stopped | End::Again) && client.try_disconnect().is_ok() {
             // The poller ends when the farewell is out; it must not hang for it.
-            tokio::select! {
-                _ = tasks.join_next() => {}
-                () = sleep(Duration::from_millis(500)) => {}
-            }
+            drop(timeout(FAREWELL, poller).await);
         }
         end
     }
@@ -170,20 +173,27 @@ impl<I: Inbox> Link<I> {
         device: DeviceId,
         client: &AsyncClient,
         mut notes: mpsc::UnboundedReceiver<Note>,
-        tasks: &mut JoinSet<()>,
+        owes_all: &mut bool,
     ) -> End {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         tick.reset();
         let (mut waited, mut introduced) = (0, false);
-        let mut pump: Option<AbortHandle> = None;
+        let mut pump: Option<AbortOnDropHandle<()>> = None;
+        // One at a time, which waits for its turn.
+        let mut sign: Option<AbortOnDropHandle<()>> = None;
         loop {
             tokio::select! {
                 note = notes.recv() => match note {
                     None => return End::Lost("the client ended".into()),
                     Some(Note::Lost(error)) => return lost(&error),
                     Some(Note::Silent) => return End::Lost("nothing is heard of it".into()),
-                    Some(Note::Quiet) => drop(tasks.spawn(sign_of_life(device, client.clone()))),
+                    Some(Note::Quiet) => {
+                        if sign.as_ref().is_none_or(AbortOnDropHandle::is_finished) {
+                            let saying = tokio::spawn(sign_of_life(device, client.clone()));
+                            sign = Some(AbortOnDropHandle::new(saying));
+                        }
+                    }
                     Some(Note::Connected) => {
                         if client.try_subscribe(down_filter(device), QoS::AtMostOnce).is_err() {
                             return End::Lost("the client takes no subscription".into());
@@ -199,25 +209,25 @@ impl<I: Inbox> Link<I> {
                     Some(Note::Broken(above)) => {
                         tracing::warn!("the relay's memory does not continue the agent's; reports \
                             are numbered anew");
-                        if let Some(pump) = pump.take() {
-                            pump.abort();
-                        }
-                        let begun = self.spool.start_over(above).await;
+                        pump = None;
                         // Also where its commit only seemed to fail: nobody asks again then.
-                        self.inbox.tell_all_again();
-                        if let Err(error) = begun {
+                        *owes_all = true;
+                        if let Err(error) = self.spool.start_over(above).await {
                             return End::Lost(error.to_string());
                         }
                         self.hello(device, client);
                     }
                     Some(Note::Up) => {
                         waited = 0;
+                        if std::mem::take(owes_all) {
+                            self.inbox.tell_all_again();
+                        }
                         if pump.is_none() {
                             self.live.set_up(true);
                             let work = pump_up(
                                 device, client.clone(), self.spool.clone(), Arc::clone(&self.live),
                             );
-                            pump = Some(tasks.spawn(work));
+                            pump = Some(AbortOnDropHandle::new(tokio::spawn(work)));
                             tracing::info!("the relay is connected");
                         }
                     }
@@ -277,8 +287,9 @@ fn clock_question() -> UpControl {
     UpControl::Clock(ClockAsk { asked_ms: uptime_ms(), now_ms: local_ms() })
 }
 
-/// Says something that the relay acknowledges at once, whatever its disk does. It waits for
-/// its turn where the line is full: nothing else is said for its own sake.
+/// Says something that the relay acknowledges at once, also while its disk stands still, as
+/// long as it has room for what it hears. It waits for its turn where the line is full:
+/// nothing else is said for its own sake.
 async fn sign_of_life(device: DeviceId, client: AsyncClient) {
     if let Ok(bytes) = clock_question().encode() {
         // A client that is gone has told so.

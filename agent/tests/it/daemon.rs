@@ -234,6 +234,17 @@ async fn a_file_system_that_does_not_answer_stops_nothing_else() {
     ask_to_end(&mut child).await;
 }
 
+#[tokio::test]
+async fn a_daemon_that_was_quiet_still_says_farewell() {
+    let dir = tempfile::tempdir().unwrap();
+    let relay = Relay::start(dir.path()).await;
+    relay.memory.lock().unwrap().collect_every_s = 3600;
+    let mut child = daemon(dir.path());
+    relay.until("a sign of life", |m| m.signs >= 1).await;
+    ask_to_end(&mut child).await;
+    relay.until("the farewell", |m| m.farewells == 1).await;
+}
+
 /// Prints what the daemon costs. For the figure that counts, point
 /// `UNIFYIT_AGENT_BIN` at a build with the profile `agent`.
 #[tokio::test]

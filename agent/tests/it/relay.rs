@@ -7,7 +7,9 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, ExtendedKeyUsagePurpose,
     IsCa, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256,
 };
-use rumqttc::{ConnAck, ConnectReturnCode, Packet, Publish, QoS, SubAck, SubscribeReasonCode};
+use rumqttc::{
+    ConnAck, ConnectReturnCode, Packet, PubAck, Publish, QoS, SubAck, SubscribeReasonCode,
+};
 use rustls::{
     RootCertStore, ServerConfig,
     pki_types::{CertificateDer, CertificateSigningRequestDer, PrivateKeyDer, PrivatePkcs8KeyDer},
@@ -56,6 +58,9 @@ pub(crate) struct Memory {
     pub(crate) output: Vec<u8>,
     pub(crate) live: Vec<LiveUp>,
     pub(crate) gaps: usize,
+    /// What was said only to be acknowledged.
+    pub(crate) signs: usize,
+    pub(crate) farewells: usize,
     /// Commands handed over at each connect until an event comes.
     pub(crate) inbox: Vec<Command>,
     /// What it says of its package cache.
@@ -231,11 +236,18 @@ async fn serve(
                 Packet::PingReq => answers.push(Packet::PingResp),
                 Packet::Publish(message) => {
                     let mut memory = memory.lock().unwrap();
+                    if message.qos == QoS::AtLeastOnce {
+                        memory.signs += 1;
+                        answers.push(Packet::PubAck(PubAck::new(message.pkid)));
+                    }
                     for (kind, bytes) in take(&mut memory, &message) {
                         answers.push(publish(kind, bytes));
                     }
                 }
-                Packet::Disconnect => return,
+                Packet::Disconnect => {
+                    memory.lock().unwrap().farewells += 1;
+                    return;
+                }
                 other => panic!("unexpected: {other:?}"),
             }
         }

@@ -2,12 +2,24 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::*;
+use crate::{link::spool::Quotas, store::Store};
 use rumqttc::{EventLoop, MqttOptions};
 use std::{
     io::{Read, Write},
     net::TcpListener,
+    path::Path,
     thread,
 };
+use tokio::runtime::Handle;
+use unifyit_protocol::{
+    command::Command,
+    config::DeviceConfig,
+    ids::{OrganizationId, SiteId},
+    lan::Handed,
+    live::LiveDown,
+    signing::{PublicKey, Signed},
+};
+use zeroize::Zeroizing;
 
 /// What leaves a client: after the introduction, until so many bytes came.
 fn heard_by_a_relay(bytes: usize) -> (u16, thread::JoinHandle<Vec<u8>>) {
@@ -47,4 +59,76 @@ async fn a_sign_of_life_waits_for_its_turn_and_asks_to_be_acknowledged() {
     // MQTT 3.1.1, 3.3.1: a PUBLISH whose quality of service is 1.
     assert_eq!(said[4 * 6], 0x32, "{said:?}");
     assert!(said.windows(topic.len()).any(|text| text == topic.as_bytes()));
+}
+
+struct Nobody;
+
+impl Inbox for Nobody {
+    fn command(&self, _: Signed<Command>) {}
+    fn handed(&self, _: Handed) {}
+    fn live(&self, _: LiveDown) {}
+    fn config(&self, _: DeviceConfig) {}
+    fn renew(&self) {}
+    fn own_identity(&self) {}
+    fn tell_all_again(&self) {}
+    fn tell_inventory(&self) {}
+    fn relay_time(&self, _: u64, _: u64) {}
+}
+
+fn link(state: &Path) -> (Link<Nobody>, watch::Sender<Arc<Identity>>) {
+    let identity = Identity {
+        device: DeviceId::generate(),
+        organization: OrganizationId::generate(),
+        site: SiteId::generate(),
+        authority: PublicKey([0; 32]),
+        certificate: vec![],
+        ca: vec![],
+        mqtt: vec![],
+        https: vec![],
+        enrolled_ms: 1,
+    };
+    let store = Store::open(state, Quotas::share(1 << 20), 1).unwrap();
+    let (changes, identity) = watch::channel(Arc::new(identity));
+    let link = Link {
+        identity,
+        key: Arc::new(Zeroizing::new(vec![])),
+        addresses: vec![],
+        spool: Spool::new(store),
+        live: Arc::default(),
+        inbox: Arc::new(Nobody),
+        running: Arc::default(),
+        stop: CancellationToken::new(),
+        asked_ms: Arc::default(),
+    };
+    (link, changes)
+}
+
+#[tokio::test]
+async fn one_sign_of_life_waits_at_a_time_and_goes_with_its_connection() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut link, _changes) = link(dir.path());
+    let device = link.identity.borrow().device;
+    // Nobody takes from its queue.
+    let (client, events) = AsyncClient::new(MqttOptions::new("device", "127.0.0.1", 1), 1);
+    while client.try_publish("a", QoS::AtMostOnce, false, "b").is_ok() {}
+    let (notes, inbox) = mpsc::unbounded_channel();
+    for note in [Note::Quiet, Note::Quiet, Note::Quiet, Note::Subscribed(true)] {
+        notes.send(note).unwrap();
+    }
+    let tasks = || Handle::current().metrics().num_alive_tasks();
+    let (at_rest, introduced) = (tasks(), Arc::clone(&link.asked_ms));
+    let watch = async {
+        while introduced.load(Ordering::Relaxed) == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(tasks(), at_rest + 1, "one waits for its turn");
+        notes.send(Note::Silent).unwrap();
+    };
+    let mut owes_all = false;
+    let (end, ()) = tokio::join!(link.walk(device, &client, inbox, &mut owes_all), watch);
+    assert!(matches!(end, End::Lost(_)));
+    while tasks() > at_rest {
+        tokio::task::yield_now().await;
+    }
+    drop(events);
 }
