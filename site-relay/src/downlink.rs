@@ -301,9 +301,11 @@ pub(crate) fn tell_settings(store: &StoreHandle, broker: &BrokerHandle) {
 /// What follows a durable commit.
 async fn follow(parts: &DownlinkParts, effects: Effects) {
     parts.unknown.inc_by(effects.unknown);
-    for device in effects.revoked {
-        parts.broker.disconnect(device, "the device was revoked");
-        parts.fanout.revoked(device).await;
+    for device in &effects.revoked {
+        parts.broker.disconnect(*device, "the device was revoked");
+    }
+    if !effects.revoked.is_empty() {
+        parts.fanout.revoked(effects.revoked).await;
     }
     // Its computers come again, and each learns what was decided.
     for device in effects.separated {

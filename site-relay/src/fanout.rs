@@ -15,6 +15,7 @@
 mod noting;
 mod plan;
 mod reread;
+mod revoked;
 
 #[cfg(test)]
 mod lost_tests;
@@ -71,7 +72,7 @@ enum Message {
     Undone(Vec<CommandId>),
     Ready(DeviceId, Introduction),
     Holds(DeviceId, Vec<CommandId>),
-    Revoked(DeviceId),
+    Revoked(Vec<DeviceId>),
     Answered(Vec<(DeviceId, CommandId, Status)>),
 }
 
@@ -130,9 +131,9 @@ impl FanoutHandle {
         drop(self.0.try_send(Message::Holds(device, commands)));
     }
 
-    /// A device is out, durably.
-    pub(crate) async fn revoked(&self, device: DeviceId) {
-        drop(self.0.send(Message::Revoked(device)).await);
+    /// Devices are out, durably.
+    pub(crate) async fn revoked(&self, devices: Vec<DeviceId>) {
+        drop(self.0.send(Message::Revoked(devices)).await);
     }
 
     /// The cloud was heard; `asks` says that it has yet to tell what devices had of
@@ -263,7 +264,7 @@ impl Fanout {
                 }
             }
             Message::Holds(device, commands) => self.plan.holds(device, &commands),
-            Message::Revoked(device) => self.end(device).await,
+            Message::Revoked(devices) => self.end(devices).await,
             Message::Answered(reports) => {
                 self.metrics.count("answered", reports.len());
                 let finished = self.plan.answered(&reports);
@@ -362,31 +363,6 @@ impl Fanout {
                 Err(error) => tracing::error!(%error, "what was handed over cannot be encoded"),
             }
         }
-    }
-
-    /// A device is out: nothing is handed to it, and it says nothing, any more.
-    async fn end(&mut self, device: DeviceId) {
-        // What it was handed may run there; that it was is noted a moment later, or not yet
-        // where the disk failed.
-        self.unnoted.forget(device);
-        let unanswered = self.plan.open_for(device).into_iter().map(|(_, command)| command);
-        let sent: Vec<_> = unanswered
-            .filter(|command| self.plan.had(device, *command) == Some(Had::Sent))
-            .collect();
-        let commands = self.plan.held_for(device);
-        if !commands.is_empty() {
-            let ended = self.store.write(move |txn| {
-                sent.iter().try_for_each(|command| txn.mark_sent(*command, &[device]))?;
-                txn.end_revoked(device, &commands)
-            });
-            if let Err(error) = ended.await {
-                // What the plan knows is needed when the inbox is read again.
-                tracing::warn!(%device, %error, "that a device is out could not be noted");
-                return;
-            }
-        }
-        let finished = self.plan.revoked(device);
-        self.finish(finished).await;
     }
 
     async fn finish(&mut self, finished: Vec<CommandId>) {

@@ -69,10 +69,11 @@ async fn what_was_sent_is_noted_when_the_relay_ends() {
 #[tokio::test]
 async fn a_device_that_is_revoked_before_it_was_noted_is_told_as_having_had_the_command() {
     let rig = Rig::new();
-    let (out, stays) = (rig.enrol().await, rig.enrol().await);
-    let (mut fanout, id) = handed(&rig, &[out, stays]).await;
-    fanout.take(Message::Revoked(out)).await;
-    assert_eq!(told(&rig).await, [(out, Status::Sent), (out, Status::Indeterminate)]);
+    let (out, also, stays) = (rig.enrol().await, rig.enrol().await, rig.enrol().await);
+    let (mut fanout, id) = handed(&rig, &[out, also, stays]).await;
+    fanout.take(Message::Revoked(vec![out, also])).await;
+    let ends = |device| [(device, Status::Sent), (device, Status::Indeterminate)];
+    assert_eq!(told(&rig).await, [ends(out), ends(also)].concat());
     assert_eq!(fanout.unnoted.take_all(), [(id, vec![stays])]);
 }
 
@@ -101,7 +102,7 @@ async fn a_device_that_is_revoked_where_the_disk_failed_is_told_as_having_had_th
     let rig = Rig::new();
     let out = rig.enrol().await;
     let (mut fanout, _) = unnoted(&rig, out).await;
-    fanout.take(Message::Revoked(out)).await;
+    fanout.take(Message::Revoked(vec![out])).await;
     assert_eq!(told(&rig).await, [(out, Status::Sent), (out, Status::Indeterminate)]);
 }
 
@@ -111,10 +112,10 @@ async fn a_revocation_that_could_not_be_noted_forgets_nothing_of_what_was_handed
     let out = rig.enrol().await;
     let (mut fanout, _) = handed(&rig, &[out]).await;
     rig.fails(Fails::Unwritten);
-    fanout.take(Message::Revoked(out)).await;
+    fanout.take(Message::Revoked(vec![out])).await;
     assert_eq!(told(&rig).await, []);
     // As when the inbox is read again.
-    fanout.take(Message::Revoked(out)).await;
+    fanout.take(Message::Revoked(vec![out])).await;
     assert_eq!(told(&rig).await, [(out, Status::Sent), (out, Status::Indeterminate)]);
 }
 

@@ -104,11 +104,10 @@ impl Fanout {
         }
         self.finish(done).await;
         self.note(unnoted).await;
-        for device in self.plan.devices() {
-            if self.store.device(device).is_none_or(|known| known.revoked) {
-                self.end(device).await;
-            }
-        }
+        let devices = self.plan.devices().into_iter();
+        let out = devices.filter(|d| self.store.device(*d).is_none_or(|known| known.revoked));
+        let out = out.collect();
+        self.end(out).await;
     }
 
     /// What else follows a commit and was left out for one that seemed to fail; said once
