@@ -71,12 +71,13 @@ pub(super) async fn sync(
 ) -> Result<Synced, DbError> {
     let mut tx = db.tenant_by_keys(&relay.scope()).await?;
     if let Some(through) = trim {
-        sqlx::query("DELETE FROM downlink WHERE relay_id = $1 AND seq <= $2")
+        // The relay's row first, as whoever appends or takes back: no two wait for each other.
+        sqlx::query("UPDATE relays SET down_acked = greatest(down_acked, $2) WHERE id = $1")
             .bind(relay.id.0)
             .bind(db_number(through))
             .execute(&mut *tx)
             .await?;
-        sqlx::query("UPDATE relays SET down_acked = greatest(down_acked, $2) WHERE id = $1")
+        sqlx::query("DELETE FROM downlink WHERE relay_id = $1 AND seq <= $2")
             .bind(relay.id.0)
             .bind(db_number(through))
             .execute(&mut *tx)

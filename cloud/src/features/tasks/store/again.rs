@@ -84,7 +84,7 @@ pub(crate) async fn had(
     ))
     .bind(relay.site.0)
     .bind(held.iter().copied().collect::<Vec<_>>())
-    .bind(gone(tx, relay).await?)
+    .bind(gone(tx, relay, true).await?)
     .bind(MOST_HAD)
     .bind(MOST_LOOKED_AT)
     .fetch_all(&mut **tx)
@@ -115,9 +115,11 @@ struct Lost {
 }
 
 /// Until when the relay may have handed out commands before it lost them: until its
-/// last session ended, or until now when no end of it was seen.
+/// last session ended, or until now when no end of it was seen. Where the session that asks
+/// is noted already (`$2`), the end is the one before it; otherwise one that stands there
+/// as if it lived is the last one.
 const GONE: &str = "SELECT CASE WHEN NOT r.online THEN r.state_since \
-         WHEN r.state_since = r.connected_since THEN ( \
+         WHEN $2 AND r.state_since = r.connected_since THEN ( \
              SELECT p.at FROM presence_log p WHERE p.site_id = r.site_id AND p.device_id IS NULL \
                  AND p.relay_id = r.id AND NOT p.online ORDER BY p.at DESC LIMIT 1) END \
      FROM relays r WHERE r.id = $1";
@@ -125,12 +127,14 @@ const GONE: &str = "SELECT CASE WHEN NOT r.online THEN r.state_since \
 async fn gone(
     tx: &mut TenantTx,
     relay: &RelayIdentity,
+    noted: bool,
 ) -> Result<Option<OffsetDateTime>, sqlx::Error> {
-    sqlx::query_scalar(GONE).bind(relay.id.0).fetch_one(&mut **tx).await
+    sqlx::query_scalar(GONE).bind(relay.id.0).bind(noted).fetch_one(&mut **tx).await
 }
 
 /// Queues the site's open commands that the relay neither holds nor is about to
-/// get, for those devices that it can reach; `None` for all. Expired ones are not
+/// get, for those devices that it can reach; `None` for all, at the begin of a session
+/// that is not noted yet. Expired ones are not
 /// sent: what became of those is for the devices to say. Returns how many.
 ///
 /// # Errors
@@ -141,7 +145,7 @@ pub(crate) async fn send_again(
     held: &HashSet<Uuid>,
     reachable: Option<&HashSet<DeviceId>>,
 ) -> Result<usize, ApplyError> {
-    let gone = gone(tx, relay).await?;
+    let gone = gone(tx, relay, reachable.is_some()).await?;
     let lost: Vec<Lost> = sqlx::query_as(concat!(
         "SELECT c.id, c.kind, c.signed, c.expires_at, array_agg(t.device_id ORDER BY t.device_id) AS devices, \
              coalesce(array_agg(t.device_id) FILTER (WHERE c.kind <> 'cancel' AND ",

@@ -88,3 +88,38 @@ async fn what_was_made_after_a_relay_had_gone_was_handed_to_nobody() {
         run(&app, "DELETE FROM downlink").await;
     }
 }
+
+#[tokio::test]
+async fn a_session_that_only_seems_to_live_ends_with_the_next_one() {
+    let app = TestApp::new().await;
+    let place = app.place("alpha").await;
+    let key = technician(&app, &place).await;
+    let command = lost(&app, &place, &key, 0).await;
+    run(&app, "UPDATE task_targets SET status = 'pending'").await;
+    // The session before ended an hour ago; the last one began then and was killed, and
+    // the device came to it after the command was made.
+    run(
+        &app,
+        "INSERT INTO presence_log (partner_id, organization_id, site_id, relay_id, online, at) \
+         SELECT partner_id, organization_id, site_id, id, false, now() - interval '1 hour' FROM relays",
+    )
+    .await;
+    run(
+        &app,
+        "INSERT INTO presence_log (partner_id, organization_id, site_id, device_id, online, at) \
+         SELECT partner_id, organization_id, site_id, id, true, now() FROM devices",
+    )
+    .await;
+    run(
+        &app,
+        "UPDATE relays SET online = true, state_since = now() - interval '50 minutes', \
+             connected_since = now() - interval '50 minutes'",
+    )
+    .await;
+    let relay = identity(&place);
+    let mut tx = app.test.db.tenant(&relay.scope()).await.unwrap();
+    assert_eq!(send_again(&mut tx, &relay, &HashSet::new(), None).await.unwrap(), 1);
+    tx.commit().await.unwrap();
+    let again = queued(&app, &place).await;
+    assert_eq!((again[0].command, again[0].handed.len()), (command, 1));
+}
