@@ -81,6 +81,21 @@ impl SiteHolds {
         self.inventory.extend(seconds.to_be_bytes());
     }
 
+    /// Takes over when `devices` told of their inventory from an earlier word, where that
+    /// says it and this one does not, or not so late.
+    pub fn remember_inventories(&mut self, earlier: &Self) {
+        let mut told: HashMap<DeviceId, u32> = earlier.inventories().collect();
+        if told.is_empty() {
+            return;
+        }
+        for (device, seconds) in self.inventories() {
+            let known = told.entry(device).or_default();
+            *known = seconds.max(*known);
+        }
+        let seconds = |device| told.get(device).copied().unwrap_or_default();
+        self.inventory = self.devices.iter().flat_map(|d| seconds(d).to_be_bytes()).collect();
+    }
+
     /// Drops what is said of other devices than these.
     pub fn keep_devices(&mut self, own: &HashSet<DeviceId>) {
         if self.devices.iter().all(|device| own.contains(device)) {
@@ -217,6 +232,24 @@ mod tests {
         assert_eq!(holds.inventories().collect::<Vec<_>>(), [(holds.devices[19], 7)]);
         holds.online.truncate(1);
         assert!(holds.connected().count() <= 8, "a short list says nothing of the rest");
+    }
+
+    #[test]
+    fn a_later_word_keeps_what_only_an_earlier_one_says_of_inventories() {
+        let [a, b, gone, c] = [(); 4].map(|()| DeviceId::generate());
+        let told = |of: &[(DeviceId, u32)]| {
+            let mut holds = SiteHolds::default();
+            for (device, seconds) in of {
+                holds.devices.push(*device);
+                holds.note_inventory(*seconds);
+            }
+            holds
+        };
+        let mut later = told(&[(c, 7), (b, 30), (a, 0)]);
+        later.remember_inventories(&told(&[(a, 10), (b, 20), (c, 8), (gone, 5)]));
+        assert_eq!(later, told(&[(c, 8), (b, 30), (a, 10)]));
+        later.remember_inventories(&SiteHolds::default());
+        assert_eq!(later.inventories().count(), 3);
     }
 
     #[test]

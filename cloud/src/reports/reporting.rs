@@ -8,7 +8,7 @@ use crate::{
     link::{ApplyError, Records, RelayChange, RelayIdentity},
 };
 use futures::future::BoxFuture;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use unifyit_protocol::{
     ids::{DeviceId, SiteId},
     link::{Ephemeral, UpRecord},
@@ -193,13 +193,26 @@ impl Records for Reporting {
 }
 
 /// Leaves out what a relay says of what it holds where it says the like again in the same
-/// batch: a comparison is about all that a site has, and the last one is true.
+/// batch: a comparison is about all that a site has, and the last one is true. Only when
+/// a device told of its inventory may be said before and not again: there it is on its way.
 fn said_last(records: &mut Vec<UpRecord>) {
-    let mut said = HashSet::new();
-    let last = |record: &UpRecord| match record {
-        UpRecord::Holds(holds) => said.insert((holds.asks, holds.cut)),
-        _ => true,
-    };
-    let mut kept: Vec<bool> = records.iter().rev().map(last).collect();
-    records.retain(|_| kept.pop().unwrap_or(true));
+    let mut said = HashMap::new();
+    let mut kept: Vec<UpRecord> = Vec::with_capacity(records.len());
+    for record in std::mem::take(records).into_iter().rev() {
+        if let UpRecord::Holds(holds) = &record {
+            let of = (holds.asks, holds.cut);
+            let last = said.get(&of).and_then(|at: &usize| kept.get_mut(*at));
+            if let Some(UpRecord::Holds(last)) = last {
+                last.remember_inventories(holds);
+                continue;
+            }
+            said.insert(of, kept.len());
+        }
+        kept.push(record);
+    }
+    kept.reverse();
+    *records = kept;
 }
+
+#[cfg(test)]
+mod tests;
