@@ -44,6 +44,8 @@ pub const FEATURE: Feature = Feature {
 };
 
 #[cfg(test)]
+mod found_tests;
+#[cfg(test)]
 mod line_tests;
 #[cfg(test)]
 mod tests;
