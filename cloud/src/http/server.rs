@@ -150,21 +150,12 @@ impl Server {
             let Some(accepted) = stop.run_until_cancelled(listener.accept()).await else { break };
             match accepted {
                 Ok((tcp, peer)) => {
-                    let free = each.take(peer.ip());
-                    // Whoever gives way here does so with its place and its permit.
-                    let given = free.is_none();
-                    let over = || each.take_over(peer.ip()).inspect(|_| self.evicted.inc());
-                    let Some(place) = free.or_else(over) else {
-                        self.refuse(peer);
-                        continue;
-                    };
-                    let permit = self.permit(&all, &each, (&tcp, peer), given);
-                    let permit = stop.run_until_cancelled(permit).await;
-                    let Some(permit) = permit else { break };
-                    let Some(permit) = permit else { continue };
+                    let held = self.placed(&all, &each, (&tcp, peer));
+                    let Some(held) = stop.run_until_cancelled(held).await else { break };
+                    let Some(held) = held else { continue };
+                    let place = held.0.clone();
                     place.opened();
                     let (open, stalled) = (self.open.clone(), self.stalled.clone());
-                    let held = (place.clone(), permit);
                     let tcp = Held::new((tcp, peer), held, bounds.unread, open, stalled);
                     let served = Served {
                         peer,
@@ -190,6 +181,25 @@ impl Server {
         }
         under_way.close();
         under_way.wait().await;
+    }
+
+    /// A place and a permit for a newcomer, or none for one who is refused or has gone.
+    async fn placed(
+        &self,
+        all: &Arc<Semaphore>,
+        each: &Addresses,
+        (tcp, peer): (&TcpStream, SocketAddr),
+    ) -> Option<(Place, OwnedSemaphorePermit)> {
+        let free = each.take(peer.ip());
+        // Whoever gives way here does so with its place and its permit.
+        let given = free.is_none();
+        let over = || each.take_over(peer.ip()).inspect(|_| self.evicted.inc());
+        let Some(place) = free.or_else(over) else {
+            self.refuse(peer);
+            return None;
+        };
+        let permit = self.permit(all, each, (tcp, peer), given).await?;
+        Some((place, permit))
     }
 
     /// A permit for a newcomer; waits for it where all are taken, at first for the one that

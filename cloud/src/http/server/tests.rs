@@ -2,16 +2,21 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-use super::{Server, ServerBounds};
+use super::{
+    Networks, Server, ServerBounds,
+    places::{Addresses, Place},
+};
 use axum::{
     Router,
     body::Body,
     http::StatusCode,
     routing::{get, post},
 };
+use futures::{FutureExt, poll};
 use prometheus::{IntCounter, IntGauge, Registry};
 use std::{
     net::SocketAddr,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -21,7 +26,7 @@ use std::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    sync::Notify,
+    sync::{Notify, Semaphore},
     time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -218,6 +223,30 @@ async fn nobody_waits_behind_a_newcomer_who_has_gone() {
     let _next = from(server.at, [127, 0, 0, 3]).await;
     until("the next one is looked at", || server.full.get() == 2).await;
     assert_eq!((server.open.get(), server.evicted.get(), server.refused.get()), (1, 0, 0));
+}
+
+/// Ends one connection for a newcomer whose network has no place left.
+#[tokio::test(start_paused = true)]
+async fn who_was_given_a_place_waits_for_its_permit_before_a_second_one_has_to_go() {
+    let server = Server::new(ServerBounds::default(), "test", &Registry::new()).unwrap();
+    let all = Arc::new(Semaphore::new(0));
+    let each = Addresses::new(16, 2, Networks::default());
+    let of = |n: u16| SocketAddr::new(format!("2001:db8:0:{n:x}::1").parse().unwrap(), 1);
+    let idle: Vec<_> =
+        (0..4).flat_map(|n| [n, n]).map(|n| each.take(of(n).ip()).unwrap()).collect();
+    idle.iter().for_each(Place::opened);
+    let gone = || idle.iter().filter(|place| place.evicted().now_or_never().is_some()).count();
+    tokio::time::advance(Duration::from_secs(2)).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (tcp, _) = listener.accept().await.unwrap();
+    let mut newcomer = pin!(server.placed(&all, &each, (&tcp, of(9))));
+    assert!(poll!(&mut newcomer).is_pending());
+    assert_eq!((gone(), server.evicted.get()), (1, 1));
+    // It gives way, and that is seen before anybody looks for another.
+    all.add_permits(1);
+    assert!(newcomer.await.is_some());
+    assert_eq!((gone(), server.evicted.get()), (1, 1));
 }
 
 #[tokio::test]
