@@ -15,6 +15,7 @@ const MOST: usize = 500;
 pub struct Old {
     db: Db,
     removed: IntCounterVec,
+    most: usize,
 }
 
 /// A statement with its arguments.
@@ -31,7 +32,13 @@ impl Old {
             &["table"],
         )?;
         registry.register(Box::new(removed.clone()))?;
-        Ok(Self { db, removed })
+        Ok(Self { db, removed, most: MOST })
+    }
+
+    /// The same with so many transactions a run.
+    #[cfg(test)]
+    pub(crate) fn with_most(self, most: usize) -> Self {
+        Self { most, ..self }
     }
 
     /// The database.
@@ -54,7 +61,7 @@ impl Old {
         bind: impl Fn(Asked) -> Asked,
     ) -> Result<bool, DbError> {
         let mut all = 0;
-        for _ in 0..MOST {
+        for _ in 0..self.most {
             let mut tx = self.db.tenant(&Scope::Platform).await?;
             let query = bind(sqlx::query(statement).bind(BATCH));
             let gone = query.execute(&mut *tx).await?.rows_affected();

@@ -99,6 +99,48 @@ async fn what_a_partner_keeps_for_less_time_goes_earlier_and_only_there() {
 }
 
 #[tokio::test]
+async fn a_task_goes_after_all_that_belongs_to_it_however_much_that_is() {
+    let app = TestApp::new().await;
+    let place = app.place("Acme").await;
+    let Place { partner, organization, site, device, .. } = place;
+    let at = format!("'{partner}', '{organization}', '{site}'");
+    let mut owner = app.test.owner().await;
+    let old = Old::new(app.state.db.clone(), &Registry::new()).unwrap().with_most(1);
+    let many = [
+        format!(
+            "task_output (task_id, device_id, byte_offset, partner_id, organization_id, site_id, stream, data) \
+             SELECT id, '{device}', 9 + n, {at}, 1, 'x'"
+        ),
+        format!(
+            "commands (id, partner_id, organization_id, site_id, task_id, kind, signed, expires_at) \
+             SELECT gen_random_uuid(), {at}, id, 'script', '', created_at"
+        ),
+        format!(
+            "task_targets (task_id, device_id, command_id, partner_id, organization_id, site_id, status) \
+             SELECT id, gen_random_uuid(), gen_random_uuid(), {at}, 'succeeded'"
+        ),
+    ];
+    for rows in many {
+        task(&mut owner, &place, 1000).await;
+        // More than two transactions delete.
+        run(&mut owner, format!("INSERT INTO {rows} FROM tasks, generate_series(1, 4500) n")).await;
+        let (mut runs, mut left) = (0, 4505);
+        while count(&mut owner, "tasks").await == 1 {
+            jobs::sweep(&old).await.unwrap();
+            let output = count(&mut owner, "task_output").await;
+            let output = output + count(&mut owner, "commands").await;
+            let rows = output + count(&mut owner, "task_targets").await;
+            assert!(rows < left, "each run goes on");
+            let said = count(&mut owner, "tasks WHERE output_removed_at IS NOT NULL").await;
+            assert!(said == 0 || output == 0, "output that is said to be gone is");
+            (runs, left) = (runs + 1, rows);
+        }
+        assert_eq!(left, 0, "what belongs to a task does not outlive it");
+        assert!(runs > 1, "that was done in one run");
+    }
+}
+
+#[tokio::test]
 async fn what_no_partner_sets_goes_in_its_time() {
     let app = TestApp::new().await;
     let place = app.place("Acme").await;
