@@ -330,3 +330,6 @@ impl super::Session<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
