@@ -7,6 +7,11 @@ use crate::{
     features::{devices, metrics::MetricsBody},
     testing::{Place, TestApp},
 };
+use std::{
+    io,
+    sync::{Arc, Mutex},
+};
+use tracing_subscriber::fmt::MakeWriter;
 use unifyit_protocol::{
     codec,
     telemetry::{Aggregate, Rollup, RollupBlock, Series, SeriesTable},
@@ -208,4 +213,116 @@ async fn decoding_ends_soon_after_nobody_waits_for_it() {
     let mut tx = app.state.db.tenant(&Scope::Partner(place.partner)).await.unwrap();
     let device = devices::store::find(&mut tx, place.device).await.unwrap().unwrap();
     super::super::stops_when_unwanted(&mut tx, &device).await;
+}
+
+#[tokio::test]
+async fn what_a_device_sent_is_packed_in_pieces_and_none_of_it_is_lost() {
+    let app = TestApp::new().await;
+    let (place, start) = (app.place("Acme").await, 20_040 * DAY);
+    for n in 0..5 {
+        let first = start + n * 60;
+        keep(&app, &place, &rollups(first..first + 60, 1, 50)).await;
+    }
+    let mut owner = app.test.owner().await;
+    sqlx::raw_sql(
+        "CREATE TABLE pieces (minutes bigint); \
+         CREATE FUNCTION piece() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN \
+             INSERT INTO pieces VALUES (NEW.last_minute - NEW.first_minute + 1); RETURN NULL; END $$; \
+         CREATE TRIGGER piece AFTER INSERT ON metric_blocks FOR EACH ROW EXECUTE FUNCTION piece()",
+    )
+    .execute(&mut owner)
+    .await
+    .unwrap();
+    compact_at(&app.state.db, start + 2 * DAY).await.unwrap();
+    let pieces: Vec<i64> = sqlx::query_scalar("SELECT minutes FROM pieces ORDER BY 1")
+        .fetch_all(&mut owner)
+        .await
+        .unwrap();
+    // Each takes up what was packed before: two of sixty are more than is gathered.
+    assert_eq!(pieces, [120, 240, 300]);
+    let body = read(&app, &place, start, start + 300).await;
+    assert_eq!(body.series[0].avg.iter().flatten().count(), 300);
+}
+
+#[tokio::test]
+async fn what_keeps_one_device_from_being_packed_holds_up_no_other() {
+    let app = TestApp::new().await;
+    let start = 20_040 * DAY;
+    for name in ["Acme", "Bolt", "Cube"] {
+        keep(&app, &app.place(name).await, &rollups(start..start + 10, 1, 50)).await;
+    }
+    // Whichever comes first fails.
+    sqlx::raw_sql(
+        "CREATE SEQUENCE turns; \
+         CREATE FUNCTION turn() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN \
+             IF nextval('turns') = 1 THEN RAISE 'it cannot be packed'; END IF; RETURN NEW; END $$; \
+         CREATE TRIGGER turn BEFORE INSERT ON metric_blocks FOR EACH ROW EXECUTE FUNCTION turn()",
+    )
+    .execute(&mut app.test.owner().await)
+    .await
+    .unwrap();
+    compact_at(&app.state.db, start + 2 * DAY).await.unwrap();
+    assert_eq!(steps(&app).await, [(1, 2)]);
+    compact_at(&app.state.db, start + 2 * DAY).await.unwrap();
+    assert_eq!(steps(&app).await, [(1, 3)], "what failed is tried again");
+}
+
+/// What is logged, from here on.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Log {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}
+
+impl Log {
+    fn lines(&self) -> Vec<String> {
+        let text = std::mem::take(&mut *self.0.lock().unwrap());
+        String::from_utf8(text).unwrap().lines().map(str::to_owned).collect()
+    }
+}
+
+#[tokio::test]
+async fn damaged_blocks_of_a_device_are_one_line_of_the_log_a_run() {
+    let app = TestApp::new().await;
+    let (place, db, start) = (app.place("Acme").await, &app.state.db, 20_040 * DAY);
+    let mut owner = app.test.owner().await;
+    let log = Log::default();
+    let errors = tracing_subscriber::fmt().with_max_level(tracing::Level::ERROR);
+    let errors = errors.with_ansi(false).with_writer(log.clone()).finish();
+    let _guard = tracing::subscriber::set_default(errors);
+    for n in 0..3 {
+        keep(&app, &place, &rollups(start + n * 100..start + n * 100 + 10, 1, 50)).await;
+    }
+    let damage = "UPDATE metric_recent SET block = substring(block FROM 1 FOR 1)";
+    sqlx::query(damage).execute(&mut owner).await.unwrap();
+    compact_at(db, start + 2 * DAY).await.unwrap();
+    let said = log.lines();
+    assert!(said.len() == 1 && said[0].contains("gaps=3 "), "{said:?}");
+
+    // Two periods of it, which grow coarser one after the other.
+    for first in [start, start + 60 * DAY] {
+        keep(&app, &place, &rollups(first..first + 10, 1, 50)).await;
+    }
+    compact_at(db, start + 62 * DAY).await.unwrap();
+    let damage = "UPDATE metric_blocks SET block = substring(block FROM 1 FOR 1)";
+    sqlx::query(damage).execute(&mut owner).await.unwrap();
+    aging::age_at(db, start + 200 * DAY).await.unwrap();
+    let said = log.lines();
+    assert!(said.len() == 1 && said[0].contains("gaps=2 "), "{said:?}");
 }
