@@ -242,6 +242,7 @@ mod tests {
     async fn a_password_is_known_again_and_its_memory_is_used_again() {
         let passwords = Passwords::new().unwrap();
         let given = |text: &str| Zeroizing::new(text.to_owned());
+        let first = passwords.memory.lock().unwrap()[0].as_ptr();
         let known = passwords.hash(given("correct horse battery"), &[]).await.unwrap();
         let tries = (0..12).map(|n| {
             let right = n % 3 == 0;
@@ -253,6 +254,7 @@ mod tests {
         assert!(!passwords.verify(given("nobody's password"), None).await.unwrap());
         let kept = passwords.memory.lock().unwrap();
         assert!(kept.len() <= AT_ONCE, "{} memories are kept", kept.len());
+        assert!(kept.iter().any(|memory| memory.as_ptr() == first), "the first is used again");
     }
 
     #[test]
