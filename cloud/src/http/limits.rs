@@ -349,6 +349,8 @@ mod tests {
         let key = Sender { by_key: true, ..owner };
         let asked = |sender| (0..100).filter(|_| limits.request(sender).is_ok()).count();
         assert_eq!(asked(key), 10);
+        let why = limits.request(key).unwrap_err().detail;
+        assert!(why.contains("All of them together have half"), "{why}");
         assert_eq!(asked(owner), 10);
     }
 

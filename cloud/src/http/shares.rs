@@ -285,6 +285,7 @@ mod tests {
         let first = shares.take(busy).await.unwrap();
         assert_eq!(shares.take(busy).await.unwrap_err().status, 429);
         assert_eq!((shares.waiting.get(), shares.refused.get()), (0, 1));
+        assert_eq!(shares.said.due(), None, "a line was written that stands for the next, too");
         drop(first);
         for _ in 0..3 * REMEMBERED {
             drop(shares.take(person()).await.unwrap());

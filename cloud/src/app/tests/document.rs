@@ -37,6 +37,14 @@ fn answers_name_every_field_and_requests_may_leave_out_what_has_a_default() {
 }
 
 #[test]
+fn the_document_says_that_keys_outlive_a_password() {
+    let document: Value = serde_json::from_str(&docs::text(&app::openapi())).unwrap();
+    let change = &document["paths"]["/api/v1/auth/password"]["post"]["description"];
+    let said = change.as_str().unwrap_or_default();
+    assert!(said.contains("API keys") && said.contains("go on"), "{said}");
+}
+
+#[test]
 fn the_document_says_how_refusals_come_and_who_may_ask() {
     let document: Value = serde_json::from_str(KEPT).unwrap();
     assert!(document["components"]["securitySchemes"]["api_key"].is_object());

@@ -127,7 +127,10 @@ async fn guessing_is_stopped_by_address_and_by_account() {
     }
     let by_address = login(&app, "10.0.0.1", "ann@acme.example", PASSWORD).await;
     assert_eq!(by_address.status, StatusCode::TOO_MANY_REQUESTS);
-    assert!(by_address.headers.contains_key("retry-after"));
+    let after = by_address.headers["retry-after"].to_str().unwrap();
+    assert!(after != "0" && after.parse::<u64>().unwrap() <= 60, "{after}");
+    let said = by_address.body["detail"].as_str().unwrap();
+    assert!(said.contains(&format!("Wait {after} seconds")), "{said}");
     // One address alone never uses up what an account allows.
     for n in 0..15 {
         let answer = login(&app, &format!("10.0.1.{n}"), "bob@acme.example", "guess").await;
