@@ -92,3 +92,20 @@ async fn who_comes_back_is_told_what_its_partner_missed_or_without_a_turn_to_ref
     let told = first(at, &key, late).await;
     assert!(told.contains("the last"), "{told}");
 }
+
+#[tokio::test]
+async fn what_a_socket_missed_is_read_by_a_statement_that_has_two_seconds() {
+    let app = TestApp::new().await;
+    let place = app.place("Acme").await;
+    let at = app.serve().await;
+    let (key, _) = app.key("technician", Scope::Partner(place.partner)).await;
+    let after = stored(&app, &place, "the last", 0).await;
+    stored(&app, &place, "bounded", 0).await;
+    // Seen by such a statement only.
+    let bounded = "CREATE POLICY bounded ON events AS RESTRICTIVE FOR SELECT TO unifyit_app USING \
+        (payload->>'name' <> 'bounded' OR current_setting('statement_timeout') = '2s')";
+    sqlx::raw_sql(bounded).execute(&mut app.test.owner().await).await.unwrap();
+    stored(&app, &place, "the next", 0).await;
+    let told = first(at, &key, after).await;
+    assert!(told.contains("bounded"), "{told}");
+}
