@@ -1,5 +1,7 @@
 //! Commands: what a device is asked to do, addressed, dated and signed (G7).
 
+mod later;
+
 use crate::{
     ids::{CommandId, DeviceId, OrganizationId, SiteId, TunnelId},
     signing::{Purpose, Signable},
@@ -54,6 +56,18 @@ impl Command {
         let made = self.id.0.get_timestamp().map(|at| at.to_unix());
         made.map_or(0, |(s, nanos)| s.saturating_mul(1000) + u64::from(nanos) / 1_000_000)
     }
+
+    /// What of it only a later version can do, by its name.
+    #[must_use]
+    pub fn needs_later_version(&self) -> Option<&str> {
+        match (&self.action, &self.targets) {
+            (Action::Later(name), _) | (_, Targets::Later(name)) => Some(name),
+            (Action::Script(script), _) if script.interpreter == Interpreter::Later => {
+                Some("interpreter")
+            }
+            _ => None,
+        }
+    }
 }
 
 impl Signable for Command {
@@ -61,15 +75,15 @@ impl Signable for Command {
 }
 
 /// Who may execute a command.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub enum Targets {
     /// The named devices, at most [`MAX_NAMED_TARGETS`].
-    Devices(
-        #[serde(deserialize_with = "crate::codec::at_most::<MAX_NAMED_TARGETS, _, _>")]
-        Vec<DeviceId>,
-    ),
+    Devices(Vec<DeviceId>),
     /// Every device of the site.
     Site(SiteId),
+    /// Named in a way of a later version, by its name: nobody here.
+    #[serde(skip)]
+    Later(String),
 }
 
 impl Targets {
@@ -79,12 +93,13 @@ impl Targets {
         match self {
             Self::Devices(ids) => ids.contains(&device),
             Self::Site(id) => *id == site,
+            Self::Later(_) => false,
         }
     }
 }
 
 /// What to do.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub enum Action {
     /// Run a script.
     Script(Script),
@@ -95,6 +110,9 @@ pub enum Action {
     },
     /// Open a terminal whose bytes travel as live frames of `tunnel`.
     Terminal(Terminal),
+    /// Something of a later version, by its name.
+    #[serde(skip)]
+    Later(String),
 }
 
 /// A script and how to run it.
@@ -139,6 +157,9 @@ pub enum Interpreter {
     Python,
     /// PowerShell 7.
     Pwsh,
+    /// One of a later version.
+    #[serde(other)]
+    Later,
 }
 
 /// How to open a terminal.

@@ -311,6 +311,8 @@ impl Executor {
                 };
                 self.context.live.offer(TunnelClosed { tunnel: terminal.tunnel, reason });
             }
+            // The guard lets none pass.
+            Action::Later(_) => {}
         }
         Ok(())
     }

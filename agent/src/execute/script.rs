@@ -148,6 +148,8 @@ fn interpreter(
         Interpreter::Pwsh => {
             (&["pwsh"], &["-NoLogo", "-NoProfile", "-NonInteractive", "-File"], "ps1")
         }
+        // The guard lets none pass.
+        Interpreter::Later => (&[], &[], ""),
     }
 }
 

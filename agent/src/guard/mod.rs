@@ -12,9 +12,11 @@
 //! for the moment in which it was given; whoever lets a command wait asks again.
 
 #[cfg(test)]
+mod later_tests;
+#[cfg(test)]
 mod tests;
 
-use crate::store::StoreError;
+use crate::{VERSION, store::StoreError};
 use thiserror::Error;
 use unifyit_protocol::{
     command::{Action, Command, MAX_NAMED_TARGETS, MAX_SCRIPT, MAX_VALIDITY_MS, Targets},
@@ -109,6 +111,12 @@ pub enum Reason {
     /// For other devices.
     #[error("The command is for other computers.")]
     WrongTarget,
+    /// Of a later version.
+    #[error(
+        "This computer's agent (version {VERSION}) is too old for this command: it does not know \
+         \"{0}\". Update the agent, then try again."
+    )]
+    TooOld(String),
     /// Valid for longer than a seen command is remembered.
     #[error(
         "The command is valid for longer than 31 days from now by the site's time, which this \
@@ -213,6 +221,7 @@ impl Guard {
         let scope = match claim.action {
             Action::Script(_) | Action::Cancel { .. } => Scope::Execute,
             Action::Terminal(_) => Scope::Terminal,
+            Action::Later(_) => Scope::Unknown,
         };
         let trust = Trust {
             authority: &self.authority,
@@ -258,6 +267,9 @@ impl Guard {
         }
         if matches!(&command.targets, Targets::Devices(ids) if ids.len() > MAX_NAMED_TARGETS) {
             return Some(Reason::Invalid("it names too many computers"));
+        }
+        if let Some(what) = command.needs_later_version() {
+            return Some(Reason::TooOld(what.to_owned()));
         }
         if !command.targets.include(self.device, self.site) {
             return Some(Reason::WrongTarget);

@@ -14,11 +14,11 @@ use unifyit_protocol::{
     signing::Signer25519,
 };
 
-const NOW: u64 = 1_800_000_000_000;
+pub(super) const NOW: u64 = 1_800_000_000_000;
 const HOUR: u64 = 3_600_000;
 
 #[derive(Default)]
-struct Remembered {
+pub(super) struct Remembered {
     seen: RefCell<BTreeMap<CommandId, Seen>>,
     floor: Floor,
     since: Option<u64>,
@@ -49,14 +49,14 @@ impl Memory for Remembered {
     }
 }
 
-struct World {
-    guard: Guard,
-    authority: Signer25519,
+pub(super) struct World {
+    pub(super) guard: Guard,
+    pub(super) authority: Signer25519,
     relay: Signer25519,
-    stranger: Signer25519,
+    pub(super) stranger: Signer25519,
 }
 
-fn world() -> World {
+pub(super) fn world() -> World {
     let authority = Signer25519::from_seed(&[1; 32]);
     World {
         guard: Guard {
@@ -106,7 +106,7 @@ impl World {
         }
     }
 
-    fn judge(&self, signed: &Signed<Command>, memory: &Remembered) -> Verdict {
+    pub(super) fn judge(&self, signed: &Signed<Command>, memory: &Remembered) -> Verdict {
         self.guard.judge(signed, NOW, memory, false).unwrap()
     }
 }

@@ -139,6 +139,7 @@ impl Guard {
                 Verdict::Cancel { by: command.id, target }
             }
             Action::Terminal(terminal) => Verdict::Terminal(terminal),
+            Action::Later(_) => not(Status::Refused, "The agent is too old for it."),
         }
     }
 
