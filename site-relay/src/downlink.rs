@@ -6,6 +6,7 @@
 //! costs nothing, because both read the store at start. Commands alone go to the
 //! fan-out while their commit is being synced ([`Effects::hand_ahead`]).
 
+mod later;
 #[cfg(test)]
 mod tests;
 
@@ -104,6 +105,10 @@ pub(crate) struct Downlink {
 impl Downlink {
     /// Begins a session: where this relay stands.
     pub(crate) async fn open(parts: DownlinkParts) -> Result<(Self, Resume), StoreError> {
+        if parts.store.read(later::is_kept).await? {
+            let effects = parts.store.write(later::take_up).await?;
+            follow(&parts, effects).await;
+        }
         let (epoch, through) = parts.store.write(|txn| Ok(txn.mem.down)).await?;
         let at = Ack { lane: Lane::Urgent, epoch, through };
         let known = (epoch, through) != (0, 0);
@@ -202,17 +207,23 @@ pub(crate) fn take_records(
         return Ok(None);
     }
     let mut effects = Effects::default();
-    for (_, body) in records {
+    // The cloud begins anew: one of the two was restored from an older copy.
+    let anew = becomes.epoch > epoch && epoch != 0;
+    if anew {
+        later::forget(txn)?;
+    }
+    for (seq, body) in records {
         match DownRecord::decode(&body) {
             Ok(Decoded::Known(record)) => take_record(txn, record, &mut effects)?,
-            // Skipped and counted: one record that this build cannot read must
-            // not stop all that follow.
-            Ok(Decoded::Unknown(_)) | Err(_) => effects.unknown += 1,
+            // One record that this build cannot read must not stop all that follow.
+            Ok(Decoded::Unknown(_)) | Err(_) => {
+                effects.unknown += 1;
+                later::keep(txn, (becomes.epoch, seq), &body)?;
+            }
         }
     }
     end_revoked(txn, &mut effects)?;
-    // The cloud begins anew: one of the two was restored from an older copy.
-    if becomes.epoch > epoch && epoch != 0 {
+    if anew {
         txn.tell_holds(true)?;
     }
     txn.mem.down = (becomes.epoch, becomes.through);

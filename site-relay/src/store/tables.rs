@@ -57,6 +57,9 @@ pub(crate) const PRESENCE: TableDefinition<'_, u128, &[u8]> = TableDefinition::n
 pub(crate) const FACTS: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("facts");
 /// Single values by name.
 pub(crate) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+/// (epoch, sequence number) in the cloud's lane → a record that this version cannot read,
+/// kept for a later one.
+pub(crate) const UNREAD: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinition::new("unread");
 /// Rising number → audit entry, the newest few kept for the local UI.
 pub(crate) const AUDIT: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("audit");
 

@@ -191,6 +191,7 @@ open_tables! {
     facts: u128 => &'static [u8], FACTS;
     meta: &'static str => &'static [u8], META;
     audit: u64 => &'static [u8], AUDIT;
+    unread: (u64, u64) => &'static [u8], UNREAD;
 }
 
 /// A group commit in the making.

@@ -30,6 +30,7 @@ export const actions: Readonly<Record<string, string>> = {
   "site.update": "Site changed",
   "site.delete": "Site deleted",
   "site.config": "Site settings changed",
+  "site.relay.too_old": "Relay too old for what was ordered",
   "site.ui_pin": "PIN of the local page set",
   "partner.create": "Partner created",
   "partner.update": "Partner changed",
