@@ -41,6 +41,10 @@ const MAX_REFUSALS: u32 = 60;
 /// Longest wait before held commands are looked at again: clocks jump.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
+/// Commands that did not begin and may be in the file, kept apart from those of which
+/// nothing is known. Beyond that a disk keeps failing whatever comes.
+const MAX_UNDURABLE: usize = 256;
+
 /// What the actor is told.
 #[derive(Debug)]
 pub enum Order {
@@ -62,7 +66,8 @@ pub struct Executor {
     orders: mpsc::Sender<Order>,
     active: HashMap<CommandId, CancellationToken>,
     /// Commands of this run that did not begin because the commit of their intent failed,
-    /// and that may be in the file all the same. Each until its end is durable.
+    /// and that may be in the file all the same. Each until its end is durable; at most
+    /// [`MAX_UNDURABLE`].
     undurable: HashSet<CommandId>,
     later: Later,
     refusals: (u32, u64),

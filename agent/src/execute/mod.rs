@@ -9,7 +9,8 @@
 //! comes, and starts only when the relay knows of it ([`carry`]).
 //!
 //! Bounds: scripts at once, commands waiting and held for later, in number and in
-//! bytes, refusals reported a minute.
+//! bytes, commands that a failing disk kept from their start, refusals reported a
+//! minute.
 
 mod actor;
 mod carry;

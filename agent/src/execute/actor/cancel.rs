@@ -7,7 +7,8 @@ use super::{
         later::Bearer,
         ledger,
     },
-    Executor, Order,
+    Executor, MAX_UNDURABLE, Order,
+    known::{conclude_unbegun, conclude_unbegun_at_the_end},
 };
 use crate::{clock::now_ms, guard::Memory, store::StoreError};
 use tokio_util::sync::CancellationToken;
@@ -30,30 +31,43 @@ impl Executor {
             });
             return;
         }
-        self.undurable.insert(id);
         // That it runs may have been said of it already, and then nobody delivers it again.
         let (left, again) = match self.context.store.seen(id) {
             Ok(None) => (false, waited),
             Ok(Some(seen)) => (seen.outcome.is_none(), false),
             Err(_) => (false, true),
         };
-        if !left && !again {
-            self.undurable.remove(&id);
-        }
-        if again || left && self.unbegun(id, now_ms()).await.is_err() {
+        let untold = left && conclude_unbegun(&self.context, id, now_ms()).await.is_err();
+        if (again || untold) && (self.note_undurable(id) || waited) {
             self.put_back(signed);
         }
         self.ended(id).await;
     }
 
     /// The same when nothing is started any more.
-    pub(super) async fn back_at_the_end(&mut self, signed: &Bearer) {
+    pub(super) async fn back_at_the_end(&self, signed: &Bearer) {
         let Ok(Command { id, expires_ms, .. }) = signed.peek() else { return };
         if self.active.get(&id).is_some_and(CancellationToken::is_cancelled) {
             conclude_cancelled(&self.context, id, expires_ms).await;
         } else {
-            self.undurable.insert(id);
+            conclude_unbegun_at_the_end(&self.context, id).await;
         }
+    }
+
+    /// Notes that a command of this run did not begin, if there is room. What is beyond
+    /// that ends as one of which nothing is known: when it is delivered again, or at the
+    /// agent's next start.
+    fn note_undurable(&mut self, id: CommandId) -> bool {
+        let room = self.undurable.len() < MAX_UNDURABLE;
+        if room {
+            self.undurable.insert(id);
+        } else {
+            tracing::error!(
+                command = %id, max = MAX_UNDURABLE,
+                "more commands did not start on a failing disk than are kept apart"
+            );
+        }
+        room
     }
 
     pub(super) async fn cancel(

@@ -100,6 +100,12 @@ impl Bench {
         self.authority.sign(&self.script(), None).unwrap()
     }
 
+    /// Cancels the script.
+    fn cancel(&self) -> Signed<Command> {
+        let cancel = Command { action: Action::Cancel { command: self.id }, ..self.script() };
+        self.authority.sign(&cancel, None).unwrap()
+    }
+
     /// The disk spoils what was written down of the script.
     async fn damage(&self) {
         let key = self.id.0.as_u128();
@@ -219,9 +225,7 @@ async fn one_that_never_began_is_cancelled_while_the_disk_takes_no_end_of_it() {
     bench.store.loses();
     bench.executor.back(&signed, waited).await;
     assert_eq!(bench.outcome(), None);
-    let cancel = Command { action: Action::Cancel { command: bench.id }, ..bench.script() };
-    let cancel = bench.authority.sign(&cancel, None).unwrap();
-    bench.executor.delivered(Box::new(cancel)).await;
+    bench.executor.delivered(Box::new(bench.cancel())).await;
     assert_eq!(bench.outcome().unwrap().status, Status::Cancelled);
     assert_eq!(bench.told().last(), Some(&Status::Cancelled));
     assert!(bench.executor.later.next_due().is_none());
@@ -242,6 +246,72 @@ async fn an_agent_that_stops_tells_first_of_what_never_began() {
         bench.executor.run(bench.inbox).await;
         let outcome = bench.store.seen(bench.id).unwrap().unwrap().outcome.unwrap();
         assert!(outcome.reason.unwrap().contains("did not start"), "{told_before}");
+    }
+}
+
+/// A script's task has had its last look when its agent stopped; then a cancel is taken.
+#[tokio::test]
+async fn a_cancel_that_lies_in_the_inbox_when_the_agent_stops_is_left_to_its_next_start() {
+    // By chance it would go well every second time.
+    for _ in 0..16 {
+        let dir = tempfile::tempdir().unwrap();
+        let mut bench = bench(dir.path()).await;
+        bench.store.loses();
+        bench.deliver().await;
+        bench.executor.context.stop.cancel();
+        bench.executor.tasks.join_next().await.unwrap().unwrap();
+        let cancel = bench.cancel();
+        let id = cancel.peek().unwrap().id;
+        bench.executor.orders.send(Order::Deliver(Box::new(cancel))).await.unwrap();
+        bench.executor.run(bench.inbox).await;
+        let seen = [id, bench.id].map(|id| bench.store.seen(id).unwrap());
+        assert_eq!(seen, [None, None], "answered, and nobody cancels");
+    }
+}
+
+#[tokio::test]
+async fn what_was_cancelled_before_its_agent_stopped_is_told_as_that() {
+    for word_came in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut bench = bench(dir.path()).await;
+        bench.store.loses();
+        bench.deliver().await;
+        if word_came {
+            let back = bench.inbox.recv().await.unwrap();
+            bench.executor.delivered(Box::new(bench.cancel())).await;
+            bench.executor.orders.send(back).await.unwrap();
+        } else {
+            // As a cancel does that is taken while the intent is on its way.
+            bench.executor.active[&bench.id].cancel();
+        }
+        bench.executor.context.stop.cancel();
+        bench.executor.run(bench.inbox).await;
+        let told = bench.store.seen(bench.id).unwrap().and_then(|seen| seen.outcome);
+        assert_eq!(told.map(|e| e.status), Some(Status::Cancelled), "{word_came}");
+    }
+}
+
+#[tokio::test]
+async fn so_many_that_did_not_begin_are_kept_apart_and_no_more() {
+    for waited in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut bench = bench(dir.path()).await;
+        let others = std::iter::repeat_with(CommandId::generate);
+        bench.executor.undurable.extend(others.take(MAX_UNDURABLE));
+        bench.store.fails();
+        bench.deliver().await;
+        let Some(Order::Back(signed, _)) = bench.inbox.recv().await else { panic!("it began") };
+        bench.store.loses();
+        bench.executor.back(&signed, waited).await;
+        assert_eq!(bench.executor.undurable.len(), MAX_UNDURABLE);
+        // The relay was told that one is held which waited: nobody else brings it back.
+        match bench.executor.later.due(u64::MAX) {
+            Some(again) if waited => bench.executor.judge(again, true).await,
+            None if !waited => bench.deliver().await,
+            _ => panic!("kept without need, or lost: {waited}"),
+        }
+        // It never runs, only nobody knows why any more.
+        assert_eq!(bench.outcome().unwrap().status, Status::Indeterminate);
     }
 }
 
