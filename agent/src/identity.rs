@@ -84,6 +84,9 @@ pub enum IdentityError {
 /// The private key in PKCS#8 DER, wiped when dropped.
 pub type PrivateKey = Zeroizing<Vec<u8>>;
 
+/// What a file is sealed under.
+type Secret = Zeroizing<Vec<u8>>;
+
 impl Identity {
     /// Whether a folder holds an identity.
     #[must_use]
@@ -106,7 +109,8 @@ impl Identity {
             codec::decode(&bytes).map_err(|e| IdentityError::Damaged(path, e.to_string()))?;
         let key_path = state.join(KEY);
         let sealed = fs::read(&key_path).map_err(|e| IdentityError::Io(key_path.clone(), e))?;
-        let key = opened(state, &sealed)?.ok_or(IdentityError::OtherMachine(key_path))?;
+        let key =
+            opened(state, &sealed, of_machine())?.ok_or(IdentityError::OtherMachine(key_path))?;
         Ok((identity, key))
     }
 
@@ -137,7 +141,7 @@ impl Identity {
 
 /// The secret under which a file is sealed: the machine's own, or one made once
 /// where the machine has none.
-fn secret_to_seal(state: &Path) -> Result<Zeroizing<Vec<u8>>, IdentityError> {
+fn secret_to_seal(state: &Path) -> Result<Secret, IdentityError> {
     if let Some(secret) = of_machine()? {
         return Ok(secret);
     }
@@ -155,9 +159,13 @@ fn secret_to_seal(state: &Path) -> Result<Zeroizing<Vec<u8>>, IdentityError> {
 
 /// Opens what was sealed under the machine's secret, or under the folder's own before
 /// the machine had one.
-fn opened(state: &Path, sealed: &[u8]) -> Result<Option<PrivateKey>, IdentityError> {
-    let opens = |secret: Zeroizing<Vec<u8>>| seal::open(&secret, SEALED_AS, sealed).ok();
-    let machine = of_machine().map(|secret| secret.and_then(opens));
+fn opened(
+    state: &Path,
+    sealed: &[u8],
+    machine: Result<Option<Secret>, IdentityError>,
+) -> Result<Option<PrivateKey>, IdentityError> {
+    let opens = |secret: Secret| seal::open(&secret, SEALED_AS, sealed).ok();
+    let machine = machine.map(|secret| secret.and_then(opens));
     if let Ok(Some(key)) = machine {
         return Ok(Some(key));
     }
@@ -167,11 +175,11 @@ fn opened(state: &Path, sealed: &[u8]) -> Result<Option<PrivateKey>, IdentityErr
     }
 }
 
-fn of_machine() -> Result<Option<Zeroizing<Vec<u8>>>, IdentityError> {
+fn of_machine() -> Result<Option<Secret>, IdentityError> {
     platform::machine_secret().map_err(IdentityError::Machine)
 }
 
-fn of_folder(state: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, IdentityError> {
+fn of_folder(state: &Path) -> Result<Option<Secret>, IdentityError> {
     let path = state.join(MACHINE_SECRET);
     match fs::read(&path) {
         Ok(secret) if secret.len() == 32 => Ok(Some(Zeroizing::new(secret))),
@@ -294,6 +302,21 @@ mod tests {
         assert!(matches!(Identity::load(dir.path()), Err(IdentityError::OtherMachine(_))));
         fs::write(dir.path().join(MACHINE_SECRET), own).unwrap();
         assert_eq!(Identity::load(dir.path()).unwrap().1.as_slice(), b"early");
+    }
+
+    #[test]
+    fn a_machine_that_cannot_be_read_is_not_called_another_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let (of_machine, own) = ([1; 32], [9; 32]);
+        let sealed = |under: &[u8]| seal::seal(under, SEALED_AS, b"key").unwrap();
+        let open = |sealed: &[u8]| {
+            let unreadable = Err(IdentityError::Machine(io::ErrorKind::Other.into()));
+            opened(dir.path(), sealed, unreadable)
+        };
+        fs::write(dir.path().join(MACHINE_SECRET), own).unwrap();
+        assert!(matches!(open(&sealed(&of_machine)), Err(IdentityError::Machine(_))));
+        let key = open(&sealed(&own)).unwrap().unwrap();
+        assert_eq!(key.as_slice(), b"key", "what the folder's own secret opens needs no machine");
     }
 
     #[test]
