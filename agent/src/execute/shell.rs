@@ -1,14 +1,20 @@
 //! The shell of a terminal: which one, and how it is started as a login shell.
 
 use super::Context;
-use crate::platform::{self, Account, KeepOrder, Program};
+use crate::{
+    apart::within,
+    platform::{self, Account, KeepOrder, Program},
+};
 use std::{
     ffi::OsString,
     path::{Path, PathBuf},
+    time::Duration,
 };
 use tokio::process::Command;
 use unifyit_protocol::ids::CommandId;
 
+/// How long a look-up in the system may take: a directory of users may be away.
+pub(super) const LOOK_UP: Duration = Duration::from_secs(10);
 /// What a terminal's programs know of it.
 pub(super) const TERMINAL_ENV: [(&str, &str); 2] =
     [("TERM", "xterm-256color"), ("COLORTERM", "truecolor")];
@@ -37,13 +43,34 @@ pub(super) struct Login {
     shell: PathBuf,
     /// The user's home, if it is there.
     home: Option<PathBuf>,
+    /// Who looked.
+    #[cfg(test)]
+    thread: std::thread::ThreadId,
 }
 
-/// Looks at a user's shell and home. Hangs with a home whose server is away: not
-/// for the agent's one thread.
-pub(super) fn login_of(account: &Account) -> Login {
-    let home = account.home.is_dir().then(|| account.home.clone());
-    Login { shell: shell_of(account), home }
+impl Login {
+    /// Looks at a user's shell and home, off the agent's one thread: with a home whose
+    /// server is away that hangs.
+    ///
+    /// # Errors
+    /// In a sentence for the technician.
+    pub(super) async fn of(account: &Account) -> Result<Self, String> {
+        let asked = account.clone();
+        within(LOOK_UP, move || Self::look(&asked)).await.map_err(|e| {
+            let (home, name) = (account.home.display(), &account.name);
+            format!("The home {home} of {name} could not be looked at: {e}.")
+        })
+    }
+
+    fn look(account: &Account) -> Self {
+        let home = account.home.is_dir().then(|| account.home.clone());
+        Self {
+            shell: shell_of(account),
+            home,
+            #[cfg(test)]
+            thread: std::thread::current().id(),
+        }
+    }
 }
 
 /// The shell as a login shell on its own terminal, below a keeper.
@@ -88,4 +115,21 @@ pub(super) fn login_shell(
     name_flag.push(name);
     command.arg(name_flag).arg("--").arg(&login.shell);
     command
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use std::thread;
+
+    #[tokio::test]
+    async fn a_users_home_is_not_looked_at_by_the_thread_that_runs_the_agent() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = folder.path().to_owned();
+        let user = Account { home: home.clone(), ..platform::agent_account() };
+        let login = Login::of(&user).await.unwrap();
+        assert_eq!(login.home, Some(home));
+        assert_ne!(login.thread, thread::current().id());
+    }
 }

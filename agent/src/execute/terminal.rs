@@ -7,7 +7,7 @@
 
 use super::{
     Context,
-    shell::{TERMINAL_ENV, kept_shell, login_of, login_shell},
+    shell::{LOOK_UP, Login, TERMINAL_ENV, kept_shell, login_shell},
 };
 use crate::{
     apart::within,
@@ -42,8 +42,6 @@ const MAX_FRAMES: usize = 256;
 /// Keystrokes taken before the viewer is told.
 const CREDIT_STEP: u32 = 16 * 1024;
 const READ_BYTES: usize = 16 * 1024;
-/// How long a look-up in the system may take: a directory of users may be away.
-const LOOK_UP: Duration = Duration::from_secs(10);
 
 /// Terminals announced and not yet opened.
 const MAX_EXPECTED: usize = 16;
@@ -240,11 +238,7 @@ impl Shell {
                 account.name
             ));
         }
-        let asked = account.clone();
-        let login = within(LOOK_UP, move || login_of(&asked)).await.map_err(|e| {
-            let (home, name) = (account.home.display(), &account.name);
-            format!("The home {home} of {name} could not be looked at: {e}.")
-        })?;
+        let login = Login::of(&account).await?;
         let failed = |e: std::io::Error| format!("The terminal could not be opened: {e}.");
         let owner = switch.then_some(&account);
         let (pty, path, stdio) =
