@@ -1,4 +1,4 @@
-//! What is said for its own sake.
+//! What is said for its own sake, and what else a session does at which word.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::*;
@@ -8,6 +8,7 @@ use std::{
     io::{Read, Write},
     net::TcpListener,
     path::Path,
+    sync::atomic::AtomicUsize,
     thread,
 };
 use tokio::runtime::Handle;
@@ -61,21 +62,26 @@ async fn a_sign_of_life_waits_for_its_turn_and_asks_to_be_acknowledged() {
     assert!(said.windows(topic.len()).any(|text| text == topic.as_bytes()));
 }
 
-struct Nobody;
+/// Counts how often all is to be told again.
+#[derive(Default)]
+struct Agent(AtomicUsize);
 
-impl Inbox for Nobody {
+impl Inbox for Agent {
     fn command(&self, _: Signed<Command>) {}
     fn handed(&self, _: Handed) {}
     fn live(&self, _: LiveDown) {}
     fn config(&self, _: DeviceConfig) {}
     fn renew(&self) {}
     fn own_identity(&self) {}
-    fn tell_all_again(&self) {}
+    fn tell_all_again(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
     fn tell_inventory(&self) {}
     fn relay_time(&self, _: u64, _: u64) {}
 }
 
-fn link(state: &Path) -> (Link<Nobody>, watch::Sender<Arc<Identity>>) {
+/// A link, its store, and what keeps its identity.
+fn link(state: &Path) -> (Link<Agent>, Store, watch::Sender<Arc<Identity>>) {
     let identity = Identity {
         device: DeviceId::generate(),
         organization: OrganizationId::generate(),
@@ -93,20 +99,20 @@ fn link(state: &Path) -> (Link<Nobody>, watch::Sender<Arc<Identity>>) {
         identity,
         key: Arc::new(Zeroizing::new(vec![])),
         addresses: vec![],
-        spool: Spool::new(store),
+        spool: Spool::new(store.clone()),
         live: Arc::default(),
-        inbox: Arc::new(Nobody),
+        inbox: Arc::default(),
         running: Arc::default(),
         stop: CancellationToken::new(),
         asked_ms: Arc::default(),
     };
-    (link, changes)
+    (link, store, changes)
 }
 
 #[tokio::test]
 async fn one_sign_of_life_waits_at_a_time_and_goes_with_its_connection() {
     let dir = tempfile::tempdir().unwrap();
-    let (mut link, _changes) = link(dir.path());
+    let (mut link, _store, _changes) = link(dir.path());
     let device = link.identity.borrow().device;
     // Nobody takes from its queue.
     let (client, events) = AsyncClient::new(MqttOptions::new("device", "127.0.0.1", 1), 1);
@@ -131,4 +137,42 @@ async fn one_sign_of_life_waits_at_a_time_and_goes_with_its_connection() {
         tokio::task::yield_now().await;
     }
     drop(events);
+}
+
+/// A session that hears these words and no more, and whose words go nowhere.
+async fn walked(link: &mut Link<Agent>, words: Vec<Note>, owes_all: &mut bool) -> End {
+    let (client, _events) = AsyncClient::new(MqttOptions::new("device", "127.0.0.1", 1), 4);
+    let (notes, inbox) = mpsc::unbounded_channel();
+    words.into_iter().for_each(|word| notes.send(word).unwrap());
+    link.walk(DeviceId::generate(), &client, inbox, owes_all).await
+}
+
+#[tokio::test]
+async fn all_is_told_again_in_an_epoch_that_began_though_its_commit_seemed_to_fail() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut link, store, _changes) = link(dir.path());
+    let (before, mut owes_all) = (link.spool.epoch(), false);
+    store.fails();
+    let end = walked(&mut link, vec![Note::Broken(0)], &mut owes_all).await;
+    assert!(matches!(end, End::Lost(_)));
+    assert!(link.spool.epoch() > before, "nobody sees a break any more");
+    // The next connections.
+    for told in [1, 1] {
+        let end = walked(&mut link, vec![Note::Up, Note::Silent], &mut owes_all).await;
+        assert!(matches!(end, End::Lost(_)));
+        assert_eq!(link.inbox.0.load(Ordering::Relaxed), told);
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_is_up_and_has_nothing_under_way_wakes_for_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut link, _store, _changes) = link(dir.path());
+    tokio::time::pause();
+    let parks = || Handle::current().metrics().worker_park_count(0);
+    let (before, mut owes_all) = (parks(), false);
+    let words = vec![Note::Subscribed(true), Note::Up];
+    let session = walked(&mut link, words, &mut owes_all);
+    assert!(timeout(Duration::from_secs(3600), session).await.is_err(), "it ended by itself");
+    assert!(parks() - before < 10, "{}", parks() - before);
 }
