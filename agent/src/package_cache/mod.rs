@@ -13,6 +13,8 @@
 
 pub mod hosts;
 pub mod repos;
+#[cfg(test)]
+mod tests;
 
 use crate::{config::Settings, link::live::LiveQueue, platform::PackageManagers};
 use std::{net::ToSocketAddrs, path::Path, sync::Arc, time::Duration};
