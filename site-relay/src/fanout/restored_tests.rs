@@ -2,19 +2,25 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::{
+    ALONE_MS, ANSWER_MS, Fanout, Message,
     plan::{Had, Plan},
     tests::{STARTED, deliver, event, planned, says, statuses},
 };
 use crate::{
+    broker::BrokerHandle,
+    clock::{SiteClock, tests::Set},
     downlink::take_records,
     store::{inbox, tests::Rig, tests::START_MS, txn::NewCommand},
+    telemetry::Telemetry,
 };
+use std::sync::atomic::Ordering;
 use unifyit_protocol::{
     compare::{KnownCommand, SiteKnown},
     ids::{CommandId, DeviceId},
     lane::{Ack, Lane},
     link::{DeliverCommand, DownRecord},
     outcome::Status,
+    topics::Down,
 };
 
 const GUESSED: Had = Had::Started { heard: false };
@@ -150,4 +156,69 @@ async fn a_guess_gives_way_to_the_clouds_word_and_is_never_told_as_more() {
     assert_eq!(heard, [(device, true)], "the plan follows what it lacks");
     let loaded = rig.store.read(inbox::load).await.unwrap().remove(0);
     assert_eq!(loaded.command.unheard, [other]);
+}
+
+/// A courier that was started on an inbox with one command, and the command's device.
+struct Started {
+    _rig: Rig,
+    broker: BrokerHandle,
+    machine: Set,
+    fanout: Fanout,
+    device: DeviceId,
+    command: CommandId,
+}
+
+impl Started {
+    async fn new() -> Self {
+        let rig = Rig::new();
+        let device = rig.enrol().await;
+        let deliver = deliver(vec![device], START_MS + 600_000);
+        let command = deliver.command;
+        rig.store.write(move |txn| txn.take_command(deliver)).await.unwrap().unwrap();
+        let (machine, broker) = (Set::default(), BrokerHandle::detached());
+        machine.own.store(START_MS, Ordering::Relaxed);
+        let parts = (rig.store.clone(), SiteClock::new(Box::new(machine.clone())));
+        let mut fanout = Fanout::load(parts, broker.clone(), &Telemetry::new()).await.unwrap();
+        broker.connect(device);
+        fanout.take(Message::Ready(device, says(&[]))).await;
+        Self { _rig: rig, broker, machine, fanout, device, command }
+    }
+
+    /// What goes to the device at an uptime.
+    async fn at(&mut self, uptime_ms: u64) -> Vec<Down> {
+        self.machine.uptime.store(uptime_ms, Ordering::Relaxed);
+        self.fanout.tick().await;
+        std::iter::from_fn(|| self.broker.next_for(self.device)).map(|(kind, _)| kind).collect()
+    }
+}
+
+#[tokio::test]
+async fn what_the_inbox_held_at_start_waits_for_the_cloud_and_not_for_ever() {
+    let mut alone = Started::new().await;
+    assert_eq!(alone.at(ALONE_MS - 1).await, []);
+    assert_eq!(alone.at(ALONE_MS).await, [Down::Command], "no cloud is there");
+    let mut current = Started::new().await;
+    current.fanout.take(Message::Compared { asks: false }).await;
+    assert_eq!(current.at(1).await, [Down::Command], "this disk knows all");
+    for answered in [true, false] {
+        let mut older = Started::new().await;
+        older.fanout.take(Message::Compared { asks: true }).await;
+        assert_eq!(older.at(ANSWER_MS - 1).await, [], "the cloud is asked");
+        if answered {
+            older.fanout.take(Message::Had { had: Vec::new(), all: true }).await;
+            assert_eq!(older.at(ANSWER_MS - 1).await, [Down::Command]);
+        }
+        let rest = if answered { vec![] } else { vec![Down::Command] };
+        assert_eq!(older.at(ANSWER_MS).await, rest);
+    }
+}
+
+#[tokio::test]
+async fn who_had_a_command_by_the_clouds_word_is_asked_about_it() {
+    let mut older = Started::new().await;
+    older.fanout.take(Message::Compared { asks: true }).await;
+    let had = vec![KnownCommand { command: older.command, device: older.device, started: true }];
+    older.fanout.take(Message::Had { had, all: true }).await;
+    // What it had is named ahead of it: so it does not run it.
+    assert_eq!(older.at(1).await, [Down::Control, Down::Command]);
 }
