@@ -47,6 +47,8 @@ pub(crate) mod tables;
 pub(crate) mod txn;
 
 #[cfg(test)]
+mod offer_tests;
+#[cfg(test)]
 pub(crate) mod tests;
 
 pub use actor::Clock;
