@@ -206,6 +206,10 @@ impl Executor {
                 tracing::warn!(command = %command.id, %why, "a command was not run");
                 return self.conclude(&command, Status::Indeterminate, &why.to_string()).await;
             }
+            Verdict::TooOld(command, reason) => {
+                tracing::warn!(command = %command.id, reason, "a command was not run");
+                return self.conclude(&command, Status::Refused, &reason).await;
+            }
             Verdict::NotYet(command) => {
                 tracing::info!(command = %command.id, "a command came before the relay's greeting");
                 if let Action::Terminal(terminal) = &command.action {

@@ -8,7 +8,7 @@ use super::{
 use serde::{Deserialize, Serialize};
 use unifyit_protocol::{
     codec,
-    signing::{Purpose, Signable},
+    signing::{Purpose, Signable, Signer25519},
 };
 
 #[derive(Serialize, Deserialize)]
@@ -43,15 +43,17 @@ fn what_only_a_later_version_knows_is_refused_by_its_name_and_only_when_it_is_ge
         expires_ms: NOW + 1,
         counter: 1,
     };
-    let refusal = |signer: &unifyit_protocol::signing::Signer25519| {
+    let judged = |signer: &Signer25519| {
         let signed = codec::encode(&signer.sign(&command, None).unwrap()).unwrap();
-        match world.judge(&codec::decode(&signed).unwrap(), &memory) {
-            Verdict::Refused(refusal) => refusal,
-            other => panic!("{other:?}"),
-        }
+        world.judge(&codec::decode(&signed).unwrap(), &memory)
     };
-    let genuine = refusal(&world.authority);
-    assert_eq!(genuine.command, Some(command.id), "whoever waits for it is told");
-    assert_eq!(genuine.reason, Reason::TooOld("Patch".into()));
-    assert!(matches!(refusal(&world.stranger).reason, Reason::Unsigned(_)));
+    let Verdict::TooOld(genuine, reason) = judged(&world.authority) else { panic!() };
+    assert_eq!(genuine.id, command.id, "whoever waits for it is told");
+    assert!(reason.contains("\"Patch\""), "{reason}");
+    let Verdict::Refused(forged) = judged(&world.stranger) else { panic!() };
+    assert!(matches!(forged.reason, Reason::Unsigned(_)));
+    // What became of it before is said first, whichever version did it.
+    memory.seen.borrow_mut().insert(command.id, Seen { outcome: None });
+    let known = Verdict::Known(command.id, Seen { outcome: None });
+    assert_eq!(judged(&world.authority), known);
 }

@@ -111,12 +111,6 @@ pub enum Reason {
     /// For other devices.
     #[error("The command is for other computers.")]
     WrongTarget,
-    /// Of a later version.
-    #[error(
-        "This computer's agent (version {VERSION}) is too old for this command: it does not know \
-         \"{0}\". Update the agent, then try again."
-    )]
-    TooOld(String),
     /// Valid for longer than a seen command is remembered.
     #[error(
         "The command is valid for longer than 31 days from now by the site's time, which this \
@@ -163,6 +157,9 @@ pub enum Verdict {
     Expired(Box<Command>),
     /// It is genuine, and may have run before without being remembered.
     Forgotten(Box<Command>, Forgotten),
+    /// It is genuine, and asks for what only a later version can do; and the sentence
+    /// that says so.
+    TooOld(Box<Command>, String),
     /// Nothing can be said yet; it is to be asked again.
     NotYet(Box<Command>),
     /// It does not pass.
@@ -219,9 +216,9 @@ impl Guard {
             return refused(Reason::Unsigned("it cannot be read".into()));
         };
         let scope = match claim.action {
-            Action::Script(_) | Action::Cancel { .. } => Scope::Execute,
+            // Nothing comes of a later action; it is only to be known as genuine.
+            Action::Script(_) | Action::Cancel { .. } | Action::Later(_) => Scope::Execute,
             Action::Terminal(_) => Scope::Terminal,
-            Action::Later(_) => Scope::Unknown,
         };
         let trust = Trust {
             authority: &self.authority,
@@ -254,6 +251,11 @@ impl Guard {
         if now_ms >= command.expires_ms {
             return Ok(Verdict::Expired(command));
         }
+        // For good, so that an update does not begin what was told as refused.
+        if let Some(what) = command.needs_later_version() {
+            let reason = too_old_for(what);
+            return Ok(Verdict::TooOld(command, reason));
+        }
         if now_ms < command.not_before_ms {
             let from = command.not_before_ms;
             return Ok(Verdict::Hold(command, from));
@@ -268,10 +270,8 @@ impl Guard {
         if matches!(&command.targets, Targets::Devices(ids) if ids.len() > MAX_NAMED_TARGETS) {
             return Some(Reason::Invalid("it names too many computers"));
         }
-        if let Some(what) = command.needs_later_version() {
-            return Some(Reason::TooOld(what.to_owned()));
-        }
-        if !command.targets.include(self.device, self.site) {
+        let named_here = command.targets.include(self.device, self.site);
+        if !named_here && !matches!(command.targets, Targets::Later(_)) {
             return Some(Reason::WrongTarget);
         }
         if command.expires_ms > now_ms.saturating_add(MAX_VALIDITY_MS) {
@@ -296,6 +296,13 @@ impl Guard {
         }
         None
     }
+}
+
+fn too_old_for(what: &str) -> String {
+    format!(
+        "This computer's agent (version {VERSION}) is too old for this command: it does not know \
+         \"{what}\". Update the agent, then try again."
+    )
 }
 
 fn forgotten(

@@ -19,7 +19,7 @@ const HOUR: u64 = 3_600_000;
 
 #[derive(Default)]
 pub(super) struct Remembered {
-    seen: RefCell<BTreeMap<CommandId, Seen>>,
+    pub(super) seen: RefCell<BTreeMap<CommandId, Seen>>,
     floor: Floor,
     since: Option<u64>,
     unborn: bool,

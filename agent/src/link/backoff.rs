@@ -4,7 +4,7 @@ use std::time::Duration;
 
 const LOST: (Duration, Duration) = (Duration::from_millis(400), Duration::from_secs(15));
 /// A relay that was put back to an older copy of its disk refuses computers that joined
-/// since, until its cloud told it of them a moment later. Who was revoked asks at most
+/// since, until its cloud told it of them a moment later. Who was revoked asks about
 /// once a minute.
 const REFUSED: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
 
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refused_device_asks_again_soon_and_at_last_once_a_minute() {
+    fn a_refused_device_asks_again_soon_and_at_last_about_once_a_minute() {
         let mut backoff = Backoff::default();
         let pauses: Vec<u64> = (0..6).map(|_| backoff.refused().as_secs()).collect();
         assert_eq!(pauses, [5, 10, 20, 40, 60, 60]);

@@ -58,7 +58,7 @@ impl Executor {
     /// that ends as one of which nothing is known: when it is delivered again, or at the
     /// agent's next start.
     fn note_undurable(&mut self, id: CommandId) -> bool {
-        let room = self.undurable.len() < MAX_UNDURABLE;
+        let room = self.undurable.len() < MAX_UNDURABLE || self.undurable.contains(&id);
         if room {
             self.undurable.insert(id);
         } else {

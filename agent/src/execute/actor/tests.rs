@@ -367,3 +367,18 @@ async fn what_was_judged_is_not_kept_in_mind_for_the_next_connection() {
     Spool::new(bench.store.clone()).welcome(&[]).unwrap();
     assert!(!bench.store.was_handed(bench.id, 0));
 }
+
+#[tokio::test]
+async fn what_the_agent_is_too_old_for_stays_refused_whatever_version_comes() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = bench(dir.path()).await;
+    let mut later = bench.script();
+    if let Action::Script(script) = &mut later.action {
+        script.interpreter = Interpreter::Later;
+    }
+    (bench.id, bench.signed) = (later.id, bench.authority.sign(&later, None).unwrap());
+    bench.deliver().await;
+    assert_eq!(bench.told(), [Status::Refused]);
+    let Ok(Some(seen)) = bench.store.seen(later.id) else { panic!() };
+    assert_eq!(seen.outcome.map(|outcome| outcome.status), Some(Status::Refused));
+}
