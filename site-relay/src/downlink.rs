@@ -6,7 +6,7 @@
 //! costs nothing, because both read the store at start. Commands alone go to the
 //! fan-out while their commit is being synced ([`Effects::hand_ahead`]).
 
-mod later;
+pub(crate) mod later;
 #[cfg(test)]
 mod tests;
 
@@ -105,10 +105,6 @@ pub(crate) struct Downlink {
 impl Downlink {
     /// Begins a session: where this relay stands.
     pub(crate) async fn open(parts: DownlinkParts) -> Result<(Self, Resume), StoreError> {
-        if parts.store.read(later::is_kept).await? {
-            let effects = parts.store.write(later::take_up).await?;
-            follow(&parts, effects).await;
-        }
         let (epoch, through) = parts.store.write(|txn| Ok(txn.mem.down)).await?;
         let at = Ack { lane: Lane::Urgent, epoch, through };
         let known = (epoch, through) != (0, 0);

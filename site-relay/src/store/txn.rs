@@ -73,6 +73,8 @@ pub(crate) struct Mem {
     pub(crate) before: Before,
     /// Whether the cloud was told since what this relay holds.
     pub(crate) told: bool,
+    /// When it was last said that orders are kept, lost, forgotten.
+    pub(crate) too_old: [u64; 3],
 }
 
 impl Mem {
