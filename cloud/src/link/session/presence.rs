@@ -86,7 +86,8 @@ pub(super) async fn gone(deps: &SessionDeps, relay: &RelayIdentity, slot: &Slot)
     }
 }
 
-/// Marks a relay as away since `at`, or since it was last heard of. Of a session
+/// Marks a relay as away since `at`, or since it was last heard of; never since earlier,
+/// as a node's clock may be behind the database's. Of a session
 /// that began at another moment than `since`, nothing is said.
 async fn offline(
     deps: &SessionDeps,
@@ -96,7 +97,7 @@ async fn offline(
 ) -> Result<(), DbError> {
     let mut tx = deps.db.tenant(&relay.scope()).await?;
     let went: Option<OffsetDateTime> = sqlx::query_scalar(
-        "UPDATE relays SET online = false, state_since = coalesce($2, last_contact, now()), \
+        "UPDATE relays SET online = false, state_since = coalesce(greatest($2, last_contact), now()), \
              connected_since = NULL, last_contact = greatest(last_contact, $2) \
          WHERE id = $1 AND online AND ($3::timestamptz IS NULL OR connected_since = $3) \
          RETURNING state_since",
