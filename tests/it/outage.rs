@@ -31,12 +31,29 @@ pub(crate) fn minutes(metrics: &Metrics, name: &str) -> Vec<i64> {
 /// Waits until minutes from before `from` to beyond it are there, and follow each other
 /// without a hole or a repetition.
 pub(crate) async fn unbroken(api: &Api, device: &str, from: SystemTime) -> Result<()> {
-    let from = i64::try_from(from.duration_since(UNIX_EPOCH)?.as_secs() / 60)?;
+    unbroken_but(api, device, from, from).await
+}
+
+/// The same where nothing need be there of the minutes that lie wholly between `began`
+/// and `from`.
+pub(crate) async fn unbroken_but(
+    api: &Api,
+    device: &str,
+    began: SystemTime,
+    from: SystemTime,
+) -> Result<()> {
+    let minute = |at: SystemTime| -> Result<i64> {
+        Ok(i64::try_from(at.duration_since(UNIX_EPOCH)?.as_secs() / 60)?)
+    };
+    let (began, from) = (minute(began)?, minute(from)?);
     wait::until("the chart to close", secs(180), || async {
         let metrics = metrics(api, device).await?;
         let found = minutes(&metrics, "cpu.busy");
         let (Some(first), Some(last)) = (found.first(), found.last()) else { return Ok(None) };
-        let follow = found.windows(2).all(|pair| pair[1] == pair[0] + 1);
+        let follow = found.windows(2).all(|pair| {
+            let whole = pair[0] < pair[1] && pair[0] >= began && pair[1] <= from;
+            pair[1] == pair[0] + 1 || whole
+        });
         ensure!(*first <= from && *last > from && follow, "minute {from} in {found:?}");
         Ok(Some(()))
     })
