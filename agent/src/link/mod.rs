@@ -11,6 +11,8 @@ mod poller;
 mod pump;
 pub mod session;
 pub mod spool;
+#[cfg(test)]
+mod testing;
 mod vitals;
 
 use unifyit_protocol::{

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::{
-    link::{mqtt::KEEP_ALIVE, spool::Quotas},
+    link::{mqtt::KEEP_ALIVE, spool::Quotas, testing::Counting},
     store::Store,
 };
 use rumqttc::{AsyncClient, MqttOptions};
@@ -12,21 +12,6 @@ use std::{
     net::TcpListener,
     thread,
 };
-use unifyit_protocol::{command::Command, config::DeviceConfig, lan::Handed, signing::Signed};
-
-struct Deaf;
-
-impl Inbox for Deaf {
-    fn command(&self, _: Signed<Command>) {}
-    fn handed(&self, _: Handed) {}
-    fn live(&self, _: LiveDown) {}
-    fn config(&self, _: DeviceConfig) {}
-    fn renew(&self) {}
-    fn own_identity(&self) {}
-    fn tell_all_again(&self) {}
-    fn tell_inventory(&self) {}
-    fn relay_time(&self, _: u64, _: u64) {}
-}
 
 /// A relay that takes one connection in and never says another word. What it heard
 /// after the introduction.
@@ -64,7 +49,13 @@ async fn only_the_quiet_ask_and_the_silent_are_left_without_a_ping_of_the_librar
     // Kept, for without a sender the client ends.
     let (_client, events) = AsyncClient::new(options, 4);
     let (notes, mut told) = mpsc::unbounded_channel();
-    let poller = Poller::new(DeviceId::generate(), spool, Arc::new(Deaf), notes, Arc::default());
+    let poller = Poller::new(
+        DeviceId::generate(),
+        spool,
+        Arc::new(Counting::default()),
+        notes,
+        Arc::default(),
+    );
     let poller = tokio::spawn(poller.run(events));
     assert!(matches!(told.recv().await, Some(Note::Connected)));
     tokio::time::pause();

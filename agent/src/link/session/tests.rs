@@ -2,23 +2,21 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::*;
-use crate::{link::spool::Quotas, store::Store};
+use crate::{
+    link::{spool::Quotas, testing::Counting},
+    store::Store,
+};
 use rumqttc::{EventLoop, MqttOptions};
 use std::{
     io::{Read, Write},
     net::TcpListener,
     path::Path,
-    sync::atomic::AtomicUsize,
     thread,
 };
 use tokio::runtime::Handle;
 use unifyit_protocol::{
-    command::Command,
-    config::DeviceConfig,
     ids::{OrganizationId, SiteId},
-    lan::Handed,
-    live::LiveDown,
-    signing::{PublicKey, Signed},
+    signing::PublicKey,
 };
 use zeroize::Zeroizing;
 
@@ -62,26 +60,8 @@ async fn a_sign_of_life_waits_for_its_turn_and_asks_to_be_acknowledged() {
     assert!(said.windows(topic.len()).any(|text| text == topic.as_bytes()));
 }
 
-/// Counts how often all is to be told again.
-#[derive(Default)]
-struct Agent(AtomicUsize);
-
-impl Inbox for Agent {
-    fn command(&self, _: Signed<Command>) {}
-    fn handed(&self, _: Handed) {}
-    fn live(&self, _: LiveDown) {}
-    fn config(&self, _: DeviceConfig) {}
-    fn renew(&self) {}
-    fn own_identity(&self) {}
-    fn tell_all_again(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-    fn tell_inventory(&self) {}
-    fn relay_time(&self, _: u64, _: u64) {}
-}
-
 /// A link, its store, and what keeps its identity.
-fn link(state: &Path) -> (Link<Agent>, Store, watch::Sender<Arc<Identity>>) {
+fn link(state: &Path) -> (Link<Counting>, Store, watch::Sender<Arc<Identity>>) {
     let identity = Identity {
         device: DeviceId::generate(),
         organization: OrganizationId::generate(),
@@ -140,7 +120,7 @@ async fn one_sign_of_life_waits_at_a_time_and_goes_with_its_connection() {
 }
 
 /// A session that hears these words and no more, and whose words go nowhere.
-async fn walked(link: &mut Link<Agent>, words: Vec<Note>, owes_all: &mut bool) -> End {
+async fn walked(link: &mut Link<Counting>, words: Vec<Note>, owes_all: &mut bool) -> End {
     let (client, _events) = AsyncClient::new(MqttOptions::new("device", "127.0.0.1", 1), 4);
     let (notes, inbox) = mpsc::unbounded_channel();
     words.into_iter().for_each(|word| notes.send(word).unwrap());
