@@ -305,18 +305,23 @@ pub(crate) fn tell_settings(store: &StoreHandle, broker: &BrokerHandle) {
     }
 }
 
+/// Ends the connections of devices that are out, or have to come again.
+fn disconnect(broker: &BrokerHandle, effects: &Effects) {
+    for device in &effects.revoked {
+        broker.disconnect(*device, "the device was revoked");
+    }
+    // Its computers come again, and each learns what was decided.
+    for device in &effects.separated {
+        broker.disconnect(*device, "one of its computers gets an identity of its own");
+    }
+}
+
 /// What follows a durable commit.
 async fn follow(parts: &DownlinkParts, effects: Effects) {
     parts.unknown.inc_by(effects.unknown);
-    for device in &effects.revoked {
-        parts.broker.disconnect(*device, "the device was revoked");
-    }
+    disconnect(&parts.broker, &effects);
     if !effects.revoked.is_empty() {
         parts.fanout.revoked(effects.revoked).await;
-    }
-    // Its computers come again, and each learns what was decided.
-    for device in effects.separated {
-        parts.broker.disconnect(device, "one of its computers gets an identity of its own");
     }
     want_inventories(&parts.broker, effects.inventory);
     if effects.config {

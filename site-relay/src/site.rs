@@ -166,7 +166,7 @@ pub async fn run_with(
     let reporter = status::Reporter::new(store.clone(), broker.clone(), quotas, cache, &telemetry);
     helpers.spawn("status", reporter.run(states, cancel.clone()));
     // Ahead of the inbox, where commands of it wait for the cloud's word like all others.
-    crate::downlink::later::take_up(&store).await.context("reading the orders that waited")?;
+    crate::downlink::later::take_up(&store, &broker).await;
     let fanout = fanout::Fanout::load((store.clone(), clock.clone()), broker, &telemetry).await;
     let fanout = fanout.context("reading the commands that wait")?;
     helpers.spawn("fan-out", fanout.run(fanout_inbox, cancel.clone()));

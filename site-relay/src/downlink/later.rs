@@ -5,8 +5,11 @@
 //! it at its start, behind all else that came meanwhile: what a later version adds must
 //! bear that. Where the cloud begins its lane anew, it says again what holds.
 
-use super::{Effects, take_record};
-use crate::store::{StoreError, StoreHandle, tables, txn::Txn};
+use super::{Effects, disconnect, take_record, tell_settings};
+use crate::{
+    broker::BrokerHandle,
+    store::{StoreError, StoreHandle, tables, txn::Txn},
+};
 use redb::{ReadTransaction, ReadableTable};
 use unifyit_protocol::{
     envelope::Decoded,
@@ -23,14 +26,19 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Keeps a record that cannot be read, by its place in the cloud's lane.
 pub(super) fn keep(txn: &mut Txn<'_>, at: (u64, u64), body: &[u8]) -> Result<(), StoreError> {
-    let (mut count, mut bytes) = (0, body.len());
+    let (mut count, mut bytes, mut before) = (0, body.len(), None);
     for row in txn.unread()?.iter()? {
-        let (_, kept) = row?;
-        // Said again, as settings are with each comparison.
+        let (place, kept) = row?;
         if kept.value() == body {
-            return Ok(());
+            before = Some(place.value());
         }
         (count, bytes) = (count + 1, bytes + kept.value().len());
+    }
+    // Said again, as settings are with each comparison: the last word counts.
+    if let Some(before) = before {
+        txn.unread()?.remove(before)?;
+        txn.unread()?.insert(at, body)?;
+        return Ok(());
     }
     let lost = count >= MOST || bytes > MOST_BYTES;
     if !lost {
@@ -77,15 +85,24 @@ fn say(txn: &mut Txn<'_>, kind: usize, detail: String) -> Result<(), StoreError>
     txn.audit_entry(SiteAudit { at_ms: now_ms, action, actor, detail })
 }
 
-/// Takes what was kept and this version can read. Ahead of all that acts upon the store:
-/// nothing else follows from it.
-///
-/// # Errors
-/// [`StoreError`] when the file fails.
-pub(crate) async fn take_up(store: &StoreHandle) -> Result<(), StoreError> {
-    match store.read(is_readable).await? {
-        true => store.write(take).await,
-        false => Ok(()),
+/// Takes what was kept and this version can read, ahead of the courier, which finds its
+/// commands in the inbox. Where the disk fails it waits for the next start: the site goes on.
+pub(crate) async fn take_up(store: &StoreHandle, broker: &BrokerHandle) {
+    let taken = match store.read(is_readable).await {
+        Ok(true) => store.write(take).await,
+        other => other.map(|_| Effects::default()),
+    };
+    match taken {
+        Ok(effects) => {
+            // Devices may be connected already.
+            disconnect(broker, &effects);
+            if effects.config {
+                tell_settings(store, broker);
+            }
+        }
+        Err(error) => {
+            tracing::error!(%error, "what waited for this version cannot be taken up; it waits for the next start");
+        }
     }
 }
 
@@ -105,7 +122,7 @@ fn is_known(body: &[u8]) -> Option<DownRecord> {
     }
 }
 
-fn take(txn: &mut Txn<'_>) -> Result<(), StoreError> {
+fn take(txn: &mut Txn<'_>) -> Result<Effects, StoreError> {
     let epoch = txn.mem.down.0;
     let mut known = Vec::new();
     for row in txn.unread()?.iter()? {
@@ -124,7 +141,8 @@ fn take(txn: &mut Txn<'_>) -> Result<(), StoreError> {
             take_record(txn, record, &mut effects)?;
         }
     }
-    super::end_revoked(txn, &mut effects)
+    super::end_revoked(txn, &mut effects)?;
+    Ok(effects)
 }
 
 #[cfg(test)]

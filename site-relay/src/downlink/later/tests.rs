@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use super::{super::take_records, *};
-use crate::store::tests::Rig;
+use crate::store::tests::{Fails, Rig};
 use unifyit_protocol::{
     compare::SiteKnown,
     lane::{Ack, Lane},
@@ -45,7 +45,7 @@ async fn what_a_later_version_can_read_is_carried_out_by_it_once() {
         .await
         .unwrap();
     let rig = rig.crash();
-    take_up(&rig.store).await.unwrap();
+    take_up(&rig.store, &BrokerHandle::detached()).await;
     assert!(rig.store.device(device).unwrap().revoked);
     assert_eq!(kept(&rig).await, [(5, 1)]);
 }
@@ -63,7 +63,7 @@ async fn of_another_life_of_the_lane_and_of_a_conversation_that_is_over_nothing_
         Ok(txn.unread()?.insert((5, 2), talk.as_slice()).map(drop)?)
     };
     rig.store.write(both).await.unwrap();
-    take_up(&rig.store).await.unwrap();
+    take_up(&rig.store, &BrokerHandle::detached()).await;
     assert!(!rig.store.device(device).unwrap().revoked);
     assert_eq!(kept(&rig).await, [(5, 1)]);
 }
@@ -84,11 +84,25 @@ async fn a_relay_that_is_too_old_says_so_once_an_hour_and_that_something_is_lost
 }
 
 #[tokio::test]
-async fn what_is_said_again_is_kept_once() {
+async fn what_is_said_again_is_kept_once_in_its_last_place() {
     let rig = Rig::new();
-    let becomes = Ack { lane: Lane::Urgent, epoch: 5, through: 2 };
-    let twice = vec![(1, vec![0xff, 7]), (2, vec![0xff, 7])];
-    rig.store.write(move |txn| take_records(txn, becomes, twice)).await.unwrap();
+    let becomes = Ack { lane: Lane::Urgent, epoch: 5, through: 3 };
+    let again = vec![(1, vec![0xff, 7]), (2, vec![0xff, 8]), (3, vec![0xff, 7])];
+    rig.store.write(move |txn| take_records(txn, becomes, again)).await.unwrap();
+    assert_eq!(kept(&rig).await, [(5, 2), (5, 3)]);
+}
+
+#[tokio::test]
+async fn where_the_disk_fails_what_was_kept_waits_and_the_relay_starts() {
+    let rig = Rig::new();
+    let device = rig.enrol().await;
+    unreadable(&rig, 5, 1, 1).await;
+    let known = DownRecord::RevokeDevice(device).encode().unwrap();
+    let insert =
+        move |txn: &mut Txn<'_>| Ok(txn.unread()?.insert((5, 1), known.as_slice()).map(drop)?);
+    rig.store.write(insert).await.unwrap();
+    rig.fails(Fails::Unwritten);
+    take_up(&rig.store, &BrokerHandle::detached()).await;
     assert_eq!(kept(&rig).await, [(5, 1)]);
 }
 
