@@ -95,11 +95,20 @@ say "Fetching $name ($form, $machine) from $from"
 # Whoever stalls for a minute is given up.
 fetch() (
     [ "$program" = relay ] || past_proxies
-    { have curl && curl -kfsSL --retry 3 --connect-timeout 10 --speed-limit 1 --speed-time 60 -o "$file" "$from/$blake"; } ||
-        { have wget && wget -q -t 3 -T 60 --no-check-certificate -O "$file" "$from/$blake"; } ||
+    if have curl; then
+        if curl -kfsSL --retry 3 --connect-timeout 10 --speed-limit 1 --speed-time 60 -o "$file" "$from/$blake"; then exit 0; fi
+    fi
+    if have wget; then
+        code=0
+        wget -q -t 3 -T 60 --no-check-certificate -O "$file" "$from/$blake" || code=$?
         # Some builds of BusyBox crash when they are given a time limit.
-        { have wget && wget -q --no-check-certificate -O "$file" "$from/$blake"; } ||
-        /usr/lib/apt/apt-helper -o Acquire::https::Verify-Peer=false download-file "$from/$blake" "$file" >/dev/null 2>&1
+        if [ $code -ge 128 ]; then
+            code=0
+            wget -q --no-check-certificate -O "$file" "$from/$blake" || code=$?
+        fi
+        if [ $code = 0 ]; then exit 0; fi
+    fi
+    /usr/lib/apt/apt-helper -o Acquire::https::Verify-Peer=false download-file "$from/$blake" "$file" >/dev/null 2>&1
 )
 fetch ||
     fail "$from cannot be reached, or does not have the package. Check the network, then run the line again."
