@@ -1,12 +1,14 @@
-//! From a request to signed commands in the relays' downlinks.
+//! From a request to signed commands in the relays' downlinks: devices are cut into
+//! [`Share`]s, each share becomes an [`Order`] when it is signed, orders are kept with
+//! their task ([`store`]) and then sent.
 
 use super::{
     action::ActionInput,
-    store::{self, SigningKey, Target},
+    store::{self, Reach, SigningKey, Target},
 };
 use crate::{
     context::AppState,
-    db::TenantTx,
+    db::{Place, TenantTx},
     http::Problem,
     link::downlink::{self, AppendError},
 };
@@ -14,55 +16,97 @@ use std::collections::BTreeMap;
 use unifyit_protocol::{
     codec,
     command::{Action, Command, MAX_NAMED_TARGETS, MAX_VALIDITY_MS, Targets},
-    ids::{CommandId, DeviceId, OrganizationId, RelayId, SiteId},
+    ids::{CommandId, DeviceId, OrganizationId, SiteId},
     link::{DeliverCommand, DownRecord},
 };
 
 /// Clocks of devices may be behind or ahead by this much, in milliseconds.
 const CLOCK_SLACK_MS: u64 = 10 * 60 * 1000;
 
-/// A command to be signed: one site's share of a task.
+/// Devices of one site that one command is for, and what it is to do.
 pub(super) struct Share {
-    pub(super) command: CommandId,
-    pub(super) organization: OrganizationId,
-    pub(super) site: SiteId,
+    pub(super) at: Reach,
     pub(super) targets: Targets,
     pub(super) devices: Vec<DeviceId>,
+    pub(super) action: Action,
 }
 
-/// Cuts the targets into shares: one a site when the whole site is meant, else
-/// as many as it takes to name the devices.
-pub(super) fn shares(targets: &[Target], whole: impl Fn(SiteId, usize) -> bool) -> Vec<Share> {
-    let mut sites: BTreeMap<SiteId, (OrganizationId, Vec<DeviceId>)> = BTreeMap::new();
+impl Share {
+    /// As many as it takes to name some devices of a site.
+    pub(super) fn naming<'a>(
+        at: Reach,
+        devices: &'a [DeviceId],
+        action: &'a Action,
+    ) -> impl Iterator<Item = Self> + 'a {
+        devices.chunks(MAX_NAMED_TARGETS).map(move |devices| Self {
+            at,
+            targets: Targets::Devices(devices.to_vec()),
+            devices: devices.to_vec(),
+            action: action.clone(),
+        })
+    }
+}
+
+/// Cuts targets into shares: one a site when the whole site is meant, else as many as it
+/// takes to name the devices.
+pub(super) fn shares(
+    targets: &[Target],
+    action: &Action,
+    whole: impl Fn(SiteId, usize) -> bool,
+) -> Vec<Share> {
+    let mut sites: BTreeMap<SiteId, (Reach, Vec<DeviceId>)> = BTreeMap::new();
     for target in targets {
-        sites
-            .entry(target.site())
-            .or_insert_with(|| (target.organization(), Vec::new()))
-            .1
-            .push(target.device());
+        let (_, devices) = sites.entry(target.at.site()).or_insert_with(|| (target.at, Vec::new()));
+        devices.push(target.device());
     }
     let mut shares = Vec::new();
-    for (site, (organization, devices)) in sites {
+    for (site, (at, devices)) in sites {
         if whole(site, devices.len()) {
-            let (command, targets) = (CommandId::generate(), Targets::Site(site));
-            shares.push(Share { command, organization, site, targets, devices });
-            continue;
-        }
-        for devices in devices.chunks(MAX_NAMED_TARGETS) {
-            let command = CommandId::generate();
-            let (targets, devices) = (Targets::Devices(devices.to_vec()), devices.to_vec());
-            shares.push(Share { command, organization, site, targets, devices });
+            shares.push(Share {
+                at,
+                targets: Targets::Site(site),
+                devices,
+                action: action.clone(),
+            });
+        } else {
+            shares.extend(Share::naming(at, &devices, action));
         }
     }
     shares
 }
 
-/// A signed command with its share.
-pub(super) struct SignedShare {
-    pub(super) share: Share,
-    pub(super) record: DownRecord,
-    pub(super) bytes: Vec<u8>,
-    pub(super) expires_ms: u64,
+/// A signed command on its way to a site.
+pub(super) struct Order {
+    at: Reach,
+    kind: &'static str,
+    deliver: DeliverCommand,
+    /// The signed command, as it is kept.
+    bytes: Vec<u8>,
+}
+
+impl Order {
+    pub(super) fn command(&self) -> CommandId {
+        self.deliver.command
+    }
+    pub(super) fn devices(&self) -> &[DeviceId] {
+        &self.deliver.devices
+    }
+    pub(super) fn place(&self) -> Place {
+        self.at.place()
+    }
+    pub(super) fn site(&self) -> SiteId {
+        self.at.site()
+    }
+    /// The table's word for what it does.
+    pub(super) fn kind(&self) -> &'static str {
+        self.kind
+    }
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+    pub(super) fn expires_ms(&self) -> u64 {
+        self.deliver.expires_ms
+    }
 }
 
 /// Signs one command a share with the organizations' authorities, with those counters
@@ -71,16 +115,16 @@ pub(super) async fn sign(
     state: &AppState,
     tx: &mut TenantTx,
     mut keys: BTreeMap<OrganizationId, SigningKey>,
+    kind: &'static str,
     shares: Vec<Share>,
-    action: impl Fn(&Share) -> Action,
     expires_ms: u64,
-) -> Result<Vec<SignedShare>, Problem> {
+) -> Result<Vec<Order>, Problem> {
     let now_ms = state.clock.now_ms();
     // A device whose clock is behind must not find the expiry too far away.
     let expires_ms = expires_ms.min(now_ms + MAX_VALIDITY_MS - CLOCK_SLACK_MS);
     let mut wanted: BTreeMap<OrganizationId, i64> = BTreeMap::new();
     for share in &shares {
-        *wanted.entry(share.organization).or_default() += 1;
+        *wanted.entry(share.at.organization()).or_default() += 1;
     }
     for (organization, count) in wanted {
         if keys.contains_key(&organization) {
@@ -88,55 +132,51 @@ pub(super) async fn sign(
         }
         keys.insert(organization, store::signing_key(tx, organization, count).await?);
     }
-    let mut signed = Vec::with_capacity(shares.len());
-    for share in shares {
-        let Some(key) = keys.get_mut(&share.organization) else { continue };
+    let mut orders = Vec::with_capacity(shares.len());
+    for Share { at, targets, devices, action } in shares {
+        let Some(key) = keys.get_mut(&at.organization()) else { continue };
         let command = Command {
-            id: share.command,
-            organization: share.organization,
-            targets: share.targets.clone(),
-            action: action(&share),
+            id: CommandId::generate(),
+            organization: at.organization(),
+            targets,
+            action,
             not_before_ms: now_ms.saturating_sub(CLOCK_SLACK_MS),
             expires_ms,
             counter: key.next_counter(),
             issued_ms: now_ms,
         };
-        let command = state.trust.sign_command(&key.sealed, &command)?;
-        let bytes = codec::encode(&command).map_err(|_| Problem::internal())?;
-        let record = DownRecord::Command(DeliverCommand {
-            command: share.command,
-            devices: share.devices.clone(),
+        let signed = state.trust.sign_command(&key.sealed, &command)?;
+        let bytes = codec::encode(&signed).map_err(|_| Problem::internal())?;
+        let deliver = DeliverCommand {
+            command: command.id,
+            devices,
             expires_ms,
-            signed: command,
+            signed,
             handed: Vec::new(),
             unheard: Vec::new(),
-        });
-        signed.push(SignedShare { share, record, bytes, expires_ms });
+        };
+        orders.push(Order { at, kind, deliver, bytes });
     }
-    Ok(signed)
+    Ok(orders)
 }
 
-/// Queues signed commands for the sites' relays. Sites without one are returned.
+/// Queues orders for the sites' relays. Sites without one are returned.
 pub(super) async fn send(
     tx: &mut TenantTx,
-    signed: &[SignedShare],
-    relays: &BTreeMap<SiteId, RelayId>,
+    mut orders: Vec<Order>,
 ) -> Result<Vec<SiteId>, Problem> {
-    let mut without = Vec::new();
-    let mut to: Vec<(RelayId, &SignedShare)> = Vec::with_capacity(signed.len());
-    for share in signed {
-        match relays.get(&share.share.site) {
-            Some(relay) => to.push((*relay, share)),
-            None => without.push(share.share.site),
-        }
-    }
     // In one order everywhere, so that two tasks wait for each other instead of
     // locking up.
-    to.sort_by_key(|(relay, _)| *relay);
-    for (relay, share) in to {
-        match downlink::append(tx, relay, &share.record).await {
+    orders.sort_by_key(|order| order.at.relay());
+    let mut without = Vec::new();
+    for Order { at, deliver, .. } in orders {
+        let Some(relay) = at.relay() else {
+            without.push(at.site());
+            continue;
+        };
+        match downlink::append(tx, relay, &DownRecord::Command(deliver)).await {
             Ok(_) => {}
-            Err(AppendError::NoRelay) => without.push(share.share.site),
+            Err(AppendError::NoRelay) => without.push(at.site()),
             Err(AppendError::TooLarge(bytes)) => {
                 return Err(Problem::invalid(format!(
                     "The script with its arguments and targets makes a message of {bytes} bytes, \

@@ -1,19 +1,17 @@
 //! Stopping a task: signed stops for every device where it is not done.
 
-use super::{dispatch, dispatch::Share, store, store::NewCommand};
+use super::{dispatch, dispatch::Share, store};
 use crate::{
     audit::{self, AuditActor, AuditTarget},
     context::AppState,
     db::{Place, TenantTx},
     http::Problem,
-    link::from_ms,
 };
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use unifyit_protocol::{
-    command::{Action, MAX_NAMED_TARGETS, Targets},
-    ids::{CommandId, DeviceId, OrganizationId, SiteId, TaskId},
+    command::Action,
+    ids::{CommandId, DeviceId, TaskId},
 };
-use uuid::Uuid;
 
 /// How long a stop is tried, in milliseconds: devices that are offline come back
 /// some day, with the task in their relay's inbox.
@@ -29,43 +27,16 @@ pub(super) async fn stop(
     why: Option<&str>,
 ) -> Result<(), Problem> {
     let open = store::cancel(tx, id, why.is_none()).await?;
-    let mut stops: HashMap<CommandId, CommandId> = HashMap::new();
     let mut shares = Vec::with_capacity(open.len());
     for command in &open {
-        let (organization, site) =
-            (OrganizationId(command.organization_id), SiteId(command.site_id));
-        for devices in command.devices.chunks(MAX_NAMED_TARGETS) {
-            let devices: Vec<DeviceId> = devices.iter().copied().map(DeviceId).collect();
-            let stop = CommandId::generate();
-            stops.insert(stop, CommandId(command.command_id));
-            let targets = Targets::Devices(devices.clone());
-            shares.push(Share { command: stop, organization, site, targets, devices });
-        }
+        let devices: Vec<DeviceId> = command.devices.iter().copied().map(DeviceId).collect();
+        let action = Action::Cancel { command: CommandId(command.command_id) };
+        shares.extend(Share::naming(command.at, &devices, &action));
     }
-    let sites: Vec<Uuid> = open.iter().map(|command| command.site_id).collect();
-    let relays = store::relays(tx, &sites).await?;
     let expires_ms = state.clock.now_ms() + TRY_MS;
-    let action = |share: &Share| Action::Cancel {
-        command: stops.get(&share.command).copied().unwrap_or(share.command),
-    };
-    let signed = dispatch::sign(state, tx, BTreeMap::new(), shares, action, expires_ms).await?;
-    let partners = store::partners_of(tx, &sites).await?;
-    let commands: Vec<NewCommand<'_>> = signed
-        .iter()
-        .filter_map(|share| {
-            let site = share.share.site;
-            Some(NewCommand {
-                id: share.share.command.0,
-                place: store::site_place(*partners.get(&site)?, share.share.organization, site),
-                task: Some(id),
-                kind: "cancel",
-                signed: &share.bytes,
-                expires_at: from_ms(share.expires_ms),
-            })
-        })
-        .collect();
-    store::insert_commands(tx, &commands).await?;
-    let without = dispatch::send(tx, &signed, &relays).await?;
+    let orders = dispatch::sign(state, tx, BTreeMap::new(), "cancel", shares, expires_ms).await?;
+    store::insert_commands(tx, id, &orders).await?;
+    let without = dispatch::send(tx, orders).await?;
     store::cancel_at(tx, id, &without).await?;
     store::stopped(tx, id, &open).await?;
     let target = AuditTarget::at(place, format!("task {name}"));

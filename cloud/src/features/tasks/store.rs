@@ -5,13 +5,11 @@ mod begin;
 mod create;
 mod end;
 mod read;
+mod targets;
 
 pub(crate) use again::{had, send_again};
 pub(super) use begin::{Begun, begin};
-pub(super) use create::{
-    NewCommand, NewTask, SigningKey, Target, by_organization, insert_commands, insert_task,
-    partners, partners_of, place_of, relays, relays_of, site_place, site_sizes,
-};
+pub(super) use create::{NewTask, SigningKey, insert_commands, insert_task};
 pub(crate) use create::{keep_command, signing_key};
 pub(super) use end::{
     cancel, cancel_at, expire, lose, put_out, settle, stopped, unsettled, unstopped, without_right,
@@ -19,6 +17,7 @@ pub(super) use end::{
 pub(super) use read::{
     SHOWN_BYTES, get, groups, list, of_device, output, running, target, targets,
 };
+pub(super) use targets::{Reach, Target, by_organization, place_of, site_sizes};
 
 use super::{CHANGED, action::Sight};
 use crate::{

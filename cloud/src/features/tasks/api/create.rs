@@ -6,7 +6,7 @@ use super::super::{
     dispatch,
     model::TargetsInput,
     rules, store,
-    store::{Begun, NewCommand, NewTask, Target},
+    store::{Begun, NewTask},
 };
 use crate::{
     audit::AuditTarget,
@@ -14,7 +14,6 @@ use crate::{
     context::Ctx,
     events::{NewEvent, Reference, TimelineItem},
     http::{Body, Idempotency, Problem},
-    link::from_ms,
 };
 use axum::{
     Json,
@@ -24,7 +23,7 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 use time::Duration;
-use unifyit_protocol::ids::{CommandId, TaskId};
+use unifyit_protocol::ids::TaskId;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -109,45 +108,26 @@ pub(super) async fn create_task(
         created_by: &actor.name,
         created_by_id: ctx.actor.id,
         expires_at,
-        total: targets.len(),
     };
-    let partners = store::partners(&targets);
-    let sites: Vec<Uuid> = partners.keys().map(|site| site.0).collect();
-    let relays = store::relays_of(&targets);
     // A command for the whole site names the site: it stays small however many
     // devices there are. Devices named one by one are signed for one by one.
     let sizes = match named.is_empty() {
-        true => store::site_sizes(&mut tx, &sites).await?,
+        true => store::site_sizes(&mut tx, &targets).await?,
         false => HashMap::new(),
     };
     let whole = |site, devices: usize| {
         sizes.get(&site).is_some_and(|all| i64::try_from(devices).is_ok_and(|n| n == *all))
     };
-    let shares = dispatch::shares(&targets, whole);
-    let signed_form = input.action.signed_form();
-    let signed =
-        dispatch::sign(&ctx.state, &mut tx, keys, shares, |_| signed_form.clone(), expires_ms)
-            .await?;
-    let mut commands = Vec::with_capacity(signed.len());
-    let mut command_of = HashMap::with_capacity(targets.len());
-    for share in &signed {
-        let site = share.share.site;
-        let Some(partner) = partners.get(&site) else { continue };
-        commands.push(NewCommand {
-            id: share.share.command.0,
-            place: store::site_place(*partner, share.share.organization, site),
-            task: Some(id),
-            kind: "script",
-            signed: &share.bytes,
-            expires_at: from_ms(share.expires_ms),
-        });
-        command_of.extend(share.share.devices.iter().map(|d| (*d, share.share.command)));
-    }
-    let sent: Vec<(&Target, CommandId)> =
-        targets.iter().filter_map(|t| Some((t, *command_of.get(&t.device())?))).collect();
-    let body = store::insert_task(&mut tx, &task, &commands, &sent).await?;
+    let shares = dispatch::shares(&targets, &input.action.signed_form(), whole);
+    let orders = dispatch::sign(&ctx.state, &mut tx, keys, "script", shares, expires_ms).await?;
+    let body = store::insert_task(&mut tx, &task, &targets, &orders).await?;
+    // Output of the first devices may be here before anything else is heard of them.
+    let shown = orders.iter().flat_map(|order| {
+        order.devices().iter().map(|device| (order.site(), order.command(), *device))
+    });
+    let shown: Vec<_> = shown.take(SHOWN_AT_ONCE).collect();
     // Sites without a relay wait for nothing; their targets expire.
-    dispatch::send(&mut tx, &signed, &relays).await?;
+    dispatch::send(&mut tx, orders).await?;
     let said = dispatch::described(&input.action);
     // Each customer's log and timeline say what was done on its computers, and only
     // on those. In one order, so that two tasks wait for each other.
@@ -173,10 +153,9 @@ pub(super) async fn create_task(
     }
     tx.emit(NewEvent::kept(CHANGED, task.place, body.standing()));
     let made = TaskMade { id: id.0 };
-    // Output of the first devices may be here before anything else is heard of them.
     let outputs = ctx.state.watches.outputs();
-    for (target, command) in sent.iter().take(SHOWN_AT_ONCE) {
-        outputs.learn(target.site(), *command, target.device(), id);
+    for (site, command, device) in shown {
+        outputs.learn(site, command, device, id);
     }
     key.answer(&ctx, &mut tx, StatusCode::ACCEPTED, &made)?;
     tx.commit().await?;

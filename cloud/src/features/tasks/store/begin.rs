@@ -1,7 +1,7 @@
 //! What a task begins with, in one round trip: its request's key is claimed, the devices
 //! that it means are looked up, and counters are taken for what will be signed for them.
 
-use super::create::{SigningKey, Target};
+use super::{create::SigningKey, targets::Target};
 use crate::{
     db::{DbError, TenantTx},
     features::tasks::model::TargetsInput,
@@ -97,7 +97,7 @@ fn take(row: &PgRow, begun: &mut Begun) -> Result<(), sqlx::Error> {
     let target = <Target as sqlx::FromRow<_>>::from_row(row)?;
     if let Some(sealed) = row.try_get::<Option<Vec<u8>>, _>("sealed_seed")? {
         let next = row.try_get("next")?;
-        begun.keys.entry(target.organization()).or_insert(SigningKey { sealed, next });
+        begun.keys.entry(target.at.organization()).or_insert(SigningKey { sealed, next });
     }
     begun.targets.push(target);
     Ok(())

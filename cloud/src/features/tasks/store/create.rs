@@ -1,74 +1,24 @@
-//! Writing a task: who is meant, and what is signed for them.
+//! Writing a task with what was signed for its devices.
 
 use super::{
-    super::{action::ActionBody, model::TaskBody},
+    super::{action::ActionBody, dispatch::Order, model::TaskBody},
     read::counted,
+    targets::Target,
 };
 use crate::{
     db::{DbError, Place, TenantTx},
     link::from_ms,
 };
 use sqlx::{Postgres, postgres::PgArguments, query::QueryAs};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use time::OffsetDateTime;
 use unifyit_protocol::{
     codec,
     command::Command,
-    ids::{CommandId, DeviceId, OrganizationId, PartnerId, RelayId, SiteId, TaskId},
+    ids::{CommandId, DeviceId, OrganizationId, TaskId},
     signing::Signed,
 };
 use uuid::Uuid;
-
-/// A device that a task is for.
-#[derive(Debug, Clone, sqlx::FromRow)]
-pub(in super::super) struct Target {
-    id: Uuid,
-    partner_id: Uuid,
-    organization_id: Uuid,
-    site_id: Uuid,
-    /// The site's active relay.
-    relay_id: Option<Uuid>,
-}
-
-impl Target {
-    pub(in super::super) fn device(&self) -> DeviceId {
-        DeviceId(self.id)
-    }
-    pub(in super::super) fn organization(&self) -> OrganizationId {
-        OrganizationId(self.organization_id)
-    }
-    pub(in super::super) fn site(&self) -> SiteId {
-        SiteId(self.site_id)
-    }
-}
-
-/// How many devices each of some sites has.
-pub(in super::super) async fn site_sizes(
-    tx: &mut TenantTx,
-    sites: &[Uuid],
-) -> Result<HashMap<SiteId, i64>, DbError> {
-    let rows: Vec<(Uuid, i64)> = sqlx::query_as(
-        "SELECT site_id, count(*) FROM devices WHERE site_id = ANY($1) AND revoked_at IS NULL GROUP BY 1",
-    )
-    .bind(sites)
-    .fetch_all(&mut **tx)
-    .await?;
-    Ok(rows.into_iter().map(|(site, count)| (SiteId(site), count)).collect())
-}
-
-/// The active relays of sites.
-pub(in super::super) async fn relays(
-    tx: &mut TenantTx,
-    sites: &[Uuid],
-) -> Result<BTreeMap<SiteId, RelayId>, DbError> {
-    let rows: Vec<(Uuid, Uuid)> = sqlx::query_as(
-        "SELECT site_id, id FROM relays WHERE site_id = ANY($1) AND revoked_at IS NULL",
-    )
-    .bind(sites)
-    .fetch_all(&mut **tx)
-    .await?;
-    Ok(rows.into_iter().map(|(site, relay)| (SiteId(site), RelayId(relay))).collect())
-}
 
 /// An organization's authority with a run of command counters.
 #[derive(Debug)]
@@ -103,32 +53,6 @@ pub(crate) async fn signing_key(
     Ok(SigningKey { sealed, next: last - count + 1 })
 }
 
-/// The narrowest place that holds all targets.
-pub(in super::super) fn place_of<'a>(targets: impl Iterator<Item = &'a Target> + Clone) -> Place {
-    let Some(first) = targets.clone().next() else { return Place::default() };
-    let same = |pick: fn(&Target) -> Uuid| {
-        let value = pick(first);
-        targets.clone().all(|t| pick(t) == value).then_some(value)
-    };
-    let partner = same(|t| t.partner_id);
-    let organization = partner.and_then(|_| same(|t| t.organization_id));
-    let site = organization.and_then(|_| same(|t| t.site_id));
-    Place { partner, organization, site }
-}
-
-/// The targets of each organization, with the narrowest place that holds them.
-pub(in super::super) fn by_organization(targets: &[Target]) -> Vec<(Place, Vec<&Target>)> {
-    let mut shares: BTreeMap<Uuid, Vec<&Target>> = BTreeMap::new();
-    for target in targets {
-        shares.entry(target.organization_id).or_default().push(target);
-    }
-    let mut placed = Vec::with_capacity(shares.len());
-    for share in shares.into_values() {
-        placed.push((place_of(share.iter().copied()), share));
-    }
-    placed
-}
-
 /// A task to be.
 pub(in super::super) struct NewTask<'a> {
     pub(in super::super) id: TaskId,
@@ -138,7 +62,6 @@ pub(in super::super) struct NewTask<'a> {
     pub(in super::super) created_by: &'a str,
     pub(in super::super) created_by_id: Uuid,
     pub(in super::super) expires_at: OffsetDateTime,
-    pub(in super::super) total: usize,
 }
 
 /// Writes it with its commands and targets, and returns how it stands: waiting on all of
@@ -146,24 +69,31 @@ pub(in super::super) struct NewTask<'a> {
 pub(in super::super) async fn insert_task(
     tx: &mut TenantTx,
     task: &NewTask<'_>,
-    commands: &[NewCommand<'_>],
-    targets: &[(&Target, CommandId)],
+    targets: &[Target],
+    orders: &[Order],
 ) -> Result<TaskBody, DbError> {
+    let command_of: HashMap<DeviceId, CommandId> = orders
+        .iter()
+        .flat_map(|order| order.devices().iter().map(|device| (*device, order.command())))
+        .collect();
+    let commands: Vec<Option<Uuid>> =
+        targets.iter().map(|t| command_of.get(&t.device()).map(|command| command.0)).collect();
+    let places: Vec<Place> = targets.iter().map(|target| target.at.place()).collect();
     // As stored: the database keeps microseconds.
-    let (created_at, expires_at) = NewCommand::bind(
-        commands,
+    let (created_at, expires_at) = bind(
+        orders,
         sqlx::query_as(
             "WITH made AS ( \
              INSERT INTO tasks (id, partner_id, organization_id, site_id, name, action, created_by, \
                  created_by_id, expires_at, total) \
-             VALUES ($9, $10, $11, $12, $13, $14, $15, $16, $17, $18) RETURNING created_at, expires_at), \
+             VALUES ($8, $9, $10, $11, $12, $13, $14, $15, $16, $17) RETURNING created_at, expires_at), \
          commanded AS ( \
-             INSERT INTO commands (id, partner_id, organization_id, site_id, task_id, kind, signed, expires_at) \
-             SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::text[], \
-                 $7::bytea[], $8::timestamptz[])), \
+             INSERT INTO commands (task_id, id, partner_id, organization_id, site_id, kind, signed, expires_at) \
+             SELECT $8, c.* FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], \
+                 $6::bytea[], $7::timestamptz[]) c), \
          targeted AS ( \
              INSERT INTO task_targets (task_id, device_id, command_id, partner_id, organization_id, site_id) \
-             SELECT $9, t.* FROM unnest($19::uuid[], $20::uuid[], $21::uuid[], $22::uuid[], $23::uuid[]) t) \
+             SELECT $8, t.* FROM unnest($18::uuid[], $19::uuid[], $20::uuid[], $21::uuid[], $22::uuid[]) t) \
          SELECT created_at, expires_at FROM made",
         ),
     )
@@ -176,15 +106,15 @@ pub(in super::super) async fn insert_task(
     .bind(task.created_by)
     .bind(task.created_by_id)
     .bind(task.expires_at)
-    .bind(i32::try_from(task.total).unwrap_or(i32::MAX))
-    .bind(targets.iter().map(|(t, _)| t.id).collect::<Vec<_>>())
-    .bind(targets.iter().map(|(_, command)| command.0).collect::<Vec<_>>())
-    .bind(targets.iter().map(|(t, _)| t.partner_id).collect::<Vec<_>>())
-    .bind(targets.iter().map(|(t, _)| t.organization_id).collect::<Vec<_>>())
-    .bind(targets.iter().map(|(t, _)| t.site_id).collect::<Vec<_>>())
+    .bind(i32::try_from(targets.len()).unwrap_or(i32::MAX))
+    .bind(targets.iter().map(|t| t.device().0).collect::<Vec<_>>())
+    .bind(commands)
+    .bind(places.iter().map(|place| place.partner).collect::<Vec<_>>())
+    .bind(places.iter().map(|place| place.organization).collect::<Vec<_>>())
+    .bind(places.iter().map(|place| place.site).collect::<Vec<_>>())
     .fetch_one(&mut **tx)
     .await?;
-    let total = i64::try_from(task.total).unwrap_or(i64::MAX);
+    let total = i64::try_from(targets.len()).unwrap_or(i64::MAX);
     Ok(TaskBody {
         id: task.id.0,
         name: task.name.to_owned(),
@@ -199,77 +129,35 @@ pub(in super::super) async fn insert_task(
     })
 }
 
-/// A signed command to be kept.
-pub(crate) struct NewCommand<'a> {
-    pub(crate) id: Uuid,
-    pub(crate) place: Place,
-    pub(crate) task: Option<TaskId>,
-    pub(crate) kind: &'static str,
-    pub(crate) signed: &'a [u8],
-    pub(crate) expires_at: OffsetDateTime,
+/// Binds orders, a column at a time, as a statement's first parameters.
+fn bind<'q, Row>(
+    orders: &'q [Order],
+    query: QueryAs<'q, Postgres, Row, PgArguments>,
+) -> QueryAs<'q, Postgres, Row, PgArguments> {
+    let places: Vec<Place> = orders.iter().map(Order::place).collect();
+    query
+        .bind(orders.iter().map(|order| order.command().0).collect::<Vec<_>>())
+        .bind(places.iter().map(|place| place.partner).collect::<Vec<_>>())
+        .bind(places.iter().map(|place| place.organization).collect::<Vec<_>>())
+        .bind(places.iter().map(|place| place.site).collect::<Vec<_>>())
+        .bind(orders.iter().map(Order::kind).collect::<Vec<_>>())
+        .bind(orders.iter().map(Order::bytes).collect::<Vec<_>>())
+        .bind(orders.iter().map(|order| from_ms(order.expires_ms())).collect::<Vec<_>>())
 }
 
-impl NewCommand<'_> {
-    /// Binds commands, a column at a time, as a statement's first parameters.
-    fn bind<'q, Row>(
-        all: &'q [Self],
-        query: QueryAs<'q, Postgres, Row, PgArguments>,
-    ) -> QueryAs<'q, Postgres, Row, PgArguments> {
-        query
-            .bind(all.iter().map(|c| c.id).collect::<Vec<_>>())
-            .bind(all.iter().map(|c| c.place.partner).collect::<Vec<_>>())
-            .bind(all.iter().map(|c| c.place.organization).collect::<Vec<_>>())
-            .bind(all.iter().map(|c| c.place.site).collect::<Vec<_>>())
-            .bind(all.iter().map(|c| c.task.map(|t| t.0)).collect::<Vec<_>>())
-            .bind(all.iter().map(|c| c.kind).collect::<Vec<_>>())
-            .bind(all.iter().map(|c| c.signed).collect::<Vec<_>>())
-            .bind(all.iter().map(|c| c.expires_at).collect::<Vec<_>>())
-    }
-}
-
-pub(crate) async fn insert_commands(
+/// Keeps further signed commands of a task.
+pub(in super::super) async fn insert_commands(
     tx: &mut TenantTx,
-    commands: &[NewCommand<'_>],
+    task: TaskId,
+    orders: &[Order],
 ) -> Result<(), DbError> {
     let query = sqlx::query_as::<_, ()>(
-        "INSERT INTO commands (id, partner_id, organization_id, site_id, task_id, kind, signed, expires_at) \
-         SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::text[], \
-             $7::bytea[], $8::timestamptz[])",
+        "INSERT INTO commands (task_id, id, partner_id, organization_id, site_id, kind, signed, expires_at) \
+         SELECT $8, c.* FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], \
+             $6::bytea[], $7::timestamptz[]) c",
     );
-    NewCommand::bind(commands, query).fetch_optional(&mut **tx).await?;
+    bind(orders, query).bind(task.0).fetch_optional(&mut **tx).await?;
     Ok(())
-}
-
-/// The place of a site's rows.
-pub(in super::super) fn site_place(
-    partner: Uuid,
-    organization: OrganizationId,
-    site: SiteId,
-) -> Place {
-    Place::site(PartnerId(partner), organization, site)
-}
-
-/// The relay of each target's site that has one.
-pub(in super::super) fn relays_of(targets: &[Target]) -> BTreeMap<SiteId, RelayId> {
-    targets.iter().filter_map(|t| Some((t.site(), RelayId(t.relay_id?)))).collect()
-}
-
-/// The partner of each target's site.
-pub(in super::super) fn partners(targets: &[Target]) -> HashMap<SiteId, Uuid> {
-    targets.iter().map(|t| (t.site(), t.partner_id)).collect()
-}
-
-/// The partner of each site.
-pub(in super::super) async fn partners_of(
-    tx: &mut TenantTx,
-    sites: &[Uuid],
-) -> Result<HashMap<SiteId, Uuid>, DbError> {
-    let rows: Vec<(Uuid, Uuid)> =
-        sqlx::query_as("SELECT id, partner_id FROM sites WHERE id = ANY($1)")
-            .bind(sites)
-            .fetch_all(&mut **tx)
-            .await?;
-    Ok(rows.into_iter().map(|(site, partner)| (SiteId(site), partner)).collect())
 }
 
 /// Keeps a signed command that belongs to no task.
@@ -281,7 +169,18 @@ pub(crate) async fn keep_command(
     signed: &Signed<Command>,
 ) -> Result<(), DbError> {
     let bytes = codec::encode(signed).map_err(|e| sqlx::Error::Encode(Box::new(e)))?;
-    let expires_at = from_ms(command.expires_ms);
-    let kept = NewCommand { id: command.id.0, place, task: None, kind, signed: &bytes, expires_at };
-    insert_commands(tx, &[kept]).await
+    sqlx::query(
+        "INSERT INTO commands (id, partner_id, organization_id, site_id, kind, signed, expires_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+    )
+    .bind(command.id.0)
+    .bind(place.partner)
+    .bind(place.organization)
+    .bind(place.site)
+    .bind(kind)
+    .bind(bytes)
+    .bind(from_ms(command.expires_ms))
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
 }

@@ -1,6 +1,6 @@
 //! The end of tasks: cancelled, expired, done.
 
-use super::{NO_ANSWER, NO_END, OUT_BEFORE, OUT_DURING};
+use super::{NO_ANSWER, NO_END, OUT_BEFORE, OUT_DURING, targets::Reach};
 use crate::db::{DbError, Place, TenantTx};
 use unifyit_protocol::ids::{SiteId, TaskId};
 use uuid::Uuid;
@@ -9,8 +9,8 @@ use uuid::Uuid;
 #[derive(Debug, sqlx::FromRow)]
 pub(in super::super) struct OpenCommand {
     pub(in super::super) command_id: Uuid,
-    pub(in super::super) organization_id: Uuid,
-    pub(in super::super) site_id: Uuid,
+    #[sqlx(flatten)]
+    pub(in super::super) at: Reach,
     pub(in super::super) devices: Vec<Uuid>,
 }
 
@@ -26,9 +26,11 @@ pub(in super::super) async fn cancel(
         .execute(&mut **tx)
         .await?;
     Ok(sqlx::query_as(
-        "SELECT command_id, organization_id, site_id, array_agg(device_id ORDER BY device_id) AS devices \
-         FROM task_targets WHERE task_id = $1 AND status IN ('pending', 'sent', 'running') \
-             AND ($2 OR stop_at IS NULL) GROUP BY 1, 2, 3 ORDER BY 3, 1",
+        "SELECT t.command_id, t.partner_id, t.organization_id, t.site_id, r.id AS relay_id, \
+             array_agg(t.device_id ORDER BY t.device_id) AS devices \
+         FROM task_targets t LEFT JOIN relays r ON r.site_id = t.site_id AND r.revoked_at IS NULL \
+         WHERE t.task_id = $1 AND t.status IN ('pending', 'sent', 'running') \
+             AND ($2 OR t.stop_at IS NULL) GROUP BY 1, 2, 3, 4, 5 ORDER BY 4, 1",
     )
     .bind(task.0)
     .bind(again)
