@@ -5,6 +5,7 @@
 //! [`Frame::Data`] under the lane machine ([`crate::lane`]); the rest is
 //! ephemeral and is forgotten when the connection goes.
 
+mod later;
 mod of_devices;
 
 use crate::{
@@ -16,7 +17,7 @@ use crate::{
     envelope::messages,
     ids::{CommandId, DeviceId, TokenId},
     inventory::InventoryReport,
-    lane::{Ack, Data, Resume},
+    lane::{Ack, Data, Lane, Resume},
     outcome::{CommandEvent, OutputChunk, Status},
     report::Gap,
     signing::Signed,
@@ -106,6 +107,11 @@ pub struct LinkHello {
     /// with [`Watch`]. A relay sends blocks of one minute to a cloud that does not.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub takes_newest: bool,
+    /// Lanes that the sender takes. Empty from versions that do not say: they take the
+    /// four of 0.1.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "crate::lane::lanes")]
+    pub lanes: Vec<Lane>,
 }
 
 /// Things that matter only while somebody looks.

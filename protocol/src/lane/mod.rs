@@ -30,19 +30,22 @@
 //! lanes share one window that shrinks when acknowledgements come late, so that
 //! little bulk stands in the link's queues before an alert (G5, G10).
 
+mod later;
 mod limits;
 mod outbound;
 mod receiver;
 mod sender;
 mod window;
 
+pub(crate) use later::{LaneOf, lanes};
 pub use limits::{LaneLimit, LaneLimits, MAX_FRAME_RECORDS, MAX_RECORD};
 pub use receiver::{Apply, Receiver, Verdict};
 pub use sender::{Fetch, Forgotten, InFlight, Opened, Sender, SenderPosition, Trim};
 
 use serde::{Deserialize, Serialize};
 
-/// Lanes in order of urgency (G5).
+/// Lanes in order of urgency (G5). A further one is a variant here and a limit
+/// ([`LaneLimits::of`]): peers that do not say that they take it are not sent it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Lane {
@@ -121,11 +124,12 @@ pub struct Ack {
     pub through: u64,
 }
 
-/// Where a receiver stands in each lane of its peer. A missing lane: at the start.
+/// Where a receiver stands in each lane of its peer. A missing lane: at the start. Lanes
+/// that came later are left out when it is read.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Resume {
     /// A position a lane.
-    #[serde(deserialize_with = "crate::codec::at_most::<16, _, _>")]
+    #[serde(deserialize_with = "later::positions")]
     pub positions: Vec<Ack>,
 }
 

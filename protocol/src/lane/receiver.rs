@@ -5,6 +5,7 @@
 //! the peer (G1); only what lies beyond `accepted` is ever handed out (G2).
 
 use super::{Ack, Data, Lane, LaneError, Resume};
+use std::collections::BTreeMap;
 
 /// What to do with a frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,37 +48,34 @@ struct Place {
 /// they move from.
 #[derive(Debug, Clone)]
 pub struct Receiver {
-    lanes: [Option<Place>; 4],
+    lanes: BTreeMap<Lane, Place>,
 }
 
 impl Receiver {
     /// A receiver of the given lanes that stands at the given durable positions.
     #[must_use]
     pub fn new(lanes: &[Lane], durable: impl IntoIterator<Item = Ack>) -> Self {
-        let mut receiver = Self { lanes: [None; 4] };
-        for lane in lanes {
-            receiver.lanes[lane.index()] = Some(Place::default());
-        }
-        for ack in durable {
+        let at_the_start = lanes.iter().map(|lane| (*lane, Place::default()));
+        let durable = durable.into_iter().map(|ack| {
             let at = Some((ack.epoch, ack.through));
-            receiver.lanes[ack.lane.index()] =
-                Some(Place { durable: at, accepted: at, told: false });
-        }
-        receiver
+            (ack.lane, Place { durable: at, accepted: at, told: false })
+        });
+        Self { lanes: at_the_start.chain(durable).collect() }
+    }
+
+    /// The lanes that it takes, for [`LinkHello::lanes`](crate::link::LinkHello::lanes).
+    #[must_use]
+    pub fn lanes(&self) -> Vec<Lane> {
+        self.lanes.keys().copied().collect()
     }
 
     /// Where this receiver stands durably: the first frame of a session, and an
     /// answer to a peer that seems lost.
     pub fn resume(&mut self) -> Resume {
-        let mut positions = Vec::with_capacity(4);
-        for (lane, place) in Lane::ALL.into_iter().zip(&mut self.lanes) {
-            let Some(place) = place else { continue };
+        for place in self.lanes.values_mut() {
             place.told = false;
-            if let Some((epoch, through)) = place.durable {
-                positions.push(Ack { lane, epoch, through });
-            }
         }
-        Resume { positions }
+        self.positions()
     }
 
     /// Judges a frame.
@@ -92,7 +90,7 @@ impl Receiver {
         if through == data.prev {
             return Err(senseless);
         }
-        let place = self.lanes[lane.index()].as_mut().ok_or(LaneError::UnknownLane { lane })?;
+        let place = self.lanes.get_mut(&lane).ok_or(LaneError::UnknownLane { lane })?;
         let seen = match place.accepted {
             Some((epoch, _)) if data.epoch < epoch => {
                 return Ok(Verdict::Duplicate(durable_ack(lane, place, data.epoch)));
@@ -129,7 +127,7 @@ impl Receiver {
     /// [`LaneError::NotRising`] when that was never handed out.
     pub fn committed(&mut self, ack: Ack) -> Result<(), LaneError> {
         let lane = ack.lane;
-        let place = self.lanes[lane.index()].as_mut().ok_or(LaneError::UnknownLane { lane })?;
+        let place = self.lanes.get_mut(&lane).ok_or(LaneError::UnknownLane { lane })?;
         let at = Some((ack.epoch, ack.through));
         if at > place.accepted {
             return Err(LaneError::NotRising { lane });
@@ -141,7 +139,7 @@ impl Receiver {
     /// The host's transaction failed: forgets what was handed out and not
     /// committed. Send the answer; the peer goes on from there.
     pub fn abandoned(&mut self) -> Resume {
-        for place in self.lanes.iter_mut().flatten() {
+        for place in self.lanes.values_mut() {
             place.accepted = place.durable;
         }
         self.resume()
@@ -151,7 +149,7 @@ impl Receiver {
     /// as a metric. Counts within the present epoch.
     #[must_use]
     pub fn uncommitted(&self, lane: Lane) -> u64 {
-        let Some(place) = &self.lanes[lane.index()] else { return 0 };
+        let Some(place) = self.lanes.get(&lane) else { return 0 };
         match (place.accepted, place.durable) {
             (Some((e, a)), Some((f, d))) if e == f => a.saturating_sub(d),
             (Some((_, a)), _) => a,
@@ -160,15 +158,11 @@ impl Receiver {
     }
 
     fn positions(&self) -> Resume {
-        let positions = Lane::ALL
-            .into_iter()
-            .zip(&self.lanes)
-            .filter_map(|(lane, place)| {
-                let (epoch, through) = place.as_ref()?.durable?;
-                Some(Ack { lane, epoch, through })
-            })
-            .collect();
-        Resume { positions }
+        let durable = self.lanes.iter().filter_map(|(lane, place)| {
+            let (epoch, through) = place.durable?;
+            Some(Ack { lane: *lane, epoch, through })
+        });
+        Resume { positions: durable.collect() }
     }
 }
 

@@ -7,6 +7,7 @@ use super::{
     window::Window,
 };
 use serde_bytes::ByteBuf;
+use std::collections::BTreeMap;
 
 /// What a store knows of one lane's epoch when the sender is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,7 +91,9 @@ pub struct InFlight {
 #[derive(Debug, Clone)]
 pub struct Sender {
     limits: LaneLimits,
-    lanes: [Option<Outbound>; 4],
+    lanes: BTreeMap<Lane, Outbound>,
+    /// Lanes that the peer takes; `None` for all.
+    taken: Option<Vec<Lane>>,
     window: Window,
     session: u64,
     open: bool,
@@ -109,8 +112,8 @@ impl Sender {
         positions: impl IntoIterator<Item = SenderPosition>,
     ) -> Result<Self, LaneError> {
         let window = Window::new(&limits);
-        let mut sender =
-            Self { limits, lanes: [const { None }; 4], window, session: 0, open: false };
+        let lanes = BTreeMap::new();
+        let mut sender = Self { limits, lanes, taken: None, window, session: 0, open: false };
         for SenderPosition { lane, epoch, acked, tail } in positions {
             if acked > tail {
                 return Err(LaneError::NotRising { lane });
@@ -139,7 +142,7 @@ impl Sender {
     /// [`LaneError::PeerAhead`], with nothing changed: see [`Sender::start_epoch`].
     pub fn open(&mut self, peer: &Resume) -> Result<Opened, LaneError> {
         for ack in &peer.positions {
-            let known = self.lanes[ack.lane.index()].as_ref().is_some_and(|l| l.knows(ack));
+            let known = self.lanes.get(&ack.lane).is_some_and(|l| l.knows(ack));
             if !known && (ack.epoch, ack.through) != (0, 0) {
                 return Err(LaneError::PeerAhead { lane: ack.lane, peer: *ack });
             }
@@ -147,12 +150,19 @@ impl Sender {
         self.close();
         self.open = true;
         let mut opened = Opened::default();
-        for lane in Lane::ALL {
-            let Some(outbound) = &mut self.lanes[lane.index()] else { continue };
-            let at = peer.positions.iter().rev().find(|a| a.lane == lane);
-            outbound.rewind(lane, at, &mut opened);
+        for (lane, outbound) in &mut self.lanes {
+            let at = peer.positions.iter().rev().find(|a| a.lane == *lane);
+            outbound.rewind(*lane, at, &mut opened);
         }
         Ok(opened)
+    }
+
+    /// What the peer takes ([`LinkHello::lanes`](crate::link::LinkHello::lanes)): other
+    /// lanes wait in the store for one that does. A peer that does not say takes the four
+    /// of 0.1.
+    pub fn meet(&mut self, takes: &[Lane]) {
+        let first = &[Lane::Urgent, Lane::State, Lane::Output, Lane::Metrics];
+        self.taken = Some(if takes.is_empty() { first } else { takes }.to_vec());
     }
 
     /// Ends a session: nothing is fetched until the next `open`, and records
@@ -160,7 +170,7 @@ impl Sender {
     pub fn close(&mut self) {
         self.open = false;
         self.session += 1;
-        for outbound in self.lanes.iter_mut().flatten() {
+        for outbound in self.lanes.values_mut() {
             outbound.forget_flight();
         }
     }
@@ -199,10 +209,11 @@ impl Sender {
         if !self.open {
             return None;
         }
-        let bulk: usize = self.lanes.iter().skip(1).flatten().map(Outbound::committed_bytes).sum();
-        for lane in Lane::ALL {
+        let bulk = self.lanes.iter().filter(|(lane, _)| **lane != Lane::Urgent);
+        let bulk: usize = bulk.map(|(_, outbound)| outbound.committed_bytes()).sum();
+        let taken = |lane| self.taken.as_ref().is_none_or(|taken| taken.contains(&lane));
+        for (&lane, outbound) in self.lanes.iter_mut().filter(|(lane, _)| taken(**lane)) {
             let limit = self.limits.of(lane);
-            let Some(outbound) = &mut self.lanes[lane.index()] else { continue };
             let Some(segment) = outbound.segments.front() else { continue };
             if outbound.reserved.is_some()
                 || segment.sent >= segment.tail
@@ -292,7 +303,7 @@ impl Sender {
     /// The store could not answer `fetch`; it will be asked again.
     pub fn unfetched(&mut self, fetch: Fetch) {
         if fetch.session == self.session
-            && let Some(outbound) = &mut self.lanes[fetch.lane.index()]
+            && let Some(outbound) = self.lanes.get_mut(&fetch.lane)
         {
             outbound.reserved = None;
         }
@@ -339,18 +350,14 @@ impl Sender {
     /// What of a lane is on its way.
     #[must_use]
     pub fn in_flight(&self, lane: Lane) -> InFlight {
-        self.lanes[lane.index()].as_ref().map_or_else(InFlight::default, |l| InFlight {
-            frames: l.flights.len(),
-            bytes: l.bytes,
-        })
+        let of = |l: &Outbound| InFlight { frames: l.flights.len(), bytes: l.bytes };
+        self.lanes.get(&lane).map_or_else(InFlight::default, of)
     }
 
     /// Numbers of a lane that the peer has not acknowledged, over all epochs.
     #[must_use]
     pub fn backlog(&self, lane: Lane) -> u64 {
-        self.lanes[lane.index()]
-            .as_ref()
-            .map_or(0, |l| l.segments.iter().map(|s| s.tail - s.acked).sum())
+        self.lanes.get(&lane).map_or(0, |l| l.segments.iter().map(|s| s.tail - s.acked).sum())
     }
 
     /// Present size of the window that the bulk lanes share, in bytes.
@@ -366,7 +373,7 @@ impl Sender {
     }
 
     fn push(&mut self, lane: Lane, segment: Segment) -> Result<(), LaneError> {
-        let outbound = self.lanes[lane.index()].get_or_insert_with(Outbound::default);
+        let outbound = self.lanes.entry(lane).or_default();
         if outbound.segments.back().is_some_and(|last| segment.epoch <= last.epoch) {
             return Err(LaneError::NotRising { lane });
         }
@@ -376,6 +383,6 @@ impl Sender {
     }
 
     fn lane(&mut self, lane: Lane) -> Result<&mut Outbound, LaneError> {
-        self.lanes[lane.index()].as_mut().ok_or(LaneError::UnknownLane { lane })
+        self.lanes.get_mut(&lane).ok_or(LaneError::UnknownLane { lane })
     }
 }

@@ -298,3 +298,23 @@ fn a_commit_that_outlived_its_session_and_the_senders_process_still_counts() {
     assert_eq!(trim, Some(Trim { lane: Lane::Urgent, epoch: 1, through: 2 }));
     assert!(s.next_fetch().is_none());
 }
+
+#[test]
+fn a_lane_that_the_peer_does_not_take_waits_and_keeps_no_other() {
+    let mut s = sender(&[(Lane::Output, 3, 0, 2), (Lane::Metrics, 3, 0, 2)]);
+    s.meet(&[Lane::Urgent, Lane::Metrics]);
+    s.open(&Resume::default()).unwrap();
+    assert_eq!(send(&mut s, 1..=2).lane, Lane::Metrics);
+    assert!(s.next_fetch().is_none());
+    // One that does not say takes what there was before it could be said.
+    s.meet(&[]);
+    s.open(&Resume::default()).unwrap();
+    assert_eq!(send(&mut s, 1..=2).lane, Lane::Output);
+    assert_eq!(s.backlog(Lane::Output), 2);
+}
+
+#[test]
+fn a_receiver_says_which_lanes_it_takes() {
+    let r = Receiver::new(&[Lane::State], [ack(Lane::Urgent, 1, 4)]);
+    assert_eq!(r.lanes(), [Lane::Urgent, Lane::State]);
+}

@@ -21,7 +21,7 @@ pub(super) async fn next(frames: &mut Frames, metrics: &UplinkMetrics) -> Result
             Some(Ok(bytes)) => bytes,
         };
         metrics.received(bytes.len());
-        match Frame::decode(&bytes)? {
+        match Frame::read(&bytes)? {
             Decoded::Known(frame) => return Ok(frame),
             Decoded::Unknown(_) => metrics.unknown.inc(),
         }

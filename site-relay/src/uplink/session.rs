@@ -166,6 +166,7 @@ async fn session(
             sister_addresses: parts.sister_addresses.clone(),
             applied_ms: Vec::new(),
             takes_newest: false,
+            lanes: vec![Lane::Urgent],
         };
         let sender = start::sender_of(&lanes.borrow())?;
         let (fetches, applied_ms) = (FuturesUnordered::new(), Vec::new());
@@ -194,6 +195,7 @@ async fn session(
                 peer.map_err(|_| Ended::Lost("the cloud does not answer".into()))??
             }
         };
+        session.sender.meet(&cloud.lanes);
         session.applied_ms = cloud.applied_ms;
         session.open(&peer).await?;
         parts.live.set_up(true);

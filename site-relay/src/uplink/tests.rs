@@ -168,6 +168,7 @@ impl Lanes {
             sister_addresses: Vec::new(),
             applied_ms: Vec::new(),
             takes_newest,
+            lanes: Vec::new(),
         };
         lanes.send(Frame::Hello(hello)).await;
         lanes.send(Frame::Resume(at)).await;

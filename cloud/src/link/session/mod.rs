@@ -130,6 +130,7 @@ async fn serve(
         sister_addresses: Vec::new(),
         applied_ms,
         takes_newest: true,
+        lanes: receiver.lanes(),
     };
     let mut waiting = Outgoing::default();
     waiting.push(Frame::Hello(hello))?;

@@ -16,7 +16,7 @@ use unifyit_protocol::{
 pub(super) async fn greeting(frames: &mut Frames) -> Result<(LinkHello, Resume), Ended> {
     let mut hello = None;
     while let Some(bytes) = frames.next().await {
-        match Frame::decode(&framing::frozen(bytes)?)? {
+        match Frame::read(&framing::frozen(bytes)?)? {
             Decoded::Known(Frame::Hello(said)) => hello = Some(said),
             Decoded::Known(Frame::Resume(resume)) => {
                 return hello.map(|hello| (hello, resume)).ok_or_else(|| {
@@ -41,7 +41,7 @@ pub(super) fn read_ahead(
     let task = tokio::spawn(async move {
         while let Some(bytes) = frames.next().await {
             let frame = match framing::frozen(bytes).map_err(Ended::from) {
-                Ok(bytes) => Frame::decode(&bytes).map_err(Ended::from),
+                Ok(bytes) => Frame::read(&bytes).map_err(Ended::from),
                 Err(broken) => Err(broken),
             };
             let (message, last) = match frame {

@@ -178,6 +178,7 @@ pub fn hello(epoch: u64) -> LinkHello {
         sister_addresses: vec!["10.0.0.2:4002".into()],
         applied_ms: Vec::new(),
         takes_newest: false,
+        lanes: Vec::new(),
     }
 }
 
