@@ -209,8 +209,7 @@ impl Sender {
         if !self.open {
             return None;
         }
-        let bulk = self.lanes.iter().filter(|(lane, _)| **lane != Lane::Urgent);
-        let bulk: usize = bulk.map(|(_, outbound)| outbound.committed_bytes()).sum();
+        let bulk: usize = self.bulk().map(Outbound::committed_bytes).sum();
         let taken = |lane| self.taken.as_ref().is_none_or(|taken| taken.contains(&lane));
         for (&lane, outbound) in self.lanes.iter_mut().filter(|(lane, _)| taken(**lane)) {
             let limit = self.limits.of(lane);
@@ -316,7 +315,7 @@ impl Sender {
     /// acknowledged what it cannot have.
     pub fn acked(&mut self, ack: &Ack, now_ms: u64) -> Result<Option<Trim>, LaneError> {
         let Ack { lane, epoch, through } = *ack;
-        let bulk_out = self.lanes.iter().skip(1).flatten().map(|l| l.bytes).sum();
+        let bulk_out = self.bulk().map(|l| l.bytes).sum();
         let outbound = self.lane(lane)?;
         if outbound.segments.front().is_some_and(|s| epoch < s.epoch) {
             return Ok(None);
@@ -370,6 +369,11 @@ impl Sender {
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.open
+    }
+
+    /// The lanes that share the window.
+    fn bulk(&self) -> impl Iterator<Item = &Outbound> {
+        self.lanes.iter().filter(|(lane, _)| **lane != Lane::Urgent).map(|(_, outbound)| outbound)
     }
 
     fn push(&mut self, lane: Lane, segment: Segment) -> Result<(), LaneError> {
