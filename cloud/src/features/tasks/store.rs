@@ -6,7 +6,7 @@ mod create;
 mod end;
 mod read;
 
-pub(crate) use again::{had, send_again};
+pub(super) use again::{had, send_again};
 pub(super) use begin::{Begun, begin};
 pub(super) use create::{
     NewCommand, NewTask, SigningKey, Target, by_organization, insert_commands, insert_task,
