@@ -13,6 +13,7 @@ use crate::{
 use serde::Serialize;
 use sqlx::{Postgres, postgres::PgArguments, query::QueryAs};
 use time::OffsetDateTime;
+use unifyit_protocol::ids::OrganizationId;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -190,6 +191,32 @@ pub async fn record_at(
         at,
     });
     Ok(())
+}
+
+/// How many entries of an action an actor left in an organization's log within the last
+/// hour.
+///
+/// # Errors
+/// [`DbError`].
+pub async fn within_an_hour(
+    tx: &mut TenantTx,
+    organization: OrganizationId,
+    actor: Uuid,
+    action: &str,
+) -> Result<i64, DbError> {
+    // Ids sort by time: those of the hour are above this one.
+    let hour_ago = OffsetDateTime::now_utc().unix_timestamp() - 3600;
+    let hour_ago = u64::try_from(hour_ago).unwrap_or_default();
+    let hour_ago = Uuid::new_v7(uuid::Timestamp::from_unix_time(hour_ago, 0, 0, 0));
+    Ok(sqlx::query_scalar(
+        "SELECT count(*) FROM audit_log WHERE organization_id = $1 AND id > $2 AND actor_id = $3 AND action = $4",
+    )
+    .bind(organization.0)
+    .bind(hour_ago)
+    .bind(actor)
+    .bind(action)
+    .fetch_one(&mut **tx)
+    .await?)
 }
 
 /// The row as timelines show it.

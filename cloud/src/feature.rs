@@ -37,6 +37,8 @@ pub struct Feature {
     pub kinds: &'static [Kind],
     /// What it makes of what relays report.
     pub reports: Option<reports::Open>,
+    /// What it brings together of what a relay holds and what the database knows.
+    pub compares: &'static [reports::Part],
     /// Adds how things stand with it in the transaction's scope, for the first page.
     pub standing: Option<Look>,
     /// Its part of what happened to a device.
@@ -56,6 +58,7 @@ impl Feature {
             jobs: &[],
             kinds: &[],
             reports: None,
+            compares: &[],
             standing: None,
             timeline: None,
             told: |components| components,

@@ -21,7 +21,7 @@ const NAMED: &[(&str, &[&str])] = &[
     ("gaps", &["devices", "sites"]),
     ("inventory", &["devices"]),
     ("metrics", &["devices", "retention"]),
-    ("relays", &["devices", "sites", "tasks"]),
+    ("relays", &["sites"]),
     ("retention", &["tenants"]),
     ("sites", &["tenants"]),
     ("tasks", &["devices"]),

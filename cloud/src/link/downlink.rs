@@ -184,6 +184,18 @@ pub fn settle(appended: Result<(), AppendError>) -> Result<(), ApplyError> {
     }
 }
 
+/// Queues what the service itself has to tell a relay.
+///
+/// # Errors
+/// [`ApplyError`].
+pub async fn tell(
+    tx: &mut TenantTx,
+    relay: RelayId,
+    record: &DownRecord,
+) -> Result<(), ApplyError> {
+    settle(append(tx, relay, record).await.map(drop))
+}
+
 /// Refuses when too much waits for the relay (G10): of commands, or of what the relay
 /// itself brings about by what it says. What people change is not refused: nobody may be
 /// kept from revoking.

@@ -5,15 +5,23 @@
 //! too, and hands each kind of record to the feature that says that it takes it, a batch
 //! at a time. What it hands on is still a device's word: features make texts fit to store
 //! and to show ([`line`]), and times possible ([`time_of`]).
+//!
+//! What a relay says that it holds is no one feature's: it is taken here, and all that
+//! have something to compare are asked ([`Part`]).
 
+mod compare;
+mod comparing;
 mod own;
 mod reporting;
 mod rows;
 mod text;
 
+pub use compare::{Bring, Comparison, Part, Turn};
 pub use reporting::Reporting;
 pub use rows::Rows;
 pub(crate) use text::{line, time_of};
+
+use comparing::Comparing;
 
 use crate::{
     db::{Db, TenantTx},

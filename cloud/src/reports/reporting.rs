@@ -1,6 +1,6 @@
 //! From the link to the features.
 
-use super::{Beside, Changed, Reports, own::Own, rows};
+use super::{Beside, Changed, Comparing, Reports, own::Own, rows};
 use crate::{
     db::{Db, DbError, TenantTx},
     events::Watches,
@@ -18,6 +18,7 @@ use unifyit_protocol::{
 /// What records of relays mean.
 pub struct Reporting {
     own: Own,
+    /// The features' ends, and the one that asks all features to compare.
     features: Vec<Box<dyn Reports>>,
 }
 
@@ -31,12 +32,13 @@ impl Reporting {
     /// The ends of all features, and what must run beside them.
     #[must_use]
     pub fn of(features: &[Feature], db: &Db, watches: &Watches) -> (Self, Vec<Beside>) {
-        let (mut ends, mut beside) = (Vec::new(), Vec::new());
+        let (mut ends, mut beside) = (Vec::<Box<dyn Reports>>::new(), Vec::new());
         for open in features.iter().filter_map(|feature| feature.reports) {
             let end = open(db, watches);
             ends.push(end.takes);
             beside.extend(end.beside);
         }
+        ends.push(Box::new(Comparing::of(features)));
         (Self { own: Own::default(), features: ends }, beside)
     }
 

@@ -21,11 +21,12 @@ fn one_of_each_kind() -> Vec<UpRecord> {
 }
 
 #[tokio::test]
-async fn each_kind_of_record_is_one_features() {
+async fn each_kind_of_record_has_one_taker() {
     let app = TestApp::new().await;
     let opens = FEATURES.iter().filter_map(|feature| Some((feature.name, feature.reports?)));
-    let ends: Vec<_> =
+    let mut ends: Vec<_> =
         opens.map(|(name, open)| (name, open(&app.state.db, &app.state.watches))).collect();
+    ends.push(("the comparison", Reporter::new(Comparing::of(FEATURES))));
     for record in one_of_each_kind() {
         let takers: Vec<_> =
             ends.iter().filter(|(_, end)| end.takes.takes(&record)).map(|(name, _)| name).collect();

@@ -135,10 +135,7 @@ pub async fn shared(
 }
 
 /// The relay's word of which computers use an identity.
-///
-/// # Errors
-/// [`ApplyError`].
-pub async fn apply(
+pub(super) async fn apply(
     tx: &mut TenantTx,
     relay: &RelayIdentity,
     told: SharedIdentity,

@@ -79,7 +79,7 @@ pub(super) async fn enrolled(
     if revoked {
         // The relay did not know yet that the device is out.
         let record = DownRecord::RevokeDevice(enrolled.device);
-        downlink::settle(downlink::append(tx, relay.id, &record).await.map(drop))?;
+        downlink::tell(tx, relay.id, &record).await?;
     }
     if let Some(item) = store::items(tx, &[enrolled.device]).await?.pop() {
         tx.emit(NewEvent::kept(ENROLLED, relay.place(), &item));
@@ -88,7 +88,7 @@ pub(super) async fn enrolled(
 }
 
 /// Devices that connected or went, in the order in which they did.
-pub(crate) async fn presence(
+pub(super) async fn presence(
     tx: &mut TenantTx,
     relay: &RelayIdentity,
     list: Vec<Presence>,

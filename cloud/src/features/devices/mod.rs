@@ -1,6 +1,7 @@
 //! Computers: the list that technicians live in, and one of them.
 
 mod api;
+mod compare;
 mod found;
 pub mod identity;
 mod ingest;
@@ -12,7 +13,6 @@ mod standing;
 pub mod store;
 mod timeline;
 
-pub(crate) use ingest::presence;
 pub use model::{DeviceDetail, DeviceItem, Facets, Latest};
 pub use query::{DeviceQuery, Sort};
 
@@ -34,6 +34,7 @@ pub const FEATURE: Feature = Feature {
     jobs: jobs::JOBS,
     kinds: &[CHANGED, ENROLLED, TIMELINE_ADDED],
     reports: Some(|_, _| reports::open()),
+    compares: compare::PARTS,
     standing: Some(standing::add),
     timeline: Some(Source {
         needs: Can::View,

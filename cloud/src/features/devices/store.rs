@@ -232,10 +232,7 @@ pub async fn wrong_clocks(tx: &mut TenantTx, most: usize) -> Result<Vec<DeviceIt
 }
 
 /// Puts devices out that are not.
-///
-/// # Errors
-/// [`DbError`].
-pub async fn revoke_all(tx: &mut TenantTx, ids: &[DeviceId]) -> Result<(), DbError> {
+pub(super) async fn revoke_all(tx: &mut TenantTx, ids: &[DeviceId]) -> Result<(), DbError> {
     if ids.is_empty() {
         return Ok(());
     }

@@ -1,6 +1,7 @@
 //! What computers are made of and what is on them, as last reported.
 
 mod api;
+mod compare;
 mod ingest;
 mod model;
 pub mod store;
@@ -13,6 +14,7 @@ use crate::feature::Feature;
 pub const FEATURE: Feature = Feature {
     routes: api::routes,
     reports: Some(|_, _| ingest::open()),
+    compares: &[compare::PART],
     ..Feature::named("inventory")
 };
 

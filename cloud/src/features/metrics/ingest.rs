@@ -155,7 +155,7 @@ impl MetricsIngest {
             devices.dedup();
             let again = TellAgain { series, tables, ..TellAgain::default() };
             let record = DownRecord::TellAgain(again);
-            downlink::settle(downlink::append(tx, relay.id, &record).await.map(drop))?;
+            downlink::tell(tx, relay.id, &record).await?;
             // A batch that is rolled back asks nobody.
             tx.after_commit(move || asked.note(&devices, now));
         }

@@ -187,6 +187,26 @@ async fn who_was_there_before_the_relay_forgot_counts_as_having_had_a_command() 
     assert_eq!(had, [(here, false)]);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_there_only_by_the_comparisons_own_word_had_no_command() {
+    let (world, _relay, mut lane, _ticker) = world().await;
+    let device = DeviceId::generate();
+    lane.push(Lane::Urgent, vec![presence(device, false)]).await;
+    super::compare_tests::open_task(&world, device).await;
+    run(&world, "UPDATE task_targets SET status = 'pending'").await;
+    let mut holds = SiteHolds { at_ms: now_ms(), ..SiteHolds::default() };
+    holds.devices.push(device);
+    holds.note_last(true);
+    tell(&mut lane, holds).await;
+    assert!(world.scalar::<bool>("SELECT bool_and(online) FROM devices").await);
+    let told = super::compare_tests::waiting(&world).await;
+    let commands = told.iter().filter_map(|record| match record {
+        DownRecord::Command(command) => Some(&command.handed),
+        _ => None,
+    });
+    assert_eq!(commands.collect::<Vec<_>>(), [&Vec::<DeviceId>::new()], "{told:?}");
+}
+
 /// What waits for the relay of things that devices are to tell again.
 async fn asked(world: &World) -> (Vec<DeviceId>, Vec<DeviceId>) {
     let (mut inventory, mut series) = (Vec::new(), Vec::new());

@@ -1,5 +1,4 @@
-//! Relays: how they fare, what each holds against what the database knows, and putting
-//! one out.
+//! Relays: how they fare, what happened at their sites, and putting one out.
 
 mod api;
 mod ingest;

@@ -18,22 +18,11 @@ struct RelayReports;
 
 impl Reports for RelayReports {
     fn takes(&self, record: &UpRecord) -> bool {
-        matches!(record, UpRecord::Relay(_) | UpRecord::Audit(_) | UpRecord::Holds(_))
+        matches!(record, UpRecord::Relay(_) | UpRecord::Audit(_))
     }
 
     fn rows(&self, record: &UpRecord, rows: &mut Rows) {
-        match record {
-            UpRecord::Holds(holds) => {
-                (rows.settings, rows.relay) = (true, true);
-                rows.tokens.extend(holds.tokens.iter().map(|known| known.token));
-            }
-            UpRecord::Relay(_) => rows.relay = true,
-            _ => {}
-        }
-    }
-
-    fn stands_alone(&self, record: &UpRecord) -> bool {
-        matches!(record, UpRecord::Holds(_))
+        rows.relay |= matches!(record, UpRecord::Relay(_));
     }
 
     fn apply<'a>(
@@ -51,7 +40,6 @@ impl Reports for RelayReports {
                         changed.site = true;
                     }
                     UpRecord::Audit(said) => ingest::audit(tx, relay, said).await?,
-                    UpRecord::Holds(holds) => ingest::holds(tx, relay, *holds, changed).await?,
                     _ => {}
                 }
             }
@@ -67,10 +55,7 @@ impl Reports for RelayReports {
     ) -> Applied<'a> {
         match change {
             RelayChange::Enrolled => Box::pin(ingest::enrolled(tx, relay)),
-            RelayChange::Restored => Box::pin(ingest::restored(tx, relay)),
-            RelayChange::Online | RelayChange::Offline | RelayChange::Clock => {
-                Box::pin(ready(Ok(())))
-            }
+            _ => Box::pin(ready(Ok(()))),
         }
     }
 }

@@ -95,10 +95,7 @@ pub async fn push(tx: &mut TenantTx, site: SiteId) -> Result<(), AppendError> {
 /// which is an older copy then: what technicians set since is not lost. What no
 /// console could have set is left out. `ahead` says whether it told which files the
 /// cache is to have ready. Whether any were taken.
-///
-/// # Errors
-/// [`DbError`].
-pub async fn adopt(
+pub(super) async fn adopt(
     tx: &mut TenantTx,
     (place, site): (&Place, SiteId),
     (held, ahead): (&SiteConfig, bool),

@@ -3,6 +3,7 @@
 
 mod api;
 mod cache;
+mod compare;
 pub mod config;
 mod model;
 mod reports;
@@ -26,6 +27,7 @@ pub const FEATURE: Feature = Feature {
     routes: api::routes,
     kinds: &[CHANGED, RELAY_CHANGED],
     reports: Some(|_, _| reports::open()),
+    compares: &[compare::PART],
     standing: Some(standing::add),
     ..Feature::named("sites")
 };

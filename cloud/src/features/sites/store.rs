@@ -116,6 +116,14 @@ pub async fn get(tx: &mut TenantTx, id: SiteId) -> Result<Option<(Site, Place)>,
     }))
 }
 
+/// A site's name.
+pub(super) async fn name(tx: &mut TenantTx, id: SiteId) -> Result<Option<String>, DbError> {
+    Ok(sqlx::query_scalar("SELECT name FROM sites WHERE id = $1 AND deleted_at IS NULL")
+        .bind(id.0)
+        .fetch_optional(&mut **tx)
+        .await?)
+}
+
 /// Adds a site with default settings.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! Install tokens: made, listed, revoked.
+//! Install tokens: made, listed, revoked, and what relays say of them.
 
 use super::model::InstallTokenItem;
 use crate::{
@@ -6,7 +6,10 @@ use crate::{
     http::{Page, PageQuery, Problem},
 };
 use time::OffsetDateTime;
-use unifyit_protocol::ids::{SiteId, TokenId};
+use unifyit_protocol::{
+    compare::KnownToken,
+    ids::{SiteId, TokenId},
+};
 use uuid::Uuid;
 
 /// What agents need to find and trust their relay.
@@ -93,4 +96,51 @@ pub(super) async fn revoke(tx: &mut TenantTx, id: TokenId) -> Result<Option<Revo
     .bind(id.0)
     .fetch_optional(&mut **tx)
     .await?)
+}
+
+/// Takes over uses and revocations of agents' tokens that only a relay knows of. How many
+/// tokens those are of.
+pub(super) async fn adopt(
+    tx: &mut TenantTx,
+    site: SiteId,
+    held: &[KnownToken],
+) -> Result<usize, DbError> {
+    let taken = sqlx::query(
+        "UPDATE install_tokens t SET used = greatest(t.used, h.used), \
+             revoked_at = CASE WHEN h.revoked THEN coalesce(t.revoked_at, now()) ELSE t.revoked_at END \
+         FROM unnest($2::uuid[], $3::int4[], $4::bool[]) AS h (id, used, revoked) \
+         WHERE t.id = h.id AND t.site_id = $1 AND t.kind = 'agent' \
+             AND (t.used < h.used OR (h.revoked AND t.revoked_at IS NULL))",
+    )
+    .bind(site.0)
+    .bind(held.iter().map(|t| t.token.0).collect::<Vec<_>>())
+    .bind(held.iter().map(|t| i32::try_from(t.used.min(1_000_000)).unwrap_or_default()).collect::<Vec<_>>())
+    .bind(held.iter().map(|t| t.revoked).collect::<Vec<_>>())
+    .execute(&mut **tx)
+    .await?;
+    Ok(usize::try_from(taken.rows_affected()).unwrap_or(usize::MAX))
+}
+
+/// The latest of a site's tokens for agents that are valid by their time and were used or
+/// revoked.
+pub(super) async fn in_use(
+    tx: &mut TenantTx,
+    site: SiteId,
+    most: usize,
+) -> Result<Vec<KnownToken>, DbError> {
+    let rows: Vec<(Uuid, i32, bool)> = sqlx::query_as(
+        "SELECT id, used, revoked_at IS NOT NULL FROM install_tokens WHERE site_id = $1 \
+             AND kind = 'agent' AND expires_at > now() AND (used > 0 OR revoked_at IS NOT NULL) \
+         ORDER BY id DESC LIMIT $2",
+    )
+    .bind(site.0)
+    .bind(i64::try_from(most).unwrap_or(i64::MAX))
+    .fetch_all(&mut **tx)
+    .await?;
+    let token = |(id, used, revoked): (Uuid, i32, bool)| KnownToken {
+        token: TokenId(id),
+        used: used.unsigned_abs(),
+        revoked,
+    };
+    Ok(rows.into_iter().map(token).collect())
 }

@@ -13,6 +13,7 @@
 
 mod action;
 mod api;
+mod compare;
 mod dispatch;
 mod ingest;
 pub mod jobs;
@@ -32,7 +33,7 @@ pub use model::{
     DeviceTask, GroupBody, Groups, OutputEvent, TargetBody, TargetEvent, TargetStatus,
     TargetsInput, TaskBody, TaskCounts, TaskDetail, TaskStatus,
 };
-pub(crate) use store::{had, keep_command, send_again, signing_key};
+pub(crate) use store::{keep_command, signing_key};
 
 use crate::{authz::Can, events::Kind, feature::Feature, timeline::Source};
 
@@ -50,6 +51,7 @@ pub const FEATURE: Feature = Feature {
     told: |components| components.schema_from::<TargetEvent<'_>>().schema_from::<OutputEvent>(),
     kinds: &[CHANGED, TARGET, OUTPUT],
     reports: Some(reports::open),
+    compares: &[compare::PART],
     standing: Some(standing::add),
     timeline: Some(Source {
         needs: Can::View,

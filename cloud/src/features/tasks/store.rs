@@ -7,7 +7,7 @@ mod end;
 mod read;
 mod targets;
 
-pub(crate) use again::{had, send_again};
+pub(super) use again::{had, send_again};
 pub(super) use begin::{Begun, begin};
 pub(super) use create::{NewTask, SigningKey, insert_commands, insert_task};
 pub(crate) use create::{keep_command, signing_key};

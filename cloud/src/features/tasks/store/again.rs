@@ -55,10 +55,7 @@ macro_rules! may_have {
 /// the relay's copy is older still: its target alone says then who had it. What would be too
 /// much is left out of those that are over, and of the oldest: whoever has an older copy
 /// knows least of the youngest.
-///
-/// # Errors
-/// [`ApplyError`].
-pub(crate) async fn had(
+pub(in super::super) async fn had(
     tx: &mut TenantTx,
     relay: &RelayIdentity,
     held: &HashSet<Uuid>,
@@ -136,10 +133,7 @@ async fn gone(
 /// get, for those devices that it can reach; `None` for all, at the begin of a session
 /// that is not noted yet. Expired ones are not
 /// sent: what became of those is for the devices to say. Returns how many.
-///
-/// # Errors
-/// [`ApplyError`].
-pub(crate) async fn send_again(
+pub(in super::super) async fn send_again(
     tx: &mut TenantTx,
     relay: &RelayIdentity,
     held: &HashSet<Uuid>,

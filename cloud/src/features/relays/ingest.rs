@@ -11,7 +11,7 @@ use unifyit_protocol::link::{RelayStatus, SiteAudit};
 use uuid::Uuid;
 
 /// The relay's own report, each minute.
-pub(crate) async fn status(
+pub(super) async fn status(
     tx: &mut TenantTx,
     relay: &RelayIdentity,
     mut status: RelayStatus,
@@ -31,7 +31,7 @@ pub(crate) async fn status(
 }
 
 /// Something that happened at the site, for the audit log.
-pub(crate) async fn audit(
+pub(super) async fn audit(
     tx: &mut TenantTx,
     relay: &RelayIdentity,
     said: SiteAudit,
@@ -66,7 +66,7 @@ async fn own_device(
 }
 
 /// The relay joined its site, or joined it anew.
-pub(crate) async fn enrolled(tx: &mut TenantTx, relay: &RelayIdentity) -> Result<(), ApplyError> {
+pub(super) async fn enrolled(tx: &mut TenantTx, relay: &RelayIdentity) -> Result<(), ApplyError> {
     let actor = AuditActor { name: "relay".into(), id: Some(relay.id.0), ..AuditActor::system() };
     let site = sites::store::get(tx, relay.site).await?;
     let shown = site.map_or_else(|| relay.id.to_string(), |(site, _)| format!("of {}", site.name));
