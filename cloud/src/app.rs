@@ -6,7 +6,7 @@ use crate::{
     context::{AppState, Clock, Sockets},
     db::{Db, DbError, DbOptions, MigrateError},
     downloads::Downloads,
-    events::{self, LocalBus, Watches},
+    events::{self, LocalBus, TimelineKind, Watches},
     feature::Feature,
     features,
     http::{
@@ -39,11 +39,12 @@ const MAX_BODY: usize = 1024 * 1024;
 /// Prefix of the API.
 pub const API: &str = "/api/v1";
 
-/// The features, in the order in which the document has them.
+/// The features, in the order in which the document lists their words, and in which each
+/// takes its records of a batch.
 pub const FEATURES: &[Feature] = &[
+    features::audit::FEATURE,
     features::tenants::FEATURE,
     features::retention::FEATURE,
-    features::users::FEATURE,
     features::sites::FEATURE,
     features::devices::FEATURE,
     features::gaps::FEATURE,
@@ -52,7 +53,7 @@ pub const FEATURES: &[Feature] = &[
     features::tasks::FEATURE,
     features::terminal::FEATURE,
     features::relays::FEATURE,
-    features::audit::FEATURE,
+    features::users::FEATURE,
     features::api_keys::FEATURE,
     features::overview::FEATURE,
 ];
@@ -76,6 +77,8 @@ pub fn openapi() -> OpenApi {
 }
 
 fn finished(mut document: OpenApi) -> OpenApi {
+    let sources = FEATURES.iter().filter_map(|feature| feature.timeline);
+    docs::list::<TimelineKind>(&mut document, sources.map(|source| source.kind.as_str()));
     docs::tighten(&mut document);
     docs::complete(&mut document, &["/auth/login"]);
     document

@@ -8,7 +8,7 @@
 use crate::{
     authz::Can,
     db::{DbError, Place, TenantTx},
-    events::{Kind, NewEvent, Reference, TimelineItem},
+    events::{Kind, NewEvent, Reference, TimelineItem, TimelineKind},
 };
 use serde::Serialize;
 use sqlx::{Postgres, postgres::PgArguments, query::QueryAs};
@@ -18,6 +18,8 @@ use uuid::Uuid;
 
 /// A row was added to the audit log.
 pub const ADDED: Kind = Kind::new("audit.added", Can::ReadAudit);
+/// Somebody did something.
+pub const HAPPENED: TimelineKind = TimelineKind::new("audit", Can::ReadAudit);
 
 /// Who acts: a person, a key, a relay, or the service itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -145,7 +147,8 @@ impl NewAudit {
     /// What timelines are told of it. Tasks stand there as themselves.
     pub(crate) fn timeline(&self, at: OffsetDateTime) -> Option<NewEvent> {
         let shown = !self.action.starts_with("task.");
-        shown.then(|| timeline(&self.entry(at), &self.target).added(self.target.place))
+        let item = || timeline(&self.entry(at), &self.target);
+        shown.then(|| NewEvent { needs: HAPPENED.needs(), ..item().added(self.target.place) })
     }
 }
 
@@ -202,7 +205,7 @@ fn timeline(entry: &AuditEntry, target: &AuditTarget) -> TimelineItem {
     let words = [entry.target.as_str(), entry.detail.as_str()];
     TimelineItem {
         at: entry.at,
-        kind: "audit".into(),
+        kind: HAPPENED.as_str().into(),
         title: entry.action.clone(),
         detail: words.into_iter().filter(|w| !w.is_empty()).collect::<Vec<_>>().join(": "),
         actor: entry.actor.clone(),

@@ -4,16 +4,16 @@
 mod api;
 mod store;
 
-use crate::{audit::ADDED, authz::Can, feature::Feature, timeline::Source};
+use crate::{
+    audit::{ADDED, HAPPENED},
+    feature::Feature,
+    timeline::Source,
+};
 
 /// What it tells of itself.
 pub const FEATURE: Feature = Feature {
     routes: api::routes,
     kinds: &[ADDED],
-    timeline: Some(Source {
-        needs: Can::ReadAudit,
-        read: store::of_device,
-        recent: Some(store::recent),
-    }),
+    timeline: Some(Source { kind: HAPPENED, read: store::of_device, recent: Some(store::recent) }),
     ..Feature::named("audit")
 };

@@ -20,6 +20,7 @@ use crate::{
     authz::Can,
     events::{Kind, TIMELINE_ADDED},
     feature::Feature,
+    features::sites,
     timeline::Source,
 };
 
@@ -36,7 +37,7 @@ pub const FEATURE: Feature = Feature {
     reports: Some(|_, _| reports::open()),
     standing: Some(standing::add),
     timeline: Some(Source {
-        needs: Can::View,
+        kind: sites::CONNECTION,
         read: timeline::of_device,
         recent: Some(timeline::recent),
     }),

@@ -14,12 +14,18 @@ mod tokens;
 pub use model::{RelayBody, Site, SiteDevices, SiteSettings, SiteStanding};
 pub use rules::SiteState;
 
-use crate::{authz::Can, events::Kind, feature::Feature};
+use crate::{
+    authz::Can,
+    events::{Kind, TimelineKind},
+    feature::Feature,
+};
 
 /// A site changed.
 pub const CHANGED: Kind = Kind::new("site.changed", Can::View);
 /// Its relay came, went or reported.
 pub const RELAY_CHANGED: Kind = Kind::new("relay.changed", Can::View);
+/// A connection came or went: the relay's, or through it a computer's.
+pub const CONNECTION: TimelineKind = TimelineKind::new("connection", Can::View);
 
 /// What it tells of itself.
 pub const FEATURE: Feature = Feature {

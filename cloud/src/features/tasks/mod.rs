@@ -34,7 +34,12 @@ pub use model::{
 };
 pub(crate) use store::{had, keep_command, send_again, signing_key};
 
-use crate::{authz::Can, events::Kind, feature::Feature, timeline::Source};
+use crate::{
+    authz::Can,
+    events::{Kind, TimelineKind},
+    feature::Feature,
+    timeline::Source,
+};
 
 /// A task changed.
 pub const CHANGED: Kind = Kind::new("task.changed", Can::View);
@@ -42,6 +47,8 @@ pub const CHANGED: Kind = Kind::new("task.changed", Can::View);
 pub const TARGET: Kind = Kind::new("task.target", Can::View);
 /// Output of a watched task.
 pub const OUTPUT: Kind = Kind::new("task.output", Can::View);
+/// A task was started.
+pub const HAPPENED: TimelineKind = TimelineKind::new("task", Can::View);
 
 /// What it tells of itself.
 pub const FEATURE: Feature = Feature {
@@ -52,7 +59,7 @@ pub const FEATURE: Feature = Feature {
     reports: Some(reports::open),
     standing: Some(standing::add),
     timeline: Some(Source {
-        needs: Can::View,
+        kind: HAPPENED,
         read: timeline::of_device,
         recent: Some(timeline::recent),
     }),

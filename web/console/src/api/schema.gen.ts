@@ -2856,7 +2856,7 @@ export interface components {
          * @description Sorts of things that happen.
          * @enum {string}
          */
-        TimelineKind: "audit" | "connection" | "task" | "gap";
+        TimelineKind: "audit" | "connection" | "gap" | "task";
         /** @description A token to be. */
         TokenInput: {
             /**
