@@ -2,12 +2,13 @@
 
 use crate::{
     auth,
+    authz::Can,
     config::Config,
     context::{AppState, Clock, Sockets},
     db::{Db, DbError, DbOptions, MigrateError},
     downloads::Downloads,
     events::{self, LocalBus, TimelineKind, Watches},
-    feature::Feature,
+    feature::{self, Feature},
     features,
     http::{
         Problem, assets, docs, downloads, health, layers,
@@ -79,9 +80,20 @@ pub fn openapi() -> OpenApi {
 fn finished(mut document: OpenApi) -> OpenApi {
     let sources = FEATURES.iter().filter_map(|feature| feature.timeline);
     docs::list::<TimelineKind>(&mut document, sources.map(|source| source.kind.as_str()));
+    docs::list::<Can>(&mut document, feature::rights(FEATURES).map(Can::as_str));
+    docs::describe::<Can>(&mut document, rights_table());
     docs::tighten(&mut document);
     docs::complete(&mut document, &["/auth/login"]);
     document
+}
+
+/// Who may do what, a line each.
+fn rights_table() -> String {
+    let lines = feature::rights(FEATURES).map(|right| format!("- {right}\n"));
+    format!(
+        "What a request is about to do. Every endpoint names one. By the least role that allows it:\n\n{}",
+        lines.collect::<String>().trim_end()
+    )
 }
 
 fn described() -> OpenApiRouter<AppState> {

@@ -6,7 +6,7 @@
 //! from there on; [`verify`] finds the place.
 
 use crate::{
-    authz::Can,
+    authz::{Can, Role, Scopes},
     db::{DbError, Place, TenantTx},
     events::{Kind, NewEvent, Reference, TimelineItem, TimelineKind},
 };
@@ -16,10 +16,12 @@ use time::OffsetDateTime;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+/// Read the audit log.
+pub const READ_AUDIT: Can = Can::new("read_audit", Role::Technician, Scopes::All);
 /// A row was added to the audit log.
-pub const ADDED: Kind = Kind::new("audit.added", Can::ReadAudit);
+pub const ADDED: Kind = Kind::new("audit.added", READ_AUDIT);
 /// Somebody did something.
-pub const HAPPENED: TimelineKind = TimelineKind::new("audit", Can::ReadAudit);
+pub const HAPPENED: TimelineKind = TimelineKind::new("audit", READ_AUDIT);
 
 /// Who acts: a person, a key, a relay, or the service itself.
 #[derive(Debug, Clone, PartialEq, Eq)]

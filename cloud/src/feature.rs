@@ -6,6 +6,7 @@
 //! and knows none of them by name.
 
 use crate::{
+    authz::Can,
     context::AppState,
     db::{DbError, TenantTx},
     events::Kind,
@@ -33,6 +34,8 @@ pub struct Feature {
     pub public_routes: fn() -> OpenApiRouter<AppState>,
     /// Its background work.
     pub jobs: &'static [Job],
+    /// What somebody may be allowed to do with it, in the order of the table of rights.
+    pub rights: &'static [Can],
     /// The kinds of events that it tells.
     pub kinds: &'static [Kind],
     /// What it makes of what relays report.
@@ -54,6 +57,7 @@ impl Feature {
             routes: OpenApiRouter::new,
             public_routes: OpenApiRouter::new,
             jobs: &[],
+            rights: &[],
             kinds: &[],
             reports: None,
             standing: None,
@@ -61,6 +65,11 @@ impl Feature {
             told: |components| components,
         }
     }
+}
+
+/// All that somebody may be allowed to do: to look, and what the features say.
+pub fn rights(features: &[Feature]) -> impl Iterator<Item = Can> {
+    std::iter::once(Can::VIEW).chain(features.iter().flat_map(|feature| feature.rights).copied())
 }
 
 /// The kind of event that one of the features tells by a word on the wire.

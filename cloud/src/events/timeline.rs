@@ -12,7 +12,7 @@ use utoipa::{
 use uuid::Uuid;
 
 /// An item was added to a timeline.
-pub const ADDED: Kind = Kind::new("timeline.added", Can::View);
+pub const ADDED: Kind = Kind::new("timeline.added", Can::VIEW);
 
 /// A sort of thing that happens. Whose part of timelines it is declares it
 /// ([`crate::timeline::Source::kind`]), by which the document lists them all.

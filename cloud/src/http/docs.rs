@@ -94,6 +94,14 @@ pub fn list<Words: ToSchema>(api: &mut OpenApi, words: impl IntoIterator<Item = 
     }
 }
 
+/// Says what a schema is, where that depends on what features have.
+pub fn describe<Words: ToSchema>(api: &mut OpenApi, text: String) {
+    let components = api.components.get_or_insert_default();
+    if let Some(RefOr::T(Schema::Object(schema))) = components.schemas.get_mut(&*Words::name()) {
+        schema.description = Some(text);
+    }
+}
+
 /// Marks every field of what is only ever answered as always there. Answers
 /// name all their fields, with null where nothing is known; what clients send
 /// may leave out what has a default.

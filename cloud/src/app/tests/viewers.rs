@@ -2,6 +2,7 @@
 
 use crate::{
     app::FEATURES,
+    audit,
     authz::{Can, Role},
     db::Scope,
     feature,
@@ -58,7 +59,7 @@ async fn a_viewer_reads_neither_audit_nor_scripts_and_nobody_reads_an_environmen
         let to_viewers = event.needs.by(Role::Viewer, &scope);
         assert!(!event.text.contains(SECRET), "{}", event.text);
         let audit = event.text.contains("device.update") || event.text.contains("task.create");
-        assert_eq!(audit, event.needs == Can::ReadAudit, "{}", event.text);
+        assert_eq!(audit, event.needs == audit::READ_AUDIT, "{}", event.text);
         assert!(!(to_viewers && event.text.contains("TOPSECRET")), "{}", event.text);
         told += usize::from(audit);
     }
@@ -101,8 +102,8 @@ fn every_kind_is_read_back_as_itself_by_whoever_may() {
         "task.target",
         "timeline.added",
     ];
-    let mut words: Vec<_> = view.iter().map(|word| (*word, Can::View)).collect();
-    words.push(("audit.added", Can::ReadAudit));
+    let mut words: Vec<_> = view.iter().map(|word| (*word, Can::VIEW)).collect();
+    words.push(("audit.added", audit::READ_AUDIT));
     for (word, needs) in &words {
         let kind = feature::kind(FEATURES, word);
         assert_eq!(kind.map(|kind| (kind.as_str(), kind.needs())), Some((*word, *needs)));

@@ -5,7 +5,14 @@ mod api;
 mod model;
 mod store;
 
-use crate::feature::Feature;
+use crate::{
+    authz::{Can, Role, Scopes},
+    feature::Feature,
+};
+
+/// Make and revoke API keys.
+pub const MANAGE_API_KEYS: Can = Can::new("manage_api_keys", Role::Technician, Scopes::All);
 
 /// What it tells of itself.
-pub const FEATURE: Feature = Feature { routes: api::routes, ..Feature::named("api_keys") };
+pub const FEATURE: Feature =
+    Feature { routes: api::routes, rights: &[MANAGE_API_KEYS], ..Feature::named("api_keys") };

@@ -5,7 +5,7 @@ mod api;
 mod store;
 
 use crate::{
-    audit::{ADDED, HAPPENED},
+    audit::{ADDED, HAPPENED, READ_AUDIT},
     feature::Feature,
     timeline::Source,
 };
@@ -13,6 +13,7 @@ use crate::{
 /// What it tells of itself.
 pub const FEATURE: Feature = Feature {
     routes: api::routes,
+    rights: &[READ_AUDIT],
     kinds: &[ADDED],
     timeline: Some(Source { kind: HAPPENED, read: store::of_device, recent: Some(store::recent) }),
     ..Feature::named("audit")

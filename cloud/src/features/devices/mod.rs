@@ -17,21 +17,24 @@ pub use model::{DeviceDetail, DeviceItem, Facets, Latest};
 pub use query::{DeviceQuery, Sort};
 
 use crate::{
-    authz::Can,
+    authz::{Can, Role, Scopes},
     events::{Kind, TIMELINE_ADDED},
     feature::Feature,
     features::sites,
     timeline::Source,
 };
 
+/// Rename, tag and revoke devices.
+pub const MANAGE_DEVICES: Can = Can::new("manage_devices", Role::Technician, Scopes::All);
 /// A device's list item changed.
-pub const CHANGED: Kind = Kind::new("device.changed", Can::View);
+pub const CHANGED: Kind = Kind::new("device.changed", Can::VIEW);
 /// A device joined.
-pub const ENROLLED: Kind = Kind::new("device.enrolled", Can::View);
+pub const ENROLLED: Kind = Kind::new("device.enrolled", Can::VIEW);
 
 /// What it tells of itself.
 pub const FEATURE: Feature = Feature {
     routes: api::routes,
+    rights: &[MANAGE_DEVICES],
     jobs: jobs::JOBS,
     kinds: &[CHANGED, ENROLLED, TIMELINE_ADDED],
     reports: Some(|_, _| reports::open()),

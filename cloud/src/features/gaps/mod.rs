@@ -14,7 +14,7 @@ pub use model::{GapItem, GapLane};
 use crate::{authz::Can, events::TimelineKind, feature::Feature, timeline::Source};
 
 /// Data was lost.
-pub const HAPPENED: TimelineKind = TimelineKind::new("gap", Can::View);
+pub const HAPPENED: TimelineKind = TimelineKind::new("gap", Can::VIEW);
 
 /// What it tells of itself.
 pub const FEATURE: Feature = Feature {

@@ -42,7 +42,7 @@ use ingest::MetricsIngest;
 use read::stops_when_unwanted;
 
 /// A raw sample of a watched device.
-pub const SAMPLE: Kind = Kind::new("device.sample", Can::View);
+pub const SAMPLE: Kind = Kind::new("device.sample", Can::VIEW);
 
 /// What it tells of itself.
 pub const FEATURE: Feature = Feature {

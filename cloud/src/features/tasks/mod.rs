@@ -35,24 +35,27 @@ pub use model::{
 pub(crate) use store::{had, keep_command, send_again, signing_key};
 
 use crate::{
-    authz::Can,
+    authz::{Can, Role, Scopes},
     events::{Kind, TimelineKind},
     feature::Feature,
     timeline::Source,
 };
 
+/// Run and cancel tasks.
+pub const RUN_TASKS: Can = Can::new("run_tasks", Role::Technician, Scopes::All);
 /// A task changed.
-pub const CHANGED: Kind = Kind::new("task.changed", Can::View);
+pub const CHANGED: Kind = Kind::new("task.changed", Can::VIEW);
 /// A task's state on one device changed.
-pub const TARGET: Kind = Kind::new("task.target", Can::View);
+pub const TARGET: Kind = Kind::new("task.target", Can::VIEW);
 /// Output of a watched task.
-pub const OUTPUT: Kind = Kind::new("task.output", Can::View);
+pub const OUTPUT: Kind = Kind::new("task.output", Can::VIEW);
 /// A task was started.
-pub const HAPPENED: TimelineKind = TimelineKind::new("task", Can::View);
+pub const HAPPENED: TimelineKind = TimelineKind::new("task", Can::VIEW);
 
 /// What it tells of itself.
 pub const FEATURE: Feature = Feature {
     routes: api::routes,
+    rights: &[RUN_TASKS],
     jobs: jobs::JOBS,
     told: |components| components.schema_from::<TargetEvent<'_>>().schema_from::<OutputEvent>(),
     kinds: &[CHANGED, TARGET, OUTPUT],

@@ -19,7 +19,7 @@ pub(super) async fn get_retention(
     Path(id): Path<Uuid>,
 ) -> Result<Json<Retention>, Problem> {
     let id = PartnerId(id);
-    let mut tx = ctx.begin(Can::View).await?;
+    let mut tx = ctx.begin(Can::VIEW).await?;
     tenants::store::partner(&mut tx, id).await?.ok_or_else(Problem::not_found)?;
     Ok(Json(store::get(&mut tx, id).await?))
 }

@@ -25,9 +25,9 @@ pub(super) async fn set_retention(
     input: Result<Body<Retention>, Problem>,
 ) -> Result<Json<Retention>, Problem> {
     let id = PartnerId(id);
-    let mut tx = ctx.begin(Can::View).await?;
+    let mut tx = ctx.begin(Can::VIEW).await?;
     let partner = tenants::store::partner(&mut tx, id).await?.ok_or_else(Problem::not_found)?;
-    ctx.require(Can::ManageOrganizations)?;
+    ctx.require(tenants::MANAGE_ORGANIZATIONS)?;
     // It holds for all of the partner's organizations: not for one of them to say.
     if !matches!(ctx.actor.scope, Scope::Platform | Scope::Partner(_)) {
         return Err(Problem::forbidden());
