@@ -20,6 +20,7 @@ use crate::{
         turns::Turns,
     },
     jobs::{self, Old},
+    keeping::{Kept, settings},
     lifecycle::{Lifecycle, Runtime},
     link::{Gateway, LinkDeps, LinkLimits, LinkMetrics, LinkOptions},
     reports::Reporting,
@@ -80,6 +81,7 @@ pub fn openapi() -> OpenApi {
 fn finished(mut document: OpenApi) -> OpenApi {
     let sources = FEATURES.iter().filter_map(|feature| feature.timeline);
     docs::list::<TimelineKind>(&mut document, sources.map(|source| source.kind.as_str()));
+    docs::replace::<Kept>(&mut document, Kept::described(&settings(FEATURES)));
     docs::list::<Can>(&mut document, feature::rights(FEATURES).map(Can::as_str));
     docs::describe::<Can>(&mut document, rights_table());
     docs::tighten(&mut document);

@@ -11,6 +11,7 @@ use crate::{
     db::{DbError, TenantTx},
     events::Kind,
     jobs::Job,
+    keeping::Keeps,
     reports,
     standing::Standing,
     timeline::Source,
@@ -36,6 +37,8 @@ pub struct Feature {
     pub jobs: &'static [Job],
     /// What somebody may be allowed to do with it, in the order of the table of rights.
     pub rights: &'static [Can],
+    /// What it keeps, for how long, and how that is cut.
+    pub keeps: Keeps,
     /// The kinds of events that it tells.
     pub kinds: &'static [Kind],
     /// What it makes of what relays report.
@@ -58,6 +61,7 @@ impl Feature {
             public_routes: OpenApiRouter::new,
             jobs: &[],
             rights: &[],
+            keeps: Keeps::NOTHING,
             kinds: &[],
             reports: None,
             standing: None,

@@ -102,6 +102,12 @@ pub fn describe<Words: ToSchema>(api: &mut OpenApi, text: String) {
     }
 }
 
+/// Puts a schema in the place of one that has not all its fields.
+pub fn replace<Named: ToSchema>(api: &mut OpenApi, schema: Schema) {
+    let components = api.components.get_or_insert_default();
+    components.schemas.insert(Named::name().into_owned(), RefOr::T(schema));
+}
+
 /// Marks every field of what is only ever answered as always there. Answers
 /// name all their fields, with null where nothing is known; what clients send
 /// may leave out what has a default.

@@ -4,7 +4,7 @@
 use crate::{
     app,
     db::Scope,
-    features::retention::Retention,
+    keeping::{Kept, settings},
     testing::{Place, TestApp},
 };
 use axum::http::StatusCode;
@@ -77,7 +77,12 @@ fn probes(place: &Place) -> Vec<Probe> {
         probe("GET", "/partners/{id}", None, May),
         probe("GET", "/partners/{id}/organizations", None, May),
         probe("GET", "/partners/{id}/retention", None, May),
-        probe("PUT", "/partners/{id}/retention", Some(json!(Retention::default())), MayNot),
+        probe(
+            "PUT",
+            "/partners/{id}/retention",
+            Some(json!(Kept::usual(&settings(app::FEATURES)))),
+            MayNot,
+        ),
         probe("GET", "/relays", None, May),
         probe("DELETE", "/relays/{id}", None, MayNot),
         probe("GET", "/sites", None, May),

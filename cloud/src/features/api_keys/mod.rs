@@ -8,11 +8,16 @@ mod store;
 use crate::{
     authz::{Can, Role, Scopes},
     feature::Feature,
+    keeping::Keeps,
 };
 
 /// Make and revoke API keys.
 pub const MANAGE_API_KEYS: Can = Can::new("manage_api_keys", Role::Technician, Scopes::All);
 
 /// What it tells of itself.
-pub const FEATURE: Feature =
-    Feature { routes: api::routes, rights: &[MANAGE_API_KEYS], ..Feature::named("api_keys") };
+pub const FEATURE: Feature = Feature {
+    routes: api::routes,
+    rights: &[MANAGE_API_KEYS],
+    keeps: Keeps::tables(&[("api_keys", "for good: made by hand, few")]),
+    ..Feature::named("api_keys")
+};

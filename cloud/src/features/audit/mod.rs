@@ -2,6 +2,7 @@
 //! [`crate::audit`]'s.
 
 mod api;
+mod kept;
 mod store;
 
 use crate::{
@@ -16,5 +17,6 @@ pub const FEATURE: Feature = Feature {
     rights: &[READ_AUDIT],
     kinds: &[ADDED],
     timeline: Some(Source { kind: HAPPENED, read: store::of_device, recent: Some(store::recent) }),
+    keeps: kept::KEEPS,
     ..Feature::named("audit")
 };

@@ -5,6 +5,7 @@ mod found;
 pub mod identity;
 mod ingest;
 pub mod jobs;
+mod kept;
 mod model;
 mod query;
 mod reports;
@@ -44,6 +45,7 @@ pub const FEATURE: Feature = Feature {
         read: timeline::of_device,
         recent: Some(timeline::recent),
     }),
+    keeps: kept::KEEPS,
     ..Feature::named("devices")
 };
 

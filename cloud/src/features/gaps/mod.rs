@@ -6,6 +6,7 @@
 
 mod api;
 mod ingest;
+mod kept;
 mod model;
 mod store;
 
@@ -21,5 +22,6 @@ pub const FEATURE: Feature = Feature {
     routes: api::routes,
     reports: Some(|_, _| ingest::open()),
     timeline: Some(Source { kind: HAPPENED, read: store::in_timeline, recent: None }),
+    keeps: kept::KEEPS,
     ..Feature::named("gaps")
 };

@@ -2,6 +2,7 @@
 
 mod api;
 mod ingest;
+mod kept;
 mod model;
 pub mod store;
 
@@ -13,6 +14,7 @@ use crate::feature::Feature;
 pub const FEATURE: Feature = Feature {
     routes: api::routes,
     reports: Some(|_, _| ingest::open()),
+    keeps: kept::KEEPS,
     ..Feature::named("inventory")
 };
 

@@ -6,12 +6,13 @@ mod ingest;
 mod reports;
 mod unsent;
 
-use crate::feature::Feature;
+use crate::{feature::Feature, keeping::Keeps};
 
 /// What it tells of itself.
 pub const FEATURE: Feature = Feature {
     routes: api::routes,
     reports: Some(|_, _| reports::open()),
+    keeps: Keeps::tables(&[("relays", "for good: one active a site")]),
     ..Feature::named("relays")
 };
 

@@ -4,6 +4,7 @@
 mod api;
 mod cache;
 pub mod config;
+mod kept;
 mod model;
 mod reports;
 mod rules;
@@ -38,5 +39,6 @@ pub const FEATURE: Feature = Feature {
     kinds: &[CHANGED, RELAY_CHANGED],
     reports: Some(|_, _| reports::open()),
     standing: Some(standing::add),
+    keeps: kept::KEEPS,
     ..Feature::named("sites")
 };

@@ -16,6 +16,7 @@ mod api;
 mod dispatch;
 mod ingest;
 pub mod jobs;
+mod kept;
 mod live;
 mod model;
 mod progress;
@@ -66,6 +67,7 @@ pub const FEATURE: Feature = Feature {
         read: timeline::of_device,
         recent: Some(timeline::recent),
     }),
+    keeps: kept::KEEPS,
     ..Feature::named("tasks")
 };
 

@@ -11,6 +11,7 @@ pub use model::{Organization, Partner};
 use crate::{
     authz::{Can, Role, Scopes},
     feature::Feature,
+    keeping::Keeps,
 };
 
 /// Make and change partners: platform operators only.
@@ -23,5 +24,10 @@ pub const MANAGE_ORGANIZATIONS: Can =
 pub const FEATURE: Feature = Feature {
     routes: api::routes,
     rights: &[MANAGE_PARTNERS, MANAGE_ORGANIZATIONS],
+    keeps: Keeps::tables(&[
+        ("organization_keys", "for good: one row an organization"),
+        ("organizations", "for good: made by hand"),
+        ("partners", "for good: made by hand"),
+    ]),
     ..Feature::named("tenants")
 };

@@ -10,6 +10,7 @@ pub use model::{SessionBody, User, UserListItem};
 use crate::{
     authz::{Can, Role, Scopes},
     feature::Feature,
+    keeping::Keeps,
 };
 
 /// See and change people.
@@ -20,5 +21,10 @@ pub const FEATURE: Feature = Feature {
     routes: api::routes,
     rights: &[MANAGE_USERS],
     public_routes: api::public_routes,
+    keeps: Keeps::tables(&[
+        ("memberships", "for good: one row a person"),
+        ("sessions", "until they expire"),
+        ("users", "for good: one row a person"),
+    ]),
     ..Feature::named("users")
 };
