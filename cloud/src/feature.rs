@@ -49,6 +49,9 @@ pub struct Feature {
     pub timeline: Option<Source>,
     /// Adds the schemas of what its events carry: that stands in no route.
     pub told: fn(ComponentsBuilder) -> ComponentsBuilder,
+    /// What tests demand of it.
+    #[cfg(test)]
+    pub probes: crate::testing::Probes,
 }
 
 impl Feature {
@@ -67,6 +70,8 @@ impl Feature {
             standing: None,
             timeline: None,
             told: |components| components,
+            #[cfg(test)]
+            probes: crate::testing::Probes::NONE,
         }
     }
 }

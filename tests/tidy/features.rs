@@ -208,6 +208,24 @@ fn what_a_feature_brings_is_declared_in_its_folder_and_spelled_nowhere_else() {
 }
 
 #[test]
+fn tests_of_all_features_name_none() {
+    let mut offences = Vec::new();
+    for test in ["features", "unauthorized", "viewers"] {
+        let path = format!("cloud/src/app/tests/{test}.rs");
+        let text = fs::read_to_string(root().join(&path)).unwrap();
+        let lines = code(&text).filter(|(_, line)| line.contains("features::"));
+        offences.extend(lines.map(|(number, _)| format!("{path}:{}", number + 1)));
+    }
+    for name in features() {
+        let probes = format!("{FEATURES}{name}/probes.rs");
+        if !root().join(&probes).is_file() {
+            offences.push(format!("{probes} is not there"));
+        }
+    }
+    assert_none(&offences, "What tests demand of a feature stands in its `probes.rs`.");
+}
+
+#[test]
 fn groups_and_relative_paths_are_read_too() {
     let features = ["devices", "sites", "tasks"].map(str::to_owned).into();
     let read = |path: &str, code: &str| {

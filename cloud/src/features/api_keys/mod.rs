@@ -19,5 +19,10 @@ pub const FEATURE: Feature = Feature {
     routes: api::routes,
     rights: &[MANAGE_API_KEYS],
     keeps: Keeps::tables(&[("api_keys", "for good: made by hand, few")]),
+    #[cfg(test)]
+    probes: probes::PROBES,
     ..Feature::named("api_keys")
 };
+
+#[cfg(test)]
+mod probes;

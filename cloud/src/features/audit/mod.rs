@@ -18,5 +18,10 @@ pub const FEATURE: Feature = Feature {
     kinds: &[ADDED],
     timeline: Some(Source { kind: HAPPENED, read: store::of_device, recent: Some(store::recent) }),
     keeps: kept::KEEPS,
+    #[cfg(test)]
+    probes: probes::PROBES,
     ..Feature::named("audit")
 };
+
+#[cfg(test)]
+mod probes;

@@ -46,6 +46,8 @@ pub const FEATURE: Feature = Feature {
         recent: Some(timeline::recent),
     }),
     keeps: kept::KEEPS,
+    #[cfg(test)]
+    probes: probes::PROBES,
     ..Feature::named("devices")
 };
 
@@ -53,6 +55,8 @@ pub const FEATURE: Feature = Feature {
 mod found_tests;
 #[cfg(test)]
 mod line_tests;
+#[cfg(test)]
+mod probes;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

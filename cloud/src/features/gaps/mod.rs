@@ -23,5 +23,10 @@ pub const FEATURE: Feature = Feature {
     reports: Some(|_, _| ingest::open()),
     timeline: Some(Source { kind: HAPPENED, read: store::in_timeline, recent: None }),
     keeps: kept::KEEPS,
+    #[cfg(test)]
+    probes: probes::PROBES,
     ..Feature::named("gaps")
 };
+
+#[cfg(test)]
+mod probes;

@@ -15,8 +15,12 @@ pub const FEATURE: Feature = Feature {
     routes: api::routes,
     reports: Some(|_, _| ingest::open()),
     keeps: kept::KEEPS,
+    #[cfg(test)]
+    probes: probes::PROBES,
     ..Feature::named("inventory")
 };
 
+#[cfg(test)]
+mod probes;
 #[cfg(test)]
 mod tests;

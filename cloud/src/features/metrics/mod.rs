@@ -54,5 +54,10 @@ pub const FEATURE: Feature = Feature {
     kinds: &[SAMPLE],
     reports: Some(|db, watches| Reporter::new(MetricsIngest::new(db, watches))),
     keeps: kept::KEEPS,
+    #[cfg(test)]
+    probes: probes::PROBES,
     ..Feature::named("metrics")
 };
+
+#[cfg(test)]
+mod probes;

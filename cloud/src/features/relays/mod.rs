@@ -13,6 +13,8 @@ pub const FEATURE: Feature = Feature {
     routes: api::routes,
     reports: Some(|_, _| reports::open()),
     keeps: Keeps::tables(&[("relays", "for good: one active a site")]),
+    #[cfg(test)]
+    probes: probes::PROBES,
     ..Feature::named("relays")
 };
 
@@ -26,6 +28,8 @@ mod compare_tests;
 mod gap_tests;
 #[cfg(test)]
 mod newest_tests;
+#[cfg(test)]
+mod probes;
 #[cfg(test)]
 mod put_back_tests;
 #[cfg(test)]

@@ -16,8 +16,12 @@ pub const FEATURE: Feature = Feature {
     routes: api::routes,
     jobs: jobs::JOBS,
     keeps: Keeps::tables(&[("retention", "for good: one row a partner")]),
+    #[cfg(test)]
+    probes: probes::PROBES,
     ..Feature::named("retention")
 };
 
+#[cfg(test)]
+mod probes;
 #[cfg(test)]
 mod tests;

@@ -40,5 +40,10 @@ pub const FEATURE: Feature = Feature {
     reports: Some(|_, _| reports::open()),
     standing: Some(standing::add),
     keeps: kept::KEEPS,
+    #[cfg(test)]
+    probes: probes::PROBES,
     ..Feature::named("sites")
 };
+
+#[cfg(test)]
+mod probes;

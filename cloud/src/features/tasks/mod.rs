@@ -68,6 +68,8 @@ pub const FEATURE: Feature = Feature {
         recent: Some(timeline::recent),
     }),
     keeps: kept::KEEPS,
+    #[cfg(test)]
+    probes: probes::PROBES,
     ..Feature::named("tasks")
 };
 
@@ -75,5 +77,7 @@ pub const FEATURE: Feature = Feature {
 mod create_tests;
 #[cfg(test)]
 mod end_tests;
+#[cfg(test)]
+mod probes;
 #[cfg(test)]
 mod tests;

@@ -29,5 +29,10 @@ pub const FEATURE: Feature = Feature {
         ("organizations", "for good: made by hand"),
         ("partners", "for good: made by hand"),
     ]),
+    #[cfg(test)]
+    probes: probes::PROBES,
     ..Feature::named("tenants")
 };
+
+#[cfg(test)]
+mod probes;

@@ -27,5 +27,13 @@ const IDLE: Duration = Duration::from_secs(30 * 60);
 const LONGEST: Duration = Duration::from_secs(12 * 3600);
 
 /// What it tells of itself.
-pub const FEATURE: Feature =
-    Feature { routes: api::routes, rights: &[OPEN_TERMINAL], ..Feature::named("terminal") };
+pub const FEATURE: Feature = Feature {
+    routes: api::routes,
+    rights: &[OPEN_TERMINAL],
+    #[cfg(test)]
+    probes: probes::PROBES,
+    ..Feature::named("terminal")
+};
+
+#[cfg(test)]
+mod probes;

@@ -26,5 +26,10 @@ pub const FEATURE: Feature = Feature {
         ("sessions", "until they expire"),
         ("users", "for good: one row a person"),
     ]),
+    #[cfg(test)]
+    probes: probes::PROBES,
     ..Feature::named("users")
 };
+
+#[cfg(test)]
+mod probes;
