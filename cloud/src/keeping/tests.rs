@@ -1,9 +1,11 @@
 //! What may be set, over all features.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use super::{Asked, Kept, settings};
-use crate::app::FEATURES;
+use super::{Asked, Keeps, Kept, settings, sweep};
+use crate::{app::FEATURES, db::DbError, feature::Feature, jobs::Old, testing};
+use prometheus::Registry;
 use serde_json::{Value, json};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 fn read(change: &Value) -> Result<Kept, String> {
     let mut asked = json!(Kept::usual(&settings(FEATURES)));
@@ -46,4 +48,27 @@ fn each_setting_is_named_once() {
     );
     assert!(of("{\"tasks_days\": 9}").contains("is missing"));
     serde_json::from_str::<Asked>("[1, 2, 3, 4, 5, 6]").unwrap_err();
+}
+
+#[tokio::test]
+async fn a_feature_that_cannot_be_cut_holds_up_no_other() {
+    static CUT: AtomicBool = AtomicBool::new(false);
+    const FAILS: Keeps = Keeps {
+        sweep: Some(|_, _| Box::pin(async { Err(DbError::Query(sqlx::Error::RowNotFound)) })),
+        ..Keeps::NOTHING
+    };
+    const CUTS: Keeps = Keeps {
+        sweep: Some(|_, _| {
+            Box::pin(async {
+                CUT.store(true, Ordering::Relaxed);
+                Ok(())
+            })
+        }),
+        ..Keeps::NOTHING
+    };
+    let test = testing::database().await;
+    let old = Old::new(test.db.clone(), &Registry::new()).unwrap();
+    let features = [FAILS, CUTS].map(|keeps| Feature { keeps, ..Feature::named("x") });
+    sweep(&features, &old).await.unwrap_err();
+    assert!(CUT.load(Ordering::Relaxed), "the one behind it was not cut");
 }
