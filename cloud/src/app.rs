@@ -2,12 +2,13 @@
 
 use crate::{
     auth,
+    authz::Can,
     config::Config,
     context::{AppState, Clock, Sockets},
     db::{Db, DbError, DbOptions, MigrateError},
     downloads::Downloads,
-    events::{self, LocalBus, Watches},
-    feature::Feature,
+    events::{self, LocalBus, TimelineKind, Watches},
+    feature::{self, Feature},
     features,
     http::{
         Problem, assets, docs, downloads, health, layers,
@@ -19,6 +20,7 @@ use crate::{
         turns::Turns,
     },
     jobs::{self, Old},
+    keeping::{Kept, settings},
     lifecycle::{Lifecycle, Runtime},
     link::{Gateway, LinkDeps, LinkLimits, LinkMetrics, LinkOptions},
     reports::Reporting,
@@ -39,11 +41,12 @@ const MAX_BODY: usize = 1024 * 1024;
 /// Prefix of the API.
 pub const API: &str = "/api/v1";
 
-/// The features, in the order in which the document has them.
+/// The features, in the order in which the document lists their words, and in which each
+/// takes its records of a batch.
 pub const FEATURES: &[Feature] = &[
+    features::audit::FEATURE,
     features::tenants::FEATURE,
     features::retention::FEATURE,
-    features::users::FEATURE,
     features::sites::FEATURE,
     features::devices::FEATURE,
     features::gaps::FEATURE,
@@ -52,7 +55,7 @@ pub const FEATURES: &[Feature] = &[
     features::tasks::FEATURE,
     features::terminal::FEATURE,
     features::relays::FEATURE,
-    features::audit::FEATURE,
+    features::users::FEATURE,
     features::api_keys::FEATURE,
     features::overview::FEATURE,
 ];
@@ -76,9 +79,23 @@ pub fn openapi() -> OpenApi {
 }
 
 fn finished(mut document: OpenApi) -> OpenApi {
+    let sources = FEATURES.iter().filter_map(|feature| feature.timeline);
+    docs::list::<TimelineKind>(&mut document, sources.map(|source| source.kind.as_str()));
+    docs::replace::<Kept>(&mut document, Kept::described(&settings(FEATURES)));
+    docs::list::<Can>(&mut document, feature::rights(FEATURES).map(Can::as_str));
+    docs::describe::<Can>(&mut document, rights_table());
     docs::tighten(&mut document);
     docs::complete(&mut document, &["/auth/login"]);
     document
+}
+
+/// Who may do what, a line each.
+fn rights_table() -> String {
+    let lines = feature::rights(FEATURES).map(|right| format!("- {right}\n"));
+    format!(
+        "What a request is about to do. Every endpoint names one. By the least role that allows it:\n\n{}",
+        lines.collect::<String>().trim_end()
+    )
 }
 
 fn described() -> OpenApiRouter<AppState> {

@@ -6,9 +6,9 @@
 //! from there on; [`verify`] finds the place.
 
 use crate::{
-    authz::Can,
+    authz::{Can, Role, Scopes},
     db::{DbError, Place, TenantTx},
-    events::{Kind, NewEvent, Reference, TimelineItem},
+    events::{Kind, NewEvent, Reference, TimelineItem, TimelineKind},
 };
 use serde::Serialize;
 use sqlx::{Postgres, postgres::PgArguments, query::QueryAs};
@@ -17,8 +17,12 @@ use unifyit_protocol::ids::OrganizationId;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+/// Read the audit log.
+pub const READ_AUDIT: Can = Can::new("read_audit", Role::Technician, Scopes::All);
 /// A row was added to the audit log.
-pub const ADDED: Kind = Kind::new("audit.added", Can::ReadAudit);
+pub const ADDED: Kind = Kind::new("audit.added", READ_AUDIT);
+/// Somebody did something.
+pub const HAPPENED: TimelineKind = TimelineKind::new("audit", READ_AUDIT);
 
 /// Who acts: a person, a key, a relay, or the service itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -146,7 +150,8 @@ impl NewAudit {
     /// What timelines are told of it. Tasks stand there as themselves.
     pub(crate) fn timeline(&self, at: OffsetDateTime) -> Option<NewEvent> {
         let shown = !self.action.starts_with("task.");
-        shown.then(|| timeline(&self.entry(at), &self.target).added(self.target.place))
+        let item = || timeline(&self.entry(at), &self.target);
+        shown.then(|| NewEvent { needs: HAPPENED.needs(), ..item().added(self.target.place) })
     }
 }
 
@@ -229,7 +234,7 @@ fn timeline(entry: &AuditEntry, target: &AuditTarget) -> TimelineItem {
     let words = [entry.target.as_str(), entry.detail.as_str()];
     TimelineItem {
         at: entry.at,
-        kind: "audit".into(),
+        kind: HAPPENED.as_str().into(),
         title: entry.action.clone(),
         detail: words.into_iter().filter(|w| !w.is_empty()).collect::<Vec<_>>().join(": "),
         actor: entry.actor.clone(),

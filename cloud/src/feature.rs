@@ -6,10 +6,12 @@
 //! and knows none of them by name.
 
 use crate::{
+    authz::Can,
     context::AppState,
     db::{DbError, TenantTx},
     events::Kind,
     jobs::Job,
+    keeping::Keeps,
     reports,
     standing::Standing,
     timeline::Source,
@@ -33,6 +35,10 @@ pub struct Feature {
     pub public_routes: fn() -> OpenApiRouter<AppState>,
     /// Its background work.
     pub jobs: &'static [Job],
+    /// What somebody may be allowed to do with it, in the order of the table of rights.
+    pub rights: &'static [Can],
+    /// What it keeps, for how long, and how that is cut.
+    pub keeps: Keeps,
     /// The kinds of events that it tells.
     pub kinds: &'static [Kind],
     /// What it makes of what relays report.
@@ -45,6 +51,9 @@ pub struct Feature {
     pub timeline: Option<Source>,
     /// Adds the schemas of what its events carry: that stands in no route.
     pub told: fn(ComponentsBuilder) -> ComponentsBuilder,
+    /// What tests demand of it.
+    #[cfg(test)]
+    pub probes: crate::testing::Probes,
 }
 
 impl Feature {
@@ -56,14 +65,23 @@ impl Feature {
             routes: OpenApiRouter::new,
             public_routes: OpenApiRouter::new,
             jobs: &[],
+            rights: &[],
+            keeps: Keeps::NOTHING,
             kinds: &[],
             reports: None,
             compares: &[],
             standing: None,
             timeline: None,
             told: |components| components,
+            #[cfg(test)]
+            probes: crate::testing::Probes::NONE,
         }
     }
+}
+
+/// All that somebody may be allowed to do: to look, and what the features say.
+pub fn rights(features: &[Feature]) -> impl Iterator<Item = Can> {
+    std::iter::once(Can::VIEW).chain(features.iter().flat_map(|feature| feature.rights).copied())
 }
 
 /// The kind of event that one of the features tells by a word on the wire.

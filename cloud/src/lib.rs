@@ -1,9 +1,9 @@
 //! unifyit-cloud: the technicians' side of UnifyIT.
 //!
 //! A horizontal spine carries vertical features. The spine ([`db`], [`auth`],
-//! [`authz`], [`audit`], [`events`], [`http`], [`jobs`], [`link`], [`reports`],
-//! [`standing`], [`timeline`], [`trust`], [`config`], [`lifecycle`]) never imports a feature; each describes
-//! itself in a [`feature::Feature`], and [`app`] alone lists them and is the table of
+//! [`authz`], [`audit`], [`events`], [`http`], [`jobs`], [`keeping`], [`link`],
+//! [`reports`], [`standing`], [`timeline`], [`trust`], [`config`], [`lifecycle`]) never imports a
+//! feature; each describes itself in a [`feature::Feature`], and [`app`] alone lists them and is the table of
 //! contents. Start reading there.
 
 pub mod app;
@@ -21,6 +21,7 @@ pub mod feature;
 pub mod features;
 pub mod http;
 pub mod jobs;
+pub mod keeping;
 pub mod lifecycle;
 pub mod link;
 pub mod reports;

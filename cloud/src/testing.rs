@@ -16,8 +16,10 @@
 )]
 
 mod app;
+mod probe;
 
 pub use app::{Answer, Place, TestApp};
+pub use probe::{Probe, Probes, may, may_not};
 
 use crate::{
     db::{self, Db, DbOptions},

@@ -13,7 +13,7 @@ pub(crate) use recent::{LOOKED_AT, NAMES, TOGETHER, together};
 use crate::{
     authz::Can,
     db::{DbError, TenantTx},
-    events::TimelineItem,
+    events::{TimelineItem, TimelineKind},
     feature::Feature,
     http::{Page, PageQuery, Problem},
 };
@@ -26,19 +26,27 @@ use uuid::Uuid;
 /// A feature's part of timelines.
 #[derive(Debug, Clone, Copy)]
 pub struct Source {
-    /// The right to read it.
-    pub needs: Can,
+    /// The kind of its items, with the right to read them.
+    pub kind: TimelineKind,
     /// Its latest items before a place in a device's timeline.
     pub read: Read,
     /// What happened last in a transaction's scope, if that stands on the first page.
     pub recent: Option<Recent>,
 }
 
-/// Reads so many latest items.
+impl Source {
+    /// An item as this part's.
+    fn own(&self, mut item: TimelineItem) -> TimelineItem {
+        self.kind.as_str().clone_into(&mut item.kind);
+        item
+    }
+}
+
+/// Reads so many latest items, whose kind is their part's.
 pub type Recent =
     for<'a> fn(&'a mut TenantTx, i64) -> BoxFuture<'a, Result<Vec<TimelineItem>, DbError>>;
 
-/// Reads a part. Of a thousand devices' rows it must find one's by an index.
+/// Reads a part, whose items have its kind. Of a thousand devices' rows it must find one's by an index.
 pub type Read = for<'a> fn(
     &'a mut TenantTx,
     &'a OfDevice,
@@ -115,10 +123,13 @@ pub async fn page(
     let after = page.after::<After>()?;
     let mut rows = Vec::new();
     for feature in features {
-        let Some(source) = feature.timeline.filter(|source| may(source.needs)) else { continue };
+        let Some(source) = feature.timeline.filter(|source| may(source.kind.needs())) else {
+            continue;
+        };
         let part = Part::of(feature.name, after.as_ref(), page.limit() + 1);
         let read = (source.read)(tx, device, &part).await?;
-        rows.extend(read.into_iter().map(|row| (feature.name, row)));
+        let own = |row: TimelineRow| TimelineRow { item: source.own(row.item), ..row };
+        rows.extend(read.into_iter().map(|row| (feature.name, own(row))));
     }
     rows.sort_by(|(a, x), (b, y)| (y.item.at, b, &y.key).cmp(&(x.item.at, a, &x.key)));
     let Page { items, next_cursor } = Page::cut(rows, page.limit(), |(feature, row)| After {

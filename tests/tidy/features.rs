@@ -18,9 +18,9 @@ const NAMED: &[(&str, &[&str])] = &[
     ("audit", &["devices"]),
     ("cli.rs", &["users"]),
     ("devices", &["inventory", "sites"]),
-    ("gaps", &["devices", "sites"]),
+    ("gaps", &["devices", "metrics", "sites"]),
     ("inventory", &["devices"]),
-    ("metrics", &["devices", "retention"]),
+    ("metrics", &["devices"]),
     ("relays", &["sites"]),
     ("retention", &["tenants"]),
     ("sites", &["tenants"]),
@@ -29,6 +29,15 @@ const NAMED: &[(&str, &[&str])] = &[
     ("terminal", &["devices", "tasks"]),
     ("users", &["tenants"]),
 ];
+
+/// How what a feature brings is declared: kinds of events and of timeline items, rights,
+/// settings of what it keeps.
+const DECLARED: &[&str] = &["Kind::new(", "Can::new(", "Setting {\n    field:"];
+/// Where the spine declares its own.
+const SPINES_OWN: &[&str] =
+    &["cloud/src/audit.rs", "cloud/src/authz/mod.rs", "cloud/src/events/timeline.rs"];
+/// Texts elsewhere that are a feature's word by chance.
+const BY_CHANCE: &[(&str, &str)] = &[("cloud/src/downloads/mod.rs", "install")];
 
 /// Every feature, which is every folder.
 fn features() -> BTreeSet<String> {
@@ -147,6 +156,73 @@ fn the_contents_have_one_line_for_each_feature_and_name_no_more_of_it() {
         }
     }
     assert_none(&offences, "app.rs lists each feature in one line: `features::<name>::FEATURE,`.");
+}
+
+/// The words that a file declares, and in what way.
+fn declared(code: &str) -> Vec<(&'static str, String)> {
+    let of = |way: &'static str| {
+        let word =
+            |rest: &str| rest.trim_start().strip_prefix('"')?.split('"').next().map(str::to_owned);
+        let words: Vec<_> = code.split(way).skip(1).filter_map(word).collect();
+        words.into_iter().map(move |word| (way, word))
+    };
+    DECLARED.iter().copied().flat_map(of).collect()
+}
+
+#[test]
+fn what_a_feature_brings_is_declared_in_its_folder_and_spelled_nowhere_else() {
+    let files: Vec<(String, String)> = sources("cloud/src")
+        .into_iter()
+        .filter_map(|(path, text)| product(&path, &text).map(|code| (path, code)))
+        .collect();
+    let (mut offences, mut found) = (Vec::new(), 0);
+    for (path, code) in &files {
+        let folder = path.strip_prefix(FEATURES).and_then(|inner| inner.split('/').next());
+        for (way, word) in declared(code) {
+            found += 1;
+            let Some(folder) = folder else {
+                if !SPINES_OWN.contains(&path.as_str()) {
+                    offences.push(format!("{path} declares {word}"));
+                }
+                continue;
+            };
+            // A sort of timeline item is a plain word, which other texts are too.
+            if way == "Kind::new(" && !word.contains('.') {
+                continue;
+            }
+            let (home, spelled) = (format!("{FEATURES}{folder}/"), format!("\"{word}\""));
+            let elsewhere = files.iter().filter(|(path, code)| {
+                !path.starts_with(&home)
+                    && code.contains(&spelled)
+                    && !BY_CHANCE.contains(&(path.as_str(), word.as_str()))
+            });
+            offences.extend(elsewhere.map(|(path, _)| format!("{path} spells {folder}'s {word}")));
+        }
+    }
+    assert!(found > 25, "{found} declarations are no longer found as they are written");
+    assert_none(
+        &offences,
+        "Kinds of events and of timeline items, rights and settings are declared by their feature and \
+         reach others by its FEATURE or by the constant's name.",
+    );
+}
+
+#[test]
+fn tests_of_all_features_name_none() {
+    let mut offences = Vec::new();
+    for test in ["features", "unauthorized", "viewers"] {
+        let path = format!("cloud/src/app/tests/{test}.rs");
+        let text = fs::read_to_string(root().join(&path)).unwrap();
+        let lines = code(&text).filter(|(_, line)| line.contains("features::"));
+        offences.extend(lines.map(|(number, _)| format!("{path}:{}", number + 1)));
+    }
+    for name in features() {
+        let probes = format!("{FEATURES}{name}/probes.rs");
+        if !root().join(&probes).is_file() {
+            offences.push(format!("{probes} is not there"));
+        }
+    }
+    assert_none(&offences, "What tests demand of a feature stands in its `probes.rs`.");
 }
 
 #[test]

@@ -5,8 +5,11 @@
 //! What is not visible answers 404; what is visible and not allowed, 403.
 
 use crate::{audit::AuditActor, db::Scope};
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use serde::{Deserialize, Serialize, Serializer};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{ObjectBuilder, RefOr, Schema, Type},
+};
 use uuid::Uuid;
 
 /// A role at a scope.
@@ -54,74 +57,81 @@ impl Role {
     }
 }
 
-/// What a request is about to do. Every endpoint names one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Can {
-    /// Look at what the scope sees.
-    View,
-    /// Read the audit log.
-    ReadAudit,
-    /// Make and change partners: platform operators only.
-    ManagePartners,
-    /// Make and change organizations.
-    ManageOrganizations,
-    /// Make and change sites, their settings and relays.
-    ManageSites,
-    /// Make and revoke install tokens.
-    Install,
-    /// Rename, tag and revoke devices.
-    ManageDevices,
-    /// Run and cancel tasks.
-    RunTasks,
-    /// Open terminals.
-    OpenTerminal,
-    /// See and change people.
-    ManageUsers,
-    /// Make and revoke API keys.
-    ManageApiKeys,
+/// What a request is about to do. Every endpoint names one. Whose it is declares it, and
+/// its feature lists it ([`crate::feature::Feature::rights`]), by which sessions and the
+/// document tell of all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Can {
+    word: &'static str,
+    least: Role,
+    scopes: Scopes,
+}
+
+/// At which scopes somebody may do something, if their role is enough.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scopes {
+    /// At each.
+    All,
+    /// At those that are more than one site.
+    AboveSites,
+    /// At the platform: its operators only.
+    Platform,
 }
 
 impl Can {
-    /// All there is.
-    pub const ALL: [Self; 11] = [
-        Self::View,
-        Self::ReadAudit,
-        Self::ManagePartners,
-        Self::ManageOrganizations,
-        Self::ManageSites,
-        Self::Install,
-        Self::ManageDevices,
-        Self::RunTasks,
-        Self::OpenTerminal,
-        Self::ManageUsers,
-        Self::ManageApiKeys,
-    ];
+    /// Look at what the scope sees.
+    pub const VIEW: Self = Self::new("view", Role::Viewer, Scopes::All);
+
+    /// By its word on the wire, the least role that allows it, and at which scopes.
+    #[must_use]
+    pub const fn new(word: &'static str, least: Role, scopes: Scopes) -> Self {
+        Self { word, least, scopes }
+    }
+
+    /// The word on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        self.word
+    }
 
     /// Whether a role at a scope allows it.
     #[must_use]
     pub fn by(self, role: Role, scope: &Scope) -> bool {
-        use Can::{
-            Install, ManageApiKeys, ManageDevices, ManageOrganizations, ManagePartners,
-            ManageSites, ManageUsers, OpenTerminal, ReadAudit, RunTasks, View,
+        let by_scope = match self.scopes {
+            Scopes::All => true,
+            Scopes::AboveSites => !matches!(scope, Scope::Site(..)),
+            Scopes::Platform => *scope == Scope::Platform,
         };
-        let by_role = match role {
-            Role::Admin => true,
-            Role::Technician => match self {
-                View | ReadAudit | ManageSites | Install | ManageDevices | RunTasks
-                | OpenTerminal | ManageApiKeys => true,
-                ManagePartners | ManageOrganizations | ManageUsers => false,
-            },
-            Role::Viewer => matches!(self, View),
-        };
-        let by_scope = match self {
-            ManagePartners => *scope == Scope::Platform,
-            ManageOrganizations => !matches!(scope, Scope::Site(..)),
-            _ => true,
-        };
-        by_role && by_scope
+        by_scope && role.covers(self.least)
     }
 }
+
+impl std::fmt::Display for Can {
+    /// Its line in the table of rights.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let scopes = match self.scopes {
+            Scopes::All => "",
+            Scopes::AboveSites => ", not of a site alone",
+            Scopes::Platform => " of the platform",
+        };
+        write!(f, "`{}`: {}{scopes}", self.word, self.least.as_str())
+    }
+}
+
+impl Serialize for Can {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.word)
+    }
+}
+
+impl PartialSchema for Can {
+    /// Without its words, which only the list of features has.
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new().schema_type(Type::String).into()
+    }
+}
+
+impl ToSchema for Can {}
 
 /// Who is behind a request.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -16,7 +16,7 @@ use uuid::Uuid;
 /// Tables that hold nothing of a tenant's.
 const NOT_TENANT: [&str; 1] = ["_sqlx_migrations"];
 /// A kind of event.
-const CHANGED: Kind = Kind::new("site.changed", Can::View);
+const CHANGED: Kind = Kind::new("site.changed", Can::VIEW);
 
 async fn unprotected(owner: &mut PgConnection) -> Vec<String> {
     let tables: Vec<String> = sqlx::query_scalar(

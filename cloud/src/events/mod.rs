@@ -149,7 +149,7 @@ impl Event {
             data: &'a Value,
         }
         let text = serde_json::to_string(&Wire { id, kind, at, data }).unwrap_or_default();
-        Self { id, place, needs: Can::View, audience: Audience::All, text: text.into() }
+        Self { id, place, needs: Can::VIEW, audience: Audience::All, text: text.into() }
     }
 }
 

@@ -82,7 +82,7 @@ async fn events(
     Query(resume): Query<Resume>,
     upgrade: WebSocketUpgrade,
 ) -> Result<Response, Problem> {
-    ctx.require(Can::View)?;
+    ctx.require(Can::VIEW)?;
     let seat = ctx.state.sockets.events.take(ctx.actor.sender())?;
     Ok(upgrade.max_message_size(MAX_MESSAGE).on_upgrade(move |socket| async move {
         let gauge = ctx.state.metrics.sockets().clone();

@@ -2,28 +2,56 @@
 //! as they come: as passing events, because whoever was away reads the page anew.
 
 use super::{Kind, NewEvent};
-use crate::{audit, authz::Can, db::Place};
+use crate::{authz::Can, db::Place};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
-use utoipa::ToSchema;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{ObjectBuilder, RefOr, Schema, Type},
+};
 use uuid::Uuid;
 
 /// An item was added to a timeline.
-pub const ADDED: Kind = Kind::new("timeline.added", Can::View);
+pub const ADDED: Kind = Kind::new("timeline.added", Can::VIEW);
 
-/// Sorts of things that happen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum TimelineKind {
-    /// Somebody did something.
-    Audit,
-    /// A connection came or went.
-    Connection,
-    /// A task was started.
-    Task,
-    /// Data was lost.
-    Gap,
+/// A sort of thing that happens. Whose part of timelines it is declares it
+/// ([`crate::timeline::Source::kind`]), by which the document lists them all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimelineKind {
+    word: &'static str,
+    needs: Can,
 }
+
+impl TimelineKind {
+    /// By its word on the wire, and what somebody must be allowed, besides seeing the
+    /// place, to read of it.
+    #[must_use]
+    pub const fn new(word: &'static str, needs: Can) -> Self {
+        Self { word, needs }
+    }
+
+    /// What somebody must be allowed, besides seeing the place, to read of it.
+    #[must_use]
+    pub const fn needs(self) -> Can {
+        self.needs
+    }
+
+    /// The word on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        self.word
+    }
+}
+
+impl PartialSchema for TimelineKind {
+    /// Without its words, which only the list of features has.
+    fn schema() -> RefOr<Schema> {
+        let schema = ObjectBuilder::new().schema_type(Type::String);
+        schema.description(Some("Sorts of things that happen.")).into()
+    }
+}
+
+impl ToSchema for TimelineKind {}
 
 /// Something that happened.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema, sqlx::FromRow)]
@@ -32,6 +60,8 @@ pub struct TimelineItem {
     #[serde(with = "time::serde::rfc3339")]
     pub at: OffsetDateTime,
     /// What sort of thing.
+    // Read from tables, an item has its source's.
+    #[sqlx(default)]
     #[schema(value_type = TimelineKind)]
     pub kind: String,
     /// In a few words.
@@ -70,13 +100,10 @@ impl Reference {
 }
 
 impl TimelineItem {
-    /// The event that tells of it.
+    /// The event that tells everybody of it who sees the place. A kind that needs more
+    /// than that puts its need over this.
     #[must_use]
     pub fn added(&self, place: Place) -> NewEvent {
-        let event = NewEvent::passing(ADDED, place, self);
-        match self.kind.as_str() {
-            "audit" => NewEvent { needs: audit::ADDED.needs(), ..event },
-            _ => event,
-        }
+        NewEvent::passing(ADDED, place, self)
     }
 }

@@ -9,11 +9,14 @@ use axum::{
     routing::get,
 };
 use std::{collections::BTreeSet, sync::Arc};
-use utoipa::openapi::{
-    OpenApi, RefOr, Schema,
-    schema::ArrayItems,
-    security::{
-        ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
+use utoipa::{
+    ToSchema,
+    openapi::{
+        OpenApi, RefOr, Schema,
+        schema::ArrayItems,
+        security::{
+            ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
+        },
     },
 };
 
@@ -81,6 +84,28 @@ pub fn complete(api: &mut OpenApi, open: &[&str]) {
             }
         }
     }
+}
+
+/// Says which words a schema's values are, where many features have theirs.
+pub fn list<Words: ToSchema>(api: &mut OpenApi, words: impl IntoIterator<Item = &'static str>) {
+    let components = api.components.get_or_insert_default();
+    if let Some(RefOr::T(Schema::Object(schema))) = components.schemas.get_mut(&*Words::name()) {
+        schema.enum_values = Some(words.into_iter().map(Into::into).collect());
+    }
+}
+
+/// Says what a schema is, where that depends on what features have.
+pub fn describe<Words: ToSchema>(api: &mut OpenApi, text: String) {
+    let components = api.components.get_or_insert_default();
+    if let Some(RefOr::T(Schema::Object(schema))) = components.schemas.get_mut(&*Words::name()) {
+        schema.description = Some(text);
+    }
+}
+
+/// Puts a schema in the place of one that has not all its fields.
+pub fn replace<Named: ToSchema>(api: &mut OpenApi, schema: Schema) {
+    let components = api.components.get_or_insert_default();
+    components.schemas.insert(Named::name().into_owned(), RefOr::T(schema));
 }
 
 /// Marks every field of what is only ever answered as always there. Answers

@@ -6,6 +6,7 @@ use crate::{
     events::TimelineItem,
     feature::Feature,
 };
+use std::cmp::Reverse;
 
 /// Entries of a source that are looked at. Computers of a site that come, go or join
 /// together are one item: a relay that starts anew would otherwise leave no room for
@@ -16,13 +17,13 @@ pub(crate) const TOGETHER: &str = "10 minutes";
 /// Names told of the computers of one item.
 pub(crate) const NAMES: i32 = 3;
 
-/// The statement for the latest items of a kind, from one that gives what happened: `at`,
+/// The statement for a part's latest items, from one that gives what happened: `at`,
 /// `title`, `actor`, `site_id`, `device_id`, `name`, `detail`, and in `alone` what tells it
 /// from all that it is not to be one item with. `$1` is how many items are wanted, `$2` to
 /// `$4` are [`LOOKED_AT`], [`NAMES`] and [`TOGETHER`]; `$5` is the scope's partner, by whose
 /// id an index is used (row security decides what is seen).
 macro_rules! together {
-    ($kind:literal, $happened:literal) => {
+    ($happened:literal) => {
         concat!(
             "WITH happened AS (",
             $happened,
@@ -34,9 +35,7 @@ macro_rules! together {
                FROM happened h LEFT JOIN devices d ON d.id = h.device_id \
                GROUP BY h.title, h.site_id, h.alone, date_bin(CAST($4 AS text)::interval, h.at, 'epoch') \
                ORDER BY at DESC LIMIT $1 \
-             ) SELECT c.at, '",
-            $kind,
-            "' AS kind, c.title, \
+             ) SELECT c.at, c.title, \
                  CASE WHEN c.devices > 1 THEN c.devices || ' devices: ' || array_to_string(c.names[:$3], ', ') \
                    || CASE WHEN c.devices > $3 THEN ', …' ELSE '' END ELSE c.detail END AS detail, \
                  c.actor, \
@@ -60,13 +59,15 @@ pub async fn recent(
     limit: i64,
 ) -> Result<Vec<TimelineItem>, DbError> {
     let mut items = Vec::new();
-    for source in features.iter().filter_map(|feature| feature.timeline) {
-        if let Some(recent) = source.recent.filter(|_| may(source.needs)) {
-            items.extend(recent(tx, limit).await?);
-        }
+    for feature in features {
+        let Some(source) = feature.timeline.filter(|source| may(source.kind.needs())) else {
+            continue;
+        };
+        let Some(recent) = source.recent else { continue };
+        let read = recent(tx, limit).await?;
+        items.extend(read.into_iter().map(|item| (feature.name, source.own(item))));
     }
-    // Items of one moment stay in the order of their features.
-    items.sort_by_key(|item: &TimelineItem| std::cmp::Reverse(item.at));
+    items.sort_by_key(|(feature, item)| Reverse((item.at, *feature)));
     items.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-    Ok(items)
+    Ok(items.into_iter().map(|(_, item)| item).collect())
 }

@@ -1,136 +1,52 @@
 //! Every route of the API document, asked by nobody, by a stranger, and by
-//! somebody of the wrong role. A route without a probe fails the test.
+//! somebody of the wrong role. Each
+//! feature says how its own are probed; a route without a probe fails the test.
 
 use crate::{
-    app,
+    app::{self, FEATURES},
+    context::AppState,
     db::Scope,
-    features::retention::Retention,
-    testing::{Place, TestApp},
+    feature::Feature,
+    testing::{Place, Probe, TestApp, may},
 };
 use axum::http::StatusCode;
-use serde_json::{Value, json};
+use serde_json::json;
 use unifyit_protocol::ids::DeviceId;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
 
-/// How a route is probed.
-struct Probe {
-    method: &'static str,
-    path: &'static str,
-    body: Option<Value>,
-    /// What a viewer of the very place is answered.
-    viewer: Viewer,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Viewer {
-    May,
-    MayNot,
-}
-use Viewer::{May, MayNot};
-
-fn probe(method: &'static str, path: &'static str, body: Option<Value>, viewer: Viewer) -> Probe {
-    Probe { method, path, body, viewer }
-}
-
+/// Those of all features, and the spine's own.
 fn probes(place: &Place) -> Vec<Probe> {
-    let script = json!({"targets": {"device_ids": [place.device.0]}, "expires_in_s": 60,
-        "action": {"kind": "script", "interpreter": "sh", "body": "true"}});
-    vec![
-        probe("GET", "/api-keys", None, MayNot),
-        probe("POST", "/api-keys", Some(json!({"name": "x"})), MayNot),
-        probe("DELETE", "/api-keys/{id}", None, MayNot),
-        probe("GET", "/audit", None, MayNot),
-        probe("POST", "/auth/logout", None, May),
-        probe("POST", "/auth/password", Some(json!({"current": "a", "new": "b"})), MayNot),
-        probe("GET", "/auth/session", None, May),
-        probe("GET", "/devices", None, May),
-        probe("GET", "/devices/facets", None, May),
-        probe("GET", "/devices/{id}", None, May),
-        probe("PATCH", "/devices/{id}", Some(json!({"name": "x"})), MayNot),
-        probe("DELETE", "/devices/{id}", None, MayNot),
-        probe("POST", "/devices/{id}/allow-reenrolment", None, MayNot),
-        probe("GET", "/devices/{id}/audit", None, MayNot),
-        probe("DELETE", "/devices/{id}/computers/{computer}", None, MayNot),
-        probe("GET", "/devices/{id}/gaps", None, May),
-        probe("GET", "/devices/{id}/inventory/{section}", None, May),
-        probe("GET", "/devices/{id}/metrics", None, May),
-        probe(
-            "POST",
-            "/devices/{id}/separate-identity",
-            Some(json!({"computer": uuid::Uuid::nil()})),
-            MayNot,
-        ),
-        probe("GET", "/devices/{id}/software", None, May),
-        probe("GET", "/devices/{id}/tasks", None, May),
-        probe("GET", "/devices/{id}/terminal", None, MayNot),
-        probe("GET", "/devices/{id}/timeline", None, May),
-        probe("GET", "/events", None, May),
-        probe("DELETE", "/install-tokens/{id}", None, MayNot),
-        probe("GET", "/organizations", None, May),
-        probe("POST", "/organizations", Some(json!({"name": "x"})), MayNot),
-        probe("GET", "/organizations/{id}", None, May),
-        probe("PATCH", "/organizations/{id}", Some(json!({"name": "x"})), MayNot),
-        probe("DELETE", "/organizations/{id}", None, MayNot),
-        probe("GET", "/organizations/{id}/sites", None, May),
-        probe("GET", "/overview", None, May),
-        probe("GET", "/partners", None, MayNot),
-        probe("POST", "/partners", Some(json!({"name": "x"})), MayNot),
-        probe("GET", "/partners/{id}", None, May),
-        probe("GET", "/partners/{id}/organizations", None, May),
-        probe("GET", "/partners/{id}/retention", None, May),
-        probe("PUT", "/partners/{id}/retention", Some(json!(Retention::default())), MayNot),
-        probe("GET", "/relays", None, May),
-        probe("DELETE", "/relays/{id}", None, MayNot),
-        probe("GET", "/sites", None, May),
-        probe(
-            "POST",
-            "/sites",
-            Some(json!({"organization_id": place.organization.0, "name": "x"})),
-            MayNot,
-        ),
-        probe("GET", "/sites/{id}", None, May),
-        probe("GET", "/sites/{id}/gaps", None, May),
-        probe("PATCH", "/sites/{id}", Some(json!({"name": "x"})), MayNot),
-        probe("DELETE", "/sites/{id}", None, MayNot),
-        probe(
-            "PUT",
-            "/sites/{id}/config",
-            Some(json!({"collect_every_s": 5, "inventory_every_s": 60})),
-            MayNot,
-        ),
-        probe("GET", "/sites/{id}/devices", None, May),
-        probe("GET", "/sites/{id}/install-tokens", None, MayNot),
-        probe("POST", "/sites/{id}/install-tokens", Some(json!({"kind": "relay"})), MayNot),
-        probe("GET", "/sites/{id}/package-cache", None, May),
-        probe("PUT", "/sites/{id}/package-cache", Some(json!({"hosts": ["x.org"]})), MayNot),
-        probe("GET", "/sites/{id}/package-cache/savings", None, May),
-        probe("PUT", "/sites/{id}/ui-pin", Some(json!({"pin": "123456"})), MayNot),
-        probe("GET", "/tasks", None, May),
-        probe("POST", "/tasks", Some(script), MayNot),
-        probe("GET", "/tasks/{id}", None, May),
-        probe("POST", "/tasks/{id}/cancel", None, MayNot),
-        probe("GET", "/tasks/{id}/groups", None, May),
-        probe("GET", "/tasks/{id}/targets", None, May),
-        probe("GET", "/tasks/{id}/targets/{device_id}/output", None, May),
-        probe("GET", "/users", None, MayNot),
-    ]
+    let features = FEATURES.iter().flat_map(|feature| (feature.probes.routes)(place));
+    features.chain([may("GET", EVENTS).socket()]).collect()
 }
+
+/// The spine's own route.
+const EVENTS: &str = "/events";
 
 /// Routes before sign-in, tested by themselves.
-const PUBLIC: [(&str, &str); 1] = [("POST", "/auth/login")];
+fn open() -> Vec<(&'static str, &'static str)> {
+    FEATURES.iter().flat_map(|feature| feature.probes.open).copied().collect()
+}
 
-/// Every route of the document, in the same form as the probes.
-fn routes() -> Vec<(String, String)> {
-    let document = serde_json::to_value(app::openapi()).unwrap();
+/// Every route of a document, in the same form as the probes.
+fn routes_of(document: &OpenApi) -> Vec<(String, String)> {
+    let document = serde_json::to_value(document).unwrap();
     let mut routes = Vec::new();
     for (path, methods) in document["paths"].as_object().unwrap() {
         for method in methods.as_object().unwrap().keys() {
             if ["get", "post", "put", "patch", "delete"].contains(&method.as_str()) {
-                let path = path.strip_prefix(app::API).unwrap();
+                let path = path.strip_prefix(app::API).unwrap_or(path);
                 routes.push((method.to_uppercase(), path.to_owned()));
             }
         }
     }
     routes
+}
+
+/// Every route of the service.
+fn routes() -> Vec<(String, String)> {
+    routes_of(&app::openapi())
 }
 
 /// The path with the ids of a place's own things.
@@ -155,21 +71,38 @@ fn filled(path: &str, place: &Place, key: uuid::Uuid) -> String {
 async fn every_route_has_a_probe() {
     let app = TestApp::new().await;
     let place = app.place("Acme").await;
-    let known = probes(&place);
-    for (method, path) in routes() {
-        let probed = known.iter().any(|p| p.method == method && p.path == path)
-            || PUBLIC.contains(&(method.as_str(), path.as_str()));
-        assert!(probed, "{method} {path} has no probe; add one to probes()");
+    let mut probed = vec![("GET".to_owned(), EVENTS.to_owned())];
+    for Feature { name, routes, public_routes, probes, .. } in FEATURES {
+        let of = |router: OpenApiRouter<AppState>| routes_of(router.get_openapi());
+        let mut theirs = of(routes());
+        theirs.sort();
+        let own = (probes.routes)(&place);
+        let mut own: Vec<_> =
+            own.iter().map(|p| (p.method.to_owned(), p.path.to_owned())).collect();
+        own.sort();
+        assert_eq!(
+            theirs, own,
+            "features/{name}/probes.rs probes each of its routes, and no other"
+        );
+        let open = of(public_routes());
+        let tested: Vec<_> =
+            probes.open.iter().map(|(m, p)| ((*m).to_owned(), (*p).to_owned())).collect();
+        assert_eq!(open, tested, "routes of {name} before sign-in");
+        probed.extend(own.into_iter().chain(open));
     }
+    let mut all = routes();
+    all.sort();
+    probed.sort();
+    assert_eq!(all, probed);
 }
 
 #[tokio::test]
 async fn nobody_gets_anything() {
     let app = TestApp::new().await;
     let place = app.place("Acme").await;
-    let bodies = probes(&place);
+    let (bodies, open) = (probes(&place), open());
     for (method, path) in routes() {
-        if PUBLIC.contains(&(method.as_str(), path.as_str())) {
+        if open.contains(&(method.as_str(), path.as_str())) {
             continue;
         }
         let body = bodies
@@ -207,9 +140,8 @@ async fn a_stranger_is_told_that_there_is_nothing() {
         Scope::Site(stranger.partner, stranger.organization, stranger.site),
     ] {
         let (key, _) = app.key("admin", scope).await;
-        for Probe { method, path, body, .. } in probes(&victim) {
-            // Sockets answer to an upgrade only; they have their own tests.
-            if path.ends_with("/terminal") || path == "/events" {
+        for Probe { method, path, body, socket, .. } in probes(&victim) {
+            if socket {
                 continue;
             }
             let path = filled(path, &victim, victim_key);
@@ -241,18 +173,18 @@ async fn a_viewer_looks_and_changes_nothing() {
     let place = app.place("Acme").await;
     let (key, key_id) = app.key("viewer", Scope::Partner(place.partner)).await;
     let served = routes();
-    for Probe { method, path, body, viewer } in probes(&place) {
+    for Probe { method, path, body, viewer, socket, of_nothing, .. } in probes(&place) {
         let exists = served.iter().any(|(m, p)| m == method && p == path);
-        if !exists || path.ends_with("/terminal") || path == "/events" {
+        if !exists || socket {
             continue;
         }
         let filled = filled(path, &place, key_id);
         let answer = app.by_key(&key, method, &filled, body.as_ref()).await;
         let allowed = answer.status != StatusCode::FORBIDDEN;
         // Unknown tokens and tasks are 404 before anything else.
-        let unknown = path.starts_with("/tasks/{id}") && answer.status == StatusCode::NOT_FOUND;
+        let unknown = of_nothing && answer.status == StatusCode::NOT_FOUND;
         assert!(
-            unknown || allowed == (viewer == May),
+            unknown || allowed == viewer,
             "{method} {path} answered {} {}",
             answer.status,
             answer.body
@@ -265,8 +197,8 @@ async fn a_viewer_is_told_that_they_may_not_before_how_to_write_it() {
     let app = TestApp::new().await;
     let place = app.place("Acme").await;
     let (viewer, id) = app.key("viewer", Scope::Partner(place.partner)).await;
-    for Probe { method, path, body, viewer: answer } in probes(&place) {
-        if body.is_none() || answer == May || path == "/auth/password" {
+    for Probe { method, path, body, viewer: may, of_people, .. } in probes(&place) {
+        if body.is_none() || may || of_people {
             continue;
         }
         let path = filled(path, &place, id);

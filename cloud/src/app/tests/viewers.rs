@@ -2,13 +2,15 @@
 
 use crate::{
     app::FEATURES,
-    authz::{Can, Role},
+    audit,
+    authz::Role,
     db::Scope,
-    feature,
+    feature::{self, Feature},
     testing::TestApp,
 };
 use axum::http::StatusCode;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 const SECRET: &str = "hunter2-of-the-database";
 const BODY: &str = "mysql -pTOPSECRET";
@@ -58,7 +60,7 @@ async fn a_viewer_reads_neither_audit_nor_scripts_and_nobody_reads_an_environmen
         let to_viewers = event.needs.by(Role::Viewer, &scope);
         assert!(!event.text.contains(SECRET), "{}", event.text);
         let audit = event.text.contains("device.update") || event.text.contains("task.create");
-        assert_eq!(audit, event.needs == Can::ReadAudit, "{}", event.text);
+        assert_eq!(audit, event.needs == audit::READ_AUDIT, "{}", event.text);
         assert!(!(to_viewers && event.text.contains("TOPSECRET")), "{}", event.text);
         told += usize::from(audit);
     }
@@ -90,24 +92,18 @@ async fn an_environment_is_kept_in_the_signed_command_alone() {
 
 #[test]
 fn every_kind_is_read_back_as_itself_by_whoever_may() {
-    let view = [
-        "device.changed",
-        "device.enrolled",
-        "device.sample",
-        "relay.changed",
-        "site.changed",
-        "task.changed",
-        "task.output",
-        "task.target",
-        "timeline.added",
-    ];
-    let mut words: Vec<_> = view.iter().map(|word| (*word, Can::View)).collect();
-    words.push(("audit.added", Can::ReadAudit));
-    for (word, needs) in &words {
-        let kind = feature::kind(FEATURES, word);
-        assert_eq!(kind.map(|kind| (kind.as_str(), kind.needs())), Some((*word, *needs)));
+    let mut words = BTreeSet::new();
+    for Feature { name, kinds, probes, .. } in FEATURES {
+        let own: Vec<_> = kinds.iter().map(|kind| (kind.as_str(), kind.needs().as_str())).collect();
+        assert_eq!(own, probes.kinds, "features/{name}/probes.rs says who hears of its events");
+        for (word, needs) in own {
+            let kind = feature::kind(FEATURES, word);
+            assert_eq!(
+                kind.map(|kind| (kind.as_str(), kind.needs().as_str())),
+                Some((word, needs))
+            );
+            assert!(words.insert(word), "{word} is one feature's");
+        }
     }
     assert_eq!(feature::kind(FEATURES, "of.tomorrow"), None);
-    let told = FEATURES.iter().flat_map(|feature| feature.kinds).count();
-    assert_eq!(told, words.len(), "each word is one feature's");
 }

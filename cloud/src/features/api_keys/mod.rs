@@ -5,7 +5,24 @@ mod api;
 mod model;
 mod store;
 
-use crate::feature::Feature;
+use crate::{
+    authz::{Can, Role, Scopes},
+    feature::Feature,
+    keeping::Keeps,
+};
+
+/// Make and revoke API keys.
+pub const MANAGE_API_KEYS: Can = Can::new("manage_api_keys", Role::Technician, Scopes::All);
 
 /// What it tells of itself.
-pub const FEATURE: Feature = Feature { routes: api::routes, ..Feature::named("api_keys") };
+pub const FEATURE: Feature = Feature {
+    routes: api::routes,
+    rights: &[MANAGE_API_KEYS],
+    keeps: Keeps::tables(&[("api_keys", "for good: made by hand, few")]),
+    #[cfg(test)]
+    probes: probes::PROBES,
+    ..Feature::named("api_keys")
+};
+
+#[cfg(test)]
+mod probes;

@@ -65,7 +65,7 @@ pub(super) fn of_device<'a>(
 ) -> BoxFuture<'a, Result<Vec<TimelineRow>, DbError>> {
     Box::pin(async move {
         let rows = sqlx::query_as(
-            "SELECT at, 'audit' AS kind, action AS title, concat_ws(': ', nullif(target, ''), nullif(detail, '')) AS detail, actor, \
+            "SELECT at, action AS title, concat_ws(': ', nullif(target, ''), nullif(detail, '')) AS detail, actor, \
                'device' AS ref_kind, device_id AS ref_id, nullif(target, '') AS ref_name, ('a' || id) COLLATE \"C\" AS key \
              FROM audit_log WHERE device_id = $1 AND action NOT LIKE 'task.%' \
              AND ($2::timestamptz IS NULL OR (at <= $2 AND (at < $2 OR ('a' || id) COLLATE \"C\" < $3))) \
@@ -89,7 +89,6 @@ pub(super) fn recent(
     Box::pin(async move {
         let partner = tx.scope().and_then(|scope| scope.place().partner);
         let items = sqlx::query_as(together!(
-            "audit",
             "SELECT at, action AS title, actor, site_id, device_id, target AS name, \
                concat_ws(': ', nullif(target, ''), nullif(detail, '')) AS detail, \
                CASE WHEN action <> 'device.enroll' THEN id::text END AS alone \

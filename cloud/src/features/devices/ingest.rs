@@ -5,6 +5,7 @@ use crate::{
     audit::{self, AuditActor, AuditTarget},
     db::TenantTx,
     events::{NewEvent, Reference, TimelineItem},
+    features::sites,
     link::{ApplyError, RelayIdentity, downlink},
     reports::{line, time_of},
 };
@@ -152,7 +153,7 @@ async fn tell_timelines(
         let address = line(&presence.address, 64);
         let item = TimelineItem {
             at: time_of(presence.at_ms),
-            kind: "connection".into(),
+            kind: sites::CONNECTION.as_str().into(),
             title: if presence.online { "Connected" } else { "Disconnected" }.into(),
             detail: if address.is_empty() { address } else { format!("From {address}") },
             actor: String::new(),

@@ -18,7 +18,7 @@ pub(super) fn of_device<'a>(
 ) -> BoxFuture<'a, Result<Vec<TimelineRow>, DbError>> {
     Box::pin(async move {
         let rows = sqlx::query_as(
-            "SELECT at, 'connection' AS kind, CASE WHEN online THEN 'Connected' ELSE 'Disconnected' END AS title, \
+            "SELECT at, CASE WHEN online THEN 'Connected' ELSE 'Disconnected' END AS title, \
                CASE WHEN address <> '' THEN 'From ' || address ELSE '' END AS detail, '' AS actor, \
                'device' AS ref_kind, device_id AS ref_id, $5 AS ref_name, ('p' || lpad(id::text, 20, '0')) COLLATE \"C\" AS key \
              FROM presence_log WHERE device_id = $1 \
@@ -44,7 +44,6 @@ pub(super) fn recent(
     Box::pin(async move {
         let partner = tx.scope().and_then(|scope| scope.place().partner);
         let items = sqlx::query_as(together!(
-            "connection",
             "SELECT p.at, CASE WHEN p.online THEN 'Connected' ELSE 'Disconnected' END AS title, '' AS actor, \
                p.site_id, p.device_id, \
                CASE WHEN p.device_id IS NULL THEN s.name ELSE coalesce(nullif(n.name, ''), n.hostname) END AS name, \

@@ -59,7 +59,7 @@ pub(super) fn in_timeline<'a>(
 ) -> BoxFuture<'a, Result<Vec<TimelineRow>, DbError>> {
     Box::pin(async move {
         let rows = sqlx::query_as(
-            "SELECT to_at AS at, 'gap' AS kind, 'data.lost' AS title, CASE lane WHEN 'urgent' THEN 'Results and connections' \
+            "SELECT to_at AS at, 'data.lost' AS title, CASE lane WHEN 'urgent' THEN 'Results and connections' \
                  WHEN 'state' THEN 'Inventory' WHEN 'output' THEN 'Output of scripts' ELSE 'Measurements' END \
                  || coalesce(' (' || nullif(records, 0) || ' records)', '') || ': ' || reason AS detail, '' AS actor, \
                'device' AS ref_kind, $1 AS ref_id, $5 AS ref_name, ('g' || lpad(id::text, 20, '0')) COLLATE \"C\" AS key \

@@ -3,6 +3,7 @@
 mod api;
 mod compare;
 mod ingest;
+mod kept;
 mod model;
 pub mod store;
 
@@ -15,8 +16,13 @@ pub const FEATURE: Feature = Feature {
     routes: api::routes,
     reports: Some(|_, _| ingest::open()),
     compares: &[compare::PART],
+    keeps: kept::KEEPS,
+    #[cfg(test)]
+    probes: probes::PROBES,
     ..Feature::named("inventory")
 };
 
+#[cfg(test)]
+mod probes;
 #[cfg(test)]
 mod tests;

@@ -5,13 +5,14 @@
 use super::{
     coarse::{self, Period},
     jobs::{DAMAGED, MISFIT, others_go_on},
+    kept::{MINUTES, QUARTERS},
     losses::Losses,
     packed::{self, Blocks},
     store::minute,
 };
 use crate::{
     db::{Db, DbError, Place, Scope},
-    features::retention::{self, Policies},
+    keeping::{Policies, Setting, policies},
     link::now_ms,
 };
 use uuid::Uuid;
@@ -19,9 +20,6 @@ use uuid::Uuid;
 /// Periods made coarser in one run; the next run goes on.
 const MOST: i64 = 2000;
 const DAY: u64 = 1440;
-
-/// Days of a setting.
-type Days = fn(&retention::Retention) -> i32;
 
 /// Makes coarser what is due.
 ///
@@ -34,15 +32,13 @@ pub async fn age(db: &Db) -> Result<(), DbError> {
 /// As [`age`], at a given minute.
 pub(super) async fn age_at(db: &Db, now: u64) -> Result<(), DbError> {
     let mut tx = db.tenant(&Scope::Platform).await?;
-    let policies = retention::store::policies(&mut tx).await?;
+    let policies = policies(&mut tx, &[MINUTES, QUARTERS], None).await?;
     tx.commit().await?;
-    let steps: [(Period, Period, Days); 2] = [
-        (Period::DAY, Period::QUARTERS, |kept| kept.metrics_minute_days),
-        (Period::QUARTERS, Period::HOURS, |kept| kept.metrics_quarter_days),
-    ];
+    let steps: [(Period, Period, Setting); 2] =
+        [(Period::DAY, Period::QUARTERS, MINUTES), (Period::QUARTERS, Period::HOURS, QUARTERS)];
     let losses = Losses::default();
-    for (from, to, days) in steps {
-        let due = due(db, (from, to), &policies, days, now).await?;
+    for (from, to, setting) in steps {
+        let due = due(db, (from, to), &policies, &setting, now).await?;
         let many = due.len();
         for each in due {
             let device = each.device_id;
@@ -68,15 +64,15 @@ async fn due(
     db: &Db,
     (from, to): (Period, Period),
     policies: &Policies,
-    days: Days,
+    setting: &Setting,
     now: u64,
 ) -> Result<Vec<Due>, DbError> {
     let before = |days: i32| minute(now.saturating_sub(u64::from(days.unsigned_abs()) * DAY));
     // Whole periods only, and none that is too young for everybody: the index ends
     // the search there.
-    let soonest = policies.all().map(days).min().unwrap_or_default();
+    let by = policies.by(setting);
     let span = minute(to.minutes());
-    let bound = before(soonest) / span * span;
+    let bound = before(by.soonest) / span * span;
     let mut tx = db.tenant(&Scope::Platform).await?;
     let due = sqlx::query_as(
         "SELECT DISTINCT ON (device_id, series_hash, period) * FROM ( \
@@ -91,9 +87,9 @@ async fn due(
     .bind(i16::try_from(from.step).unwrap_or(i16::MAX))
     .bind(span)
     .bind(bound)
-    .bind(before(days(&policies.usual)))
-    .bind(policies.own.keys().copied().collect::<Vec<_>>())
-    .bind(policies.own.values().map(|kept| before(days(kept))).collect::<Vec<_>>())
+    .bind(before(by.usual))
+    .bind(by.partners)
+    .bind(by.days.into_iter().map(before).collect::<Vec<_>>())
     // Several days make a period.
     .bind(MOST * minute(to.step / from.step))
     .bind(packed::latest())

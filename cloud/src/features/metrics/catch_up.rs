@@ -76,7 +76,7 @@ pub(super) async fn wait(ctx: &Ctx, device: &DeviceRef, missing: Missing) -> Res
     while Instant::now() + pause < deadline {
         sleep(pause).await;
         pause = (pause * 3 / 2).min(LOOK.1);
-        let mut tx = ctx.begin(Can::View).await?;
+        let mut tx = ctx.begin(Can::VIEW).await?;
         let stand = store::stand(&mut tx, device).await?;
         let stored = stand.and_then(|stand| stand.stored).map(i64::unsigned_abs);
         if stored.is_some_and(|stored| stored >= missing.until) {

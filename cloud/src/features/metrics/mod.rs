@@ -22,6 +22,7 @@ mod catch_up;
 mod coarse;
 mod ingest;
 pub mod jobs;
+mod kept;
 mod live;
 mod losses;
 mod model;
@@ -31,6 +32,7 @@ mod reports;
 mod rules;
 mod store;
 
+pub(crate) use kept::HOURS;
 pub use model::{MetricsBody, SampleEvent, SampleValue};
 
 #[cfg(test)]
@@ -42,7 +44,7 @@ use ingest::MetricsIngest;
 use read::stops_when_unwanted;
 
 /// A raw sample of a watched device.
-pub const SAMPLE: Kind = Kind::new("device.sample", Can::View);
+pub const SAMPLE: Kind = Kind::new("device.sample", Can::VIEW);
 
 /// What it tells of itself.
 pub const FEATURE: Feature = Feature {
@@ -51,5 +53,11 @@ pub const FEATURE: Feature = Feature {
     told: |components| components.schema_from::<SampleEvent>().schema_from::<SampleValue>(),
     kinds: &[SAMPLE],
     reports: Some(|db, watches| Reporter::new(MetricsIngest::new(db, watches))),
+    keeps: kept::KEEPS,
+    #[cfg(test)]
+    probes: probes::PROBES,
     ..Feature::named("metrics")
 };
+
+#[cfg(test)]
+mod probes;

@@ -6,4 +6,12 @@ mod model;
 use crate::feature::Feature;
 
 /// What it tells of itself.
-pub const FEATURE: Feature = Feature { routes: api::routes, ..Feature::named("overview") };
+pub const FEATURE: Feature = Feature {
+    routes: api::routes,
+    #[cfg(test)]
+    probes: probes::PROBES,
+    ..Feature::named("overview")
+};
+
+#[cfg(test)]
+mod probes;

@@ -5,12 +5,15 @@ mod ingest;
 mod reports;
 mod unsent;
 
-use crate::feature::Feature;
+use crate::{feature::Feature, keeping::Keeps};
 
 /// What it tells of itself.
 pub const FEATURE: Feature = Feature {
     routes: api::routes,
     reports: Some(|_, _| reports::open()),
+    keeps: Keeps::tables(&[("relays", "for good: one active a site")]),
+    #[cfg(test)]
+    probes: probes::PROBES,
     ..Feature::named("relays")
 };
 
@@ -24,6 +27,8 @@ mod compare_tests;
 mod gap_tests;
 #[cfg(test)]
 mod newest_tests;
+#[cfg(test)]
+mod probes;
 #[cfg(test)]
 mod put_back_tests;
 #[cfg(test)]

@@ -1,16 +1,18 @@
 //! What is deleted, and what stays.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-use super::{KEPT, Retention, jobs, store};
+use super::store;
 use crate::{
+    app::FEATURES,
     audit::{self, AuditActor, AuditTarget},
     db::Scope,
     jobs::Old,
+    keeping::{self, Asked, Kept, SPINES_OWN, settings},
     testing::{self, Place, TestApp},
 };
 use axum::http::StatusCode;
 use prometheus::Registry;
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgConnection};
 
 #[tokio::test]
@@ -23,15 +25,31 @@ async fn every_table_has_a_stated_end() {
     .fetch_all(&mut test.owner().await)
     .await
     .unwrap();
+    let kept = FEATURES.iter().flat_map(|feature| feature.keeps.tables);
+    let kept: Vec<_> = kept.chain(SPINES_OWN).collect();
     for table in &tables {
         assert!(
-            KEPT.iter().any(|(name, kept)| name == table && !kept.is_empty()),
-            "say in features/retention/mod.rs for how long rows of {table} are kept, and delete them then"
+            kept.iter().filter(|(name, kept)| name == table && !kept.is_empty()).count() == 1,
+            "say in `keeps` of the feature for how long rows of {table} are kept, and delete them then"
         );
     }
-    for (table, _) in KEPT {
+    for (table, _) in &kept {
         assert!(tables.iter().any(|name| name == table), "there is no table {table}");
     }
+}
+
+/// What is built in, with a change.
+fn changed(change: &Value) -> Value {
+    let mut all = json!(Kept::usual(&settings(FEATURES)));
+    for (field, days) in change.as_object().unwrap() {
+        all[field] = days.clone();
+    }
+    all
+}
+
+fn kept(change: &Value) -> Kept {
+    let asked: Asked = serde_json::from_value(changed(change)).unwrap();
+    Kept::read(&settings(FEATURES), &asked).unwrap()
 }
 
 async fn run(owner: &mut PgConnection, text: String) {
@@ -69,7 +87,7 @@ async fn task(owner: &mut PgConnection, place: &Place, days: i32) {
 
 async fn sweep(app: &TestApp) {
     let old = Old::new(app.state.db.clone(), &Registry::new()).unwrap();
-    jobs::sweep(&old).await.unwrap();
+    keeping::sweep(FEATURES, &old).await.unwrap();
 }
 
 #[tokio::test]
@@ -77,7 +95,7 @@ async fn what_a_partner_keeps_for_less_time_goes_earlier_and_only_there() {
     let app = TestApp::new().await;
     let (short, usual) = (app.place("Short").await, app.place("Usual").await);
     let mut tx = app.state.db.tenant(&Scope::Partner(short.partner)).await.unwrap();
-    let kept = Retention { tasks_days: 30, output_days: 5, ..Retention::default() };
+    let kept = kept(&json!({"tasks_days": 30, "output_days": 5}));
     store::set(&mut tx, short.partner, &kept).await.unwrap();
     tx.commit().await.unwrap();
     let mut owner = app.test.owner().await;
@@ -126,7 +144,7 @@ async fn a_task_goes_after_all_that_belongs_to_it_however_much_that_is() {
         run(&mut owner, format!("INSERT INTO {rows} FROM tasks, generate_series(1, 4500) n")).await;
         let (mut runs, mut left) = (0, 4505);
         while count(&mut owner, "tasks").await == 1 {
-            jobs::sweep(&old).await.unwrap();
+            keeping::sweep(FEATURES, &old).await.unwrap();
             let output = count(&mut owner, "task_output").await;
             let output = output + count(&mut owner, "commands").await;
             let rows = output + count(&mut owner, "task_targets").await;
@@ -293,13 +311,13 @@ async fn only_the_partners_own_administrators_set_it_and_it_is_audited() {
     let (organization, _) = app.key("admin", within).await;
 
     let usual = app.by_key(&organization, "GET", &path, None).await;
-    assert_eq!((usual.status, &usual.body), (StatusCode::OK, &json!(Retention::default())));
-    let wanted = json!(Retention { audit_days: 400, ..Retention::default() });
+    assert_eq!((usual.status, &usual.body), (StatusCode::OK, &changed(&json!({}))));
+    let wanted = changed(&json!({"audit_days": 400}));
     for key in [&technician, &organization] {
         let refused = app.by_key(key, "PUT", &path, Some(&wanted)).await;
         assert_eq!(refused.status, StatusCode::FORBIDDEN);
     }
-    let wrong = json!(Retention { output_days: 4000, ..Retention::default() });
+    let wrong = changed(&json!({"output_days": 4000}));
     let refused = app.by_key(&partner, "PUT", &path, Some(&wrong)).await;
     assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
     let set = app.by_key(&partner, "PUT", &path, Some(&wanted)).await;

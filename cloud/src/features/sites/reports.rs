@@ -1,6 +1,6 @@
 //! What relays report of their sites, and telling browsers of it.
 
-use super::{CHANGED, RELAY_CHANGED, cache, config, store};
+use super::{CHANGED, CONNECTION, RELAY_CHANGED, cache, config, store};
 use crate::{
     db::TenantTx,
     events::{NewEvent, Reference, TimelineItem},
@@ -104,7 +104,7 @@ async fn tell_timeline(
     if let Some((site, place)) = store::get(tx, relay.site).await? {
         let item = TimelineItem {
             at: OffsetDateTime::now_utc(),
-            kind: "connection".into(),
+            kind: CONNECTION.as_str().into(),
             title: title.into(),
             detail: format!("The relay of {}", site.name),
             actor: String::new(),

@@ -2,7 +2,8 @@
 //! the values of the environment; they go into the signed command and nowhere
 //! else. Scripts are read by who may run them.
 
-use crate::authz::{Actor, Can};
+use super::RUN_TASKS;
+use crate::authz::Actor;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use unifyit_protocol::command::{Action, Interpreter, Script};
@@ -154,7 +155,7 @@ impl Sight {
     /// Of an actor: who may run scripts may read them.
     #[must_use]
     pub fn of(actor: &Actor) -> Self {
-        if actor.may(Can::RunTasks) { Self::Whole } else { Self::Outline }
+        if actor.may(RUN_TASKS) { Self::Whole } else { Self::Outline }
     }
 }
 

@@ -17,6 +17,7 @@ mod compare;
 mod dispatch;
 mod ingest;
 pub mod jobs;
+mod kept;
 mod live;
 mod model;
 mod progress;
@@ -35,18 +36,28 @@ pub use model::{
 };
 pub(crate) use store::{keep_command, signing_key};
 
-use crate::{authz::Can, events::Kind, feature::Feature, timeline::Source};
+use crate::{
+    authz::{Can, Role, Scopes},
+    events::{Kind, TimelineKind},
+    feature::Feature,
+    timeline::Source,
+};
 
+/// Run and cancel tasks.
+pub const RUN_TASKS: Can = Can::new("run_tasks", Role::Technician, Scopes::All);
 /// A task changed.
-pub const CHANGED: Kind = Kind::new("task.changed", Can::View);
+pub const CHANGED: Kind = Kind::new("task.changed", Can::VIEW);
 /// A task's state on one device changed.
-pub const TARGET: Kind = Kind::new("task.target", Can::View);
+pub const TARGET: Kind = Kind::new("task.target", Can::VIEW);
 /// Output of a watched task.
-pub const OUTPUT: Kind = Kind::new("task.output", Can::View);
+pub const OUTPUT: Kind = Kind::new("task.output", Can::VIEW);
+/// A task was started.
+pub const HAPPENED: TimelineKind = TimelineKind::new("task", Can::VIEW);
 
 /// What it tells of itself.
 pub const FEATURE: Feature = Feature {
     routes: api::routes,
+    rights: &[RUN_TASKS],
     jobs: jobs::JOBS,
     told: |components| components.schema_from::<TargetEvent<'_>>().schema_from::<OutputEvent>(),
     kinds: &[CHANGED, TARGET, OUTPUT],
@@ -54,10 +65,13 @@ pub const FEATURE: Feature = Feature {
     compares: &[compare::PART],
     standing: Some(standing::add),
     timeline: Some(Source {
-        needs: Can::View,
+        kind: HAPPENED,
         read: timeline::of_device,
         recent: Some(timeline::recent),
     }),
+    keeps: kept::KEEPS,
+    #[cfg(test)]
+    probes: probes::PROBES,
     ..Feature::named("tasks")
 };
 
@@ -65,5 +79,7 @@ pub const FEATURE: Feature = Feature {
 mod create_tests;
 #[cfg(test)]
 mod end_tests;
+#[cfg(test)]
+mod probes;
 #[cfg(test)]
 mod tests;

@@ -15,7 +15,7 @@ pub(super) fn of_device<'a>(
 ) -> BoxFuture<'a, Result<Vec<TimelineRow>, DbError>> {
     Box::pin(async move {
         let rows = sqlx::query_as(
-            "SELECT t.created_at AS at, 'task' AS kind, coalesce(nullif(t.name, ''), 'Script') AS title, \
+            "SELECT t.created_at AS at, coalesce(nullif(t.name, ''), 'Script') AS title, \
                g.status || coalesce(' (exit code ' || g.exit_code || ')', '') || coalesce(': ' || g.reason, '') AS detail, \
                t.created_by AS actor, 'task' AS ref_kind, t.id AS ref_id, nullif(t.name, '') AS ref_name, \
                ('t' || t.id) COLLATE \"C\" AS key \
@@ -42,7 +42,7 @@ pub(super) fn recent(
         // Row security decides what is seen; the partner's id lets it use an index.
         let partner = tx.scope().and_then(|scope| scope.place().partner);
         let items = sqlx::query_as(
-            "SELECT t.created_at AS at, 'task' AS kind, coalesce(nullif(t.name, ''), 'Script') AS title, \
+            "SELECT t.created_at AS at, coalesce(nullif(t.name, ''), 'Script') AS title, \
                t.total || CASE t.total WHEN 1 THEN ' device' ELSE ' devices' END AS detail, t.created_by AS actor, \
                'task' AS ref_kind, t.id AS ref_id, nullif(t.name, '') AS ref_name \
              FROM tasks t WHERE $2::uuid IS NULL OR t.partner_id = $2 OR t.partner_id IS NULL \

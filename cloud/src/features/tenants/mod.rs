@@ -8,7 +8,31 @@ pub mod store;
 pub use api::checked_name;
 pub use model::{Organization, Partner};
 
-use crate::feature::Feature;
+use crate::{
+    authz::{Can, Role, Scopes},
+    feature::Feature,
+    keeping::Keeps,
+};
+
+/// Make and change partners: platform operators only.
+pub const MANAGE_PARTNERS: Can = Can::new("manage_partners", Role::Admin, Scopes::Platform);
+/// Make and change organizations.
+pub const MANAGE_ORGANIZATIONS: Can =
+    Can::new("manage_organizations", Role::Admin, Scopes::AboveSites);
 
 /// What it tells of itself.
-pub const FEATURE: Feature = Feature { routes: api::routes, ..Feature::named("tenants") };
+pub const FEATURE: Feature = Feature {
+    routes: api::routes,
+    rights: &[MANAGE_PARTNERS, MANAGE_ORGANIZATIONS],
+    keeps: Keeps::tables(&[
+        ("organization_keys", "for good: one row an organization"),
+        ("organizations", "for good: made by hand"),
+        ("partners", "for good: made by hand"),
+    ]),
+    #[cfg(test)]
+    probes: probes::PROBES,
+    ..Feature::named("tenants")
+};
+
+#[cfg(test)]
+mod probes;

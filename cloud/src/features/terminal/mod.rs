@@ -13,13 +13,27 @@
 mod api;
 mod pipe;
 
-use crate::feature::Feature;
+use crate::{
+    authz::{Can, Role, Scopes},
+    feature::Feature,
+};
 use std::time::Duration;
 
+/// Open terminals.
+pub const OPEN_TERMINAL: Can = Can::new("open_terminal", Role::Technician, Scopes::All);
 /// A terminal into which nothing is typed for so long ends.
 const IDLE: Duration = Duration::from_secs(30 * 60);
 /// A terminal ends after so long, however it is used.
 const LONGEST: Duration = Duration::from_secs(12 * 3600);
 
 /// What it tells of itself.
-pub const FEATURE: Feature = Feature { routes: api::routes, ..Feature::named("terminal") };
+pub const FEATURE: Feature = Feature {
+    routes: api::routes,
+    rights: &[OPEN_TERMINAL],
+    #[cfg(test)]
+    probes: probes::PROBES,
+    ..Feature::named("terminal")
+};
+
+#[cfg(test)]
+mod probes;

@@ -4,6 +4,7 @@ use crate::{
     auth::{Account, SessionSecret},
     authz::{Can, Role},
     db::ScopeKind,
+    feature::{self, Feature},
 };
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -23,7 +24,7 @@ pub struct ScopeBody {
 }
 
 /// Who is signed in.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct User {
     /// Identity.
     pub id: Uuid,
@@ -40,7 +41,7 @@ pub struct User {
 }
 
 /// A session as its owner sees it.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct SessionBody {
     /// Who is signed in.
     pub user: User,
@@ -49,9 +50,9 @@ pub struct SessionBody {
 }
 
 impl SessionBody {
-    /// Of an account with its session.
+    /// Of an account with its session, and what it may do with each feature.
     #[must_use]
-    pub fn new(account: &Account, secret: &SessionSecret) -> Self {
+    pub fn new(features: &[Feature], account: &Account, secret: &SessionSecret) -> Self {
         let (role, scope) = (Role::parse(&account.role), account.scope());
         Self {
             user: User {
@@ -64,7 +65,7 @@ impl SessionBody {
                     id: scope.id(),
                     name: account.scope_name.clone(),
                 },
-                may: Can::ALL.into_iter().filter(|what| what.by(role, &scope)).collect(),
+                may: feature::rights(features).filter(|what| what.by(role, &scope)).collect(),
             },
             csrf_token: secret.csrf_token(),
         }

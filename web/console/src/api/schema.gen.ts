@@ -1111,7 +1111,19 @@ export interface components {
             total: components["schemas"]["Saved"];
         };
         /**
-         * @description What a request is about to do. Every endpoint names one.
+         * @description What a request is about to do. Every endpoint names one. By the least role that allows it:
+         *
+         *     - `view`: viewer
+         *     - `read_audit`: technician
+         *     - `manage_partners`: admin of the platform
+         *     - `manage_organizations`: admin, not of a site alone
+         *     - `manage_sites`: technician
+         *     - `install`: technician
+         *     - `manage_devices`: technician
+         *     - `run_tasks`: technician
+         *     - `open_terminal`: technician
+         *     - `manage_users`: admin
+         *     - `manage_api_keys`: technician
          * @enum {string}
          */
         Can: "view" | "read_audit" | "manage_partners" | "manage_organizations" | "manage_sites" | "install" | "manage_devices" | "run_tasks" | "open_terminal" | "manage_users" | "manage_api_keys";
@@ -2856,7 +2868,7 @@ export interface components {
          * @description Sorts of things that happen.
          * @enum {string}
          */
-        TimelineKind: "audit" | "connection" | "task" | "gap";
+        TimelineKind: "audit" | "connection" | "gap" | "task";
         /** @description A token to be. */
         TokenInput: {
             /**

@@ -2,11 +2,11 @@
 //!
 //! Takes no idempotency key: its answer holds the secret, which is stored nowhere.
 
-use super::super::{model::NewApiKey, store, store::KeyToBe};
+use super::super::{MANAGE_API_KEYS, model::NewApiKey, store, store::KeyToBe};
 use crate::{
     audit::AuditTarget,
     auth::ApiKeySecret,
-    authz::{ActorKind, Can, Role},
+    authz::{ActorKind, Role},
     context::{Ctx, PartQuery},
     features::tenants,
     http::{Body, Problem},
@@ -54,7 +54,7 @@ pub(super) async fn create_api_key(
     ctx: Ctx,
     input: Result<Body<ApiKeyInput>, Problem>,
 ) -> Result<(StatusCode, Json<NewApiKey>), Problem> {
-    ctx.require(Can::ManageApiKeys)?;
+    ctx.require(MANAGE_API_KEYS)?;
     let Body(input) = input?;
     let name = tenants::checked_name(&input.name)?;
     if input.expires_in_s.is_some_and(|s| !(60..=MAX_SECONDS).contains(&s)) {
@@ -72,14 +72,14 @@ pub(super) async fn create_api_key(
     let mut expires_at = input.expires_in_s.map(|s| ctx.now() + time::Duration::seconds(s));
     let mut parent = None;
     if let ActorKind::ApiKey { .. } = ctx.actor.kind {
-        let mut tx = ctx.begin(Can::ManageApiKeys).await?;
+        let mut tx = ctx.begin(MANAGE_API_KEYS).await?;
         let ends = store::expiry(&mut tx, ctx.actor.id).await?;
         expires_at = expires_at.into_iter().chain(ends).min();
         parent = Some(ctx.actor.id);
     }
     let secret = ApiKeySecret::generate().ok_or_else(Problem::internal)?;
     let key = secret.text();
-    let mut tx = ctx.begin_within(Can::ManageApiKeys, &part).await?;
+    let mut tx = ctx.begin_within(MANAGE_API_KEYS, &part).await?;
     let scope = tx.scope().copied().unwrap_or(ctx.actor.scope);
     let key_to_be = KeyToBe {
         name: &name,

@@ -1,8 +1,7 @@
 //! `GET /api-keys`
 
-use super::super::{model::ApiKeyItem, store};
+use super::super::{MANAGE_API_KEYS, model::ApiKeyItem, store};
 use crate::{
-    authz::Can,
     context::Ctx,
     http::{Page, PageQuery, Problem, Query},
 };
@@ -15,6 +14,6 @@ pub(super) async fn list_api_keys(
     ctx: Ctx,
     Query(page): Query<PageQuery>,
 ) -> Result<Json<Page<ApiKeyItem>>, Problem> {
-    let mut tx = ctx.begin(Can::ManageApiKeys).await?;
+    let mut tx = ctx.begin(MANAGE_API_KEYS).await?;
     Ok(Json(store::list(&mut tx, &page).await?))
 }

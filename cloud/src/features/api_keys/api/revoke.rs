@@ -1,9 +1,9 @@
 //! `DELETE /api-keys/{id}`
 
-use super::super::store;
+use super::super::{MANAGE_API_KEYS, store};
 use crate::{
     audit::AuditTarget,
-    authz::{Can, Role},
+    authz::Role,
     context::Ctx,
     http::{Path, Problem},
 };
@@ -16,7 +16,7 @@ use uuid::Uuid;
 #[utoipa::path(delete, path = "/api-keys/{id}", tag = "api keys", params(("id" = Uuid, Path)),
     responses((status = 204), (status = "4XX", body = Problem)))]
 pub(super) async fn revoke_api_key(ctx: Ctx, Path(id): Path<Uuid>) -> Result<StatusCode, Problem> {
-    let mut tx = ctx.begin(Can::ManageApiKeys).await?;
+    let mut tx = ctx.begin(MANAGE_API_KEYS).await?;
     let key = store::find(&mut tx, id).await?.ok_or_else(Problem::not_found)?;
     if key.owner != Some(ctx.actor.person()) && !ctx.actor.role.covers(Role::parse(&key.role)) {
         return Err(Problem::forbidden());

@@ -2,8 +2,7 @@
 
 use super::super::store::{self, AuditFilter};
 use crate::{
-    audit::AuditEntry,
-    authz::Can,
+    audit::{AuditEntry, READ_AUDIT},
     context::{Ctx, PartQuery},
     http::{Page, PageQuery, Problem, Query},
 };
@@ -50,6 +49,6 @@ pub(super) async fn list_audit(
         organization_id: filter.organization_id,
         site_id: filter.site_id,
     };
-    let mut tx = ctx.begin_within(Can::ReadAudit, &part).await?;
+    let mut tx = ctx.begin_within(READ_AUDIT, &part).await?;
     Ok(Json(store::audit(&mut tx, &wanted, &page).await?))
 }

@@ -2,7 +2,7 @@
 
 use super::super::store::{self, AuditFilter};
 use crate::{
-    audit::AuditEntry,
+    audit::{AuditEntry, READ_AUDIT},
     authz::Can,
     context::Ctx,
     features::devices,
@@ -21,9 +21,9 @@ pub(super) async fn list_device_audit(
     Query(page): Query<PageQuery>,
 ) -> Result<Json<Page<AuditEntry>>, Problem> {
     let id = DeviceId(id);
-    let mut tx = ctx.begin(Can::View).await?;
+    let mut tx = ctx.begin(Can::VIEW).await?;
     devices::store::find(&mut tx, id).await?.ok_or_else(Problem::not_found)?;
-    ctx.require(Can::ReadAudit)?;
+    ctx.require(READ_AUDIT)?;
     let wanted = AuditFilter { device: Some(id), ..AuditFilter::default() };
     Ok(Json(store::audit(&mut tx, &wanted, &page).await?))
 }

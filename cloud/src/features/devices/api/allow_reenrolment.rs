@@ -1,6 +1,6 @@
 //! `POST /devices/{id}/allow-reenrolment`
 
-use super::super::{CHANGED, identity, store};
+use super::super::{CHANGED, MANAGE_DEVICES, identity, store};
 use crate::{
     audit::AuditTarget,
     authz::Can,
@@ -51,9 +51,9 @@ pub(super) async fn allow_reenrolment(
     Query(input): Query<AllowReenrolmentFor>,
 ) -> Result<Json<ReenrolmentAllowed>, Problem> {
     let id = DeviceId(id);
-    let mut tx = ctx.begin(Can::View).await?;
+    let mut tx = ctx.begin(Can::VIEW).await?;
     let device = store::find(&mut tx, id).await?.ok_or_else(Problem::not_found)?;
-    ctx.require(Can::ManageDevices)?;
+    ctx.require(MANAGE_DEVICES)?;
     let minutes = input.minutes.unwrap_or(DEFAULT_MINUTES);
     if !(1..=MAX_MINUTES).contains(&minutes) {
         return Err(Problem::invalid("A permission lasts 1 to 10,080 minutes."));

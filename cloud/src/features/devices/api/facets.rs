@@ -16,6 +16,6 @@ pub(super) async fn device_facets(
     Query(query): Query<DeviceQuery>,
 ) -> Result<Json<Facets>, Problem> {
     let query = query.check()?;
-    let mut tx = ctx.begin(Can::View).await?;
+    let mut tx = ctx.begin(Can::VIEW).await?;
     Ok(Json(store::facets(&mut tx, &query).await?))
 }

@@ -1,6 +1,6 @@
 //! `DELETE /devices/{id}/computers/{computer}`
 
-use super::super::{identity, store};
+use super::super::{MANAGE_DEVICES, identity, store};
 use crate::{
     audit::AuditTarget,
     authz::Can,
@@ -24,9 +24,9 @@ pub(super) async fn forget_computer(
     Path((id, computer)): Path<(Uuid, Uuid)>,
 ) -> Result<StatusCode, Problem> {
     let id = DeviceId(id);
-    let mut tx = ctx.begin(Can::View).await?;
+    let mut tx = ctx.begin(Can::VIEW).await?;
     let device = store::find(&mut tx, id).await?.ok_or_else(Problem::not_found)?;
-    ctx.require(Can::ManageDevices)?;
+    ctx.require(MANAGE_DEVICES)?;
     let shared = identity::standing(&mut tx, id).await?.computers;
     let computers = shared.map(|c| c.0).unwrap_or_default();
     let gone = identity::leaving(&computers, computer)

@@ -19,7 +19,7 @@ pub(super) async fn get_device(
     Path(id): Path<Uuid>,
 ) -> Result<Json<DeviceDetail>, Problem> {
     let id = DeviceId(id);
-    let mut tx = ctx.begin_by_keys(Can::View).await?;
+    let mut tx = ctx.begin_by_keys(Can::VIEW).await?;
     let device = store::find(&mut tx, id).await?.ok_or_else(Problem::not_found)?;
     let item = store::items(&mut tx, &[id]).await?.pop().ok_or_else(Problem::not_found)?;
     let standing = identity::standing(&mut tx, id).await?;

@@ -16,6 +16,6 @@ pub(super) async fn list_devices(
     Query(query): Query<DeviceQuery>,
 ) -> Result<Json<DevicePage>, Problem> {
     let query = query.check()?;
-    let mut tx = ctx.begin(Can::View).await?;
+    let mut tx = ctx.begin(Can::VIEW).await?;
     Ok(Json(store::list(&mut tx, &query).await?))
 }

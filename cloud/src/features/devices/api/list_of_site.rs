@@ -21,7 +21,7 @@ pub(super) async fn list_site_devices(
 ) -> Result<Json<DevicePage>, Problem> {
     query.site_id = Some(id.to_string());
     let query = query.check()?;
-    let mut tx = ctx.begin(Can::View).await?;
+    let mut tx = ctx.begin(Can::VIEW).await?;
     sites::store::get(&mut tx, SiteId(id)).await?.ok_or_else(Problem::not_found)?;
     Ok(Json(store::list(&mut tx, &query).await?))
 }

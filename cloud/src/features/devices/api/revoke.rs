@@ -1,6 +1,6 @@
 //! `DELETE /devices/{id}`
 
-use super::super::{CHANGED, store};
+use super::super::{CHANGED, MANAGE_DEVICES, store};
 use crate::{
     audit::AuditTarget,
     authz::Can,
@@ -21,9 +21,9 @@ use uuid::Uuid;
     responses((status = 204), (status = "4XX", body = Problem)))]
 pub(super) async fn revoke_device(ctx: Ctx, Path(id): Path<Uuid>) -> Result<StatusCode, Problem> {
     let id = DeviceId(id);
-    let mut tx = ctx.begin(Can::View).await?;
+    let mut tx = ctx.begin(Can::VIEW).await?;
     let device = store::find(&mut tx, id).await?.ok_or_else(Problem::not_found)?;
-    ctx.require(Can::ManageDevices)?;
+    ctx.require(MANAGE_DEVICES)?;
     if device.revoked {
         return Ok(StatusCode::NO_CONTENT);
     }

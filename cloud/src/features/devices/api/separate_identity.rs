@@ -1,6 +1,6 @@
 //! `POST /devices/{id}/separate-identity`
 
-use super::super::{identity, store};
+use super::super::{MANAGE_DEVICES, identity, store};
 use crate::{
     audit::AuditTarget,
     authz::Can,
@@ -34,9 +34,9 @@ pub(super) async fn separate_identity(
     input: Result<Body<SeparateComputer>, Problem>,
 ) -> Result<StatusCode, Problem> {
     let id = DeviceId(id);
-    let mut tx = ctx.begin(Can::View).await?;
+    let mut tx = ctx.begin(Can::VIEW).await?;
     let device = store::find(&mut tx, id).await?.ok_or_else(Problem::not_found)?;
-    ctx.require(Can::ManageDevices)?;
+    ctx.require(MANAGE_DEVICES)?;
     let Body(input) = input?;
     let shared = identity::standing(&mut tx, id).await?.computers;
     let computers = shared.map(|c| c.0).unwrap_or_default();

@@ -21,7 +21,7 @@ pub(super) async fn device_timeline(
     Path(id): Path<Uuid>,
     Query(page): Query<PageQuery>,
 ) -> Result<Json<Page<TimelineItem>>, Problem> {
-    let mut tx = ctx.begin(Can::View).await?;
+    let mut tx = ctx.begin(Can::VIEW).await?;
     let device = store::find(&mut tx, DeviceId(id)).await?.ok_or_else(Problem::not_found)?;
     let device = OfDevice {
         id: device.id,

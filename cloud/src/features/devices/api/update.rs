@@ -1,6 +1,6 @@
 //! `PATCH /devices/{id}`
 
-use super::super::{CHANGED, DeviceItem, store};
+use super::super::{CHANGED, DeviceItem, MANAGE_DEVICES, store};
 use crate::{
     audit::AuditTarget,
     authz::Can,
@@ -40,9 +40,9 @@ pub(super) async fn update_device(
     input: Result<Body<ChangeDevice>, Problem>,
 ) -> Result<Json<DeviceItem>, Problem> {
     let id = DeviceId(id);
-    let mut tx = ctx.begin(Can::View).await?;
+    let mut tx = ctx.begin(Can::VIEW).await?;
     let device = store::find(&mut tx, id).await?.ok_or_else(Problem::not_found)?;
-    ctx.require(Can::ManageDevices)?;
+    ctx.require(MANAGE_DEVICES)?;
     let Body(input) = input?;
     let name = input.name.as_deref().map(str::trim);
     if name.is_some_and(|n| n.chars().count() > 200 || n.chars().any(char::is_control)) {

@@ -20,7 +20,7 @@ pub(super) async fn list_device_gaps(
     Path(id): Path<Uuid>,
     Query(page): Query<PageQuery>,
 ) -> Result<Json<Page<GapItem>>, Problem> {
-    let mut tx = ctx.begin(Can::View).await?;
+    let mut tx = ctx.begin(Can::VIEW).await?;
     let device =
         devices::store::find(&mut tx, DeviceId(id)).await?.ok_or_else(Problem::not_found)?;
     Ok(Json(store::of_device(&mut tx, &device, &page).await?))

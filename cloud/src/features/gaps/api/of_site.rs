@@ -21,7 +21,7 @@ pub(super) async fn list_site_gaps(
     Query(page): Query<PageQuery>,
 ) -> Result<Json<Page<GapItem>>, Problem> {
     let id = SiteId(id);
-    let mut tx = ctx.begin(Can::View).await?;
+    let mut tx = ctx.begin(Can::VIEW).await?;
     sites::store::get(&mut tx, id).await?.ok_or_else(Problem::not_found)?;
     Ok(Json(store::of_site(&mut tx, id, &page).await?))
 }

@@ -22,7 +22,7 @@ pub(super) async fn get_inventory(
     ctx: Ctx,
     Path((id, section)): Path<(Uuid, String)>,
 ) -> Result<Json<SectionBody>, Problem> {
-    let mut tx = ctx.begin(Can::View).await?;
+    let mut tx = ctx.begin(Can::VIEW).await?;
     let device =
         devices::store::find(&mut tx, DeviceId(id)).await?.ok_or_else(Problem::not_found)?;
     if !SECTIONS.contains(&section.as_str()) {

@@ -38,7 +38,7 @@ pub(super) async fn list_software(
     Query(filter): Query<Filter>,
 ) -> Result<Json<Page<SoftwareItem>>, Problem> {
     let page = PageQuery { limit: filter.limit, cursor: filter.cursor };
-    let mut tx = ctx.begin(Can::View).await?;
+    let mut tx = ctx.begin(Can::VIEW).await?;
     let device =
         devices::store::find(&mut tx, DeviceId(id)).await?.ok_or_else(Problem::not_found)?;
     Ok(Json(store::software(&mut tx, &device, &filter.q, &page).await?))

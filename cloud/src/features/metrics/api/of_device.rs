@@ -48,13 +48,13 @@ pub(super) async fn get_device_metrics(
 ) -> Result<Json<MetricsBody>, Problem> {
     let asked = query.check(ctx.state.clock.now_ms())?;
     let (id, sender) = (DeviceId(id), ctx.actor.sender());
-    let mut tx = ctx.begin(Can::View).await?;
+    let mut tx = ctx.begin(Can::VIEW).await?;
     let device = devices::store::find(&mut tx, id).await?.ok_or_else(Problem::not_found)?;
     if let Some(missing) = catch_up::missing(&mut tx, &device, &asked, &ctx.state).await? {
         // A connection is not held while the relay answers.
         drop(tx);
         catch_up::wait(&ctx, &device, missing).await?;
-        tx = ctx.begin(Can::View).await?;
+        tx = ctx.begin(Can::VIEW).await?;
     }
     let cost = read::weigh(&mut tx, &device, &asked).await?;
     let turn = match ctx.state.turns.at_once(sender, cost.bytes) {
@@ -63,7 +63,7 @@ pub(super) async fn get_device_metrics(
             // A connection is not held while others have their turns.
             drop(tx);
             let turn = ctx.state.turns.wait(sender, cost.bytes).await?;
-            tx = ctx.begin(Can::View).await?;
+            tx = ctx.begin(Can::VIEW).await?;
             turn
         }
     };

@@ -20,7 +20,7 @@ pub(super) async fn get_overview(
     ctx: Ctx,
     Query(part): Query<PartQuery>,
 ) -> Result<Json<Overview>, Problem> {
-    let mut tx = ctx.begin_within(Can::View, &part).await?;
+    let mut tx = ctx.begin_within(Can::VIEW, &part).await?;
     let mut all = Standing::default();
     for look in ctx.state.features.iter().filter_map(|feature| feature.standing) {
         look(&mut tx, &mut all).await?;

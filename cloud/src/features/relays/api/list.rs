@@ -71,7 +71,7 @@ pub(super) async fn list_relays(
 ) -> Result<Json<Page<RelayItem>>, Problem> {
     let Filter { partner_id, organization_id, site_id, limit, cursor } = filter;
     let part = PartQuery { partner_id, organization_id, site_id };
-    let mut tx = ctx.begin_within(Can::View, &part).await?;
+    let mut tx = ctx.begin_within(Can::VIEW, &part).await?;
     let page = PageQuery { limit, cursor };
     let Page { items, next_cursor } = sites::store::with_relay(&mut tx, &page).await?;
     Ok(Json(Page { items: items.into_iter().filter_map(item).collect(), next_cursor }))

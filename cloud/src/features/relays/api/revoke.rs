@@ -18,7 +18,7 @@ use uuid::Uuid;
 #[utoipa::path(delete, path = "/relays/{id}", tag = "sites", params(("id" = Uuid, Path)),
     responses((status = 204), (status = "4XX", body = Problem)))]
 pub(super) async fn revoke_relay(ctx: Ctx, Path(id): Path<Uuid>) -> Result<StatusCode, Problem> {
-    let mut tx = ctx.begin(Can::View).await?;
+    let mut tx = ctx.begin(Can::VIEW).await?;
     let found: Option<(Uuid, Uuid, Uuid, String, bool)> = sqlx::query_as(
         "SELECT partner_id, organization_id, site_id, hostname, revoked_at IS NOT NULL \
          FROM relays WHERE id = $1",
@@ -27,7 +27,7 @@ pub(super) async fn revoke_relay(ctx: Ctx, Path(id): Path<Uuid>) -> Result<Statu
     .fetch_optional(&mut *tx)
     .await?;
     let (partner, organization, site, hostname, revoked) = found.ok_or_else(Problem::not_found)?;
-    ctx.require(Can::ManageSites)?;
+    ctx.require(sites::MANAGE_SITES)?;
     if revoked {
         return Ok(StatusCode::NO_CONTENT);
     }

@@ -1,6 +1,6 @@
 //! `PUT /partners/{id}/retention`
 
-use super::super::{Retention, store};
+use super::super::store;
 use crate::{
     audit::AuditTarget,
     authz::Can,
@@ -8,6 +8,7 @@ use crate::{
     db::Scope,
     features::tenants,
     http::{Body, Path, Problem},
+    keeping::{Asked, Kept, settings},
 };
 use axum::Json;
 use unifyit_protocol::ids::PartnerId;
@@ -17,24 +18,25 @@ use uuid::Uuid;
 ///
 /// What is older is deleted within a day, and does not come back.
 #[utoipa::path(put, path = "/partners/{id}/retention", tag = "partners", params(("id" = Uuid, Path)),
-    request_body = Retention,
-    responses((status = 200, body = Retention), (status = "4XX", body = Problem)))]
+    request_body = Kept,
+    responses((status = 200, body = Kept), (status = "4XX", body = Problem)))]
 pub(super) async fn set_retention(
     ctx: Ctx,
     Path(id): Path<Uuid>,
-    input: Result<Body<Retention>, Problem>,
-) -> Result<Json<Retention>, Problem> {
+    input: Result<Body<Asked>, Problem>,
+) -> Result<Json<Kept>, Problem> {
     let id = PartnerId(id);
-    let mut tx = ctx.begin(Can::View).await?;
+    let mut tx = ctx.begin(Can::VIEW).await?;
     let partner = tenants::store::partner(&mut tx, id).await?.ok_or_else(Problem::not_found)?;
-    ctx.require(Can::ManageOrganizations)?;
+    ctx.require(tenants::MANAGE_ORGANIZATIONS)?;
     // It holds for all of the partner's organizations: not for one of them to say.
     if !matches!(ctx.actor.scope, Scope::Platform | Scope::Partner(_)) {
         return Err(Problem::forbidden());
     }
     let Body(input) = input?;
-    input.check().map_err(Problem::invalid)?;
-    let before = store::get(&mut tx, id).await?;
+    let settings = settings(ctx.state.features);
+    let input = Kept::read(&settings, &input).map_err(Problem::invalid)?;
+    let before = store::get(&mut tx, &settings, id).await?;
     store::set(&mut tx, id, &input).await?;
     let target = AuditTarget::at(Scope::Partner(id).place(), format!("partner {}", partner.name));
     ctx.audit(&mut tx, "partner.retention", &target, &input.told_against(&before)).await?;

@@ -38,7 +38,7 @@ pub(super) async fn read_cache_savings(
     Query(span): Query<Span>,
 ) -> Result<Json<CacheSavings>, Problem> {
     let id = SiteId(id);
-    let mut tx = ctx.begin(Can::View).await?;
+    let mut tx = ctx.begin(Can::VIEW).await?;
     store::get(&mut tx, id).await?.ok_or_else(Problem::not_found)?;
     let days = span.days.unwrap_or(DAYS);
     if !(1..=MOST_DAYS).contains(&days) {

@@ -1,12 +1,11 @@
 //! `POST /sites`
 
 use super::{
-    super::{Site, store},
+    super::{MANAGE_SITES, Site, store},
     changed,
 };
 use crate::{
     audit::AuditTarget,
-    authz::Can,
     context::Ctx,
     db::Place,
     features::tenants,
@@ -40,11 +39,11 @@ pub(super) async fn create_site(
     key: Idempotency,
     input: Result<Body<NewSite>, Problem>,
 ) -> Result<Response, Problem> {
-    ctx.require(Can::ManageSites)?;
+    ctx.require(MANAGE_SITES)?;
     let Body(input) = input?;
     let name = tenants::checked_name(&input.name)?;
     let organization = OrganizationId(input.organization_id);
-    let mut tx = ctx.begin(Can::ManageSites).await?;
+    let mut tx = ctx.begin(MANAGE_SITES).await?;
     if let Some(replay) = key.claim(&ctx, &mut tx, &input).await? {
         return Ok(replay.into_response());
     }

@@ -1,6 +1,7 @@
 //! `POST /sites/{id}/install-tokens`
 
 use super::super::{
+    INSTALL,
     model::NewInstallToken,
     rules, store,
     tokens::{self, RelayDoor},
@@ -73,9 +74,9 @@ pub(super) async fn create_install_token(
     input: Result<Body<TokenInput>, Problem>,
 ) -> Result<Response, Problem> {
     let site_id = SiteId(id);
-    let mut tx = ctx.begin(Can::View).await?;
+    let mut tx = ctx.begin(Can::VIEW).await?;
     let (site, place) = store::get(&mut tx, site_id).await?.ok_or_else(Problem::not_found)?;
-    ctx.require(Can::Install)?;
+    ctx.require(INSTALL)?;
     let Body(input) = input?;
     if let Some(replay) = key.claim(&ctx, &mut tx, &input).await? {
         return Ok(replay.into_response());

@@ -1,6 +1,6 @@
 //! `DELETE /sites/{id}`
 
-use super::super::store;
+use super::super::{MANAGE_SITES, store};
 use crate::{
     audit::AuditTarget,
     authz::Can,
@@ -16,9 +16,9 @@ use uuid::Uuid;
     responses((status = 204), (status = "4XX", body = Problem)))]
 pub(super) async fn delete_site(ctx: Ctx, Path(id): Path<Uuid>) -> Result<StatusCode, Problem> {
     let id = SiteId(id);
-    let mut tx = ctx.begin(Can::View).await?;
+    let mut tx = ctx.begin(Can::VIEW).await?;
     let (site, place) = store::get(&mut tx, id).await?.ok_or_else(Problem::not_found)?;
-    ctx.require(Can::ManageSites)?;
+    ctx.require(MANAGE_SITES)?;
     store::delete(&mut tx, id).await?;
     let target = AuditTarget::at(place, format!("site {}", site.name));
     let detail = format!("{} devices were revoked", site.devices.total);

@@ -22,7 +22,7 @@ pub(super) async fn get_package_cache(
     Path(id): Path<Uuid>,
 ) -> Result<Json<PackageCacheBody>, Problem> {
     let id = SiteId(id);
-    let mut tx = ctx.begin(Can::View).await?;
+    let mut tx = ctx.begin(Can::VIEW).await?;
     store::get(&mut tx, id).await?.ok_or_else(Problem::not_found)?;
     Ok(Json(cache::store::get(&mut tx, id).await?))
 }

@@ -33,6 +33,6 @@ pub(super) async fn list_sites(
     Query(filter): Query<Filter>,
 ) -> Result<Json<Page<Site>>, Problem> {
     let page = PageQuery { limit: filter.limit, cursor: filter.cursor };
-    let mut tx = ctx.begin(Can::View).await?;
+    let mut tx = ctx.begin(Can::VIEW).await?;
     Ok(Json(store::list(&mut tx, filter.organization_id.map(Into::into), &page).await?))
 }

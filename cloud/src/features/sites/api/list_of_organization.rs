@@ -21,7 +21,7 @@ pub(super) async fn list_organization_sites(
     Query(page): Query<PageQuery>,
 ) -> Result<Json<Page<Site>>, Problem> {
     let id = OrganizationId(id);
-    let mut tx = ctx.begin(Can::View).await?;
+    let mut tx = ctx.begin(Can::VIEW).await?;
     tenants::store::organization(&mut tx, id).await?.ok_or_else(Problem::not_found)?;
     Ok(Json(store::list(&mut tx, Some(id), &page).await?))
 }

@@ -1,6 +1,6 @@
 //! `GET /sites/{id}/install-tokens`
 
-use super::super::{model::InstallTokenItem, store, tokens};
+use super::super::{INSTALL, model::InstallTokenItem, store, tokens};
 use crate::{
     authz::Can,
     context::Ctx,
@@ -20,8 +20,8 @@ pub(super) async fn list_install_tokens(
     Query(page): Query<PageQuery>,
 ) -> Result<Json<Page<InstallTokenItem>>, Problem> {
     let id = SiteId(id);
-    let mut tx = ctx.begin(Can::View).await?;
+    let mut tx = ctx.begin(Can::VIEW).await?;
     store::get(&mut tx, id).await?.ok_or_else(Problem::not_found)?;
-    ctx.require(Can::Install)?;
+    ctx.require(INSTALL)?;
     Ok(Json(tokens::list(&mut tx, id, &page).await?))
 }

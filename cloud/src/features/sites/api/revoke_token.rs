@@ -1,9 +1,8 @@
 //! `DELETE /install-tokens/{id}`
 
-use super::super::tokens;
+use super::super::{INSTALL, tokens};
 use crate::{
     audit::AuditTarget,
-    authz::Can,
     context::Ctx,
     http::{Path, Problem},
     link::downlink,
@@ -23,7 +22,7 @@ pub(super) async fn revoke_install_token(
     Path(id): Path<Uuid>,
 ) -> Result<StatusCode, Problem> {
     let id = TokenId(id);
-    let mut tx = ctx.begin(Can::Install).await?;
+    let mut tx = ctx.begin(INSTALL).await?;
     let token = tokens::revoke(&mut tx, id).await?.ok_or_else(Problem::not_found)?;
     // Relays honour agents' tokens by themselves, so they must be told.
     if token.kind == "agent"

@@ -2,6 +2,7 @@
 
 use super::{
     super::{
+        MANAGE_SITES,
         cache::{self, CacheInput, PackageCacheBody, rules},
         config, store,
     },
@@ -31,9 +32,9 @@ pub(super) async fn set_package_cache(
     input: Result<Body<CacheInput>, Problem>,
 ) -> Result<Json<PackageCacheBody>, Problem> {
     let id = SiteId(id);
-    let mut tx = ctx.begin(Can::View).await?;
+    let mut tx = ctx.begin(Can::VIEW).await?;
     let (site, place) = store::get(&mut tx, id).await?.ok_or_else(Problem::not_found)?;
-    ctx.require(Can::ManageSites)?;
+    ctx.require(MANAGE_SITES)?;
     let Body(input) = input?;
     let known = cache::store::relay_remaps(&mut tx, id).await?;
     let checked =

@@ -1,7 +1,7 @@
 //! `PUT /sites/{id}/config`
 
 use super::{
-    super::{Site, SiteSettings, config, store},
+    super::{MANAGE_SITES, Site, SiteSettings, config, store},
     changed,
 };
 use crate::{
@@ -24,9 +24,9 @@ pub(super) async fn set_site_config(
     input: Result<Body<SiteSettings>, Problem>,
 ) -> Result<Json<Site>, Problem> {
     let id = SiteId(id);
-    let mut tx = ctx.begin(Can::View).await?;
+    let mut tx = ctx.begin(Can::VIEW).await?;
     let (before, place) = store::get(&mut tx, id).await?.ok_or_else(Problem::not_found)?;
-    ctx.require(Can::ManageSites)?;
+    ctx.require(MANAGE_SITES)?;
     let Body(input) = input?;
     if !(1..=3600).contains(&input.collect_every_s)
         || !(60..=86_400).contains(&input.inventory_every_s)

@@ -2,10 +2,9 @@
 //!
 //! The relay gets an argon2id hash; the PIN itself is kept nowhere.
 
-use super::super::{config, rules, store};
+use super::super::{MANAGE_SITES, config, rules, store};
 use crate::{
     audit::AuditTarget,
-    authz::Can,
     context::Ctx,
     http::{Body, Path, Problem},
 };
@@ -32,13 +31,13 @@ pub(super) async fn set_ui_pin(
     Path(id): Path<Uuid>,
     input: Result<Body<UiPin>, Problem>,
 ) -> Result<StatusCode, Problem> {
-    ctx.require(Can::ManageSites)?;
+    ctx.require(MANAGE_SITES)?;
     let Body(input) = input?;
     let (id, pin) = (SiteId(id), Zeroizing::new(input.pin));
     // Hashed before the transaction: it takes tens of milliseconds.
     let acceptable = rules::acceptable_pin(&pin);
     let hash = if acceptable { ctx.state.passwords.hash_short(pin).await? } else { String::new() };
-    let mut tx = ctx.begin(Can::ManageSites).await?;
+    let mut tx = ctx.begin(MANAGE_SITES).await?;
     let (site, place) = store::get(&mut tx, id).await?.ok_or_else(Problem::not_found)?;
     if !acceptable {
         return Err(Problem::invalid("The PIN must be 6 to 12 digits, not all the same."));

@@ -1,7 +1,7 @@
 //! `PATCH /sites/{id}`
 
 use super::{
-    super::{Site, config, store},
+    super::{MANAGE_SITES, Site, config, store},
     changed,
 };
 use crate::{
@@ -35,9 +35,9 @@ pub(super) async fn update_site(
     input: Result<Body<ChangeSite>, Problem>,
 ) -> Result<Json<Site>, Problem> {
     let id = SiteId(id);
-    let mut tx = ctx.begin(Can::View).await?;
+    let mut tx = ctx.begin(Can::VIEW).await?;
     let (before, place) = store::get(&mut tx, id).await?.ok_or_else(Problem::not_found)?;
-    ctx.require(Can::ManageSites)?;
+    ctx.require(MANAGE_SITES)?;
     let Body(input) = input?;
     let name = tenants::checked_name(&input.name)?;
     store::rename(&mut tx, id, &name).await?;

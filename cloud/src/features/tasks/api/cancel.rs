@@ -1,8 +1,7 @@
 //! `POST /tasks/{id}/cancel`
 
-use super::super::{TaskBody, action::Sight, stop, store};
+use super::super::{RUN_TASKS, TaskBody, action::Sight, stop, store};
 use crate::{
-    authz::Can,
     context::Ctx,
     http::{Path, Problem},
 };
@@ -21,7 +20,7 @@ pub(super) async fn cancel_task(
     Path(id): Path<Uuid>,
 ) -> Result<(StatusCode, Json<TaskBody>), Problem> {
     let (mut tx, task, place) = super::find(&ctx, id).await?;
-    ctx.require(Can::RunTasks)?;
+    ctx.require(RUN_TASKS)?;
     let id = TaskId(id);
     if task.status != "running" {
         return Err(Problem::conflict("The task has ended; there is nothing left to stop."));

@@ -1,7 +1,7 @@
 //! `POST /tasks`
 
 use super::super::{
-    CHANGED,
+    CHANGED, HAPPENED, RUN_TASKS,
     action::{ActionBody, ActionInput},
     dispatch,
     model::TargetsInput,
@@ -10,7 +10,6 @@ use super::super::{
 };
 use crate::{
     audit::AuditTarget,
-    authz::Can,
     context::Ctx,
     events::{NewEvent, Reference, TimelineItem},
     http::{Body, Idempotency, Problem},
@@ -65,8 +64,8 @@ pub(super) async fn create_task(
 ) -> Result<Response, Problem> {
     let by_keys = input.as_ref().is_ok_and(|Body(input)| input.targets.are_devices());
     let mut tx = match by_keys {
-        true => ctx.begin_by_keys(Can::RunTasks).await?,
-        false => ctx.begin(Can::RunTasks).await?,
+        true => ctx.begin_by_keys(RUN_TASKS).await?,
+        false => ctx.begin(RUN_TASKS).await?,
     };
     let Body(input) = input?;
     let name = input.name.as_deref().unwrap_or_default().trim();
@@ -143,7 +142,7 @@ pub(super) async fn create_task(
         ctx.audit(&mut tx, "task.create", &target, &said).await?;
         let item = TimelineItem {
             at: ctx.now(),
-            kind: "task".into(),
+            kind: HAPPENED.as_str().into(),
             title: if name.is_empty() { "Script" } else { name }.into(),
             detail: target.name.clone(),
             actor: actor.name.clone(),

@@ -48,6 +48,6 @@ pub(super) async fn list_tasks(
         organization_id: filter.organization_id,
         site_id: filter.site_id,
     };
-    let mut tx = ctx.begin_within(Can::View, &part).await?;
+    let mut tx = ctx.begin_within(Can::VIEW, &part).await?;
     Ok(Json(store::list(&mut tx, &filter.q, filter.status, Sight::of(&ctx.actor), &page).await?))
 }

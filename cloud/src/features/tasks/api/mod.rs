@@ -35,7 +35,7 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
 /// Opens a transaction in which the task is visible, with the place at which the
 /// actor acts on it.
 async fn find(ctx: &Ctx, id: Uuid) -> Result<(TenantTx, super::TaskBody, Place), Problem> {
-    let mut tx = ctx.begin(Can::View).await?;
+    let mut tx = ctx.begin(Can::VIEW).await?;
     let (task, place) = store::get(&mut tx, TaskId(id), Sight::of(&ctx.actor))
         .await?
         .ok_or_else(Problem::not_found)?;

@@ -20,7 +20,7 @@ pub(super) async fn list_device_tasks(
     Path(id): Path<Uuid>,
     Query(page): Query<PageQuery>,
 ) -> Result<Json<Page<DeviceTask>>, Problem> {
-    let mut tx = ctx.begin(Can::View).await?;
+    let mut tx = ctx.begin(Can::VIEW).await?;
     let device = DeviceId(id);
     devices::store::find(&mut tx, device).await?.ok_or_else(Problem::not_found)?;
     let Page { items, next_cursor } =

@@ -1,12 +1,11 @@
 //! `POST /organizations`
 
 use super::{
-    super::{Organization, store},
+    super::{MANAGE_ORGANIZATIONS, Organization, store},
     checked_name,
 };
 use crate::{
     audit::AuditTarget,
-    authz::Can,
     context::Ctx,
     db::Scope,
     http::{Body, Idempotency, Problem},
@@ -40,13 +39,13 @@ pub(super) async fn create_organization(
     key: Idempotency,
     input: Result<Body<NewOrganization>, Problem>,
 ) -> Result<Response, Problem> {
-    ctx.require(Can::ManageOrganizations)?;
+    ctx.require(MANAGE_ORGANIZATIONS)?;
     if matches!(ctx.actor.scope, Scope::Organization(..) | Scope::Site(..)) {
         return Err(Problem::forbidden());
     }
     let Body(input) = input?;
     let name = checked_name(&input.name)?;
-    let mut tx = ctx.begin(Can::ManageOrganizations).await?;
+    let mut tx = ctx.begin(MANAGE_ORGANIZATIONS).await?;
     if let Some(replay) = key.claim(&ctx, &mut tx, &input).await? {
         return Ok(replay.into_response());
     }

@@ -1,12 +1,11 @@
 //! `POST /partners`
 
 use super::{
-    super::{Partner, store},
+    super::{MANAGE_PARTNERS, Partner, store},
     checked_name,
 };
 use crate::{
     audit::AuditTarget,
-    authz::Can,
     context::Ctx,
     db::Scope,
     http::{Body, Idempotency, Problem},
@@ -36,10 +35,10 @@ pub(super) async fn create_partner(
     key: Idempotency,
     input: Result<Body<NewPartner>, Problem>,
 ) -> Result<Response, Problem> {
-    ctx.require(Can::ManagePartners)?;
+    ctx.require(MANAGE_PARTNERS)?;
     let Body(input) = input?;
     let name = checked_name(&input.name)?;
-    let mut tx = ctx.begin(Can::ManagePartners).await?;
+    let mut tx = ctx.begin(MANAGE_PARTNERS).await?;
     if let Some(replay) = key.claim(&ctx, &mut tx, &input).await? {
         return Ok(replay.into_response());
     }

@@ -1,6 +1,6 @@
 //! `DELETE /organizations/{id}`
 
-use super::super::store;
+use super::super::{MANAGE_ORGANIZATIONS, store};
 use crate::{
     audit::AuditTarget,
     authz::Can,
@@ -20,9 +20,9 @@ pub(super) async fn delete_organization(
     Path(id): Path<Uuid>,
 ) -> Result<StatusCode, Problem> {
     let id = OrganizationId(id);
-    let mut tx = ctx.begin(Can::View).await?;
+    let mut tx = ctx.begin(Can::VIEW).await?;
     let organization = store::organization(&mut tx, id).await?.ok_or_else(Problem::not_found)?;
-    ctx.require(Can::ManageOrganizations)?;
+    ctx.require(MANAGE_ORGANIZATIONS)?;
     if organization.sites > 0 {
         return Err(Problem::conflict(
             "The organization still has sites. Delete them first; that also revokes their relays and devices.",

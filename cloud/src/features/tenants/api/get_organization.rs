@@ -16,7 +16,7 @@ pub(super) async fn get_organization(
     ctx: Ctx,
     Path(id): Path<Uuid>,
 ) -> Result<Json<Organization>, Problem> {
-    let mut tx = ctx.begin(Can::View).await?;
+    let mut tx = ctx.begin(Can::VIEW).await?;
     let organization = store::organization(&mut tx, id.into()).await?;
     organization.map(Json).ok_or_else(Problem::not_found)
 }

@@ -15,6 +15,6 @@ pub(super) async fn list_organizations(
     ctx: Ctx,
     Query(page): Query<PageQuery>,
 ) -> Result<Json<Page<Organization>>, Problem> {
-    let mut tx = ctx.begin(Can::View).await?;
+    let mut tx = ctx.begin(Can::VIEW).await?;
     Ok(Json(store::organizations(&mut tx, None, &page).await?))
 }

@@ -20,7 +20,7 @@ pub(super) async fn list_partner_organizations(
     Query(page): Query<PageQuery>,
 ) -> Result<Json<Page<Organization>>, Problem> {
     let id = PartnerId(id);
-    let mut tx = ctx.begin(Can::View).await?;
+    let mut tx = ctx.begin(Can::VIEW).await?;
     store::partner(&mut tx, id).await?.ok_or_else(Problem::not_found)?;
     Ok(Json(store::organizations(&mut tx, Some(id), &page).await?))
 }

@@ -1,8 +1,7 @@
 //! `GET /partners`
 
-use super::super::{Partner, store};
+use super::super::{MANAGE_PARTNERS, Partner, store};
 use crate::{
-    authz::Can,
     context::Ctx,
     http::{Page, PageQuery, Problem, Query},
 };
@@ -15,6 +14,6 @@ pub(super) async fn list_partners(
     ctx: Ctx,
     Query(page): Query<PageQuery>,
 ) -> Result<Json<Page<Partner>>, Problem> {
-    let mut tx = ctx.begin(Can::ManagePartners).await?;
+    let mut tx = ctx.begin(MANAGE_PARTNERS).await?;
     Ok(Json(store::partners(&mut tx, &page).await?))
 }

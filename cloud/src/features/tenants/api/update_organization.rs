@@ -1,7 +1,7 @@
 //! `PATCH /organizations/{id}`
 
 use super::{
-    super::{Organization, store},
+    super::{MANAGE_ORGANIZATIONS, Organization, store},
     checked_name,
 };
 use crate::{
@@ -36,9 +36,9 @@ pub(super) async fn update_organization(
     input: Result<Body<ChangeOrganization>, Problem>,
 ) -> Result<Json<Organization>, Problem> {
     let id = OrganizationId(id);
-    let mut tx = ctx.begin(Can::View).await?;
+    let mut tx = ctx.begin(Can::VIEW).await?;
     let before = store::organization(&mut tx, id).await?.ok_or_else(Problem::not_found)?;
-    ctx.require(Can::ManageOrganizations)?;
+    ctx.require(MANAGE_ORGANIZATIONS)?;
     let Body(input) = input?;
     let name = checked_name(&input.name)?;
     store::rename_organization(&mut tx, id, &name).await?;

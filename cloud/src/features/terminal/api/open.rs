@@ -1,5 +1,6 @@
 //! `GET /devices/{id}/terminal` (WebSocket)
 
+use super::super::OPEN_TERMINAL;
 use super::super::pipe::{self, Viewer};
 use crate::{
     audit::{self, AuditTarget},
@@ -57,9 +58,9 @@ pub(super) async fn open_terminal(
     let size = |n: Option<u16>, usual| n.unwrap_or(usual).clamp(1, 1000);
     let (cols, rows) = (size(window.cols, 80), size(window.rows, 24));
     let device_id = DeviceId(id);
-    let mut tx = ctx.begin(Can::View).await?;
+    let mut tx = ctx.begin(Can::VIEW).await?;
     let device = devices::store::find(&mut tx, device_id).await?.ok_or_else(Problem::not_found)?;
-    ctx.require(Can::OpenTerminal)?;
+    ctx.require(OPEN_TERMINAL)?;
     if device.revoked {
         return Err(Problem::conflict("The device was revoked. Enrol it anew to open a terminal."));
     }

@@ -1,8 +1,7 @@
 //! `GET /users`
 
-use super::super::{UserListItem, store};
+use super::super::{MANAGE_USERS, UserListItem, store};
 use crate::{
-    authz::Can,
     context::Ctx,
     http::{Page, PageQuery, Problem, Query},
 };
@@ -15,6 +14,6 @@ pub(super) async fn list_users(
     ctx: Ctx,
     Query(page): Query<PageQuery>,
 ) -> Result<Json<Page<UserListItem>>, Problem> {
-    let mut tx = ctx.begin(Can::ManageUsers).await?;
+    let mut tx = ctx.begin(MANAGE_USERS).await?;
     Ok(Json(store::list(&mut tx, &page).await?))
 }

@@ -87,7 +87,7 @@ pub(super) async fn login(
         .same_site(SameSite::Lax)
         .secure(state.config.is_https())
         .max_age(time::Duration::hours(i64::from(state.config.session_hours)));
-    Ok((jar.add(cookie), Json(SessionBody::new(&account, &secret))).into_response())
+    Ok((jar.add(cookie), Json(SessionBody::new(state.features, &account, &secret))).into_response())
 }
 
 fn actor(account: &Account, request_id: String) -> AuditActor {

@@ -18,7 +18,7 @@ use axum_extra::extract::cookie::{Cookie, CookieJar};
     responses((status = 204), (status = "4XX", body = Problem)))]
 pub(super) async fn logout(ctx: Ctx, jar: CookieJar) -> Result<Response, Problem> {
     if let ActorKind::User { session } = ctx.actor.kind {
-        let mut tx = ctx.begin(Can::View).await?;
+        let mut tx = ctx.begin(Can::VIEW).await?;
         store::end_session(&mut tx, session).await?;
         tx.commit().await?;
         ctx.state.rights.look();

@@ -50,7 +50,7 @@ pub(super) async fn change_password(
     }
     let about = [own.account.email.as_str(), own.account.name.as_str()];
     let hash = ctx.state.passwords.hash(new, &about).await?;
-    let mut tx = ctx.begin(Can::View).await?;
+    let mut tx = ctx.begin(Can::VIEW).await?;
     store::set_password(&mut tx, ctx.actor.id, &hash, session).await?;
     let target = AuditTarget::at(ctx.actor.scope.place(), format!("user {}", ctx.actor.name));
     ctx.audit(&mut tx, "user.password", &target, "Other sessions were ended").await?;

@@ -8,10 +8,10 @@ use axum::{Extension, Json};
 #[utoipa::path(get, path = "/auth/session", tag = "auth",
     responses((status = 200, body = SessionBody), (status = "4XX", body = Problem)))]
 pub(super) async fn get_session(
-    _ctx: Ctx,
+    ctx: Ctx,
     session: Option<Extension<CookieSession>>,
 ) -> Result<Json<SessionBody>, Problem> {
     // An API key has no session.
     let Extension(session) = session.ok_or_else(Problem::not_found)?;
-    Ok(Json(SessionBody::new(&session.account, &session.secret)))
+    Ok(Json(SessionBody::new(ctx.state.features, &session.account, &session.secret)))
 }

@@ -1,0 +1,16 @@
+//! What tests demand of the feature: how its routes are probed, and its words on the wire.
+
+use crate::testing::{Place, Probe, Probes, may};
+
+/// All of it.
+pub(super) const PROBES: Probes = Probes {
+    routes,
+    kinds: &[("device.sample", "view")],
+    settings: &["metrics_minute_days", "metrics_quarter_days", "metrics_hour_days"],
+    jobs: &[("metrics", 600)],
+    ..Probes::NONE
+};
+
+fn routes(_: &Place) -> Vec<Probe> {
+    vec![may("GET", "/devices/{id}/metrics")]
+}
