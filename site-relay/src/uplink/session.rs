@@ -266,7 +266,7 @@ impl Session<'_> {
         let pending = self.parts.store.submit(move |txn| {
             opened.trims.iter().try_for_each(|trim| txn.trim(trim))?;
             let wanted = txn.compare(&peer, &opened.forgotten, &applied_ms)?;
-            Ok((wanted, txn.mem.before.asks))
+            Ok((wanted, txn.asks_the_cloud()))
         });
         let (wanted, asks) = pending.await?.outcome().await?;
         want_inventories(&self.parts.downlink.broker, wanted);
