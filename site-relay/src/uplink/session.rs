@@ -209,7 +209,10 @@ async fn session(
                 () = cancel.cancelled() => return Ok(Ended::Stopping),
                 frame = next(&mut frames, metrics) => session.take(frame?, &mut downlink).await?,
                 Some(fetched) = session.fetches.next() => session.fetched(fetched)?,
-                Some(frame) = downlink.next() => session.send(&frame?)?,
+                frame = downlink.next() => {
+                    let stopped = || Ended::Lost("the downlink stopped".into());
+                    session.send(&frame.ok_or_else(stopped)??)?;
+                }
                 // What is read of such a disk may be gone after it: nothing of it is told.
                 Ok(()) = read_only.changed() => return Err(StoreError::ReadOnly.into()),
                 changed = lanes.changed() => {
