@@ -7,13 +7,16 @@
 //! fan-out while their commit is being synced ([`Effects::hand_ahead`]).
 
 pub(crate) mod later;
+pub(crate) mod place;
 #[cfg(test)]
 mod tests;
 
 use crate::{
     broker::BrokerHandle,
+    compare::TellRoom,
     fanout::FanoutHandle,
-    store::{StoreError, StoreHandle, TellRoom, tables, txn::NewCommand, txn::Txn},
+    inbox::NewCommand,
+    store::{StoreError, StoreHandle, txn::Txn},
     uplink::session::Ended,
 };
 use prometheus::IntCounter;
@@ -105,7 +108,7 @@ pub(crate) struct Downlink {
 impl Downlink {
     /// Begins a session: where this relay stands.
     pub(crate) async fn open(parts: DownlinkParts) -> Result<(Self, Resume), StoreError> {
-        let (epoch, through) = parts.store.write(|txn| Ok(txn.mem.down)).await?;
+        let (epoch, through) = parts.store.write(|txn| Ok(txn.down())).await?;
         let at = Ack { lane: Lane::Urgent, epoch, through };
         let known = (epoch, through) != (0, 0);
         let mut receiver = Receiver::new(&[Lane::Urgent], known.then_some(at));
@@ -192,7 +195,7 @@ pub(crate) fn take_records(
     becomes: Ack,
     records: Vec<(u64, Vec<u8>)>,
 ) -> Result<Option<Effects>, StoreError> {
-    let (epoch, through) = txn.mem.down;
+    let (epoch, through) = txn.down();
     let first = records.first().map_or(becomes.through, |(seq, _)| *seq);
     let follows = match becomes.epoch.cmp(&epoch) {
         std::cmp::Ordering::Less => false,
@@ -222,8 +225,7 @@ pub(crate) fn take_records(
     if anew {
         txn.tell_holds(true)?;
     }
-    txn.mem.down = (becomes.epoch, becomes.through);
-    txn.put_meta(tables::META_DOWN, &(becomes.epoch, becomes.through))?;
+    txn.set_down((becomes.epoch, becomes.through))?;
     Ok(Some(effects))
 }
 

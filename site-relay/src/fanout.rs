@@ -31,7 +31,8 @@ mod time_tests;
 use crate::{
     broker::BrokerHandle,
     clock::SiteClock,
-    store::{StoreError, StoreHandle, inbox, txn::NewCommand},
+    inbox::{self, NewCommand},
+    store::{StoreError, StoreHandle},
     telemetry::Telemetry,
 };
 use noting::Unnoted;

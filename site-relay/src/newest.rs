@@ -3,8 +3,9 @@
 //! nothing waits, and nothing is kept: the next minute tells it again.
 
 use crate::{
+    samples,
     shadow::Shadows,
-    store::{StoreError, StoreHandle, samples},
+    store::{StoreError, StoreHandle},
     uplink::UplinkState,
 };
 use std::{collections::HashMap, sync::Arc, time::Duration};

@@ -4,13 +4,11 @@
 //! The work between two commits (reading and rolling up) runs on a snapshot off
 //! the writer's thread; the store takes a rollup only if no further sample of
 //! that minute came in between, so each sample is in the cloud's rollups exactly
-//! once (see [`crate::store::samples`]).
+//! once (see [`crate::samples`]).
 
 use crate::{
-    store::{
-        StoreError, StoreHandle,
-        samples::{self, Closed, Due},
-    },
+    samples::{self, Closed, Due},
+    store::{StoreError, StoreHandle},
     travel::Travel,
 };
 use redb::ReadTransaction;

@@ -213,16 +213,21 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
     });
 
     if let Some((cache, listener)) = cache {
-        let (settings, cancel) = (store_settings, life.accepting());
+        let (followed, cancel) = (Arc::clone(&cache), life.accepting());
+        life.spawn_outer("settings of the package cache", async move {
+            follow_settings(&followed, store_settings, &cancel).await;
+            Ok(())
+        });
+        let cancel = life.accepting();
         life.spawn_outer("package cache", async move {
-            let follow = follow_settings(&cache, settings, &cancel);
-            tokio::join!(cache::serve(cache.clone(), listener, cancel.clone()), follow);
+            cache::serve(cache, listener, cancel).await;
             Ok(())
         });
     }
 
-    announce(&folder, &runtime);
+    // Whoever finds where it listens finds it ready.
     health.set_ready(true);
+    announce(&folder, &runtime);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     let ended = life.run(stop).await;
     health.set_ready(false);

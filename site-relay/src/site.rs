@@ -11,8 +11,8 @@ use crate::{
     identity::Identity,
     ingest::{self, Ingest},
     live::LiveHub,
-    monitor::{At, Monitor},
     newest::Newest,
+    presence::{At, Attendance},
     resolver::Names,
     rollup,
     sacrifice::{self, Expendable},
@@ -104,7 +104,7 @@ pub async fn run_with(
     store.register(&telemetry);
     let presence = store.all_presence().await.context("reading who was online")?;
     let online = presence.into_iter().filter(|(_, p)| p.online).map(|(device, _)| device);
-    let monitor = Monitor::new(online, At::now(&clock));
+    let attendance = Attendance::new(online, At::now(&clock));
     let (fanout, fanout_inbox) = fanout::channel();
     let (live, copies) = LiveHub::new(&telemetry);
     let tunnels = Tunnels::new(broker.clone(), &telemetry);
@@ -118,7 +118,7 @@ pub async fn run_with(
         live: live.clone(),
         tunnels: tunnels.clone(),
         shadows,
-        monitor,
+        attendance,
         twins: ingest::KnownComputers::default(),
         metrics: Arc::new(ingest::Metrics::register(&telemetry)),
     };

@@ -126,9 +126,7 @@ impl Reporter {
     /// Tells what changed of the package cache since the cloud was last told.
     async fn report_cache(&self, told: &mut Told, savings: bool) -> Result<(), StoreError> {
         let Some(cache) = self.cache.clone() else { return Ok(()) };
-        if savings
-            && self.store.write(|txn| Ok(std::mem::take(&mut txn.mem.before.cloud_forgot))).await?
-        {
+        if savings && self.store.write(|txn| Ok(txn.cloud_forgot_the_cache())).await? {
             *told = Told::default();
         }
         let before = told.clone();

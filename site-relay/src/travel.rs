@@ -26,7 +26,7 @@ pub(crate) const MOST_MINUTES: u32 = 1440;
 const MOST_WANTED: usize = 64;
 /// How long after its last minute a block is made: that one has settled by then.
 const AFTER_MS: u64 = 15_000;
-const MINUTE_MS: u64 = crate::store::samples::MINUTE_MS;
+const MINUTE_MS: u64 = crate::samples::MINUTE_MS;
 
 /// Decides. Cheap to clone.
 #[derive(Debug, Clone)]

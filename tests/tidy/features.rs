@@ -47,14 +47,14 @@ fn features() -> BTreeSet<String> {
 }
 
 /// Code of the product alone.
-fn product(path: &str, text: &str) -> Option<String> {
+pub(crate) fn product(path: &str, text: &str) -> Option<String> {
     let test = path.ends_with("tests.rs") || path.contains("/tests/") || path.contains("/testing");
     let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
     (!test).then(|| code(text).map(|(_, line)| line).collect::<Vec<_>>().join("\n"))
 }
 
 /// What stands first in a path, or in each path of a group.
-fn heads(rest: &str) -> Vec<&str> {
+pub(crate) fn heads(rest: &str) -> Vec<&str> {
     let Some(group) = rest.strip_prefix('{') else { return vec![rest] };
     let (mut depth, mut start, mut found) = (0, 0, Vec::new());
     for (at, sign) in group.char_indices() {
@@ -86,7 +86,7 @@ fn paths<'a>(path: &str, code: &'a str) -> Vec<&'a str> {
     found
 }
 
-fn word(path: &str) -> &str {
+pub(crate) fn word(path: &str) -> &str {
     let end = path.find(|sign: char| !sign.is_ascii_alphanumeric() && sign != '_' && sign != '*');
     &path[..end.unwrap_or(path.len())]
 }

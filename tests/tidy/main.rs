@@ -5,6 +5,7 @@
 
 mod features;
 mod licences;
+mod relay;
 
 use std::{
     fs,

@@ -6,6 +6,7 @@ use super::{
     respond::Answer,
     transfer::Pace,
 };
+use crate::lifecycle::Beside;
 use bytes::BytesMut;
 use std::{
     collections::HashMap,
@@ -30,15 +31,22 @@ const FLUSH: Duration = Duration::from_secs(30);
 pub async fn serve(cache: Arc<Cache>, listener: TcpListener, stop: CancellationToken) {
     let clients = TaskTracker::new();
     let doors = Arc::new(Doors::default());
-    let ahead = tokio::spawn({
+    let mut ahead = Beside::spawn({
         let (cache, stop) = (Arc::clone(&cache), stop.clone());
-        async move { tokio::join!(cache.fetch_ahead(&stop), cache.look_after(&stop)) }
+        async move {
+            tokio::select! {
+                () = cache.fetch_ahead(&stop) => {}
+                () = cache.look_after(&stop) => {}
+            }
+        }
     });
     let mut flush = tokio::time::interval(FLUSH);
     flush.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
+            // A cache that is not looked after would seem well.
+            () = ahead.ended() => break,
             _ = flush.tick() => flushed(&cache).await,
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => match doors.enter(&cache, peer.ip()) {
@@ -63,9 +71,8 @@ pub async fn serve(cache: Arc<Cache>, listener: TcpListener, stop: CancellationT
         }
     }
     clients.close();
-    ahead.abort();
     // Gone before this returns: it holds the index open.
-    let _aborted = ahead.await;
+    ahead.end().await;
     let _in_time = tokio::time::timeout(Duration::from_secs(5), clients.wait()).await;
     flushed(&cache).await;
 }

@@ -5,10 +5,10 @@
 //! it at its start, behind all else that came meanwhile: what a later version adds must
 //! bear that. Where the cloud begins its lane anew, it says again what holds.
 
-use super::{Effects, disconnect, take_record, tell_settings};
+use super::{Effects, disconnect, place::UNREAD, take_record, tell_settings};
 use crate::{
     broker::BrokerHandle,
-    store::{StoreError, StoreHandle, tables, txn::Txn},
+    store::{StoreError, StoreHandle, txn::Txn},
 };
 use redb::{ReadTransaction, ReadableTable};
 use unifyit_protocol::{
@@ -76,11 +76,11 @@ pub(super) fn forget(txn: &mut Txn<'_>) -> Result<(), StoreError> {
 /// Says something in the audit trail, once in a while.
 fn say(txn: &mut Txn<'_>, kind: usize, detail: String) -> Result<(), StoreError> {
     tracing::warn!("{detail}");
-    let (now_ms, last_ms) = (txn.now_ms, txn.mem.too_old[kind]);
+    let (now_ms, last_ms) = (txn.now_ms, txn.mem.parts.downlink.too_old[kind]);
     if last_ms != 0 && now_ms.abs_diff(last_ms) < PAUSE_MS {
         return Ok(());
     }
-    txn.mem.too_old[kind] = now_ms;
+    txn.mem.parts.downlink.too_old[kind] = now_ms;
     let (action, actor) = ("relay.too_old".into(), "relay".into());
     txn.audit_entry(SiteAudit { at_ms: now_ms, action, actor, detail })
 }
@@ -107,7 +107,7 @@ pub(crate) async fn take_up(store: &StoreHandle, broker: &BrokerHandle) {
 }
 
 fn is_readable(tx: &ReadTransaction) -> Result<bool, StoreError> {
-    for row in tx.open_table(tables::UNREAD)?.iter()? {
+    for row in tx.open_table(UNREAD)?.iter()? {
         if is_known(row?.1.value()).is_some() {
             return Ok(true);
         }
@@ -123,7 +123,7 @@ fn is_known(body: &[u8]) -> Option<DownRecord> {
 }
 
 fn take(txn: &mut Txn<'_>) -> Result<Effects, StoreError> {
-    let epoch = txn.mem.down.0;
+    let epoch = txn.down().0;
     let mut known = Vec::new();
     for row in txn.unread()?.iter()? {
         let (at, body) = row?;

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::Effects;
-use crate::{fanout, store::txn::NewCommand};
+use crate::{fanout, inbox::NewCommand};
 use unifyit_protocol::{
     compare::KnownCommand,
     ids::{CommandId, DeviceId},

@@ -7,10 +7,11 @@
 use super::{Place, judge, rate::RatePerAddress};
 use crate::{
     broker::Admission,
+    devices::{EnrollDecision, NewDevice},
     http::agents::Peer,
     identity::{Identity, ca::proof_of},
     seldom::Seldom,
-    store::{EnrollDecision, NewDevice, StoreError, StoreHandle},
+    store::{StoreError, StoreHandle},
     telemetry::Telemetry,
 };
 use axum::{

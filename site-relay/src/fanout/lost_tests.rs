@@ -10,11 +10,10 @@ use super::{
 use crate::{
     broker::BrokerHandle,
     clock::{SiteClock, tests::Set},
+    devices::Computer,
     downlink::{Downlink, DownlinkParts},
-    store::{
-        Computer, inbox,
-        tests::{Fails, Rig, START_MS},
-    },
+    inbox,
+    store::tests::{Fails, Rig, START_MS},
     telemetry::Telemetry,
     uplink::session::Ended,
 };
@@ -111,7 +110,7 @@ impl Site {
 
     /// How many commands the inbox holds, and how many it counts.
     async fn held(&self) -> (usize, usize) {
-        let counted = self.rig.store.write(|txn| Ok(txn.mem.commands)).await.unwrap();
+        let counted = self.rig.store.write(|txn| Ok(txn.mem.parts.inbox.commands)).await.unwrap();
         (self.rig.store.read(inbox::load).await.unwrap().len(), counted)
     }
 }

@@ -1,7 +1,7 @@
 //! Who still waits for what: the courier's plan, without I/O.
 
 use super::Introduction;
-use crate::store::{inbox::Loaded, txn::NewCommand};
+use crate::inbox::{Loaded, NewCommand};
 use bytes::Bytes;
 use std::collections::{BTreeSet, HashMap, HashSet, hash_map::Entry};
 use unifyit_protocol::{

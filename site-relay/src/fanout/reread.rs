@@ -11,10 +11,8 @@
 use super::{Fanout, plan::Had};
 use crate::{
     downlink::tell_settings,
-    store::{
-        StoreError, StoreHandle,
-        inbox::{self, Loaded},
-    },
+    inbox::{self, Loaded},
+    store::{StoreError, StoreHandle},
 };
 use std::collections::HashSet;
 use unifyit_protocol::{ids::DeviceId, outcome::Status};

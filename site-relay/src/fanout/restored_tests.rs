@@ -10,7 +10,8 @@ use crate::{
     broker::BrokerHandle,
     clock::{SiteClock, tests::Set},
     downlink::take_records,
-    store::{inbox, tests::Rig, tests::START_MS, txn::NewCommand},
+    inbox::{self, NewCommand},
+    store::tests::{Rig, START_MS},
     telemetry::Telemetry,
 };
 use std::sync::atomic::Ordering;

@@ -7,7 +7,8 @@ use super::{
 };
 use crate::{
     downlink::take_records,
-    store::{inbox, tests::Rig, tests::START_MS, txn::NewCommand},
+    inbox::{self, NewCommand},
+    store::tests::{Rig, START_MS},
 };
 use unifyit_protocol::{
     command::{Action, Command, Targets},

@@ -2,7 +2,10 @@
 //! together or not at all (G1, G2).
 
 use super::batch::{Batch, Effect};
-use crate::store::{StoreError, kept, tables::lane_key, txn::Txn};
+use crate::{
+    facts::kept,
+    store::{StoreError, tables::lane_key, txn::Txn},
+};
 use unifyit_protocol::{
     ids::{CommandId, DeviceId},
     inventory::{InventoryReport, Section},
@@ -50,7 +53,7 @@ impl Txn<'_> {
     /// Applies what is new of a batch, if it continues what is there.
     pub(crate) fn take_batch(&mut self, batch: Batch) -> Result<Applied, StoreError> {
         let key = (batch.device, lane_key(batch.lane));
-        let (epoch, seen) = self.mem.cursors.get(&key).copied().unwrap_or_default();
+        let (epoch, seen) = self.cursor(key.0, key.1).unwrap_or_default();
         let continues = match batch.epoch.cmp(&epoch) {
             std::cmp::Ordering::Less => {
                 return Ok(Applied { position: (epoch, seen), ..Applied::default() });
@@ -61,15 +64,15 @@ impl Txn<'_> {
         let fresh = batch.epoch != epoch || batch.through > seen;
         if batch.lane == Lane::Metrics && fresh && !self.may_bring(batch.device) {
             // What follows it is no hole.
-            self.mem.stuck.remove(&key);
+            self.mem.parts.ingest.stuck.remove(&key);
             return Ok(Applied { position: (epoch, seen), later: true, ..Applied::default() });
         }
         let seen = if batch.epoch == epoch { seen } else { 0 };
         if !continues && !self.cannot_continue(&batch) {
-            let position = self.mem.cursors.get(&key).copied().unwrap_or_default();
+            let position = self.cursor(key.0, key.1).unwrap_or_default();
             return Ok(Applied { position, out_of_step: true, ..Applied::default() });
         }
-        self.mem.stuck.remove(&key);
+        self.mem.parts.ingest.stuck.remove(&key);
         if !continues {
             self.lost_before(&batch, seen)?;
         }
@@ -91,10 +94,11 @@ impl Txn<'_> {
     /// few times its word is taken, and the hole is stated.
     fn cannot_continue(&mut self, batch: &Batch) -> bool {
         let key = (batch.device, lane_key(batch.lane));
-        let (epoch, prev, times) = self.mem.stuck.get(&key).copied().unwrap_or_default();
+        let (epoch, prev, times) =
+            self.mem.parts.ingest.stuck.get(&key).copied().unwrap_or_default();
         let same = (epoch, prev) == (batch.epoch, batch.prev);
         let times = if same { times + 1 } else { 1 };
-        self.mem.stuck.insert(key, (batch.epoch, batch.prev, times));
+        self.mem.parts.ingest.stuck.insert(key, (batch.epoch, batch.prev, times));
         times > PATIENCE
     }
 
@@ -119,9 +123,8 @@ impl Txn<'_> {
             match effect {
                 Effect::Series(table) => self.take_series(device, table)?,
                 Effect::Sample(sample, body) => {
-                    let minute = sample.at_ms / crate::store::samples::MINUTE_MS;
-                    let mark = self.mem.dirty.get(&(minute, device));
-                    if mark.is_some_and(|m| m.count >= MAX_SAMPLES_A_MINUTE) {
+                    let minute = sample.at_ms / crate::samples::MINUTE_MS;
+                    if self.samples_open(device, minute) >= MAX_SAMPLES_A_MINUTE {
                         crowded += 1;
                     } else {
                         self.bring(device, body.len());

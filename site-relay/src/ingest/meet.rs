@@ -6,7 +6,7 @@ use super::{
     sessions::Greeting,
     twins::Meaning,
 };
-use crate::{fanout::Introduction, store::Computer};
+use crate::{devices::Computer, fanout::Introduction};
 use std::time::Duration;
 use unifyit_protocol::{
     ids::DeviceId,

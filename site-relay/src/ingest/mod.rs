@@ -8,6 +8,7 @@
 
 pub(crate) mod apply;
 pub(crate) mod batch;
+pub(crate) mod cursors;
 mod meet;
 pub(crate) mod message;
 mod metrics;
@@ -20,11 +21,12 @@ mod tests;
 use crate::{
     broker::{BrokerEvent, BrokerHandle, Held},
     clock::SiteClock,
+    devices::Computer,
     fanout::{FanoutHandle, Introduction},
     live::LiveHub,
-    monitor::{At, Monitor},
+    presence::{At, Attendance, PresenceChange},
     shadow::Shadows,
-    store::{Computer, Pending, PresenceChange, StoreError, StoreHandle, txn::Txn},
+    store::{Pending, StoreError, StoreHandle, txn::Txn},
     tunnel::Tunnels,
 };
 use apply::Applied;
@@ -67,7 +69,7 @@ pub(crate) struct Ingest {
     pub(crate) live: LiveHub,
     pub(crate) tunnels: Tunnels,
     pub(crate) shadows: Shadows,
-    pub(crate) monitor: Monitor,
+    pub(crate) attendance: Attendance,
     pub(crate) twins: Twins,
     pub(crate) metrics: Arc<IngestMetrics>,
 }
@@ -124,8 +126,8 @@ fn apply_one(txn: &mut Txn<'_>, item: Item) -> Result<Answer, StoreError> {
             let positions = Lane::ALL
                 .into_iter()
                 .filter_map(|lane| {
-                    let key = (device, crate::store::tables::lane_key(lane));
-                    let (epoch, through) = txn.mem.cursors.get(&key).copied()?;
+                    let lane_key = crate::store::tables::lane_key(lane);
+                    let (epoch, through) = txn.cursor(device, lane_key)?;
                     Some(ReportAck { lane, epoch, through })
                 })
                 .collect();
@@ -191,8 +193,8 @@ impl Ingest {
                     let uptime_ms = self.clock.uptime_ms();
                     let mut items: Vec<_> =
                         self.clock.late().into_iter().map(Item::Clock).collect();
-                    if self.monitor.next_due_ms().is_some_and(|at| at <= uptime_ms) {
-                        items.extend(self.monitor.due(uptime_ms).into_iter().map(Item::Presence));
+                    if self.attendance.next_due_ms().is_some_and(|at| at <= uptime_ms) {
+                        items.extend(self.attendance.due(uptime_ms).into_iter().map(Item::Presence));
                     }
                     self.submit(items, Vec::new(), &mut jobs).await;
                 }
@@ -241,7 +243,7 @@ impl Ingest {
                     sessions.connected(device, session);
                     let shown = address.to_canonical().to_string();
                     self.twins.connected(device, shown, took_over, self.clock.uptime_ms());
-                    self.monitor.connected(device, address, At::now(&self.clock));
+                    self.attendance.connected(device, address, At::now(&self.clock));
                     self.shadows.change(device, |s| {
                         s.online = true;
                         s.since_ms = now_ms;
@@ -257,7 +259,7 @@ impl Ingest {
                     if sessions.disconnected(device, session) {
                         tracing::debug!(%device, reason, "device disconnected");
                         self.twins.disconnected(device, self.clock.uptime_ms());
-                        self.monitor.disconnected(device, At::now(&self.clock));
+                        self.attendance.disconnected(device, At::now(&self.clock));
                         self.tunnels.device_gone(device);
                         self.shadows.change(device, |s| {
                             s.online = false;
@@ -353,7 +355,7 @@ impl Ingest {
                 for device in job.shared {
                     self.broker.disconnect(device, "the relay could not store who they are");
                 }
-                self.monitor.retry(&job.presence, uptime_ms);
+                self.attendance.retry(&job.presence, uptime_ms);
                 return;
             }
         };
@@ -367,7 +369,7 @@ impl Ingest {
                     answered.extend(applied.answered.into_iter().map(|(c, s)| (device, c, s)));
                 }
                 Answer::Welcome { device, session, greeting } => {
-                    self.monitor.introduced(device, uptime_ms);
+                    self.attendance.introduced(device, uptime_ms);
                     if let Some(greeting) = sessions.introduced(device, session, greeting) {
                         self.welcome((device, session), greeting, sessions.instance(device));
                     }

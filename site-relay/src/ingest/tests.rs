@@ -7,9 +7,9 @@ mod bounds;
 use super::{Answer, Item, apply::Applied, apply_all, batch};
 use crate::{
     rollup,
+    samples::MINUTE_MS,
     store::{
         StoreHandle,
-        samples::MINUTE_MS,
         tests::{Rig, START_MS},
     },
 };

@@ -6,7 +6,7 @@
 //! given no commands, because its memory is not the other's, and a command that ran
 //! there would run here again (G3).
 
-use crate::{fanout::Introduction, store::Computer};
+use crate::{devices::Computer, fanout::Introduction};
 use std::collections::HashMap;
 use unifyit_protocol::ids::DeviceId;
 

@@ -14,10 +14,12 @@ pub(super) mod tests;
 
 use super::{
     error::StoreError,
-    holds::Before,
+    opened::Opened,
     shared::Core,
-    txn::{Change, Mem, Txn},
+    tables::META_WRITTEN,
+    txn::{Mem, Txn, read_meta},
 };
+use crate::parts;
 use redb::Durability;
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -55,8 +57,8 @@ pub(crate) enum Message {
     /// Finish what is queued, then close the file.
     Close,
 }
-/// What readers are told of a commit, and whether it wrote anything.
-type Committed = (Vec<Change>, bool);
+/// What a commit gathered, and whether it wrote anything.
+type Committed = (parts::Gathered, bool);
 
 /// The writer's thread.
 pub(crate) struct Writer {
@@ -72,7 +74,8 @@ pub(crate) struct Writer {
 impl Writer {
     pub(crate) fn new(core: Arc<Core>, inbox: mpsc::Receiver<Message>) -> Result<Self, StoreError> {
         let mut mem = core.with_database(Mem::load)?;
-        mem.before = Before::of(&mem.lanes.states, mem.before.written_ms, (core.clock)());
+        let written_ms = core.read(|tx| read_meta(tx, META_WRITTEN))?.unwrap_or_default();
+        mem.opened = Opened::of(&mem.lanes.states, written_ms, (core.clock)());
         core.lanes.send_replace(mem.lanes.clone());
         Ok(Self { core, mem, inbox, failed: None, prepared: false })
     }
@@ -101,9 +104,9 @@ impl Writer {
             }
             fn finish(self: Box<Self>, _: Result<(), StoreError>) {}
         }
-        let (changes, _) = self.write(&mut [Box::new(Start)])?;
+        let (gathered, _) = self.write(&mut [Box::new(Start)])?;
         self.prepared = true;
-        self.core.publish(changes, &self.mem.lanes);
+        self.core.publish(gathered, &self.mem.lanes);
         Ok(())
     }
 
@@ -146,12 +149,12 @@ impl Writer {
             metrics.commit(jobs.len(), started.elapsed(), outcome.is_ok(), self.inbox.len());
         }
         match outcome {
-            Ok((changes, touched)) => {
+            Ok((gathered, touched)) => {
                 // A job that changes nothing says nothing of the disk.
                 if touched && self.failed.take().is_some() {
                     tracing::info!("the store takes commits again");
                 }
-                self.core.publish(changes, &self.mem.lanes);
+                self.core.publish(gathered, &self.mem.lanes);
                 for job in jobs {
                     job.finish(Ok(()));
                 }
@@ -176,7 +179,7 @@ impl Writer {
         }
     }
 
-    /// What readers are told, and whether anything was written.
+    /// What was gathered, and whether anything was written.
     fn try_commit(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<Committed, StoreError> {
         if self.core.thaw()? {
             // A commit that failed may have been seen, and be gone: its numbers are not
@@ -201,7 +204,7 @@ impl Writer {
             for job in jobs.iter_mut() {
                 job.apply(&mut txn)?;
             }
-            let (changes, touched) = txn.finish()?;
+            let (gathered, touched) = txn.finish()?;
             if touched && steady {
                 jobs.iter_mut().for_each(|job| job.syncing());
             }
@@ -212,7 +215,7 @@ impl Writer {
                 true => tx.commit()?,
                 false => tx.abort()?,
             }
-            Ok((changes, touched))
+            Ok((gathered, touched))
         })
     }
 
@@ -236,12 +239,13 @@ impl Writer {
 
     /// Takes the memory of the file for the writer's.
     fn load(&mut self) -> Result<(), StoreError> {
-        let mut mem = self.core.with_database(Mem::load)?;
-        mem.before = std::mem::take(&mut self.mem.before);
+        let mem = self.core.with_database(Mem::load)?;
         self.core.lanes.send_replace(mem.lanes.clone());
-        self.mem = mem;
+        let before = std::mem::replace(&mut self.mem, mem);
+        self.mem.opened = before.opened;
+        self.mem.parts.carry(before.parts);
         // What was noted and not stored is not so.
-        super::devices::load_shared(&self.core)
+        self.core.fill()
     }
 
     /// redb files never shrink by themselves. Compaction holds up readers and

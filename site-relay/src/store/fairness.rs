@@ -3,9 +3,7 @@
 //! Records that are one device's own are accounted to it while they wait for the
 //! cloud. When a lane is over its quota, the device that takes more than its share
 //! loses its oldest records first; only where nobody does, the oldest of all go.
-//! Series tables of a device are bounded as they come. Of samples a device may
-//! bring as much at once as an agent keeps during an outage; one that brings more is
-//! slowed, not robbed: its samples stay with it until there is room for them.
+//! What a part keeps of a device it bounds itself.
 
 use super::{
     error::StoreError,
@@ -15,7 +13,6 @@ use super::{
     txn::Txn,
 };
 use redb::ReadableTable as _;
-use std::collections::VecDeque;
 use unifyit_protocol::{envelope::Decoded, ids::DeviceId, lane::Lane, link::UpRecord};
 
 /// A device that takes more than one part in so many of a lane is the first to lose.
@@ -25,15 +22,6 @@ const SHARES: u64 = 4;
 const KEPT_BYTES: u64 = 4 * 1024 * 1024;
 /// Rows of a lane that are looked at for one device's in one commit.
 const MAX_LOOKED_AT: usize = if cfg!(test) { 256 } else { 131_072 };
-/// Series tables remembered of a device.
-const MAX_SERIES_TABLES: usize = 32;
-/// Bytes of samples that a device may bring at once, what an agent keeps while its
-/// relay is away, and in an hour for long.
-const SAMPLES_AT_ONCE: u64 = 64 * 1024 * 1024;
-const SAMPLES_AN_HOUR: u64 = 64 * 1024 * 1024;
-/// What a sample takes beside its report.
-const ROW_BYTES: u64 = 64;
-const HOUR_MS: u64 = 3_600_000;
 
 /// What a device has waiting in a lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -45,14 +33,6 @@ pub(crate) struct Waiting {
     /// Up to here its records were looked for: only such as stay are left, or, the
     /// second time, none.
     swept: [u64; 2],
-}
-
-/// What a device brought of late: grows with what comes and shrinks with time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Brought {
-    bytes: u64,
-    at_ms: u64,
-    told_ms: u64,
 }
 
 impl Txn<'_> {
@@ -163,42 +143,6 @@ impl Txn<'_> {
             }
         }
         Ok(Some(victims))
-    }
-
-    /// Remembers a device's series table; whether it is not known yet. The oldest
-    /// gives way when there are too many.
-    pub(super) fn know_series(&mut self, device: DeviceId, hash: u32) -> Result<bool, StoreError> {
-        let known: &mut VecDeque<u32> = self.mem.series.entry(device).or_default();
-        if known.contains(&hash) {
-            return Ok(false);
-        }
-        known.push_back(hash);
-        let forgotten = if known.len() > MAX_SERIES_TABLES { known.pop_front() } else { None };
-        if let Some(forgotten) = forgotten {
-            self.series()?.remove((tables::device_key(device), forgotten))?;
-        }
-        Ok(true)
-    }
-
-    /// Whether a device may bring more samples at this moment.
-    pub(crate) fn may_bring(&mut self, device: DeviceId) -> bool {
-        let now_ms = self.now_ms;
-        let brought = self.mem.brought.entry(device).or_default();
-        let passed_ms = now_ms.saturating_sub(brought.at_ms);
-        let gone = passed_ms.saturating_mul(SAMPLES_AN_HOUR) / HOUR_MS;
-        brought.bytes = brought.bytes.saturating_sub(gone);
-        brought.at_ms = now_ms;
-        let may = brought.bytes < SAMPLES_AT_ONCE;
-        if !may && brought.told_ms.abs_diff(now_ms) >= HOUR_MS {
-            brought.told_ms = now_ms;
-            tracing::warn!(%device, "a device brings more samples than its share of the disk takes; it is slowed down");
-        }
-        may
-    }
-
-    /// A device brought a sample whose report has so many bytes.
-    pub(crate) fn bring(&mut self, device: DeviceId, bytes: usize) {
-        self.mem.brought.entry(device).or_default().bytes += bytes as u64 + ROW_BYTES;
     }
 }
 

@@ -1,7 +1,7 @@
 //! Metrics of the store (`unifyit_relay_store_*`, `unifyit_relay_outbox_*`).
 
 use super::{outbox::Lanes, space::Space};
-use crate::telemetry::Telemetry;
+use crate::{parts, telemetry::Telemetry};
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 use std::time::Duration;
 use unifyit_protocol::lane::Lane;
@@ -16,7 +16,7 @@ pub(crate) struct StoreMetrics {
     outbox_records: IntGaugeVec,
     outbox_bytes: IntGaugeVec,
     dropped: IntCounterVec,
-    minutes_open: IntGauge,
+    parts: Vec<IntGauge>,
     file_bytes: IntGauge,
     disk_free: IntGauge,
     pressure: IntGauge,
@@ -49,8 +49,7 @@ impl StoreMetrics {
                 "Records dropped for want of space, each stated in a gap record.",
                 "lane",
             ),
-            minutes_open: telemetry
-                .gauge("minutes_open", "Minutes of devices that are not summed up yet."),
+            parts: parts::gauges(telemetry),
             file_bytes: telemetry.gauge("store_file_bytes", "Bytes of the store's file."),
             disk_free: telemetry.gauge("disk_free_bytes", "Bytes free on the store's disk."),
             unreadable: telemetry
@@ -85,8 +84,11 @@ impl StoreMetrics {
         self.unreadable.set(signed(super::rows::unreadable()));
     }
 
-    pub(crate) fn open_minutes(&self, minutes: usize) {
-        self.minutes_open.set(i64::try_from(minutes).unwrap_or(i64::MAX));
+    /// What the parts' gauges read, in their order.
+    pub(crate) fn parts(&self, measured: &[usize]) {
+        for (gauge, number) in self.parts.iter().zip(measured) {
+            gauge.set(i64::try_from(*number).unwrap_or(i64::MAX));
+        }
     }
 }
 

@@ -3,15 +3,14 @@
 //! Everything that changes goes as a job to the writer ([`actor`]), which puts
 //! the jobs that wait into one transaction ([`txn`]) and syncs it once; a job's
 //! answer means that it is durable (G1). Readers work on snapshots of the last
-//! commit. What each group of tables means stands beside it: [`outbox`] (what
-//! waits for the cloud), [`inbox`] (commands for devices), [`devices`],
-//! [`samples`], [`space`] (quotas and the disk).
+//! commit. The store's own are the [`outbox`] (what waits for the cloud), what of it a
+//! device may take ([`fairness`]) and the [`space`] of the disk. What features keep
+//! stands in their own folders: each is a [`part`] of the store, which names none.
 
-use crate::{cache::policy::Policy, clock::SiteClock, telemetry::Telemetry};
+use crate::{clock::SiteClock, parts, telemetry::Telemetry};
 use actor::{Job, Message, Writer};
 use shared::Core;
 use std::{
-    collections::{HashMap, HashSet},
     fmt,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
@@ -20,46 +19,33 @@ use std::{
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use txn::Txn;
-use unifyit_protocol::{
-    config::{DeviceConfig, PackageCache, SiteConfig},
-    ids::{DeviceId, TokenId},
-    lane::Fetch,
-};
-use uuid::Uuid;
+use unifyit_protocol::lane::Fetch;
 
 mod actor;
-mod devices;
 mod error;
 mod fairness;
 mod frozen;
-mod holds;
-mod identity;
-pub(crate) mod inbox;
 mod metrics;
+mod opened;
 mod outbox;
+pub(crate) mod part;
 mod records;
-mod rows;
-pub(crate) mod samples;
+pub(crate) mod rows;
 mod shared;
-pub mod site_view;
 mod space;
 pub(crate) mod tables;
 pub(crate) mod txn;
 
 #[cfg(test)]
-mod offer_tests;
+mod layout_tests;
 #[cfg(test)]
 pub(crate) mod tests;
 
 pub use actor::Clock;
-pub use devices::{EnrollDecision, NewDevice, PresenceChange};
 pub use error::StoreError;
-pub(crate) use holds::TellRoom;
 pub(crate) use metrics::lane_name;
 pub use outbox::{LaneState, Lanes, Segment};
-pub(crate) use rows::kept;
 pub use space::{Quotas, Space};
-pub use tables::{Computer, DeviceRecord, Facts, PresenceRecord, Sharing};
 
 /// Name of the file in the state folder.
 const FILE: &str = "relay.redb";
@@ -107,8 +93,6 @@ struct Inner {
     core: Arc<Core>,
     writer: mpsc::Sender<Message>,
     thread: Mutex<Option<JoinHandle<()>>>,
-    /// When it was last written down that a replaced key of a device was refused.
-    refusals: Mutex<HashMap<DeviceId, u64>>,
     /// Cancelled when the writer's thread has ended, for whatever reason.
     ended: CancellationToken,
 }
@@ -129,6 +113,21 @@ impl<R> Pending<R> {
     }
 }
 
+/// Where a job takes part in the next commit.
+pub(crate) struct Place<'h>(mpsc::Permit<'h, Message>);
+
+impl Place<'_> {
+    /// Takes part; nobody hears whether it became durable.
+    pub(crate) fn send(
+        self,
+        op: impl FnOnce(&mut Txn<'_>) -> Result<(), StoreError> + Send + 'static,
+    ) {
+        let (reply, _nobody_asks) = oneshot::channel();
+        let job = Typed { op: Some(op), ahead: None::<fn(&mut ())>, value: None, reply };
+        self.0.send(Message::Job(Box::new(job)));
+    }
+}
+
 impl StoreHandle {
     /// Opens or creates the store in the state folder.
     ///
@@ -144,7 +143,7 @@ impl StoreHandle {
     /// [`StoreError`].
     pub fn open_with(state: &Path, options: StoreOptions) -> Result<Self, StoreError> {
         let core = Arc::new(Core::open(&state.join(FILE), options.cache_bytes, options.clock)?);
-        devices::load_shared(&core)?;
+        core.fill()?;
         let (writer, inbox) = mpsc::channel(actor::INBOX);
         let mut thread = Writer::new(Arc::clone(&core), inbox)?;
         thread.start()?;
@@ -159,13 +158,7 @@ impl StoreHandle {
             })
             .map_err(|e| StoreError::Failed(format!("its thread cannot be started: {e}")))?;
         Ok(Self {
-            inner: Arc::new(Inner {
-                core,
-                writer,
-                thread: Mutex::new(Some(thread)),
-                refusals: Mutex::default(),
-                ended,
-            }),
+            inner: Arc::new(Inner { core, writer, thread: Mutex::new(Some(thread)), ended }),
         })
     }
 
@@ -245,64 +238,14 @@ impl StoreHandle {
             .unwrap_or(Err(StoreError::Closed))
     }
 
-    /// A device as enrolled.
-    #[must_use]
-    pub fn device(&self, device: DeviceId) -> Option<DeviceRecord> {
-        let devices = self.inner.core.devices.read().unwrap_or_else(PoisonError::into_inner);
-        devices.get(&device).cloned()
+    /// What is looked up of the parts.
+    pub(crate) fn parts(&self) -> &parts::Shared {
+        &self.inner.core.parts
     }
 
-    /// All devices that ever enrolled, the revoked ones too.
-    #[must_use]
-    pub fn devices(&self) -> Vec<DeviceRecord> {
-        let devices = self.inner.core.devices.read().unwrap_or_else(PoisonError::into_inner);
-        devices.values().cloned().collect()
-    }
-
-    /// Which computers are to get an identity of their own, by the device they share.
-    pub(crate) fn separated(&self) -> HashSet<(DeviceId, Uuid)> {
-        let devices = self.inner.core.devices.read().unwrap_or_else(PoisonError::into_inner);
-        let chosen = |d: &DeviceRecord| Some((d.device, d.sharing.as_ref()?.replace?));
-        devices.values().filter_map(chosen).collect()
-    }
-
-    /// Whether an agent token was revoked.
-    #[must_use]
-    pub fn token_revoked(&self, token: TokenId) -> bool {
-        let out = self.inner.core.revoked_tokens.read().unwrap_or_else(PoisonError::into_inner);
-        out.contains(&token) || self.inner.core.site.borrow().revoked_tokens.contains(&token)
-    }
-
-    /// Settings of the site, as last heard from the cloud.
-    #[must_use]
-    pub fn site_config(&self) -> watch::Receiver<SiteConfig> {
-        self.inner.core.site.subscribe()
-    }
-
-    /// Says from now on that this relay has a package cache. The hosts are those
-    /// that it allows by itself.
-    pub fn offer_package_cache(&self, offer: PackageCache) {
-        let _first_word_holds = self.inner.core.package_cache.set(offer);
-    }
-
-    /// What devices are told: the cloud's settings, and this relay's package cache.
-    #[must_use]
-    pub fn device_config(&self) -> DeviceConfig {
-        let site = self.inner.core.site.borrow();
-        let mut config = site.device.clone();
-        config.package_cache = PackageCache::default();
-        if let Some(offer) = self.inner.core.package_cache.get() {
-            config.package_cache = offer.clone();
-            config.package_cache.hosts.extend(site.cache_hosts.iter().cloned());
-            // Each ends up as a line of some package manager's file.
-            config.package_cache.hosts.retain(|host| Policy::is_host(host));
-            let plain = |name: &String| name.bytes().all(|b| b.is_ascii_graphic());
-            config.package_cache.addresses.retain(plain);
-            // The bounds of the wire.
-            config.package_cache.hosts.truncate(1024);
-            config.package_cache.addresses.truncate(64);
-        }
-        config
+    /// A place for a job that nobody waits for; none while too many wait.
+    pub(crate) fn place(&self) -> Option<Place<'_>> {
+        self.inner.writer.try_reserve().ok().map(Place)
     }
 
     /// Where the outbox stands, told after each commit that moved it.

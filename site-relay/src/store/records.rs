@@ -1,7 +1,7 @@
 //! What records are to the store: how they are packed, whose they are, whether they
 //! may go, and what was lost.
 
-use super::{samples::MINUTE_MS, txn::Txn};
+use super::txn::Txn;
 use std::collections::BTreeMap;
 use unifyit_protocol::{ids::DeviceId, link::UpRecord};
 
@@ -11,6 +11,7 @@ const MAX_ENTRIES_A_RECORD: usize = 1000;
 /// What it has beyond travels in records of its own, which are accounted to it.
 const SHARED_AN_HOUR: u64 = 64 * 1024;
 const HOUR_MS: u64 = 3_600_000;
+const MINUTE_MS: u64 = 60_000;
 
 /// What a device had in shared records.
 #[derive(Debug, Clone, Copy, Default)]
@@ -95,7 +96,7 @@ impl Txn<'_> {
     /// Groups entries for records of about so many bytes at most, given whose each is
     /// and its bytes: what one device says at length must not make others' entries
     /// unsendable, nor hide among them. Entries of a device keep their order.
-    pub(super) fn packed<T>(
+    pub(crate) fn packed<T>(
         &mut self,
         entries: Vec<T>,
         most: usize,

@@ -2,17 +2,11 @@
 //! A file on a disk that takes no writes is opened for looking only ([`frozen`]).
 
 use super::{
-    actor::Clock,
-    error::StoreError,
-    frozen,
-    metrics::StoreMetrics,
-    outbox::Lanes,
-    tables::{self, DeviceRecord},
-    txn::{Change, create_tables},
+    actor::Clock, error::StoreError, frozen, metrics::StoreMetrics, outbox::Lanes, tables,
 };
+use crate::parts;
 use redb::{Database, ReadableTable as _};
 use std::{
-    collections::{HashMap, HashSet},
     fs,
     path::{Path, PathBuf},
     sync::{
@@ -21,10 +15,6 @@ use std::{
     },
 };
 use tokio::sync::{Notify, watch};
-use unifyit_protocol::{
-    config::{PackageCache, SiteConfig},
-    ids::{DeviceId, TokenId},
-};
 
 /// Space kept in reserve, so that a full disk still lets the store drop data.
 const BALLAST: u64 = 8 * 1024 * 1024;
@@ -45,14 +35,8 @@ pub(crate) struct Core {
     pub(crate) fails: std::sync::Mutex<Option<super::actor::tests::Fails>>,
     /// Commits that failed since the start.
     pub(super) failed: AtomicU64,
-    /// Devices as enrolled, as of the last commit.
-    pub(crate) devices: RwLock<HashMap<DeviceId, DeviceRecord>>,
-    /// Tokens that are out, as of the last commit.
-    pub(crate) revoked_tokens: RwLock<HashSet<TokenId>>,
-    /// Settings of the site.
-    pub(crate) site: watch::Sender<SiteConfig>,
-    /// The package cache as devices are told of it, without the console's hosts.
-    pub(crate) package_cache: OnceLock<PackageCache>,
+    /// What is looked up of the parts, as of the last commit.
+    pub(crate) parts: parts::Shared,
     /// Where the outbox stands.
     pub(crate) lanes: watch::Sender<Lanes>,
     /// Whether the disk is nearly full.
@@ -84,10 +68,7 @@ impl Core {
             #[cfg(test)]
             fails: std::sync::Mutex::default(),
             failed: AtomicU64::new(0),
-            devices: RwLock::default(),
-            revoked_tokens: RwLock::default(),
-            site: watch::Sender::new(SiteConfig::default()),
-            package_cache: OnceLock::new(),
+            parts: parts::Shared::default(),
             lanes: watch::Sender::new(Lanes::default()),
             pressure: AtomicBool::new(false),
             crowded: AtomicBool::new(false),
@@ -225,21 +206,14 @@ impl Core {
         }
     }
 
-    pub(super) fn publish(&self, changes: Vec<Change>, lanes: &Lanes) {
-        for change in changes {
-            match change {
-                Change::Device(record) => {
-                    let mut devices = self.devices.write().unwrap_or_else(PoisonError::into_inner);
-                    devices.insert(record.device, record);
-                }
-                Change::TokenRevoked(token) => {
-                    let mut out =
-                        self.revoked_tokens.write().unwrap_or_else(PoisonError::into_inner);
-                    out.insert(token);
-                }
-                Change::Site(config) => drop(self.site.send_replace(config)),
-            }
-        }
+    /// Fills what is looked up from the file.
+    pub(super) fn fill(&self) -> Result<(), StoreError> {
+        self.read(|tx| self.parts.fill(tx))
+    }
+
+    /// A commit is durable.
+    pub(super) fn publish(&self, gathered: parts::Gathered, lanes: &Lanes) {
+        self.parts.publish(gathered);
         self.lanes.send_if_modified(|now| {
             let changed = now != lanes;
             if changed {
@@ -278,7 +252,7 @@ fn open_database(path: &Path, cache_bytes: usize) -> Result<Database, StoreError
     });
     let db = builder.create(path)?;
     let tx = db.begin_write()?;
-    create_tables(&tx)?;
+    parts::Tables::create(&tx)?;
     check_layout(&tx)?;
     tx.commit()?;
     Ok(db)

@@ -1,19 +1,18 @@
 //! Space: a quota a class of data, and what happens when the disk fills (G6).
 //!
-//! Files that can be fetched again go before anything of the store, see
-//! [`crate::sacrifice`]. Then classes go in the order of what is least missed: raw
+//! Files that can be fetched again go before anything of the store, which is done
+//! elsewhere. Then classes go in the order of what is least missed: raw
 //! samples beyond the last minutes, then waiting metrics, output, inventory, and outcomes and alerts
 //! last of all. What is dropped leaves a gap record; raw samples do not, because
 //! their rollups are kept.
 
-use super::{StoreHandle, error::StoreError, metrics::lane_name, samples::MINUTE_MS};
+use super::{StoreHandle, error::StoreError, metrics::lane_name, part::Look};
+use crate::parts;
 use std::sync::atomic::Ordering;
 use unifyit_protocol::lane::Lane;
 
 /// Waiting records are dropped in this order.
 const DROP_ORDER: [Lane; 4] = [Lane::Metrics, Lane::Output, Lane::State, Lane::Urgent];
-/// Raw samples that are kept even when the disk is nearly full, in minutes.
-const RAW_FLOOR_MIN: u64 = 15;
 /// Freed at least by one step under disk pressure, in bytes.
 const STEP: u64 = 1024 * 1024;
 /// Why, in a gap record.
@@ -128,12 +127,9 @@ impl StoreHandle {
         let stood = core.stood.swap(space.file, Ordering::Relaxed);
         let failed = core.full.swap(false, Ordering::Relaxed);
         let squeeze = !spared && (failed || (space.pressure && was && space.file > stood));
-        let (dropped, open) = self
+        let (dropped, measured) = self
             .write(move |txn| {
-                let now_min = txn.now_ms / MINUTE_MS;
-                let raw_min = if crowded { RAW_FLOOR_MIN } else { quotas.raw_min };
-                let (pruned, all_looked_at) = txn.prune_raw(now_min.saturating_sub(raw_min))?;
-                txn.prune_inbox()?;
+                let made_room = parts::forget(txn, &Look { quotas, crowded })?;
                 let mut dropped = Vec::new();
                 for lane in DROP_ORDER {
                     let waiting = txn.mem.lanes.of(lane).bytes;
@@ -143,7 +139,7 @@ impl StoreHandle {
                         dropped.push((lane, txn.drop_oldest(lane, excess, OVER_QUOTA)?));
                     }
                 }
-                if squeeze && all_looked_at && pruned == 0 && dropped.is_empty() {
+                if squeeze && !made_room && dropped.is_empty() {
                     for lane in DROP_ORDER {
                         let step = (txn.mem.lanes.of(lane).bytes / 8).max(STEP);
                         let lost = txn.drop_oldest(lane, step, DISK_FULL)?;
@@ -155,7 +151,7 @@ impl StoreHandle {
                         }
                     }
                 }
-                Ok((dropped, txn.mem.dirty.len()))
+                Ok((dropped, txn.mem.parts.measured()))
             })
             .await?;
         for (lane, records) in dropped.into_iter().filter(|(_, records)| *records > 0) {
@@ -170,7 +166,7 @@ impl StoreHandle {
         }
         if let Some(metrics) = core.metrics.get() {
             metrics.state(&core.lanes.borrow(), &space);
-            metrics.open_minutes(open);
+            metrics.parts(&measured);
         }
         Ok(space)
     }

@@ -2,11 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 pub(crate) use super::actor::tests::Fails;
-use super::{
-    DeviceRecord, EnrollDecision, NewDevice, PresenceChange, Quotas, StoreError, StoreHandle,
-    StoreOptions,
-};
+use super::{Quotas, StoreError, StoreHandle, StoreOptions};
 use crate::sacrifice::{Expendable, make_room};
+use crate::{
+    devices::{DeviceRecord, EnrollDecision, NewDevice},
+    presence::PresenceChange,
+};
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},

@@ -8,6 +8,7 @@
 
 mod api;
 mod assets;
+mod columns;
 mod guesses;
 mod live;
 mod sessions;

@@ -1,7 +1,10 @@
 //! What the local UI shows, gathered from memory and store.
 
 use super::UiParts;
-use crate::store::{StoreError, StoreHandle, site_view::CommandView};
+use crate::{
+    inbox::CommandView,
+    store::{StoreError, StoreHandle},
+};
 use serde::Serialize;
 use std::collections::HashMap;
 use unifyit_protocol::{

@@ -129,6 +129,7 @@ impl Uplink {
                     continue;
                 }
                 End::Over(ended) => ended,
+                End::Broken => return Ok(()),
             };
             self.down(&ended);
             metrics.attempts.inc();
@@ -203,7 +204,7 @@ impl Uplink {
         });
         let pulse = &metrics.pulse;
         let control = node.control.clone();
-        let swarm = &mut node.swarm;
+        let (swarm, tunnels) = (&mut node.swarm, &mut node.tunnels);
         let mut looking = pin!(Fuse::terminated());
         let ended = loop {
             tokio::select! {
@@ -227,6 +228,12 @@ impl Uplink {
                     }
                     _ => {}
                 },
+                () = tunnels.ended(), if !tunnels.is_over() => {
+                    if !self.cancel.is_cancelled() {
+                        session.abort();
+                        return End::Broken;
+                    }
+                }
                 () = pulse.suspicious(), if looking.is_terminated() => {
                     let open = || self.node(cloud).ok();
                     looking.set(beside::look(pulse, control.clone(), cloud, open).fuse());
@@ -270,6 +277,8 @@ enum End {
     Over(Ended),
     /// Another connection answered while this one was silent.
     Replaced(Box<Node>, &'static str),
+    /// Tunnels are served no more, and nobody said so: the uplink ends, and is missed.
+    Broken,
 }
 
 /// The pause after a connection that `lasted` so long; none is of no length.

@@ -1,6 +1,7 @@
 //! The relay's libp2p node: dials the cloud, listens nowhere.
 
 use crate::{
+    lifecycle::Beside,
     resolver::{self, Names},
     tunnel::Tunnels,
 };
@@ -28,6 +29,8 @@ const PING: Duration = Duration::from_millis(PING_MS);
 pub(super) struct Node {
     pub(super) swarm: Swarm<Behaviour>,
     pub(super) control: libp2p_stream::Control,
+    /// Serves the cloud's tunnels.
+    pub(super) tunnels: Beside,
     _tunnels: DropGuard,
 }
 
@@ -45,8 +48,8 @@ impl Node {
             .accept(protocol(tunnel::PROTOCOL))
             .map_err(|e| NodeError::new(&e.to_string()))?;
         let serving = cancel.child_token();
-        tokio::spawn(tunnels.serve(inbound, cloud, serving.clone()));
-        Ok(Self { swarm, control, _tunnels: serving.drop_guard() })
+        let tunnels = Beside::spawn(tunnels.serve(inbound, cloud, serving.clone()));
+        Ok(Self { swarm, control, tunnels, _tunnels: serving.drop_guard() })
     }
 }
 

@@ -211,7 +211,10 @@ async fn session(
                 () = cancel.cancelled() => return Ok(Ended::Stopping),
                 frame = next(&mut frames, metrics) => session.take(frame?, &mut downlink).await?,
                 Some(fetched) = session.fetches.next() => session.fetched(fetched)?,
-                Some(frame) = downlink.next() => session.send(&frame?)?,
+                frame = downlink.next() => {
+                    let stopped = || Ended::Lost("the downlink stopped".into());
+                    session.send(&frame.ok_or_else(stopped)??)?;
+                }
                 // What is read of such a disk may be gone after it: nothing of it is told.
                 Ok(()) = read_only.changed() => return Err(StoreError::ReadOnly.into()),
                 changed = lanes.changed() => {
@@ -268,7 +271,7 @@ impl Session<'_> {
         let pending = self.parts.store.submit(move |txn| {
             opened.trims.iter().try_for_each(|trim| txn.trim(trim))?;
             let wanted = txn.compare(&peer, &opened.forgotten, &applied_ms)?;
-            Ok((wanted, txn.mem.before.asks))
+            Ok((wanted, txn.asks_the_cloud()))
         });
         let (wanted, asks) = pending.await?.outcome().await?;
         want_inventories(&self.parts.downlink.broker, wanted);

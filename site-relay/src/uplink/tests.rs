@@ -227,7 +227,7 @@ async fn records_go_up_and_come_down(listen: &str) {
     let rig = Rig::new();
     // What a first session tells beside is not the point here.
     let told = rig.store.write(|txn| {
-        txn.mem.told = true;
+        txn.mem.parts.compare.told = true;
         Ok(())
     });
     told.await.unwrap();

@@ -4,10 +4,8 @@
 use super::{at_cloud, made, sample, send};
 use crate::{
     rollup,
-    store::{
-        samples::MINUTE_MS,
-        tests::{Rig, START_MS},
-    },
+    samples::MINUTE_MS,
+    store::tests::{Rig, START_MS},
     travel::Travel,
 };
 use unifyit_protocol::{ids::DeviceId, lane::Lane, link::UpRecord};

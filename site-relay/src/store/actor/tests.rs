@@ -67,7 +67,7 @@ async fn a_job_that_changes_nothing_says_nothing_of_a_disk_that_fails() {
     let says = |version: &'static str| move |txn: &mut Txn<'_>| txn.hello(device, "host", version);
     rig.fails(Fails::Unwritten);
     rig.store.write(says("2")).await.unwrap_err();
-    rig.store.write(|txn| Ok(txn.mem.down)).await.unwrap();
+    rig.store.write(|txn| Ok(txn.down())).await.unwrap();
     rig.store.write_with(says("3"), ahead("after a look")).await.unwrap();
     rig.store.write_with(says("4"), ahead("after a commit")).await.unwrap();
     assert_eq!(told.try_iter().collect::<Vec<_>>(), ["after a commit"]);

@@ -6,9 +6,8 @@ use unifyit_protocol::{
     envelope::Decoded,
     ids::CommandId,
     lane::{Ack, Resume},
-    link::{DeviceOutput, DeviceSeries, UpRecord},
+    link::{DeviceOutput, UpRecord},
     outcome::{OutputChunk, Stream},
-    telemetry::{Series, SeriesTable},
 };
 
 fn output(device: DeviceId, n: u64) -> UpRecord {
@@ -63,26 +62,6 @@ async fn what_waits_is_known_after_a_start_without_reading_it() {
     let after = rig.store.lanes().borrow().of(Lane::Output).clone();
     assert_eq!((after.bytes, after.records), (before.bytes, before.records));
     assert_eq!(after.records, 1);
-}
-
-#[tokio::test]
-async fn a_device_with_ever_new_series_tables_keeps_a_bounded_number() {
-    let rig = Rig::new();
-    let device = DeviceId::generate();
-    let table = |n: u32| {
-        let name = format!("s{n}");
-        let series = Series { name, label: String::new(), unit: String::new(), scale: 0 };
-        SeriesTable { series: vec![series] }
-    };
-    rig.store
-        .write(move |txn| (0..100).try_for_each(|n| txn.take_series(device, table(n))))
-        .await
-        .unwrap();
-    let rows = rig.store.write(move |txn| Ok(txn.series()?.range::<(u128, u32)>(..)?.count()));
-    assert_eq!(rows.await.unwrap(), MAX_SERIES_TABLES);
-    let told = rig.waiting(Lane::Metrics).await;
-    let named = told.iter().filter(|r| matches!(r, UpRecord::Series(DeviceSeries { .. })));
-    assert_eq!(named.count(), 100, "each was told before the samples that use it");
 }
 
 fn small(device: DeviceId, n: u64) -> UpRecord {

@@ -51,7 +51,7 @@ async fn a_line_that_is_silent_is_left_for_a_connection_beside_it() {
     let silence = line(&mut cloud).await;
     let rig = Rig::new();
     let told = rig.store.write(|txn| {
-        txn.mem.told = true;
+        txn.mem.parts.compare.told = true;
         Ok(())
     });
     told.await.unwrap();

@@ -1,7 +1,7 @@
 //! What computers are told of this relay's package cache.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use super::tests::Rig;
+use crate::store::tests::Rig;
 use unifyit_protocol::config::{PackageCache, SiteConfig};
 
 #[tokio::test]

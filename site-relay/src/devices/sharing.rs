@@ -3,13 +3,10 @@
 //! A computer calls itself by another name at each start, and tells the one under
 //! which it was welcomed last. Only the first is welcomed.
 
+use super::{Computer, DeviceRecord, Sharing};
 use crate::{
     broker::Named,
-    store::{
-        error::StoreError,
-        tables::{Computer, DeviceRecord, Sharing},
-        txn::Txn,
-    },
+    store::{StoreError, txn::Txn},
 };
 use unifyit_protocol::{
     ids::DeviceId,
@@ -150,7 +147,7 @@ impl Sharing {
     }
 
     /// As the cloud is told of it.
-    pub(in crate::store) fn told(&self, device: DeviceId, at_ms: u64) -> SharedIdentity {
+    pub(crate) fn told(&self, device: DeviceId, at_ms: u64) -> SharedIdentity {
         let computers = std::iter::once(&self.first).chain(&self.others);
         let told = |c: &Computer| SharingComputer {
             instance: c.instance,

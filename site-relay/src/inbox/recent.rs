@@ -1,19 +1,11 @@
-//! What the local UI reads: commands and how they fare, names of columns.
+//! The newest commands and how they fare, as on-site staff see them.
 
-use super::{
-    StoreHandle,
-    error::StoreError,
-    rows, samples,
-    tables::{self, CommandRecord, status_of},
-};
-use crate::{shadow::Shadow, ui::Tables};
-use redb::ReadableTable;
+use super::rows::{COMMANDS, CommandRecord, DELIVERIES, status_of};
+use crate::store::{StoreError, StoreHandle, rows};
+use redb::ReadableTable as _;
 use serde::Serialize;
-use std::collections::{BTreeMap, HashMap};
-use unifyit_protocol::{
-    ids::{CommandId, DeviceId},
-    outcome::Status,
-};
+use std::collections::BTreeMap;
+use unifyit_protocol::{ids::CommandId, outcome::Status};
 
 /// A command as on-site staff see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -37,9 +29,9 @@ impl StoreHandle {
     /// [`StoreError`] when the file fails.
     pub async fn recent_commands(&self, limit: usize) -> Result<Vec<CommandView>, StoreError> {
         self.read(move |tx| {
-            let deliveries = tx.open_table(tables::DELIVERIES)?;
+            let deliveries = tx.open_table(DELIVERIES)?;
             let mut all = Vec::new();
-            for row in tx.open_table(tables::COMMANDS)?.iter()? {
+            for row in tx.open_table(COMMANDS)?.iter()? {
                 let (key, value) = row?;
                 if let Some(record) = rows::read::<CommandRecord>("commands", value.value()) {
                     all.push((record.received_ms, key.value(), record.expires_ms));
@@ -58,30 +50,6 @@ impl StoreHandle {
                 views.push(CommandView { id, received_ms, expires_ms, done, counts });
             }
             Ok(views)
-        })
-        .await
-    }
-
-    /// The series tables that the newest samples refer to.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the file fails.
-    pub async fn newest_tables(
-        &self,
-        shadows: &HashMap<DeviceId, Shadow>,
-    ) -> Result<Tables, StoreError> {
-        let wanted: Vec<_> = shadows
-            .iter()
-            .filter_map(|(device, shadow)| Some((*device, shadow.newest.as_ref()?.table)))
-            .collect();
-        self.read(move |tx| {
-            let mut named = Tables::new();
-            for (device, hash) in wanted {
-                if let Some(table) = samples::series(tx, device, hash)? {
-                    named.insert((device, hash), table);
-                }
-            }
-            Ok(named)
         })
         .await
     }

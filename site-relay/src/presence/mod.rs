@@ -3,11 +3,16 @@
 //! Connections come and go faster than is worth telling: an agent that restarts
 //! or changes its address is back within a second. So going is told after a
 //! short grace, coming when the agent has introduced itself. What the cloud was
-//! told is durable ([`crate::store`]); devices that were told to be online
+//! told is durable ([`told`]); devices that were told to be online
 //! before a restart of the relay get time to come back. Since when is by the site's
 //! time, how long by the machine's uptime: no clock's step delays a word.
 
-use crate::{clock::SiteClock, store::PresenceChange};
+mod told;
+
+pub(crate) use told::Told;
+pub use told::{PresenceChange, PresenceRecord};
+
+use crate::clock::SiteClock;
 use std::{collections::HashMap, net::IpAddr};
 use unifyit_protocol::ids::DeviceId;
 
@@ -45,11 +50,11 @@ struct Seen {
 
 /// What is seen of all devices.
 #[derive(Debug, Default)]
-pub(crate) struct Monitor {
+pub(crate) struct Attendance {
     devices: HashMap<DeviceId, Seen>,
 }
 
-impl Monitor {
+impl Attendance {
     /// Starts with the devices that the cloud holds to be online.
     pub(crate) fn new(online: impl IntoIterator<Item = DeviceId>, at: At) -> Self {
         let gone = Seen {
@@ -135,50 +140,50 @@ mod tests {
 
     #[test]
     fn a_short_break_is_not_told() {
-        let (mut monitor, device) = (Monitor::default(), DeviceId::generate());
-        monitor.connected(device, address(), at(0));
-        monitor.introduced(device, 100);
-        assert!(monitor.due(100).iter().all(|c| c.online));
-        monitor.disconnected(device, at(1000));
-        assert!(monitor.due(2999).is_empty());
-        monitor.connected(device, address(), at(2999));
-        monitor.introduced(device, 2999);
-        assert!(monitor.due(3000).iter().all(|c| c.online));
+        let (mut attendance, device) = (Attendance::default(), DeviceId::generate());
+        attendance.connected(device, address(), at(0));
+        attendance.introduced(device, 100);
+        assert!(attendance.due(100).iter().all(|c| c.online));
+        attendance.disconnected(device, at(1000));
+        assert!(attendance.due(2999).is_empty());
+        attendance.connected(device, address(), at(2999));
+        attendance.introduced(device, 2999);
+        assert!(attendance.due(3000).iter().all(|c| c.online));
     }
 
     #[test]
     fn going_is_told_within_seconds() {
-        let (mut monitor, device) = (Monitor::default(), DeviceId::generate());
-        monitor.connected(device, address(), at(0));
-        monitor.introduced(device, 0);
-        assert_eq!(monitor.due(0).len(), 1);
-        monitor.disconnected(device, at(10_000));
-        assert_eq!(monitor.next_due_ms(), Some(12_000));
-        let told = monitor.due(12_000);
+        let (mut attendance, device) = (Attendance::default(), DeviceId::generate());
+        attendance.connected(device, address(), at(0));
+        attendance.introduced(device, 0);
+        assert_eq!(attendance.due(0).len(), 1);
+        attendance.disconnected(device, at(10_000));
+        assert_eq!(attendance.next_due_ms(), Some(12_000));
+        let told = attendance.due(12_000);
         assert_eq!((told[0].online, told[0].at_ms), (false, 10_000));
-        assert!(monitor.due(60_000).is_empty());
+        assert!(attendance.due(60_000).is_empty());
     }
 
     #[test]
     fn a_clock_that_is_set_back_delays_no_word() {
-        let (mut monitor, device) = (Monitor::default(), DeviceId::generate());
+        let (mut attendance, device) = (Attendance::default(), DeviceId::generate());
         let day = 86_400_000;
-        monitor.connected(device, address(), At { now_ms: 3 * day, uptime_ms: 0 });
-        monitor.introduced(device, 0);
-        assert_eq!(monitor.due(0).len(), 1);
-        monitor.disconnected(device, At { now_ms: day, uptime_ms: 1000 });
-        let told = monitor.due(3000);
+        attendance.connected(device, address(), At { now_ms: 3 * day, uptime_ms: 0 });
+        attendance.introduced(device, 0);
+        assert_eq!(attendance.due(0).len(), 1);
+        attendance.disconnected(device, At { now_ms: day, uptime_ms: 1000 });
+        let told = attendance.due(3000);
         assert_eq!((told[0].online, told[0].at_ms), (false, day));
     }
 
     #[test]
     fn devices_of_before_a_restart_get_time_to_return() {
         let (stays, returns) = (DeviceId::generate(), DeviceId::generate());
-        let mut monitor = Monitor::new([stays, returns], at(0));
-        monitor.connected(returns, address(), at(5_000));
-        monitor.introduced(returns, 5_000);
-        assert!(monitor.due(44_000).iter().all(|c| c.device == returns && c.online));
-        let told = monitor.due(45_000);
+        let mut attendance = Attendance::new([stays, returns], at(0));
+        attendance.connected(returns, address(), at(5_000));
+        attendance.introduced(returns, 5_000);
+        assert!(attendance.due(44_000).iter().all(|c| c.device == returns && c.online));
+        let told = attendance.due(45_000);
         assert_eq!(told.len(), 1);
         assert!(told[0].device == stays && !told[0].online);
     }

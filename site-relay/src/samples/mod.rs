@@ -15,14 +15,15 @@
 //! the device's next sample belongs to another; many late minutes travel packed
 //! in one block.
 
-use super::{
-    error::StoreError,
-    rows,
-    tables::{self},
-    txn::Txn,
+mod rows;
+mod share;
+
+use crate::{
+    store::{StoreError, rows as stored, tables, txn::Txn},
+    travel::Ripe,
 };
-use crate::travel::Ripe;
-use redb::ReadTransaction;
+use redb::{ReadTransaction, ReadableTable as _};
+use rows::{RAW, SERIES};
 use std::collections::BTreeMap;
 use unifyit_protocol::{
     codec,
@@ -55,6 +56,9 @@ const BLOCK_BYTES: usize = 48;
 /// Raw samples pruned in one commit at most, and looked at.
 const MAX_PRUNED: usize = 8192;
 const MAX_LOOKED_AT: usize = 131_072;
+
+/// Samples, as a part of the store.
+pub(crate) struct Samples;
 
 /// What is remembered of a minute that is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -99,7 +103,7 @@ pub(crate) fn raw(
     let key = tables::device_key(device);
     let range = (minute, key, 0, 0)..=(minute, key, u64::MAX, u64::MAX);
     let mut samples = Vec::new();
-    for row in tx.open_table(tables::RAW)?.range(range)? {
+    for row in tx.open_table(RAW)?.range(range)? {
         if let Ok(Decoded::Known(Report::Sample(sample))) = Report::decode(row?.1.value()) {
             samples.push(sample);
         }
@@ -114,13 +118,18 @@ pub(crate) fn series(
     table: u32,
 ) -> Result<Option<SeriesTable>, StoreError> {
     let key = (tables::device_key(device), table);
-    match tx.open_table(tables::SERIES)?.get(key)? {
-        Some(bytes) => Ok(rows::read("series", bytes.value())),
+    match tx.open_table(SERIES)?.get(key)? {
+        Some(bytes) => Ok(stored::read("series", bytes.value())),
         None => Ok(None),
     }
 }
 
 impl Txn<'_> {
+    /// Samples of a device's minute that this process saw and are not summed up.
+    pub(crate) fn samples_open(&self, device: DeviceId, minute: u64) -> u64 {
+        self.mem.parts.samples.dirty.get(&(minute, device)).map_or(0, |mark| mark.count)
+    }
+
     /// Takes a series table; the cloud is told of each once.
     pub(crate) fn take_series(
         &mut self,
@@ -136,6 +145,33 @@ impl Txn<'_> {
         self.append(Lane::Metrics, &UpRecord::Series(DeviceSeries { device, table }))
     }
 
+    /// Tells columns of a device anew; `told` counts their bytes. Whether no more than
+    /// `most` were told, so that all were.
+    pub(crate) fn tell_series(
+        &mut self,
+        device: DeviceId,
+        wanted: Option<u32>,
+        told: &mut usize,
+        most: usize,
+    ) -> Result<bool, StoreError> {
+        let key = tables::device_key(device);
+        let (first, last) = wanted.map_or((0, u32::MAX), |hash| (hash, hash));
+        let mut known = Vec::new();
+        for row in self.series()?.range((key, first)..=(key, last))? {
+            let row = row?.1;
+            if *told > most {
+                break;
+            }
+            *told += row.value().len();
+            known.extend(stored::read::<SeriesTable>("series", row.value()));
+        }
+        for table in known {
+            let series = DeviceSeries { device, table };
+            self.append(Lane::Metrics, &UpRecord::Series(series))?;
+        }
+        Ok(*told <= most)
+    }
+
     /// Keeps a sample and marks its minute as due. `body` is its report as it
     /// came, `tag` tells samples of the same millisecond apart.
     pub(crate) fn take_sample(
@@ -149,7 +185,7 @@ impl Txn<'_> {
         let key = tables::device_key(device);
         self.raw()?.insert((minute, key, at_ms, tag), body)?;
         let now_ms = self.now_ms;
-        let mark = self.mem.dirty.entry((minute, device));
+        let mark = self.mem.parts.samples.dirty.entry((minute, device));
         let fresh = matches!(mark, std::collections::btree_map::Entry::Vacant(_));
         let mark = mark.or_default();
         mark.count += 1;
@@ -157,9 +193,9 @@ impl Txn<'_> {
         if fresh {
             self.dirty()?.insert((minute, key), ())?;
         }
-        self.mem.minute_of.insert(device, minute);
+        self.mem.parts.samples.minute_of.insert(device, minute);
         if minute + 2 < now_ms / MINUTE_MS {
-            self.mem.late.insert(device, now_ms);
+            self.mem.parts.samples.late.insert(device, now_ms);
         }
         Ok(())
     }
@@ -172,11 +208,11 @@ impl Txn<'_> {
         let settled = |mark: &Mark| {
             mark.touched_ms.saturating_add(SETTLE_MS) <= now_ms || mark.touched_ms > now_ms
         };
-        let full = self.mem.dirty.len() > MOST_OPEN;
-        if full != std::mem::replace(&mut self.mem.packs_early, full) && full {
+        let full = self.mem.parts.samples.dirty.len() > MOST_OPEN;
+        if full != std::mem::replace(&mut self.mem.parts.samples.packs_early, full) && full {
             tracing::warn!("more minutes wait for their blocks than are kept open: none waits");
         }
-        let mem = &*self.mem;
+        let mem = &self.mem.parts.samples;
         let before = if full { u64::MAX } else { ripe.before };
         let last = now_ms / MINUTE_MS + AHEAD_MINUTES;
         let wanted = (before..=last)
@@ -212,13 +248,18 @@ impl Txn<'_> {
         let mut count = 0;
         for Closed { device, blocks, minutes } in closed {
             let current = |due: &Due| {
-                self.mem.dirty.get(&(due.minute, device)).is_some_and(|m| m.count == due.count)
+                self.mem
+                    .parts
+                    .samples
+                    .dirty
+                    .get(&(due.minute, device))
+                    .is_some_and(|m| m.count == due.count)
             };
             if !minutes.iter().all(current) {
                 continue;
             }
             for due in &minutes {
-                self.mem.dirty.remove(&(due.minute, device));
+                self.mem.parts.samples.dirty.remove(&(due.minute, device));
                 self.dirty()?.remove((due.minute, tables::device_key(device)))?;
             }
             count += minutes.len();
@@ -236,17 +277,17 @@ impl Txn<'_> {
     /// were looked at is told too; else the next call goes on.
     pub(crate) fn prune_raw(&mut self, minute: u64) -> Result<(usize, bool), StoreError> {
         let now_ms = self.now_ms;
-        self.mem.late.retain(|_, at| at.abs_diff(now_ms) < LATE_KEPT_MS);
+        self.mem.parts.samples.late.retain(|_, at| at.abs_diff(now_ms) < LATE_KEPT_MS);
         let mut gone = Vec::new();
-        let dirty = std::mem::take(&mut self.mem.dirty);
-        let late = std::mem::take(&mut self.mem.late);
+        let dirty = std::mem::take(&mut self.mem.parts.samples.dirty);
+        let late = std::mem::take(&mut self.mem.parts.samples.late);
         let found = self.prunable(minute, &mut gone, |minute, device| {
             dirty.contains_key(&(minute, device)) || late.contains_key(&device)
         });
-        self.mem.dirty = dirty;
-        self.mem.late = late;
+        self.mem.parts.samples.dirty = dirty;
+        self.mem.parts.samples.late = late;
         let next = found?;
-        self.mem.prune_from = next.unwrap_or_default();
+        self.mem.parts.samples.prune_from = next.unwrap_or_default();
         for key in &gone {
             self.raw()?.remove(key)?;
         }
@@ -257,7 +298,6 @@ impl Txn<'_> {
     /// they would be mixed with what will be measured then. They were taken just
     /// now, and the gap says so.
     pub(crate) fn forget_ahead(&mut self) -> Result<(), StoreError> {
-        use redb::ReadableTable as _;
         let first = self.now_ms / MINUTE_MS + AHEAD_MINUTES;
         let mut keys = Vec::new();
         for row in self.raw()?.range((first, 0, 0, 0)..)? {
@@ -268,7 +308,7 @@ impl Txn<'_> {
             self.raw()?.remove(key)?;
             self.dirty()?.remove((key.0, key.1))?;
             let device = tables::device_of(key.1);
-            self.mem.dirty.remove(&(key.0, device));
+            self.mem.parts.samples.dirty.remove(&(key.0, device));
             let (count, from, to) = lost.entry(device).or_insert((0, key.2, key.2));
             (*count, *from, *to) = (*count + 1, (*from).min(key.2), (*to).max(key.2));
         }
@@ -290,8 +330,7 @@ impl Txn<'_> {
         gone: &mut Vec<RawKey>,
         kept: impl Fn(u64, DeviceId) -> bool,
     ) -> Result<Option<RawKey>, StoreError> {
-        use redb::ReadableTable as _;
-        let from = self.mem.prune_from.min((minute, 0, 0, 0));
+        let from = self.mem.parts.samples.prune_from.min((minute, 0, 0, 0));
         for (looked_at, row) in self.raw()?.range(from..(minute, 0, 0, 0))?.enumerate() {
             let key = row?.0.value();
             if gone.len() >= MAX_PRUNED || looked_at >= MAX_LOOKED_AT {

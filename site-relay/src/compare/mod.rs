@@ -6,22 +6,17 @@
 //! then stated as a gap from the copy's last commit to the start, of a size that
 //! nobody knows (G6).
 
-use super::{
-    error::StoreError,
-    outbox::LaneState,
-    rows,
-    tables::{self, DeviceRecord, TokenRecord},
-    txn::Txn,
+use crate::{
+    devices::{DeviceRecord, TokenRecord},
+    store::{StoreError, part::Part, tables, txn::Txn},
 };
-use redb::ReadableTable;
 use unifyit_protocol::{
     compare::{KnownCommand, KnownToken, MAX_HELD, MAX_KNOWN, SiteHolds, SiteKnown, TellAgain},
     config::SiteConfig,
-    ids::{CommandId, DeviceId, TokenId},
+    ids::DeviceId,
     lane::{Ack, Forgotten, Lane, MAX_RECORD},
-    link::{DeviceGap, DeviceSeries, UpRecord},
+    link::{DeviceGap, UpRecord},
     report::Gap,
-    telemetry::SeriesTable,
 };
 
 const RESTORED: &str = "The relay was restored from an older copy; what it had not passed on to the cloud since that copy was made is lost.";
@@ -43,42 +38,44 @@ pub(crate) struct TellRoom {
     told: usize,
 }
 
-/// Where the store stood when it was opened, before its new epoch.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Before {
-    /// Its last commit, Unix milliseconds; 0 when it does not say.
-    pub(crate) written_ms: u64,
-    /// When it was opened.
-    pub(crate) opened_ms: u64,
-    /// Epoch and last number of each lane.
-    pub(crate) lanes: [(u64, u64); 4],
+/// What is told of what this relay holds, as a part of the store.
+pub(crate) struct Comparison;
+
+/// What is remembered of it.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    /// Whether the cloud was told since what this relay holds.
+    pub(crate) told: bool,
     /// Whether this store is an older copy, and the cloud did not say yet what devices
     /// had of its commands.
-    pub(crate) asks: bool,
+    asks: bool,
     /// Whether the cloud lacks what it was told, and was not told again yet how the
     /// package cache fares.
-    pub(crate) cloud_forgot: bool,
+    cloud_forgot: bool,
 }
 
-impl Before {
-    pub(crate) fn of(lanes: &[LaneState; 4], written_ms: u64, opened_ms: u64) -> Self {
-        let lanes = lanes.each_ref().map(|lane| (lane.epoch(), lane.tail_seq()));
-        Self { written_ms, opened_ms, lanes, asks: false, cloud_forgot: false }
-    }
+impl Part for Comparison {
+    type Tables<'t> = ();
+    type Memory = Memory;
+    type Gathered = ();
+    type Shared = ();
 
-    /// Whether the cloud has what this store did not have when it was opened and
-    /// has not made since.
-    pub(crate) fn is_older_than(&self, peer: &[Ack], written: u64) -> bool {
-        peer.iter().any(|ack| {
-            let (epoch, tail) = self.lanes[ack.lane.index()];
-            ack.epoch > written
-                || (ack.epoch < written && ack.epoch > epoch)
-                || (ack.epoch == epoch && ack.epoch != written && ack.through > tail)
-        })
+    fn carry(memory: &mut Memory, before: Memory) {
+        (memory.asks, memory.cloud_forgot) = (before.asks, before.cloud_forgot);
     }
 }
 
 impl Txn<'_> {
+    /// Whether the cloud is asked what devices had of its commands.
+    pub(crate) fn asks_the_cloud(&self) -> bool {
+        self.mem.parts.compare.asks
+    }
+
+    /// Whether the cloud forgot how the package cache fares; it is told now.
+    pub(crate) fn cloud_forgot_the_cache(&mut self) -> bool {
+        std::mem::take(&mut self.mem.parts.compare.cloud_forgot)
+    }
+
     /// A session begins, and the cloud stands at `peer`. Says once what was lost on
     /// either side, and tells what this relay holds: in the first session after a
     /// start, and when one of the two was restored. Returns the devices whose whole
@@ -101,9 +98,9 @@ impl Txn<'_> {
             )?;
         }
         let written = self.mem.lanes.of(Lane::Urgent).epoch();
-        let old = !self.mem.told && self.mem.before.is_older_than(peer, written);
+        let old = !self.mem.parts.compare.told && self.mem.opened.is_older_than(peer, written);
         if old {
-            let before = self.mem.before.clone();
+            let before = self.mem.opened;
             tracing::warn!(
                 from_ms = before.written_ms,
                 "this relay was restored from an older copy of its disk; the cloud is asked for what it forgot"
@@ -112,18 +109,18 @@ impl Txn<'_> {
             for lane in Lane::ALL {
                 self.lost(lane, 0, from_ms, before.opened_ms, RESTORED)?;
             }
-            self.mem.before.asks = true;
+            self.mem.parts.compare.asks = true;
         }
-        self.mem.before.cloud_forgot |= !lost.is_empty();
+        self.mem.parts.compare.cloud_forgot |= !lost.is_empty();
         let mut wanted = Vec::new();
-        if !self.mem.told || !lost.is_empty() {
+        if !self.mem.parts.compare.told || !lost.is_empty() {
             let lost_state = lost.iter().any(|lost| lost.lane == Lane::State);
             if lost_state {
                 let since_ms = applied_ms.get(Lane::State.index()).copied().unwrap_or_default();
                 wanted = self.want_inventories(since_ms)?;
             }
             self.tell_holds(lost_state)?;
-            self.mem.told = true;
+            self.mem.parts.compare.told = true;
         }
         Ok(wanted)
     }
@@ -170,18 +167,14 @@ impl Txn<'_> {
     /// brings the cloud up to date by itself, unless the cloud lost what that leans on;
     /// whoever is asked for all of it anyway does, too.
     pub(crate) fn tell_holds(&mut self, lost_state: bool) -> Result<(), StoreError> {
-        let asks = self.mem.before.asks;
+        let asks = self.mem.parts.compare.asks;
         let mut holds = SiteHolds { at_ms: self.now_ms, asks, ..SiteHolds::default() };
-        holds.settings = self.get_meta::<SiteConfig>(tables::META_SITE)?.unwrap_or_default();
+        holds.settings = self.site_settings()?;
         let revoked_tokens = std::mem::take(&mut holds.settings.revoked_tokens);
         holds.ahead = true;
         holds.shared = Some(Vec::new());
-        let mut records = Vec::new();
-        for row in self.devices()?.range::<u128>(..)? {
-            records.extend(rows::read::<DeviceRecord>("devices", row?.1.value()));
-        }
         let mut shared = Vec::new();
-        for record in records {
+        for record in self.all_devices()? {
             if record.revoked {
                 holds.revoked.push(record.device);
                 continue;
@@ -201,23 +194,11 @@ impl Txn<'_> {
                 holds.note_inventory(u32::try_from(told_ms / 1000).unwrap_or(u32::MAX));
             }
         }
-        // The newest tokens: those that may still be valid.
-        for row in self.tokens()?.range::<u128>(..)?.rev().take(MAX_KNOWN) {
-            let (key, value) = row?;
-            let record = rows::read::<TokenRecord>("tokens", value.value());
-            let TokenRecord { used, revoked } =
-                record.unwrap_or(TokenRecord { used: 0, revoked: true });
-            let token = TokenId(uuid::Uuid::from_u128(key.value()));
-            let revoked = revoked || revoked_tokens.contains(&token);
-            holds.tokens.push(KnownToken { token, used, revoked });
+        for (token, record) in self.newest_tokens(MAX_KNOWN)? {
+            let revoked = record.revoked || revoked_tokens.contains(&token);
+            holds.tokens.push(KnownToken { token, used: record.used, revoked });
         }
-        for row in self.commands()?.range::<u128>(..)? {
-            let (key, value) = row?;
-            let record = rows::read::<tables::CommandRecord>("commands", value.value());
-            if record.is_some_and(|r| r.done_ms == 0) {
-                holds.commands.push(CommandId(uuid::Uuid::from_u128(key.value())));
-            }
-        }
+        holds.commands = self.live_commands()?;
         let most = holds.devices.len().max(holds.revoked.len()).max(holds.commands.len());
         let fits = |record: &UpRecord| Ok::<_, StoreError>(record.encode()?.len() <= MAX_RECORD);
         let mut record = UpRecord::Holds(Box::new(holds.clone()));
@@ -250,7 +231,7 @@ impl Txn<'_> {
         room: &mut TellRoom,
     ) -> Result<(), StoreError> {
         for (device, wanted) in again.columns() {
-            if !self.tell_series(device, wanted, room)? {
+            if !self.tell_series(device, wanted, &mut room.told, TOLD_AT_ONCE)? {
                 let bytes = room.told;
                 tracing::warn!(bytes, "the cloud asks for more columns than are told at once");
                 break;
@@ -266,37 +247,12 @@ impl Txn<'_> {
         Ok(())
     }
 
-    /// Tells columns of a device; whether there was room for all.
-    fn tell_series(
-        &mut self,
-        device: DeviceId,
-        wanted: Option<u32>,
-        room: &mut TellRoom,
-    ) -> Result<bool, StoreError> {
-        let key = tables::device_key(device);
-        let (first, last) = wanted.map_or((0, u32::MAX), |hash| (hash, hash));
-        let mut known = Vec::new();
-        for row in self.series()?.range((key, first)..=(key, last))? {
-            let row = row?.1;
-            if room.told > TOLD_AT_ONCE {
-                break;
-            }
-            room.told += row.value().len();
-            known.extend(rows::read::<SeriesTable>("series", row.value()));
-        }
-        for table in known {
-            let series = DeviceSeries { device, table };
-            self.append(Lane::Metrics, &UpRecord::Series(series))?;
-        }
-        Ok(room.told <= TOLD_AT_ONCE)
-    }
-
     /// Takes back what this disk has forgotten: devices that joined, uses of tokens.
     /// A device that is known stays as it is, above all a revoked one. Returns who had
     /// commands of which this disk did not know that they were handed out.
     pub(crate) fn take_known(&mut self, known: SiteKnown) -> Result<Vec<KnownCommand>, StoreError> {
         if known.answered {
-            self.mem.before.asks = false;
+            self.mem.parts.compare.asks = false;
         }
         for known in known.devices {
             if self.device(known.device)?.is_some() {

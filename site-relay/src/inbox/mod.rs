@@ -6,13 +6,14 @@
 //! id stays known until the command's expiry, so that a repeat of the record is
 //! recognised even when everything is done.
 
-use super::{
-    error::StoreError,
-    rows,
-    tables::{self, CommandRecord, DeviceRecord, GUESSED, status_byte, status_of},
-    txn::{NewCommand, Txn},
-};
+mod recent;
+mod rows;
+
+pub use recent::CommandView;
+
+use crate::store::{StoreError, rows as stored, tables, txn::Txn};
 use redb::{ReadTransaction, ReadableTable};
+use rows::{COMMANDS, CommandRecord, DELIVERIES, GUESSED, status_byte, status_of};
 use std::collections::HashSet;
 use unifyit_protocol::{
     compare::KnownCommand,
@@ -31,6 +32,26 @@ const KEEP_DONE_MS: u64 = 3_600_000;
 const KEEP_OPEN_MS: u64 = 31 * 24 * 3_600_000;
 /// Finished commands forgotten in one commit at most.
 const MAX_PRUNED: usize = 64;
+
+/// The inbox, as a part of the store.
+pub(crate) struct Inbox;
+
+/// A command that was stored in the inbox.
+#[derive(Debug, Clone)]
+pub(crate) struct NewCommand {
+    /// Its id.
+    pub(crate) command: CommandId,
+    /// What devices get.
+    pub(crate) payload: bytes::Bytes,
+    /// Not to be delivered from then on.
+    pub(crate) expires_ms: u64,
+    /// To whom.
+    pub(crate) devices: Vec<DeviceId>,
+    /// Those of them that had it before, in a time of which this disk knows nothing.
+    pub(crate) handed: Vec<DeviceId>,
+    /// Those of `handed` of whom nobody heard that they had started it.
+    pub(crate) unheard: Vec<DeviceId>,
+}
 
 /// A command of the inbox with its deliveries, as read at start.
 #[derive(Debug, Clone)]
@@ -52,11 +73,11 @@ pub(crate) fn load_beside(
     tx: &ReadTransaction,
     known: &HashSet<CommandId>,
 ) -> Result<Vec<Loaded>, StoreError> {
-    let deliveries = tx.open_table(tables::DELIVERIES)?;
+    let deliveries = tx.open_table(DELIVERIES)?;
     let mut all = Vec::new();
-    for row in tx.open_table(tables::COMMANDS)?.range::<u128>(..)? {
+    for row in tx.open_table(COMMANDS)?.range::<u128>(..)? {
         let (key, value) = row?;
-        let record: Option<CommandRecord> = rows::read("commands", value.value());
+        let record: Option<CommandRecord> = stored::read("commands", value.value());
         let Some(record) = record.filter(|r| r.done_ms == 0) else { continue };
         let id = key.value();
         let (mut statuses, mut unheard) = (Vec::new(), Vec::new());
@@ -98,7 +119,7 @@ impl Txn<'_> {
             return Ok(None);
         }
         let wanted = if devices.is_empty() { self.enrolled()? } else { devices };
-        let full = self.mem.commands >= MAX_COMMANDS;
+        let full = self.mem.parts.inbox.commands >= MAX_COMMANDS;
         let mut targets = Vec::with_capacity(wanted.len());
         for device in wanted {
             let known = self.device(device)?.is_some_and(|d| !d.revoked);
@@ -122,7 +143,7 @@ impl Txn<'_> {
         let payload = Deliver::Command(signed).encode()?;
         let record = CommandRecord { expires_ms, received_ms: self.now_ms, payload, done_ms: 0 };
         self.put_command(command, &record)?;
-        self.mem.commands += 1;
+        self.mem.parts.inbox.commands += 1;
         let now_ms = self.now_ms;
         for device in &targets {
             let key = (command.0.as_u128(), tables::device_key(*device));
@@ -158,7 +179,7 @@ impl Txn<'_> {
 
     /// A device had a command, as the cloud was told in a time that this disk lost. It
     /// is asked what became of it. Whether that was unknown here, or known as a guess.
-    pub(super) fn had_before(&mut self, known: KnownCommand) -> Result<bool, StoreError> {
+    pub(crate) fn had_before(&mut self, known: KnownCommand) -> Result<bool, StoreError> {
         let KnownCommand { command, device, started } = known;
         let key = (command.0.as_u128(), tables::device_key(device));
         let guessed = self.deliveries()?.get(key)?.is_some_and(|row| row.value().1 & GUESSED != 0);
@@ -171,13 +192,17 @@ impl Txn<'_> {
         Ok(had)
     }
 
-    pub(super) fn enrolled(&mut self) -> Result<Vec<DeviceId>, StoreError> {
-        let mut all = Vec::new();
-        for row in self.devices()?.range::<u128>(..)? {
-            let record: Option<DeviceRecord> = rows::read("devices", row?.1.value());
-            all.extend(record.filter(|r| !r.revoked).map(|r| r.device));
+    /// Commands that are not finished.
+    pub(crate) fn live_commands(&mut self) -> Result<Vec<CommandId>, StoreError> {
+        let mut live = Vec::new();
+        for row in self.commands()?.range::<u128>(..)? {
+            let (key, value) = row?;
+            let record = stored::read::<CommandRecord>("commands", value.value());
+            if record.is_some_and(|r| r.done_ms == 0) {
+                live.push(CommandId(uuid::Uuid::from_u128(key.value())));
+            }
         }
-        Ok(all)
+        Ok(live)
     }
 
     /// A command went out to devices: tells the cloud once.
@@ -276,7 +301,7 @@ impl Txn<'_> {
         }
         record.payload = Vec::new();
         record.done_ms = self.now_ms;
-        self.mem.commands = self.mem.commands.saturating_sub(1);
+        self.mem.parts.inbox.commands = self.mem.parts.inbox.commands.saturating_sub(1);
         self.put_command(command, &record)
     }
 
@@ -286,7 +311,7 @@ impl Txn<'_> {
         let mut gone = Vec::new();
         for row in self.commands()?.range::<u128>(..)? {
             let (key, value) = row?;
-            let Some(record) = rows::read::<CommandRecord>("commands", value.value()) else {
+            let Some(record) = stored::read::<CommandRecord>("commands", value.value()) else {
                 continue;
             };
             let keep = if record.done_ms == 0 { KEEP_OPEN_MS } else { KEEP_DONE_MS };
@@ -300,7 +325,8 @@ impl Txn<'_> {
         for (id, open) in &gone {
             self.commands()?.remove(id)?;
             self.deliveries()?.retain_in((*id, 0)..=(*id, u128::MAX), |_, _| false)?;
-            self.mem.commands = self.mem.commands.saturating_sub(usize::from(*open));
+            self.mem.parts.inbox.commands =
+                self.mem.parts.inbox.commands.saturating_sub(usize::from(*open));
         }
         Ok(gone.into_iter().map(|(id, _)| CommandId(uuid::Uuid::from_u128(id))).collect())
     }

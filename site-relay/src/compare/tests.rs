@@ -1,30 +1,13 @@
 //! A disk that was put back: what it shows, states, tells and takes back.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 use super::*;
-use crate::store::tables::Facts;
+use crate::facts::Facts;
 use crate::store::tests::{Rig, START_MS};
-use unifyit_protocol::{compare::KnownDevice, ids::DeviceId};
-
-#[test]
-fn an_older_copy_shows_by_numbers_that_it_never_gave_out() {
-    let lane = |epoch, through| Ack { lane: Lane::Urgent, epoch, through };
-    let before = Before { lanes: [(5, 100); 4], ..Before::default() };
-    // Epoch 9 is the one of this start.
-    for (peer, old) in [
-        (lane(5, 100), false),
-        (lane(5, 40), false),
-        (lane(4, 900), false),
-        (lane(5, 101), true),
-        (lane(7, 1), true),
-        (lane(9, 3), false),
-        (lane(10, 1), true),
-    ] {
-        assert_eq!(before.is_older_than(&[peer], 9), old, "{peer:?}");
-    }
-    assert!(!before.is_older_than(&[], 9), "a cloud that has nothing says nothing");
-    let new = Before::default();
-    assert!(new.is_older_than(&[lane(3, 1)], 9), "an empty disk under a known name");
-}
+use unifyit_protocol::{
+    compare::KnownDevice,
+    ids::{DeviceId, TokenId},
+    telemetry::SeriesTable,
+};
 
 fn told(records: &[UpRecord]) -> (Vec<&Gap>, Vec<&SiteHolds>) {
     let gaps = records.iter().filter_map(|r| match r {

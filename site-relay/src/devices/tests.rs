@@ -1,11 +1,18 @@
 //! Keys, re-enrolment and shared identities.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-use super::*;
-use crate::store::{
-    Computer, EnrollDecision, NewDevice,
-    tests::{Rig, START_MS},
+use super::{Computer, EnrollDecision, NewDevice};
+use crate::{
+    broker::{Admission as _, Named},
+    identity::ca::Proof,
+    store::tests::{Rig, START_MS},
 };
+use unifyit_protocol::{
+    ids::{DeviceId, TokenId},
+    lane::Lane,
+    link::UpRecord,
+};
+use uuid::Uuid;
 
 fn new(machine: &str, key: u8) -> NewDevice {
     NewDevice {
@@ -358,7 +365,7 @@ async fn a_replaced_key_is_written_down_once_an_hour_at_its_device() {
     assert_eq!(told.len(), 1);
     assert_eq!(told[0].actor, device.to_string());
     assert!(told[0].detail.contains("10.0.0.9"), "{}", told[0].detail);
-    rig.pass_ms(SAY_AGAIN_MS);
+    rig.pass_ms(super::admission::SAY_AGAIN_MS);
     rig.store.refused(device, &proof(1, 10), address);
     rig.store.refused(DeviceId::generate(), &proof(1, 10), address);
     assert_eq!(refusals().await.len(), 2, "of strangers nothing");

@@ -14,23 +14,14 @@
 //! name under which it was welcomed last: copies have that in common until they are
 //! noticed, and no longer.
 
-mod sharing;
-
-use super::{
-    StoreHandle, Typed,
-    actor::Message,
-    error::StoreError,
-    rows,
-    tables::{self, DeviceRecord, Key, Split},
-    txn::Txn,
-};
+use super::{DeviceRecord, Key, NewDevice, record::Split};
 use crate::{
     broker::{Admission, Named},
     identity::ca::{BACKDATE, Proof},
+    store::{StoreError, StoreHandle, rows as stored, tables, txn::Txn},
 };
 use redb::ReadableTable as _;
 use std::{net::IpAddr, sync::PoisonError};
-use tokio::sync::oneshot;
 use unifyit_protocol::{
     ids::{DeviceId, TokenId},
     lane::Lane,
@@ -42,7 +33,7 @@ use uuid::Uuid;
 const MAX_OFFERED: usize = 4;
 
 /// How often it is written down that a replaced key of a device was refused.
-const SAY_AGAIN_MS: u64 = 3_600_000;
+pub(super) const SAY_AGAIN_MS: u64 = 3_600_000;
 
 /// What a key is to a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,29 +100,27 @@ impl StoreHandle {
     /// Changes a device at once for those who ask, and durably soon. Not awaited:
     /// what is lost by a crash is found out again at the next connection. `change`
     /// says whether it changed anything.
-    fn note(
+    pub(super) fn note(
         &self,
         device: DeviceId,
         change: impl FnOnce(&mut DeviceRecord) -> bool,
         op: impl FnOnce(&mut Txn<'_>) -> Result<(), StoreError> + Send + 'static,
     ) {
-        let core = &self.inner.core;
         // Nothing changes in memory that has no place on its way to the disk.
-        let Ok(place) = self.inner.writer.try_reserve() else {
+        let Some(place) = self.place() else {
             tracing::debug!(%device, "a change of a device found no place; it is noted again");
             return;
         };
         {
             // In place: what was read before may be revoked meanwhile.
-            let mut devices = core.devices.write().unwrap_or_else(PoisonError::into_inner);
+            let mut devices =
+                self.parts().devices.all.write().unwrap_or_else(PoisonError::into_inner);
             let record = devices.get_mut(&device).filter(|record| !record.revoked);
             if !record.is_some_and(change) {
                 return;
             }
         }
-        let (reply, _nobody_asks) = oneshot::channel();
-        let job = Typed { op: Some(op), ahead: None::<fn(&mut _)>, value: None, reply };
-        place.send(Message::Job(Box::new(job)));
+        place.send(op);
     }
 
     /// Remembers a new key of a device that is about to be certified.
@@ -157,7 +146,7 @@ impl StoreHandle {
         &self,
         shared: DeviceId,
         instance: Uuid,
-        new: super::NewDevice,
+        new: NewDevice,
     ) -> Result<Option<DeviceId>, StoreError> {
         self.write(move |txn| txn.separate(shared, instance, &new)).await
     }
@@ -196,7 +185,8 @@ impl Admission for StoreHandle {
             "a key was refused that a newer one has replaced; it may be in wrong hands");
         {
             // Only devices that are known have a place in it.
-            let mut said = self.inner.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut said =
+                self.parts().devices.refusals.lock().unwrap_or_else(PoisonError::into_inner);
             if said.get(&device).is_some_and(|said| said.abs_diff(at_ms) < SAY_AGAIN_MS) {
                 return;
             }
@@ -259,7 +249,7 @@ impl Txn<'_> {
     /// What is known of a machine that asks to join with a key. Its host name is
     /// enough where re-enrolment was allowed: a system that was installed anew has
     /// another machine identity.
-    pub(super) fn candidates(&mut self, new: &super::NewDevice) -> Result<Candidates, StoreError> {
+    pub(super) fn candidates(&mut self, new: &NewDevice) -> Result<Candidates, StoreError> {
         let now_ms = self.now_ms;
         let owner = match new.machine.as_str() {
             "" => None,
@@ -267,10 +257,7 @@ impl Txn<'_> {
         };
         let mut found = Candidates::default();
         let mut named = Vec::new();
-        for row in self.devices()?.range::<u128>(..)? {
-            let Some(record) = rows::read::<DeviceRecord>("devices", row?.1.value()) else {
-                continue;
-            };
+        for record in self.all_devices()? {
             if record.revoked {
                 continue;
             }
@@ -311,7 +298,7 @@ impl Txn<'_> {
         &mut self,
         shared: DeviceId,
         instance: Uuid,
-        new: &super::NewDevice,
+        new: &NewDevice,
     ) -> Result<Option<DeviceId>, StoreError> {
         let Some(mut record) = self.device(shared)? else { return Ok(None) };
         let Some(computer) = record.sharing.as_mut().and_then(|s| s.replaced(instance)) else {
@@ -337,15 +324,15 @@ impl Txn<'_> {
     /// until the new key is used.
     pub(super) fn join(
         &mut self,
-        new: &super::NewDevice,
+        new: &NewDevice,
         device: DeviceId,
         token: Option<TokenId>,
         split: Option<Split>,
     ) -> Result<(), StoreError> {
         let before = self.device(device)?;
         let mut record = before.unwrap_or_else(|| DeviceRecord::new(device, new.at_ms));
-        record.hostname = rows::clipped(&new.hostname, 256);
-        record.version = rows::clipped(&new.version, 256);
+        record.hostname = stored::clipped(&new.hostname, 256);
+        record.version = stored::clipped(&new.version, 256);
         record.machine.clone_from(&new.machine);
         record.split = split;
         record.offer(new.key);
@@ -356,6 +343,3 @@ impl Txn<'_> {
         self.append(Lane::Urgent, &UpRecord::Enrolled(record))
     }
 }
-
-#[cfg(test)]
-mod tests;
