@@ -62,7 +62,10 @@ pub(crate) fn heads(rest: &str) -> Vec<&str> {
             '{' => depth += 1,
             '}' if depth > 0 => depth -= 1,
             ',' | '}' if depth == 0 => {
-                found.push(group[start..at].trim_start());
+                let path = group[start..at].trim_start();
+                if !path.is_empty() {
+                    found.push(path);
+                }
                 start = at + 1;
                 if sign == '}' {
                     break;

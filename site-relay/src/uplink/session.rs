@@ -35,7 +35,7 @@ use unifyit_protocol::{
     clock::{ClockAnswer, ClockAsk},
     codec::MAX_MESSAGE,
     lane::{Data, Fetch, Lane, LaneError, Resume, Sender},
-    link::{Ephemeral, Frame, Goodbye, LinkHello, Watch},
+    link::{Ephemeral, Frame, Goodbye, Watch},
     telemetry::newest::{MAX_JOINED, Teller},
 };
 
@@ -157,17 +157,7 @@ async fn session(
     let outcome: Result<Ended, Ended> = async {
         let (mut downlink, resume) = Downlink::open(parts.downlink.clone()).await?;
         let (mut lanes, mut read_only) = (parts.store.lanes(), parts.store.read_only());
-        let hello = LinkHello {
-            version: env!("CARGO_PKG_VERSION").into(),
-            epoch: lanes.borrow_and_update().of(Lane::Urgent).epoch(),
-            now_ms: parts.clock.own_ms(),
-            lan_https: parts.lan_https.clone(),
-            ca_fingerprint: parts.ca_fingerprint.to_vec(),
-            sister_addresses: parts.sister_addresses.clone(),
-            applied_ms: Vec::new(),
-            takes_newest: false,
-            lanes: vec![Lane::Urgent],
-        };
+        let hello = start::hello(parts, lanes.borrow_and_update().of(Lane::Urgent).epoch());
         let sender = start::sender_of(&lanes.borrow())?;
         let (fetches, applied_ms) = (FuturesUnordered::new(), Vec::new());
         let asked_ms = parts.clock.uptime_ms();

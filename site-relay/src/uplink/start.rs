@@ -1,8 +1,26 @@
-//! Where a session's lane machine starts.
+//! Where a session starts: what the relay says of itself, and its lane machine.
 
-use super::session::Ended;
+use super::session::{Ended, SessionParts};
 use crate::{clock::SiteClock, store::Lanes};
-use unifyit_protocol::lane::{Forgotten, Lane, LaneLimits, Sender};
+use unifyit_protocol::{
+    lane::{Forgotten, Lane, LaneLimits, Sender},
+    link::LinkHello,
+};
+
+/// The relay's first word.
+pub(super) fn hello(parts: &SessionParts, epoch: u64) -> LinkHello {
+    LinkHello {
+        version: env!("CARGO_PKG_VERSION").into(),
+        epoch,
+        now_ms: parts.clock.own_ms(),
+        lan_https: parts.lan_https.clone(),
+        ca_fingerprint: parts.ca_fingerprint.to_vec(),
+        sister_addresses: parts.sister_addresses.clone(),
+        applied_ms: Vec::new(),
+        takes_newest: false,
+        lanes: vec![Lane::Urgent],
+    }
+}
 
 /// The sender, from what the store has.
 pub(super) fn sender_of(lanes: &Lanes) -> Result<Sender, Ended> {
