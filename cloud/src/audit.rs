@@ -151,7 +151,7 @@ impl NewAudit {
     pub(crate) fn timeline(&self, at: OffsetDateTime) -> Option<NewEvent> {
         let shown = !self.action.starts_with("task.");
         let item = || timeline(&self.entry(at), &self.target);
-        shown.then(|| NewEvent { needs: HAPPENED.needs(), ..item().added(self.target.place) })
+        shown.then(|| item().added(HAPPENED, self.target.place))
     }
 }
 

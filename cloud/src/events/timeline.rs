@@ -100,10 +100,10 @@ impl Reference {
 }
 
 impl TimelineItem {
-    /// The event that tells everybody of it who sees the place. A kind that needs more
-    /// than that puts its need over this.
+    /// The event that tells of it whoever sees the place and may read of its kind.
     #[must_use]
-    pub fn added(&self, place: Place) -> NewEvent {
-        NewEvent::passing(ADDED, place, self)
+    pub fn added(self, kind: TimelineKind, place: Place) -> NewEvent {
+        let item = Self { kind: kind.word.to_owned(), ..self };
+        NewEvent { needs: kind.needs, ..NewEvent::passing(ADDED, place, &item) }
     }
 }

@@ -70,8 +70,12 @@ pub async fn sweep(features: &[Feature], old: &Old) -> Result<(), DbError> {
     let policies = policies(&mut tx, &settings(features), None).await?;
     tx.commit().await?;
     let mut outcome = Ok(());
-    for sweep in features.iter().filter_map(|feature| feature.keeps.sweep) {
-        outcome = outcome.and(sweep(old, &policies).await);
+    for (name, sweep) in features.iter().filter_map(|f| Some((f.name, f.keeps.sweep?))) {
+        let swept = sweep(old, &policies).await;
+        if let Err(error) = &swept {
+            tracing::warn!(feature = name, %error, "What a feature keeps beyond its time was not all deleted.");
+        }
+        outcome = outcome.and(swept);
     }
     outcome
 }

@@ -44,8 +44,6 @@ pub struct Probe {
     pub body: Option<Value>,
     /// Whether a viewer of the very place may.
     pub viewer: bool,
-    /// It answers to an upgrade only, and has its own tests.
-    pub socket: bool,
     /// What it names does not exist in a place, and may be not found before all else.
     pub of_nothing: bool,
     /// It is for people, and no key may, however it is written.
@@ -54,15 +52,7 @@ pub struct Probe {
 
 /// A route that a viewer may ask.
 pub fn may(method: &'static str, path: &'static str) -> Probe {
-    Probe {
-        method,
-        path,
-        body: None,
-        viewer: true,
-        socket: false,
-        of_nothing: false,
-        of_people: false,
-    }
+    Probe { method, path, body: None, viewer: true, of_nothing: false, of_people: false }
 }
 
 /// A route that a viewer may not ask.
@@ -73,10 +63,6 @@ pub fn may_not(method: &'static str, path: &'static str) -> Probe {
 impl Probe {
     pub fn with(self, body: Value) -> Self {
         Self { body: Some(body), ..self }
-    }
-
-    pub fn socket(self) -> Self {
-        Self { socket: true, ..self }
     }
 
     pub fn of_nothing(self) -> Self {

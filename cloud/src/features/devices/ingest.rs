@@ -163,7 +163,7 @@ async fn tell_timelines(
                 names.get(&presence.device.0).map_or("", String::as_str),
             ),
         };
-        tx.emit(item.added(relay.place()));
+        tx.emit(item.added(sites::CONNECTION, relay.place()));
     }
     Ok(())
 }

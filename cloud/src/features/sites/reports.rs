@@ -110,7 +110,7 @@ async fn tell_timeline(
             actor: String::new(),
             reference: Reference::to("site", site.id, &site.name),
         };
-        tx.emit(item.added(place));
+        tx.emit(item.added(CONNECTION, place));
     }
     Ok(())
 }

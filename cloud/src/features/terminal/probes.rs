@@ -7,5 +7,5 @@ pub(super) const PROBES: Probes =
     Probes { routes, rights: &[("open_terminal", ["----", "yyyy", "yyyy"])], ..Probes::NONE };
 
 fn routes(_: &Place) -> Vec<Probe> {
-    vec![may_not("GET", "/devices/{id}/terminal").socket()]
+    vec![may_not("GET", "/devices/{id}/terminal")]
 }

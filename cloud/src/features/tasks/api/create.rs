@@ -148,7 +148,7 @@ pub(super) async fn create_task(
             actor: actor.name.clone(),
             reference: Reference::to("task", id.0, name),
         };
-        tx.emit(item.added(place));
+        tx.emit(item.added(HAPPENED, place));
     }
     tx.emit(NewEvent::kept(CHANGED, task.place, body.standing()));
     let made = TaskMade { id: id.0 };

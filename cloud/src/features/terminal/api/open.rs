@@ -12,7 +12,10 @@ use crate::{
     link::downlink,
     reports::line,
 };
-use axum::{extract::ws::WebSocketUpgrade, response::Response};
+use axum::{
+    extract::ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
+    response::Response,
+};
 use serde::Deserialize;
 use std::time::Instant;
 use unifyit_protocol::{
@@ -53,7 +56,7 @@ pub(super) async fn open_terminal(
     ctx: Ctx,
     Path(id): Path<Uuid>,
     Query(window): Query<Window>,
-    upgrade: WebSocketUpgrade,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
     let size = |n: Option<u16>, usual| n.unwrap_or(usual).clamp(1, 1000);
     let (cols, rows) = (size(window.cols, 80), size(window.rows, 24));
@@ -61,6 +64,9 @@ pub(super) async fn open_terminal(
     let mut tx = ctx.begin(Can::VIEW).await?;
     let device = devices::store::find(&mut tx, device_id).await?.ok_or_else(Problem::not_found)?;
     ctx.require(OPEN_TERMINAL)?;
+    // Only now: who may not hears that, however they ask.
+    let upgrade =
+        upgrade.map_err(|_| Problem::malformed("A terminal is opened as a WebSocket."))?;
     if device.revoked {
         return Err(Problem::conflict("The device was revoked. Enrol it anew to open a terminal."));
     }
