@@ -107,3 +107,23 @@ impl TimelineItem {
         NewEvent { needs: kind.needs, ..NewEvent::passing(ADDED, place, &item) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::READ_AUDIT;
+
+    #[test]
+    fn an_item_is_told_to_whoever_may_read_of_its_kind() {
+        let item = TimelineItem {
+            at: time::OffsetDateTime::UNIX_EPOCH,
+            kind: String::new(),
+            title: "Told".into(),
+            detail: String::new(),
+            actor: String::new(),
+            reference: Reference { kind: None, id: None, name: None },
+        };
+        let told = item.added(TimelineKind::new("secret", READ_AUDIT), Place::default());
+        assert_eq!((told.needs, told.kind), (READ_AUDIT, ADDED));
+    }
+}
