@@ -113,7 +113,7 @@ pub fn link_frame(bytes: &[u8]) {
     let positions =
         Lane::ALL.map(|lane| SenderPosition { lane, epoch: 3, acked: 2, tail: u64::MAX / 8 });
     let Ok(mut sender) = Sender::new(LaneLimits::default(), positions) else { return };
-    match Frame::decode(bytes) {
+    match Frame::read(bytes) {
         Ok(Decoded::Known(Frame::Data(data))) => {
             let _ = receiver.accept(data.clone());
             let _ = receiver.accept(data);

@@ -97,7 +97,7 @@ pub struct LinkHello {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sister_addresses: Vec<String>,
     /// When the sender last applied something of each of the receiver's lanes, in
-    /// the order of [`Lane::ALL`](crate::lane::Lane::ALL), Unix milliseconds of its
+    /// the order of [`Lane::ALL`](crate::lane::Lane::ALL) in 0.1, Unix milliseconds of its
     /// clock; 0 for never, empty when it does not say. From the cloud: after it was
     /// restored from an older copy, that copy's moment.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -107,11 +107,10 @@ pub struct LinkHello {
     /// with [`Watch`]. A relay sends blocks of one minute to a cloud that does not.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub takes_newest: bool,
-    /// Lanes that the sender takes. Empty from versions that do not say: they take the
-    /// four of 0.1.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    /// Lanes that the sender takes. Versions that do not say take the four of 0.1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[serde(deserialize_with = "crate::lane::lanes")]
-    pub lanes: Vec<Lane>,
+    pub lanes: Option<Vec<Lane>>,
 }
 
 /// Things that matter only while somebody looks.

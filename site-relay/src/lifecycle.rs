@@ -1,10 +1,10 @@
 //! Signals, cancellation and tasks, in one place.
 //!
-//! Every task of the relay is spawned here under a name. A task that ends
-//! before it was told to ends the relay, which the service manager then starts
-//! anew: a relay that is half there would look healthy and not be. What a part runs
-//! [`Beside`] itself is the part's own to watch. Shutdown is
-//! in two steps, so that what was taken in is still made durable: first
+//! Every part of the relay is spawned here under a name, those of the site by
+//! [`crate::site`]. One that ends before it was told to ends the relay, which the
+//! service manager then starts anew: a relay that is half there would look healthy and
+//! not be. What a part runs [`Beside`] itself is the part's own to watch. A session with
+//! the cloud is no part: its crash ends the session (G9). Shutdown is in two steps, so that what was taken in is still made durable: first
 //! `accepting` ends (listeners, connections), then `running` (store, uplink).
 
 use std::{collections::HashMap, future::Future, time::Duration};
@@ -241,6 +241,7 @@ mod tests {
     #[tokio::test]
     async fn a_stop_lets_what_was_taken_in_be_made_durable() {
         static TAKEN_IN: atomic::AtomicBool = atomic::AtomicBool::new(false);
+        static SEEN: atomic::AtomicBool = atomic::AtomicBool::new(false);
         let mut life = Lifecycle::default();
         let (accepting, running) = (life.accepting(), life.running());
         life.spawn_outer("front", async move {
@@ -251,10 +252,10 @@ mod tests {
         });
         life.spawn_inner("core", async move {
             running.cancelled().await;
-            assert!(TAKEN_IN.load(atomic::Ordering::Relaxed), "the front ends first");
+            SEEN.store(TAKEN_IN.load(atomic::Ordering::Relaxed), atomic::Ordering::Relaxed);
             Ok(())
         });
         life.run(async {}).await.unwrap();
-        assert!(TAKEN_IN.load(atomic::Ordering::Relaxed));
+        assert!(SEEN.load(atomic::Ordering::Relaxed), "the front ends first");
     }
 }

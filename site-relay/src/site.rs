@@ -26,10 +26,10 @@ use crate::{
     uplink::{Uplink, UplinkState, session::SessionParts},
 };
 use anyhow::Context as _;
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
 use tokio::{
     sync::{Mutex, mpsc, watch},
-    task::JoinSet,
+    task::{Id, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -202,32 +202,38 @@ pub async fn run_with(
 /// The parts of the site beside ingest. One that ends before it was told to ends
 /// the relay: a site without it would look healthy and not be.
 #[derive(Default)]
-struct Helpers(JoinSet<&'static str>);
+struct Helpers {
+    tasks: JoinSet<()>,
+    names: HashMap<Id, &'static str>,
+}
 
 impl Helpers {
     fn spawn(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
-        self.0.spawn(async move {
-            task.await;
-            name
-        });
+        let id = self.tasks.spawn(task).id();
+        self.names.insert(id, name);
     }
 
     async fn first_end(&mut self) -> String {
-        match self.0.join_next().await {
-            Some(Ok(name)) => format!("the part \"{name}\" of the site ended unexpectedly"),
-            Some(Err(error)) => format!("a part of the site crashed: {error}"),
+        let named = |id| self.names.get(&id).copied().unwrap_or_default();
+        match self.tasks.join_next_with_id().await {
+            Some(Ok((id, ()))) => {
+                format!("the part \"{}\" of the site ended unexpectedly", named(id))
+            }
+            Some(Err(error)) => {
+                format!("the part \"{}\" of the site crashed: {error}", named(error.id()))
+            }
             None => std::future::pending().await,
         }
     }
 
     async fn drain(&mut self, store: &StoreHandle) {
         let all_but_the_store =
-            async { while self.0.len() > 1 && self.0.join_next().await.is_some() {} };
+            async { while self.tasks.len() > 1 && self.tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(DRAIN, all_but_the_store).await.is_err() {
             tracing::warn!("a part of the relay did not stop in time");
         }
         store.close().await;
-        self.0.shutdown().await;
+        self.tasks.shutdown().await;
     }
 }
 
@@ -274,6 +280,6 @@ mod tests {
         helpers.spawn("goes", async {});
         assert!(helpers.first_end().await.contains("\"goes\""));
         helpers.spawn("crashes", async { panic!("on purpose") });
-        assert!(helpers.first_end().await.contains("crashed"));
+        assert!(helpers.first_end().await.contains("\"crashes\" of the site crashed"));
     }
 }

@@ -49,11 +49,12 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
             Ok(())
         }
     });
+    // Before it says where it listens, as the whole relay does.
+    health.set_ready(true);
     if let Err(error) = folder.write(RUNTIME_FILE, &serde_json::to_vec_pretty(&runtime)?) {
         tracing::warn!(%error, "where the cache listens could not be written down");
     }
     tracing::info!(cache = ?runtime.cache, admin = ?runtime.admin, "the package cache is up");
-    health.set_ready(true);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     let ended = life.run(stop).await;
     health.set_ready(false);

@@ -126,8 +126,9 @@ impl Reporter {
     /// Tells what changed of the package cache since the cloud was last told.
     async fn report_cache(&self, told: &mut Told, savings: bool) -> Result<(), StoreError> {
         let Some(cache) = self.cache.clone() else { return Ok(()) };
-        if savings && self.store.write(|txn| Ok(txn.cloud_forgot_the_cache())).await? {
-            *told = Told::default();
+        if savings {
+            let times = self.store.write(|txn| Ok(txn.cloud_forgot())).await?;
+            told.forgotten(times);
         }
         let before = told.clone();
         let news = tokio::task::spawn_blocking(move || before.news(&cache, savings)).await;

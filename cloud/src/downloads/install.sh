@@ -92,7 +92,7 @@ chmod 0755 "$folder" # apt's helper fetches as a user of its own
 file=$folder/$name.$form
 say "Fetching $name ($form, $machine) from $from"
 # The bytes are checked below; the certificate proves nothing that the hash does not.
-# Whoever stalls for a minute is given up.
+# Whoever stalls for a minute is tried again, and given up after some minutes.
 fetch() (
     [ "$program" = relay ] || past_proxies
     if have curl; then
@@ -101,7 +101,7 @@ fetch() (
     if have wget; then
         code=0
         wget -q -t 3 -T 60 --no-check-certificate -O "$file" "$from/$blake" || code=$?
-        # Some builds of BusyBox crash when they are given a time limit.
+        # Some builds of BusyBox crash when they are given a time limit: without one.
         if [ $code -ge 128 ]; then
             code=0
             wget -q --no-check-certificate -O "$file" "$from/$blake" || code=$?

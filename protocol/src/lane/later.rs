@@ -32,10 +32,10 @@ pub(super) fn positions<'de, D: Deserializer<'de>>(reader: D) -> Result<Vec<Ack>
     Ok(known.collect())
 }
 
-/// Those of a list of lanes that this version has.
-pub(crate) fn lanes<'de, D: Deserializer<'de>>(reader: D) -> Result<Vec<Lane>, D::Error> {
+/// Those of a list of lanes that this version has: none of them is not the same as no list.
+pub(crate) fn lanes<'de, D: Deserializer<'de>>(reader: D) -> Result<Option<Vec<Lane>>, D::Error> {
     let all = at_most::<MAX_LANES, String, _>(reader)?;
-    Ok(all.iter().filter_map(|name| lane_of(name)).collect())
+    Ok(Some(all.iter().filter_map(|name| lane_of(name)).collect()))
 }
 
 /// The lane that a frame's body names, and nothing else of it.

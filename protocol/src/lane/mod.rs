@@ -44,8 +44,10 @@ pub use sender::{Fetch, Forgotten, InFlight, Opened, Sender, SenderPosition, Tri
 
 use serde::{Deserialize, Serialize};
 
-/// Lanes in order of urgency (G5). A further one is a variant here and a limit
-/// ([`LaneLimits::of`]): peers that do not say that they take it are not sent it.
+/// Lanes in order of urgency (G5). Peers that do not say that they take a further one are
+/// not sent it. It needs a limit ([`LaneLimits::of`]), its place in [`Lane::ALL`] behind
+/// those of 0.1 (lists on the wire go by it), its name in the cloud's schema, and room in
+/// what relays and agents keep by [`Lane::index`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Lane {

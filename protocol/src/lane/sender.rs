@@ -160,9 +160,9 @@ impl Sender {
     /// What the peer takes ([`LinkHello::lanes`](crate::link::LinkHello::lanes)): other
     /// lanes wait in the store for one that does. A peer that does not say takes the four
     /// of 0.1.
-    pub fn meet(&mut self, takes: &[Lane]) {
+    pub fn meet(&mut self, takes: Option<&[Lane]>) {
         let first = &[Lane::Urgent, Lane::State, Lane::Output, Lane::Metrics];
-        self.taken = Some(if takes.is_empty() { first } else { takes }.to_vec());
+        self.taken = Some(takes.unwrap_or(first).to_vec());
     }
 
     /// Ends a session: nothing is fetched until the next `open`, and records

@@ -302,12 +302,15 @@ fn a_commit_that_outlived_its_session_and_the_senders_process_still_counts() {
 #[test]
 fn a_lane_that_the_peer_does_not_take_waits_and_keeps_no_other() {
     let mut s = sender(&[(Lane::Output, 3, 0, 2), (Lane::Metrics, 3, 0, 2)]);
-    s.meet(&[Lane::Urgent, Lane::Metrics]);
+    s.meet(Some(&[Lane::Urgent, Lane::Metrics]));
     s.open(&Resume::default()).unwrap();
     assert_eq!(send(&mut s, 1..=2).lane, Lane::Metrics);
     assert!(s.next_fetch().is_none());
     // One that does not say takes what there was before it could be said.
-    s.meet(&[]);
+    s.meet(Some(&[]));
+    s.open(&Resume::default()).unwrap();
+    assert!(s.next_fetch().is_none(), "it takes none that is known here");
+    s.meet(None);
     s.open(&Resume::default()).unwrap();
     assert_eq!(send(&mut s, 1..=2).lane, Lane::Output);
     assert_eq!(s.backlog(Lane::Output), 2);

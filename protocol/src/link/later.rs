@@ -12,8 +12,8 @@ const OF_A_LANE: [u16; 2] = [3, 4];
 
 impl Frame {
     /// Reads a frame. One of a lane that came later is skipped as a kind that came later
-    /// is: whoever sent it despite [`LinkHello::lanes`](super::LinkHello::lanes) hears
-    /// nothing of it, and the other lanes go on.
+    /// is. Whoever sent it despite [`LinkHello::lanes`](super::LinkHello::lanes) gets no
+    /// acknowledgement for it, and what shares that lane's window waits with it.
     ///
     /// # Errors
     /// [`ProtocolError`] when the bytes are no frame.
@@ -98,7 +98,7 @@ mod tests {
         let hello = Hello { version: "9", epoch: 1, now_ms: 2, lanes };
         match read(1, &hello) {
             Ok(Decoded::Known(Frame::Hello(LinkHello { lanes, .. }))) => {
-                assert_eq!(lanes, [Lane::Urgent, Lane::Metrics]);
+                assert_eq!(lanes, Some(vec![Lane::Urgent, Lane::Metrics]));
             }
             other => panic!("{other:?}"),
         }

@@ -20,9 +20,19 @@ pub struct Told {
     days: HashMap<(String, String), Saving>,
     ahead: HashMap<[u8; 32], (AheadState, String)>,
     policy: Option<CachePolicy>,
+    /// How often the cloud had forgotten what it was told.
+    times_forgotten: u64,
 }
 
 impl Told {
+    /// The cloud has forgotten so often what it was told: nothing counts as told that was
+    /// so before the last time.
+    pub fn forgotten(&mut self, times: u64) {
+        if times != self.times_forgotten {
+            *self = Self { times_forgotten: times, ..Self::default() };
+        }
+    }
+
     /// What is new, and what the cloud will then have been told. Savings change
     /// all the time and are told only when `savings` asks for them.
     ///
@@ -95,5 +105,23 @@ fn state_of(file: &Ahead) -> AheadState {
         (_, 0, _) => AheadState::Waiting,
         (.., true) => AheadState::Refused,
         _ => AheadState::Failed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_cloud_forgot_does_not_count_as_told() {
+        let policy = Some(CachePolicy::default());
+        let mut told = Told { policy, ..Told::default() };
+        told.forgotten(0);
+        assert!(told.policy.is_some(), "it forgot nothing");
+        told.forgotten(1);
+        assert!(told.policy.is_none());
+        told.policy = Some(CachePolicy::default());
+        told.forgotten(1);
+        assert!(told.policy.is_some(), "that was told since");
     }
 }

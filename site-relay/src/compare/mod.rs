@@ -49,9 +49,8 @@ pub(crate) struct Memory {
     /// Whether this store is an older copy, and the cloud did not say yet what devices
     /// had of its commands.
     asks: bool,
-    /// Whether the cloud lacks what it was told, and was not told again yet how the
-    /// package cache fares.
-    cloud_forgot: bool,
+    /// How often it turned out that the cloud lacks what it was told.
+    cloud_forgot: u64,
 }
 
 impl Part for Comparison {
@@ -71,9 +70,10 @@ impl Txn<'_> {
         self.mem.parts.compare.asks
     }
 
-    /// Whether the cloud forgot how the package cache fares; it is told now.
-    pub(crate) fn cloud_forgot_the_cache(&mut self) -> bool {
-        std::mem::take(&mut self.mem.parts.compare.cloud_forgot)
+    /// How often the cloud forgot what it was told: whoever tells it only what is new tells
+    /// all again when that rises.
+    pub(crate) fn cloud_forgot(&self) -> u64 {
+        self.mem.parts.compare.cloud_forgot
     }
 
     /// A session begins, and the cloud stands at `peer`. Says once what was lost on
@@ -111,7 +111,7 @@ impl Txn<'_> {
             }
             self.mem.parts.compare.asks = true;
         }
-        self.mem.parts.compare.cloud_forgot |= !lost.is_empty();
+        self.mem.parts.compare.cloud_forgot += u64::from(!lost.is_empty());
         let mut wanted = Vec::new();
         if !self.mem.parts.compare.told || !lost.is_empty() {
             let lost_state = lost.iter().any(|lost| lost.lane == Lane::State);

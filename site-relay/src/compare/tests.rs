@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 use super::*;
 use crate::facts::Facts;
-use crate::store::tests::{Rig, START_MS};
+use crate::store::tests::{Fails, Rig, START_MS};
 use unifyit_protocol::{
     compare::KnownDevice,
     ids::{DeviceId, TokenId},
@@ -300,4 +300,22 @@ async fn a_clock_that_was_ahead_once_leaves_no_date_of_the_future() {
     rig.store.write(move |txn| txn.take_inventory(device, report(START_MS))).await.unwrap();
     let facts = rig.store.write(move |txn| txn.device_facts(device)).await.unwrap();
     assert_eq!(facts.inventory_ms, START_MS);
+}
+
+#[tokio::test]
+async fn what_a_failed_commit_cannot_undo_is_still_known_after_it() {
+    let rig = Rig::new();
+    rig.enrol().await;
+    let (copy, epoch) = (rig.backup(), rig.store.lanes().borrow().of(Lane::Urgent).epoch());
+    rig.pass_ms(60_000);
+    rig.enrol().await;
+    let rig = rig.restore(copy);
+    let peer = vec![Ack { lane: Lane::Urgent, epoch, through: 3 }];
+    let lost = Forgotten { lane: Lane::State, epoch: 1, from: 5, through: 11 };
+    rig.store.write(move |txn| txn.compare(&peer, &[lost], &[])).await.unwrap();
+    rig.fails(Fails::Unwritten);
+    let gone = DeviceId::generate();
+    rig.store.write(move |txn| txn.revoke_device(gone)).await.unwrap_err();
+    let known = rig.store.write(|txn| Ok((txn.asks_the_cloud(), txn.cloud_forgot()))).await;
+    assert_eq!(known.unwrap(), (true, 1));
 }

@@ -132,7 +132,7 @@ impl Txn<'_> {
         get("devices", self.devices()?, device_key(device))
     }
 
-    /// All devices as enrolled, the revoked ones too.
+    /// All devices as enrolled, the revoked ones too. Whole records of a whole site: seldom.
     pub(crate) fn all_devices(&mut self) -> Result<Vec<DeviceRecord>, StoreError> {
         let mut all = Vec::new();
         for row in self.devices()?.range::<u128>(..)? {
@@ -143,8 +143,12 @@ impl Txn<'_> {
 
     /// The devices that are not revoked.
     pub(crate) fn enrolled(&mut self) -> Result<Vec<DeviceId>, StoreError> {
-        let all = self.all_devices()?.into_iter();
-        Ok(all.filter(|record| !record.revoked).map(|record| record.device).collect())
+        let mut enrolled = Vec::new();
+        for row in self.devices()?.range::<u128>(..)? {
+            let record = stored::read::<DeviceRecord>("devices", row?.1.value());
+            enrolled.extend(record.filter(|record| !record.revoked).map(|record| record.device));
+        }
+        Ok(enrolled)
     }
 
     /// Stores a device.

@@ -83,7 +83,8 @@ pub(crate) trait Part {
         Ok(())
     }
 
-    /// Writes what the commit gathered, when all jobs of it were done.
+    /// Writes what the commit gathered, when all jobs of it were done. What it adds to what
+    /// another part gathers must come before that part's turn: `parts.rs` has the order.
     fn finish(_txn: &mut Txn<'_>) -> Result<(), StoreError> {
         Ok(())
     }

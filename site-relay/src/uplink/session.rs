@@ -108,6 +108,8 @@ struct Session<'a> {
     fetches: FuturesUnordered<BoxFuture<'static, Fetched>>,
     /// When the cloud last applied something of each lane, by this relay's clock.
     applied_ms: Vec<u64>,
+    /// Lanes that the cloud takes, if it says.
+    takes: Option<Vec<Lane>>,
     teller: Teller,
     asking: Asking,
 }
@@ -172,6 +174,7 @@ async fn session(
             metrics,
             fetches,
             applied_ms,
+            takes: None,
             teller,
             asking,
         };
@@ -185,7 +188,8 @@ async fn session(
                 peer.map_err(|_| Ended::Lost("the cloud does not answer".into()))??
             }
         };
-        session.sender.meet(&cloud.lanes);
+        session.sender.meet(cloud.lanes.as_deref());
+        session.takes = cloud.lanes;
         session.applied_ms = cloud.applied_ms;
         session.open(&peer).await?;
         parts.live.set_up(true);
@@ -249,6 +253,7 @@ impl Session<'_> {
                 let beyond = peer.positions.iter().map(|p| p.epoch).max().unwrap_or(at.epoch);
                 self.parts.store.write(move |txn| txn.rename_epochs(beyond)).await?;
                 self.sender = start::sender_of(&self.parts.store.lanes().borrow())?;
+                self.sender.meet(self.takes.as_deref());
                 self.sender.open(peer)?
             }
             Err(other) => return Err(other.into()),

@@ -18,7 +18,7 @@ pub(super) fn hello(parts: &SessionParts, epoch: u64) -> LinkHello {
         sister_addresses: parts.sister_addresses.clone(),
         applied_ms: Vec::new(),
         takes_newest: false,
-        lanes: vec![Lane::Urgent],
+        lanes: Some(vec![Lane::Urgent]),
     }
 }
 

@@ -34,6 +34,7 @@ use unifyit_protocol::{
     tunnel::{self, TunnelFrame, TunnelOpen},
 };
 
+mod later;
 mod names;
 mod newest;
 mod silent;
@@ -156,6 +157,15 @@ impl Lanes {
         at: Resume,
         takes_newest: bool,
     ) -> (Self, LinkHello, Resume) {
+        Self::accept_taking(cloud, at, (takes_newest, None)).await
+    }
+
+    /// As a cloud that says, too, which lanes it takes.
+    async fn accept_taking(
+        cloud: &mut Cloud,
+        at: Resume,
+        (takes_newest, takes): (bool, Option<Vec<Lane>>),
+    ) -> (Self, LinkHello, Resume) {
         let (_, stream) = timeout(PATIENCE, cloud.lanes.next()).await.unwrap().unwrap();
         let (frames, sink) = framing::split(stream);
         let mut lanes = Self { frames, sink };
@@ -168,7 +178,7 @@ impl Lanes {
             sister_addresses: Vec::new(),
             applied_ms: Vec::new(),
             takes_newest,
-            lanes: Vec::new(),
+            lanes: takes,
         };
         lanes.send(Frame::Hello(hello)).await;
         lanes.send(Frame::Resume(at)).await;
@@ -178,8 +188,12 @@ impl Lanes {
     }
 
     async fn send(&mut self, frame: Frame) {
-        let bytes = Bytes::from(frame.encode().unwrap());
-        SinkExt::<Bytes>::send(&mut self.sink, bytes).await.unwrap();
+        self.send_bytes(frame.encode().unwrap()).await;
+    }
+
+    /// Sends a frame as it is, also one that is none here.
+    async fn send_bytes(&mut self, bytes: Vec<u8>) {
+        SinkExt::<Bytes>::send(&mut self.sink, bytes.into()).await.unwrap();
     }
 
     async fn next(&mut self) -> Frame {

@@ -130,7 +130,7 @@ async fn serve(
         sister_addresses: Vec::new(),
         applied_ms,
         takes_newest: true,
-        lanes: receiver.lanes(),
+        lanes: Some(receiver.lanes()),
     };
     let mut waiting = Outgoing::default();
     waiting.push(Frame::Hello(hello))?;
@@ -149,7 +149,7 @@ async fn serve(
     presence::online(deps, &relay, &hello, clocks.ahead()).await?;
     tracing::info!(relay = %relay.id, site = %relay.site, version = %hello.version, "A relay connected.");
 
-    let (incoming, reader) = read_ahead(frames);
+    let (incoming, reader) = read_ahead(frames, deps.metrics.clone());
     let session = Session {
         deps,
         relay,

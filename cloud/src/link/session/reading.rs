@@ -1,7 +1,10 @@
 //! Frames in: the greeting, and then a few frames ahead.
 
 use super::Ended;
-use crate::link::framing::{self, Frames};
+use crate::link::{
+    framing::{self, Frames},
+    metrics::LinkMetrics,
+};
 use futures::StreamExt;
 use std::collections::VecDeque;
 use tokio::{sync::mpsc, task::JoinHandle};
@@ -36,6 +39,7 @@ pub(super) async fn greeting(frames: &mut Frames) -> Result<(LinkHello, Resume),
 /// Decodes frames in a task of its own, a few ahead.
 pub(super) fn read_ahead(
     mut frames: Frames,
+    metrics: LinkMetrics,
 ) -> (mpsc::Receiver<Result<Frame, Ended>>, JoinHandle<()>) {
     let (sender, receiver) = mpsc::channel(32);
     let task = tokio::spawn(async move {
@@ -46,7 +50,10 @@ pub(super) fn read_ahead(
             };
             let (message, last) = match frame {
                 Ok(Decoded::Known(frame)) => (Ok(frame), false),
-                Ok(Decoded::Unknown(_)) => continue,
+                Ok(Decoded::Unknown(_)) => {
+                    metrics.unknown.inc();
+                    continue;
+                }
                 Err(ended) => (Err(ended), true),
             };
             if sender.send(message).await.is_err() || last {

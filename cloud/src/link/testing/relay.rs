@@ -178,7 +178,7 @@ pub fn hello(epoch: u64) -> LinkHello {
         sister_addresses: vec!["10.0.0.2:4002".into()],
         applied_ms: Vec::new(),
         takes_newest: false,
-        lanes: Vec::new(),
+        lanes: None,
     }
 }
 
@@ -195,6 +195,11 @@ pub struct FakeLane {
 impl FakeLane {
     pub async fn try_send(&mut self, frame: Frame) -> Option<()> {
         self.sink.send(Bytes::from(frame.encode().unwrap())).await.ok()
+    }
+
+    /// Sends a frame as it is, also one that is none here.
+    pub async fn send_bytes(&mut self, bytes: Vec<u8>) {
+        self.sink.send(Bytes::from(bytes)).await.expect("an open lane");
     }
 
     pub async fn send(&mut self, frame: Frame) {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use unifyit_protocol::{
     config::SiteConfig,
     enroll::EnrollRelayAnswer,
+    envelope::Envelope,
     ids::{DeviceId, RelayId, TokenId},
     lane::{Ack, Lane, Resume},
     link::{DownRecord, Ephemeral, Frame, SiteAudit, UpRecord},
@@ -322,6 +323,24 @@ async fn an_entry_handed_over_out_of_turn_is_not_sent_in_anothers_place() {
     down(&world, &world.place, enrolment.relay, 2).await;
     down(&world, &world.place, enrolment.relay, 3).await;
     assert_eq!(entries(&mut lane, 3).await, [2, 3]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn frames_of_a_lane_that_came_later_end_no_session_and_are_counted() {
+    #[derive(serde::Serialize)]
+    struct Later {
+        lane: &'static str,
+        epoch: u64,
+        through: u64,
+    }
+    let (world, _) = world().await;
+    let (relay, _) = world.enrolled(&world.place).await;
+    let mut lane = relay.lane(1).await;
+    assert_eq!(lane.hello.as_ref().unwrap().lanes, Some(Lane::ALL.to_vec()));
+    let later = Later { lane: "event_logs", epoch: 1, through: 1 };
+    lane.send_bytes(Envelope::pack(4, &later).unwrap()).await;
+    lane.push(Lane::Urgent, vec![note("a")]).await;
+    assert_eq!(world.scalar::<String>(NOTES).await, "a");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -194,7 +194,7 @@ fn link() -> Vec<Example> {
         sister_addresses: Vec::new(),
         applied_ms: Vec::new(),
         takes_newest: false,
-        lanes: Vec::new(),
+        lanes: None,
     };
     let sister = Sister { peer: "12D3KooW".into(), addresses: vec!["10.1.0.2:4002".into()] };
     let ack = Ack { lane: Lane::Output, epoch: 6, through: 3 };
