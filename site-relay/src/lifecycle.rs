@@ -182,7 +182,7 @@ impl Drop for Beside {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
     use super::*;
-    use std::{future::pending, sync::atomic};
+    use std::future::pending;
 
     /// A relay of two steps that stop when told to, with a part that does as it likes.
     async fn relay_with<F>(outer: bool, part: F) -> anyhow::Result<()>
@@ -240,22 +240,22 @@ mod tests {
 
     #[tokio::test]
     async fn a_stop_lets_what_was_taken_in_be_made_durable() {
-        static TAKEN_IN: atomic::AtomicBool = atomic::AtomicBool::new(false);
-        static SEEN: atomic::AtomicBool = atomic::AtomicBool::new(false);
+        let (accept, mut taken_in) = tokio::sync::oneshot::channel();
+        let (durable, made) = tokio::sync::oneshot::channel();
         let mut life = Lifecycle::default();
         let (accepting, running) = (life.accepting(), life.running());
         life.spawn_outer("front", async move {
             accepting.cancelled().await;
             tokio::time::sleep(Duration::from_millis(20)).await;
-            TAKEN_IN.store(true, atomic::Ordering::Relaxed);
+            let _ = accept.send("what came last");
             Ok(())
         });
         life.spawn_inner("core", async move {
             running.cancelled().await;
-            SEEN.store(TAKEN_IN.load(atomic::Ordering::Relaxed), atomic::Ordering::Relaxed);
+            let _ = durable.send(taken_in.try_recv().ok());
             Ok(())
         });
         life.run(async {}).await.unwrap();
-        assert!(SEEN.load(atomic::Ordering::Relaxed), "the front ends first");
+        assert_eq!(made.await, Ok(Some("what came last")), "the front ends first");
     }
 }

@@ -24,7 +24,8 @@ fn beyond_the_spine(path: &str, code: &str) -> BTreeSet<String> {
         let up = "super::".repeat(depth.filter(|name| !name.is_empty()).count() + 1);
         named.extend(code.split(up.as_str()).skip(1).flat_map(heads));
     }
-    let beyond = named.into_iter().map(word).filter(|name| !SPINE.contains(name));
+    let beyond = named.into_iter().map(word).filter(|name| !name.is_empty());
+    let beyond = beyond.filter(|name| !SPINE.contains(name));
     beyond.map(str::to_owned).collect()
 }
 
@@ -86,6 +87,45 @@ fn tables_of_the_relays_store_are_declared_by_the_parts_that_own_them() {
         }
     }
     assert_none(&offences, "A table of the store is declared with `tables!`, which creates it.");
+}
+
+/// Who spawns tasks that the lifecycle does not know, each with its reason: they end with
+/// what they are for, or whoever has them hears of their end.
+const SPAWNS: [(&str, &str); 10] = [
+    ("cache/flight.rs", "one fetch"),
+    ("cache/linger.rs", "one fetch that its client left"),
+    ("cache/refresh.rs", "one look at a resource"),
+    ("downlink.rs", "of one session, which ends with it"),
+    ("ingest/meet.rs", "a moment later"),
+    ("lifecycle.rs", "what a part runs beside itself, and watches"),
+    ("sisters/node.rs", "one request"),
+    ("tunnel.rs", "one tunnel"),
+    ("uplink/mod.rs", "one session, which the uplink waits for"),
+    ("uplink/session.rs", "the writer of one session, which ends with it"),
+];
+
+#[test]
+fn what_runs_for_long_in_the_relay_is_a_part_whose_end_is_seen() {
+    let mut found = BTreeSet::new();
+    let mut offences = Vec::new();
+    for (path, text) in sources(SOURCE) {
+        let Some(code) = product(&path, &text) else { continue };
+        let spawns = code.matches("tokio::spawn(").count() + code.matches("task::spawn(").count();
+        let inner = &path[SOURCE.len()..];
+        let listed = SPAWNS.iter().any(|(known, _)| *known == inner);
+        if spawns > usize::from(listed) {
+            offences.push(format!("{path}: spawns {spawns} tasks"));
+        }
+        if spawns > 0 {
+            found.insert(inner.to_owned());
+        }
+    }
+    let stale = SPAWNS.iter().filter(|(path, _)| !found.contains(*path));
+    offences.extend(stale.map(|(path, _)| format!("{path} no longer spawns: strike it out")));
+    assert_none(
+        &offences,
+        "A task is spawned under the lifecycle, or beside a part that watches it (lifecycle.rs).",
+    );
 }
 
 #[test]
