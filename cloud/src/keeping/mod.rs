@@ -2,8 +2,8 @@
 //!
 //! Each feature says what it keeps ([`Keeps`]): the settings that a partner has for it,
 //! with their bounds, and how what is past its time is deleted, in small pieces. Whoever
-//! needs all of it (the settings' page, the hourly sweep, the document) walks the list of
-//! features.
+//! needs all of it (the settings' routes, the hourly sweep, the document) walks the list of
+//! features; the console's page has its words for each.
 
 mod kept;
 mod policies;

@@ -1,10 +1,14 @@
-//! What goes to the fan-out before its commit is known to hold.
+//! What goes to the fan-out before its commit is known to hold, and under which names the
+//! store keeps single values.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use super::Effects;
-use crate::{fanout, inbox::NewCommand};
+use super::{Effects, StoreError, Txn};
+use crate::{fanout, inbox::NewCommand, store::tests::Rig};
+use redb::{AccessGuard, ReadTransaction, ReadableTable as _, TableDefinition};
+use std::collections::BTreeSet;
 use unifyit_protocol::{
     compare::KnownCommand,
+    config::SiteConfig,
     ids::{CommandId, DeviceId},
 };
 
@@ -55,4 +59,24 @@ async fn commands_that_find_no_room_wait_for_their_commit() {
     }
     assert_eq!(effects.commands.len(), 1);
     drop(inbox);
+}
+
+/// The store keeps single values of several parts in one table: none may take another's
+/// name, and an upgrade finds them under the names of before.
+#[tokio::test]
+async fn single_values_of_the_store_keep_their_names() {
+    let rig = Rig::new();
+    let settings = SiteConfig { revision: 4, ..SiteConfig::default() };
+    let all = |txn: &mut Txn<'_>| {
+        txn.take_site_config(settings)?;
+        txn.set_down((3, 9))
+    };
+    rig.store.write(all).await.unwrap();
+    let names = |tx: &ReadTransaction| {
+        let meta = tx.open_table(TableDefinition::<&str, &[u8]>::new("meta")).unwrap();
+        let name = |row: Result<(AccessGuard<'_, &str>, _), _>| row.unwrap().0.value().to_owned();
+        Ok::<BTreeSet<String>, StoreError>(meta.iter().unwrap().map(name).collect())
+    };
+    let found = rig.store.read(names).await.unwrap();
+    assert_eq!(found, ["down", "layout", "site", "written"].map(str::to_owned).into());
 }

@@ -7,13 +7,14 @@ use crate::{
     audit::{self, AuditActor, AuditTarget},
     db::Scope,
     jobs::Old,
-    keeping::{self, Asked, Kept, SPINES_OWN, settings},
+    keeping::{self, Asked, Bound, Kept, SPINES_OWN, Setting, settings},
     testing::{self, Place, TestApp},
 };
 use axum::http::StatusCode;
 use prometheus::Registry;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgConnection};
+use unifyit_protocol::ids::DeviceId;
 
 #[tokio::test]
 async fn every_table_has_a_stated_end() {
@@ -199,6 +200,75 @@ async fn what_no_partner_sets_goes_in_its_time() {
     // The last 64, and one that a block still names.
     assert_eq!(count(&mut owner, "series_tables").await, 65);
     assert_eq!(count(&mut owner, "series_tables WHERE hash = 1").await, 1);
+}
+
+#[tokio::test]
+async fn what_was_of_a_device_goes_some_time_after_its_revocation() {
+    let app = TestApp::new().await;
+    let place = app.place("Acme").await;
+    let Place { partner, organization, site, .. } = place;
+    let at = format!("'{partner}', '{organization}', '{site}'");
+    let mut owner = app.test.owner().await;
+    for days in [89, 91] {
+        let device = DeviceId::generate();
+        app.device(&place, device, "pc").await;
+        run(
+            &mut owner,
+            format!(
+                "UPDATE devices SET revoked_at = now() - interval '{days} days' WHERE id = '{device}'; \
+                 INSERT INTO inventory_sections (device_id, section, partner_id, organization_id, site_id, at) \
+                     VALUES ('{device}', 'packages', {at}, now()); \
+                 INSERT INTO inventory_entries (device_id, section, key, partner_id, organization_id, site_id, entry) \
+                     VALUES ('{device}', 'packages', 'k', {at}, '{{}}'); \
+                 INSERT INTO metric_latest (device_id, partner_id, organization_id, site_id, at, readings) \
+                     VALUES ('{device}', {at}, now(), '[]'); \
+                 INSERT INTO commands (id, partner_id, organization_id, site_id, kind, signed, expires_at) \
+                     VALUES (gen_random_uuid(), {at}, 'terminal', '', now() - interval '{days} days' + interval '60 days')"
+            ),
+        )
+        .await;
+    }
+    sweep(&app).await;
+    let left = "JOIN devices d ON d.id = e.device_id AND d.revoked_at > now() - interval '90 days'";
+    for table in ["inventory_sections", "inventory_entries", "metric_latest"] {
+        assert_eq!(count(&mut owner, &format!("{table} e {left}")).await, 1, "{table}");
+        let of_the_old = format!(
+            "{table} WHERE device_id IN (SELECT id FROM devices \
+            WHERE revoked_at < now() - interval '90 days')"
+        );
+        assert_eq!(count(&mut owner, &of_the_old).await, 0, "{table}");
+    }
+    assert_eq!(
+        count(&mut owner, "commands WHERE expires_at > now() - interval '30 days'").await,
+        1
+    );
+    assert_eq!(count(&mut owner, "commands").await, 1);
+}
+
+/// The end of what may be set, in days.
+fn end(bound: Bound, of: fn(&Setting) -> Bound) -> i32 {
+    match bound {
+        Bound::Days(days) => days,
+        Bound::Of(other) => end(of(other), of),
+    }
+}
+
+#[tokio::test]
+async fn what_may_be_set_is_what_the_table_takes() {
+    let test = testing::database().await;
+    for setting in settings(FEATURES) {
+        let Setting { column, least, most, .. } = setting;
+        let ends = (end(least, |other| other.least), end(most, |other| other.most));
+        let bounds: Vec<String> = sqlx::query_scalar(
+            "SELECT pg_get_constraintdef(oid) FROM pg_constraint \
+             WHERE conrelid = 'retention'::regclass AND contype = 'c' AND cardinality(conkey) = 1",
+        )
+        .fetch_all(&mut test.owner().await)
+        .await
+        .unwrap();
+        let own = format!("CHECK ((({column} >= {}) AND ({column} <= {})))", ends.0, ends.1);
+        assert!(bounds.contains(&own), "{own}: {bounds:?}");
+    }
 }
 
 #[tokio::test]

@@ -12,7 +12,8 @@ import { useTitle } from "@/lib/title";
 import { t } from "@/strings";
 
 const words = t.retention;
-const fields = ["tasks_days", "output_days", "audit_days", "metrics_minute_days", "metrics_quarter_days", "metrics_hour_days"] as const satisfies readonly (keyof Retention)[];
+// One that has no words here fails the type-check: without it nothing could be saved.
+const fields = Object.keys(words.fields satisfies Record<keyof Retention, unknown>) as (keyof Retention)[];
 
 export function RetentionPage(): ReactElement {
   useTitle(words.title);
@@ -64,7 +65,8 @@ function Form({ partner, kept }: { partner: string; kept: Retention }) {
   const [typed, setTyped] = useState<Partial<Record<keyof Retention, string>>>({});
   const days = Object.fromEntries(fields.map((field) => [field, typed[field] ?? String(kept[field])])) as Record<keyof Retention, string>;
   const [asking, setAsking] = useState(false);
-  const wanted = Object.fromEntries(fields.map((field) => [field, Number(days[field])])) as unknown as Retention;
+  const wanted: Retention = { ...kept };
+  for (const field of fields) wanted[field] = Number(days[field]);
   const whole = fields.every((field) => /^\d{1,4}$/.test(days[field]));
   const changed = fields.some((field) => wanted[field] !== kept[field]);
   const shorter = fields.some((field) => wanted[field] < kept[field]);
