@@ -29,9 +29,7 @@ const FLUSH: Duration = Duration::from_secs(30);
 
 /// Serves clients until `stop`; then waits for those under way, a while.
 pub async fn serve(cache: Arc<Cache>, listener: TcpListener, stop: CancellationToken) {
-    let clients = TaskTracker::new();
-    let doors = Arc::new(Doors::default());
-    let mut ahead = Beside::spawn({
+    let ahead = Beside::spawn({
         let (cache, stop) = (Arc::clone(&cache), stop.clone());
         async move {
             tokio::select! {
@@ -40,6 +38,18 @@ pub async fn serve(cache: Arc<Cache>, listener: TcpListener, stop: CancellationT
             }
         }
     });
+    serve_beside(ahead, cache, listener, stop).await;
+}
+
+/// As [`serve`], for as long as what runs beside it does.
+async fn serve_beside(
+    mut ahead: Beside,
+    cache: Arc<Cache>,
+    listener: TcpListener,
+    stop: CancellationToken,
+) {
+    let clients = TaskTracker::new();
+    let doors = Arc::new(Doors::default());
     let mut flush = tokio::time::interval(FLUSH);
     flush.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -206,5 +216,23 @@ impl Drop for Guest {
             }
         }
         self.cache.meters.connections.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::{cache::CacheConfig, telemetry::Telemetry};
+
+    #[tokio::test]
+    async fn a_cache_that_nobody_looks_after_any_more_ends() {
+        let _already = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let (folder, telemetry) = (tempfile::tempdir().unwrap(), Telemetry::new());
+        let cache = Cache::open(CacheConfig::default(), folder.path(), telemetry.registry());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let ended = Beside::spawn(async {});
+        let serves = serve_beside(ended, cache.unwrap(), listener, CancellationToken::new());
+        tokio::time::timeout(Duration::from_secs(20), serves).await.unwrap();
     }
 }

@@ -3,10 +3,12 @@
 
 use super::{super::take_records, *};
 use crate::store::tests::{Fails, Rig};
+use bytes::Bytes;
 use unifyit_protocol::{
     compare::SiteKnown,
     lane::{Ack, Lane},
     link::UpRecord,
+    topics,
 };
 
 /// The lane's records from the first number on, of which none can be read.
@@ -45,8 +47,14 @@ async fn what_a_later_version_can_read_is_carried_out_by_it_once() {
         .await
         .unwrap();
     let rig = rig.crash();
-    take_up(&rig.store, &BrokerHandle::detached()).await;
+    // It was quick to connect: before what was kept is taken up.
+    let broker = BrokerHandle::detached();
+    broker.connect(device);
+    let send = || broker.send(device, topics::Down::Control, Bytes::new());
+    send().unwrap();
+    take_up(&rig.store, &broker).await;
     assert!(rig.store.device(device).unwrap().revoked);
+    send().unwrap_err();
     assert_eq!(kept(&rig).await, [(5, 1)]);
 }
 
