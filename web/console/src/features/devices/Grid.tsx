@@ -194,45 +194,49 @@ export function Grid({ list, activeId, onActivate, onOpen, onToggle }: GridProps
   };
   const sort = list.filters.sort ?? "";
   return (
-    <div
-      ref={scroller}
-      role="grid"
-      tabIndex={0}
-      aria-label={t.devices.title}
-      aria-rowcount={list.total + 1}
-      aria-multiselectable
-      aria-busy={query.isPlaceholderData || undefined}
-      data-sort={sort}
-      {...(activeId !== null && activeIndex >= 0 && { "aria-activedescendant": `device-${activeId}` })}
-      className={clsx("min-h-0 flex-1 overflow-auto bg-surface outline-offset-[-2px]", dim && "opacity-70")}
-      onKeyDown={onKeyDown}
-    >
-      <div className={clsx(!narrow && "min-w-fit")}>
-        <div role="row" aria-rowindex={1} className="sticky top-0 z-10 grid h-8 border-b border-line bg-surface text-xs text-faint" style={{ gridTemplateColumns: template }}>
-          <div role="columnheader" className="flex items-center justify-center">
-            <Checkbox
-              label={t.devices.selectLoaded}
-              checked={count === 0 ? false : everySelected ? true : "indeterminate"}
-              onCheckedChange={() => list.setSelection(count === 0 ? everything() : nothing)}
-            />
+    <>
+      {/* Said beside the grid, which owns nothing but rows. */}
+      <span role="status" className="sr-only">{pending ? t.loading : ""}</span>
+      <div
+        ref={scroller}
+        role="grid"
+        tabIndex={0}
+        aria-label={t.devices.title}
+        aria-rowcount={list.total + 1}
+        aria-multiselectable
+        aria-busy={pending || query.isPlaceholderData || undefined}
+        data-sort={sort}
+        {...(activeId !== null && activeIndex >= 0 && { "aria-activedescendant": `device-${activeId}` })}
+        className={clsx("min-h-0 flex-1 overflow-auto bg-surface outline-offset-[-2px]", dim && "opacity-70")}
+        onKeyDown={onKeyDown}
+      >
+        <div className={clsx(!narrow && "min-w-fit")}>
+          <div role="row" aria-rowindex={1} className="sticky top-0 z-10 grid h-8 border-b border-line bg-surface text-xs text-faint" style={{ gridTemplateColumns: template }}>
+            <div role="columnheader" className="flex items-center justify-center">
+              <Checkbox
+                label={t.devices.selectLoaded}
+                checked={count === 0 ? false : everySelected ? true : "indeterminate"}
+                onCheckedChange={() => list.setSelection(count === 0 ? everything() : nothing)}
+              />
+            </div>
+            {narrow ? <HeaderCell id="name" sort={sort} change={change} foresee={foresee} /> : visible.map((id) => <HeaderCell key={id} id={id} sort={sort} change={change} foresee={foresee} />)}
           </div>
-          {narrow ? <HeaderCell id="name" sort={sort} change={change} foresee={foresee} /> : visible.map((id) => <HeaderCell key={id} id={id} sort={sort} change={change} foresee={foresee} />)}
+          <div role="rowgroup" className="relative" style={{ height: virtual.getTotalSize() }} onClick={onClick}>
+            {inPlace.map((item) => {
+              const device = rows[item.index];
+              return device && <GridRow key={slot(item.index)} device={device} index={item.index} top={item.start} template={template} shown={shown} active={device.id === activeId} selected={isSelected(selection, device.id)} narrow={narrow} />;
+            })}
+          </div>
+          {pending && <GridSkeleton height={height} />}
         </div>
-        <div role="rowgroup" className="relative" style={{ height: virtual.getTotalSize() }} onClick={onClick}>
-          {inPlace.map((item) => {
-            const device = rows[item.index];
-            return device && <GridRow key={slot(item.index)} device={device} index={item.index} top={item.start} template={template} shown={shown} active={device.id === activeId} selected={isSelected(selection, device.id)} narrow={narrow} />;
-          })}
-        </div>
-        {pending && <GridSkeleton height={height} />}
       </div>
-    </div>
+    </>
   );
 }
 
 function GridSkeleton({ height }: { height: number }) {
   return (
-    <div role="status" aria-label={t.loading}>
+    <div aria-hidden>
       {Array.from({ length: 12 }, (_, index) => (
         <div key={index} className="flex items-center gap-6 border-b border-line/60 px-11" style={{ height }}>
           <Skeleton className="h-3.5 w-40" />
