@@ -187,7 +187,6 @@ fn start(folder: &Path, root: bool) {
     let data = folder.join("data");
     let _ = fs::remove_dir_all(&data);
     let bin = binaries();
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let run = |program: &str, arguments: &[&str]| {
         let path = bin.join(program);
         let mut command = if root {
@@ -205,26 +204,36 @@ fn start(folder: &Path, root: bool) {
             .stderr(Stdio::null())
             .status()
             .unwrap();
-        assert!(out.success(), "{program} failed; see {}", folder.display());
+        out.success()
     };
     if root {
         let out = Command::new("chown").arg("nobody").arg(folder).status().unwrap();
         assert!(out.success());
     }
     let data_text = data.to_str().unwrap();
-    run(
+    let made = run(
         "initdb",
         &["-D", data_text, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "-N"],
     );
+    assert!(made, "initdb failed: {}", folder.display());
+    // Another program may take the port between the look and the start.
+    let port = (0..5).find_map(|_| listening(folder, data_text, &run));
+    let port = port.unwrap_or_else(|| panic!("pg_ctl failed; see {}", folder.display()));
+    fs::write(folder.join("port"), port.to_string()).unwrap();
+    supervise(folder, &bin, root);
+}
+
+/// Starts the server in `data` on a port that looks free; which, if it did.
+fn listening(folder: &Path, data: &str, run: &dyn Fn(&str, &[&str]) -> bool) -> Option<u16> {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let options = format!(
         "-c listen_addresses=127.0.0.1 -p {port} -k {} -c fsync=off -c full_page_writes=off \
          -c synchronous_commit=off -c max_connections=300 -c shared_buffers=128MB",
         folder.display()
     );
     let log = folder.join("log");
-    run("pg_ctl", &["-D", data_text, "-o", &options, "-l", log.to_str().unwrap(), "-w", "start"]);
-    fs::write(folder.join("port"), port.to_string()).unwrap();
-    supervise(folder, &bin, root);
+    let log = log.to_str().unwrap();
+    run("pg_ctl", &["-D", data, "-o", &options, "-l", log, "-w", "start"]).then_some(port)
 }
 
 /// Leaves a shell behind that ends the cluster some seconds after the last

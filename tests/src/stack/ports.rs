@@ -1,12 +1,20 @@
 //! Ports of the processes of a stack: fixed ones for people, free ones for tests.
 //!
 //! Tests take theirs from below the range that the kernel gives to outgoing
-//! connections, so that a restarted process finds its port free.
+//! connections, so that a restarted process finds its port free. What one test process
+//! took no other takes until that one has ended, also while nobody listens there yet.
 
 use anyhow::{Context, Result, bail};
 use rand::random_range;
 use serde::{Deserialize, Serialize};
-use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::{
+    net::{Ipv4Addr, TcpListener, UdpSocket},
+    os::{
+        linux::net::SocketAddrExt,
+        unix::net::{SocketAddr as LocalAddr, UnixListener},
+    },
+    sync::{Mutex, PoisonError},
+};
 
 /// One port for each listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,7 +81,10 @@ impl Ports {
     pub fn free() -> Result<Self> {
         for _ in 0..200 {
             let ports = Self::from_base(random_range(10_000..32_000));
-            if ports.named().iter().all(|(_, port)| is_free(*port)) {
+            let named = ports.named();
+            let claims: Option<Vec<_>> = named.iter().map(|(_, port)| claim(*port)).collect();
+            if let Some(claims) = claims {
+                hold(claims);
                 return Ok(ports);
             }
         }
@@ -116,13 +127,41 @@ fn is_free(port: u16) -> bool {
     TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok()
 }
 
+/// Claims that last as long as this process.
+static HELD: Mutex<Vec<UnixListener>> = Mutex::new(Vec::new());
+
+/// The claim to a port that is free and that no other process claims: a name of the
+/// kernel's own, which is gone with the process that has it, however that ends.
+fn claim(port: u16) -> Option<UnixListener> {
+    let name = LocalAddr::from_abstract_name(format!("unifyit-test-port-{port}")).ok()?;
+    let claim = UnixListener::bind_addr(&name).ok()?;
+    is_free(port).then_some(claim)
+}
+
+fn hold(claims: impl IntoIterator<Item = UnixListener>) {
+    HELD.lock().unwrap_or_else(PoisonError::into_inner).extend(claims);
+}
+
 /// One free port.
 ///
 /// # Errors
 /// When none is found.
 pub fn free_port() -> Result<u16> {
-    (0..200)
-        .map(|_| random_range(10_000..32_000))
-        .find(|port| is_free(*port))
-        .context("no free port was found between 10000 and 32000")
+    let tries = || (0..200).map(|_| random_range(10_000..32_000));
+    let found = tries().find_map(|port| Some((port, claim(port)?)));
+    let (port, claim) = found.context("no free port was found between 10000 and 32000")?;
+    hold([claim]);
+    Ok(port)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_was_taken_is_taken_by_nobody_else_although_nobody_listens() {
+        let port = free_port().unwrap();
+        assert!(is_free(port), "nobody listens at it");
+        assert!(claim(port).is_none(), "but it is somebody's");
+    }
 }

@@ -182,8 +182,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_cut_line_is_silent_and_a_mended_one_carries_again() {
-        let echo = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let target = echo.local_addr().unwrap().port();
+        // A port of ours for both: one that the kernel gives for datagrams may be
+        // another program's for connections.
+        let target = free_port().unwrap();
+        let echo = UdpSocket::bind((Ipv4Addr::LOCALHOST, target)).await.unwrap();
         let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, target)).await.unwrap();
         let port = free_port().unwrap();
         let wan = Wan::start(port, target).await.unwrap();
