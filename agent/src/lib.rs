@@ -6,6 +6,7 @@
 //! ([`link`]). Commands come the other way: [`guard`] decides whether one may
 //! run, [`execute`] makes the intent durable in [`store`], runs it and reports.
 //! [`enroll`] gets the [`identity`] by which relay and agent trust each other.
+//! [`features`] lists what goes on by itself.
 //! [`package_cache`] lets the package managers use the site's cache.
 //! Everything that only one operating system has sits behind [`platform`].
 //!
@@ -19,6 +20,8 @@ pub mod config;
 pub mod doctor;
 pub mod enroll;
 pub mod execute;
+pub mod feature;
+pub mod features;
 pub mod guard;
 pub mod identity;
 pub mod lifecycle;

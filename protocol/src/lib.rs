@@ -12,7 +12,7 @@
 //!   [`blob`].
 //! * Trust: [`signing`], [`grant`], [`token`], [`enroll`], [`seal`].
 //! * Content: [`command`], [`outcome`], [`telemetry`], [`inventory`],
-//!   [`config`].
+//!   [`config`]; what features bring later, [`feature`].
 
 pub mod blob;
 pub mod cache;
@@ -25,6 +25,7 @@ pub mod doctor;
 pub mod enroll;
 pub mod envelope;
 pub mod error;
+pub mod feature;
 #[cfg(any(test, feature = "fuzzing"))]
 #[allow(clippy::panic, reason = "properties fail by panicking")]
 pub mod fuzzing;

@@ -15,10 +15,11 @@ use crate::{
     compare::{SiteHolds, SiteKnown, TellAgain},
     config::SiteConfig,
     envelope::messages,
+    feature::SiteReport,
     ids::{CommandId, DeviceId, TokenId},
     inventory::InventoryReport,
     lane::{Ack, Data, Lane, Resume},
-    outcome::{CommandEvent, OutputChunk, Status},
+    outcome::{CommandEvent, OutputChunk},
     report::Gap,
     signing::Signed,
     telemetry::{RollupBlock, Sample, SeriesTable, newest::Newest},
@@ -187,6 +188,8 @@ messages! {
         13 => Holds(Box<SiteHolds>),
         /// U: which computers use one identity.
         20 => Shared(SharedIdentity),
+        /// U or S: a feature's own message.
+        30 => Feature(SiteReport),
     }
 }
 
@@ -383,17 +386,4 @@ pub struct DeliverCommand {
     /// cloud that does not say.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unheard: Vec<DeviceId>,
-}
-
-/// How far a command has come over all its devices.
-#[must_use]
-pub fn tally(statuses: impl IntoIterator<Item = Status>) -> Vec<(Status, u64)> {
-    let mut counts: Vec<(Status, u64)> = Vec::new();
-    for status in statuses {
-        match counts.iter_mut().find(|(s, _)| *s == status) {
-            Some((_, n)) => *n += 1,
-            None => counts.push((status, 1)),
-        }
-    }
-    counts
 }

@@ -9,6 +9,7 @@
 use crate::{
     codec::{Budget, MAX_VALUES},
     envelope::messages,
+    feature::FeatureReport,
     inventory::InventoryReport,
     lane::Lane,
     outcome::{CommandEvent, OutputChunk},
@@ -71,6 +72,8 @@ messages! {
         5 => Output(OutputChunk),
         /// Any lane: reports that were dropped for want of space (G6).
         6 => Gap(Gap),
+        /// Urgent or state lane: a feature's own message.
+        30 => Feature(FeatureReport),
     }
 }
 

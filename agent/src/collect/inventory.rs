@@ -12,6 +12,7 @@
 
 mod managers;
 mod snapshot;
+mod telling;
 
 pub use snapshot::accept_snapshot;
 
@@ -22,6 +23,8 @@ use crate::{
     platform,
     platform::{Mounts, ServiceManager},
 };
+pub use telling::FEATURE;
+
 use managers::{SOURCES, Seen, packages};
 use snapshot::{Told, hash, load, save};
 use std::{

@@ -5,4 +5,5 @@ pub mod inventory;
 pub mod metrics;
 pub mod packages;
 pub mod reader;
+pub mod sampling;
 pub mod services;

@@ -12,6 +12,8 @@ use crate::{
     clock::{self, now_ms},
     config::Settings,
     execute::{self, Context, Executor, RunningSet, Terminals},
+    feature::{Asks, Feature, Work},
+    features::FEATURES,
     guard::Guard,
     identity::{Identity, IdentityError, PrivateKey, recall},
     link::{
@@ -19,7 +21,6 @@ use crate::{
         session::Link,
         spool::{Quotas, Spool},
     },
-    package_cache,
     platform::{self, Keepers, PackageManagers},
     store::{Store, StoreError},
 };
@@ -125,6 +126,7 @@ async fn serve(settings: &Settings) -> anyhow::Result<Option<(Identity, PrivateK
     let config = tasks::load_config(&store);
     let (config_sender, config) = watch::channel(config);
     let (identity_sender, identity_now) = watch::channel(identity);
+    let asks = Arc::<Asks>::default();
     let router = Arc::new(Router {
         orders,
         terminals,
@@ -132,9 +134,7 @@ async fn serve(settings: &Settings) -> anyhow::Result<Option<(Identity, PrivateK
         config: config_sender,
         renew: Notify::new(),
         own_identity: Notify::new(),
-        tell_table: Notify::new(),
-        tell_inventory: Notify::new(),
-        whole_inventory: false.into(),
+        asks: Arc::clone(&asks),
     });
     let spool = Spool::new(store.clone());
     let link = Link {
@@ -153,19 +153,14 @@ async fn serve(settings: &Settings) -> anyhow::Result<Option<(Identity, PrivateK
 
     let executor = tokio::spawn(executor.run(order_inbox));
     let link = tokio::spawn(link.run());
-    let background = [
-        tokio::spawn(tasks::sample(spool.clone(), config.clone(), Arc::clone(&router))),
-        tokio::spawn(tasks::inventory(
-            store.clone(),
-            settings.clone(),
-            config.clone(),
-            Arc::clone(&router),
-        )),
-        tokio::spawn(package_cache::follow(
-            settings.clone(),
-            config.clone(),
-            Arc::clone(&context.live),
-        )),
+    let work = Work {
+        settings: settings.clone(),
+        store: store.clone(),
+        config: config.clone(),
+        live: Arc::clone(&context.live),
+        asks,
+    };
+    let mut background = vec![
         tokio::spawn(tasks::keep_config(store.clone(), config)),
         tokio::spawn(tasks::keep_shift(store.clone())),
         tokio::spawn(tasks::renewal(
@@ -178,6 +173,7 @@ async fn serve(settings: &Settings) -> anyhow::Result<Option<(Identity, PrivateK
         )),
         tokio::spawn(tasks::settle(spool.clone(), settings.state.clone())),
     ];
+    background.extend(FEATURES.iter().map(|feature| tokio::spawn(follow(feature, work.clone()))));
     platform::notify("READY=1");
     let given = tokio::select! {
         signal = platform::terminate_signal() => {
@@ -208,6 +204,12 @@ async fn serve(settings: &Settings) -> anyhow::Result<Option<(Identity, PrivateK
     drop(timeout(LAST_WORDS, link).await);
     tracing::info!("the agent has stopped");
     Ok(given)
+}
+
+/// Runs a feature, which has no reason to end.
+async fn follow(feature: &'static Feature, work: Work) {
+    (feature.run)(work).await;
+    tracing::error!(feature = feature.name, "a part of the agent has ended; restart the agent");
 }
 
 async fn settle_all(spool: &Spool) {

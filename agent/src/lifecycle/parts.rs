@@ -4,10 +4,11 @@
 use crate::{
     clock,
     execute::{Order, Terminals},
+    feature::Asks,
     link::Inbox,
     store::Store,
 };
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, atomic::Ordering};
 use tokio::sync::{
     Notify,
     mpsc::{self, error::TrySendError},
@@ -25,11 +26,7 @@ pub(super) struct Router {
     pub(super) config: watch::Sender<DeviceConfig>,
     pub(super) renew: Notify,
     pub(super) own_identity: Notify,
-    pub(super) tell_table: Notify,
-    pub(super) tell_inventory: Notify,
-    /// The next inventory is to be whole; should it not come to that, the relay asks
-    /// again.
-    pub(super) whole_inventory: AtomicBool,
+    pub(super) asks: Arc<Asks>,
 }
 
 impl Inbox for Router {
@@ -83,13 +80,12 @@ impl Inbox for Router {
     }
 
     fn tell_all_again(&self) {
-        self.tell_table.notify_one();
-        self.tell_inventory.notify_one();
+        self.asks.all_again();
     }
 
     fn tell_inventory(&self) {
-        self.whole_inventory.store(true, Ordering::Release);
-        self.tell_inventory.notify_one();
+        self.asks.whole_inventory.store(true, Ordering::Release);
+        self.asks.inventory.notify_one();
     }
 
     fn relay_time(&self, site_ms: u64, asked_ms: u64) {
@@ -116,7 +112,6 @@ mod tests {
         },
         platform::Keepers,
     };
-    use std::sync::Arc;
     use tokio_util::sync::CancellationToken;
     use unifyit_protocol::{
         command::{Action, Targets},
@@ -160,9 +155,7 @@ mod tests {
             config: watch::channel(DeviceConfig::default()).0,
             renew: Notify::new(),
             own_identity: Notify::new(),
-            tell_table: Notify::new(),
-            tell_inventory: Notify::new(),
-            whole_inventory: false.into(),
+            asks: Arc::default(),
         };
         let ((waits, first), (other, second)) = (command(), command());
         router.handed(Handed { started: vec![waits, other], ..Handed::default() });

@@ -16,7 +16,7 @@ pub mod repos;
 #[cfg(test)]
 mod tests;
 
-use crate::{config::Settings, link::live::LiveQueue, platform::PackageManagers};
+use crate::{config::Settings, feature::Feature, link::live::LiveQueue, platform::PackageManagers};
 use std::{net::ToSocketAddrs, path::Path, sync::Arc, time::Duration};
 use tokio::{
     net::TcpStream,
@@ -39,8 +39,14 @@ const GONE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// What apt takes as "without a proxy".
 const DIRECT: &str = "DIRECT";
 
+/// The package managers' cache, as a feature of the agent.
+pub const FEATURE: Feature = Feature {
+    name: "package cache",
+    run: |work| Box::pin(follow(work.settings, work.config, work.live)),
+};
+
 /// Keeps the package managers set up as the relay says, until aborted.
-pub async fn follow(
+async fn follow(
     settings: Settings,
     mut config: watch::Receiver<DeviceConfig>,
     live: Arc<LiveQueue>,

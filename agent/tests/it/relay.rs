@@ -305,6 +305,7 @@ fn take(memory: &mut Memory, message: &Publish) -> Vec<(Down, Vec<u8>)> {
                 Report::Command(event) => memory.events.push(event),
                 Report::Output(chunk) => memory.output.extend(chunk.data),
                 Report::Gap(_) => memory.gaps += 1,
+                Report::Feature(_) => {}
             }
         }
         let last = batch.reports.last().unwrap().seq;

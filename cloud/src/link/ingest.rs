@@ -151,7 +151,11 @@ impl Ingest {
                     .map(|(seq, body)| Item { at: Ack { through: seq, ..at }, body }),
             );
         }
-        let done = match items.iter().map(|item| read(&item.body)).collect::<Result<Vec<_>, _>>() {
+        let done = match items
+            .iter()
+            .map(|item| self.read(&item.body))
+            .collect::<Result<Vec<_>, _>>()
+        {
             Ok(records) => {
                 let unknown = records.iter().filter(|r| r.is_none()).count();
                 let known = records.into_iter().flatten().collect();
@@ -204,7 +208,7 @@ impl Ingest {
         let mut from = from.to_vec();
         for Item { at, body } in items {
             let at = *at;
-            let why = match read(body) {
+            let why = match self.read(body) {
                 Err(why) => Some(why),
                 Ok(None) => {
                     self.metrics.unknown.inc();
@@ -230,6 +234,15 @@ impl Ingest {
             self.at_once(&from, &rest, Vec::new()).await?;
         }
         Ok(())
+    }
+
+    /// A record, or nothing where it is of a later version.
+    fn read(&self, body: &[u8]) -> Result<Option<UpRecord>, String> {
+        match UpRecord::decode(body) {
+            Ok(Decoded::Known(record)) => Ok(Some(record).filter(|r| self.records.takes(r))),
+            Ok(Decoded::Unknown(_)) => Ok(None),
+            Err(error) => Err(error.to_string()),
+        }
     }
 
     async fn quarantine(&self, from: &[Ack], at: Ack, why: &str) -> Result<(), IngestError> {
@@ -302,14 +315,6 @@ impl Ingest {
 fn replace(acks: &mut Vec<Ack>, with: Ack) {
     acks.retain(|ack| ack.lane != with.lane);
     acks.push(with);
-}
-
-fn read(body: &[u8]) -> Result<Option<UpRecord>, String> {
-    match UpRecord::decode(body) {
-        Ok(Decoded::Known(record)) => Ok(Some(record)),
-        Ok(Decoded::Unknown(_)) => Ok(None),
-        Err(error) => Err(error.to_string()),
-    }
 }
 
 /// A lane's name in the schema.

@@ -28,6 +28,12 @@ pub enum RelayChange {
 /// Gives records their effect. Implemented above the spine and handed in by
 /// `app.rs`.
 pub trait Records: Send + Sync + 'static {
+    /// Whether anybody makes something of a record. What nobody takes is of a later
+    /// version: it is skipped and counted, like a kind that is not known.
+    fn takes(&self, _record: &UpRecord) -> bool {
+        true
+    }
+
     /// Applies records, in order, in the given transaction, which is under the
     /// relay's site. The link commits it together with the lanes' positions; an
     /// error rolls all of it back.

@@ -146,6 +146,10 @@ impl Reporting {
 }
 
 impl Records for Reporting {
+    fn takes(&self, record: &UpRecord) -> bool {
+        self.owner(record).is_some()
+    }
+
     fn apply<'a>(
         &'a self,
         tx: &'a mut TenantTx,

@@ -4,9 +4,11 @@
 use super::batch::{Batch, Effect};
 use crate::{
     facts::kept,
+    parts,
     store::{StoreError, tables::lane_key, txn::Txn},
 };
 use unifyit_protocol::{
+    feature::{FeatureReport, SiteReport},
     ids::{CommandId, DeviceId},
     inventory::{InventoryReport, Section},
     lane::Lane,
@@ -151,6 +153,7 @@ impl Txn<'_> {
                     let record = UpRecord::Gap(DeviceGap { device: Some(device), gap });
                     self.append(Lane::Urgent, &record)?;
                 }
+                Effect::Feature(report) => self.take_feature(device, batch.lane, report)?,
                 Effect::Ahead(_) => ahead += 1,
                 Effect::Bad => applied.bad += 1,
             }
@@ -166,6 +169,19 @@ impl Txn<'_> {
         }
         applied.bad += crowded;
         Ok(())
+    }
+
+    /// A feature's own message: the relay's parts hear it, and the cloud is told.
+    fn take_feature(
+        &mut self,
+        device: DeviceId,
+        lane: Lane,
+        report: FeatureReport,
+    ) -> Result<(), StoreError> {
+        let report = FeatureReport { at_ms: report.at_ms.min(self.now_ms), ..report };
+        parts::hear(self, device, &report)?;
+        let lane = if lane == Lane::State { Lane::State } else { Lane::Urgent };
+        self.append(lane, &UpRecord::Feature(SiteReport { device: Some(device), report }))
     }
 
     pub(crate) fn take_inventory(

@@ -7,6 +7,7 @@ use unifyit_protocol::{
     ProtocolError,
     codec::{self, Budget, MAX_MESSAGE},
     envelope::Decoded,
+    feature::FeatureReport,
     ids::DeviceId,
     inventory::{InventoryReport, MAX_ENTRIES},
     lane::Lane,
@@ -47,6 +48,8 @@ pub(crate) enum Effect {
     Command(CommandEvent),
     Output(OutputChunk),
     Gap(Gap),
+    /// A feature's own message.
+    Feature(FeatureReport),
     /// A sample of a time that has not come, Unix milliseconds: not believed.
     Ahead(u64),
     /// Not readable or not acceptable: counted as lost.
@@ -152,6 +155,10 @@ fn judged(report: Report, body: Vec<u8>, now_ms: u64) -> Effect {
                 Effect::Bad
             }
         }
+        Report::Feature(report) => match report.check() {
+            Ok(()) => Effect::Feature(report),
+            Err(_) => Effect::Bad,
+        },
     }
 }
 

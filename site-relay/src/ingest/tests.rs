@@ -3,6 +3,7 @@
 
 mod blocks;
 mod bounds;
+mod features;
 
 use super::{Answer, Item, apply::Applied, apply_all, batch};
 use crate::{
@@ -20,7 +21,7 @@ use unifyit_protocol::{
     lane::Lane,
     link::UpRecord,
     outcome::{CommandEvent, OutputChunk, Status, Stream},
-    report::{BATCH_BUDGET, Gap, Report, ReportBatch, Sequenced},
+    report::{BATCH_BUDGET, Report, ReportBatch, Sequenced},
     telemetry::{Sample, Series, SeriesTable},
 };
 
@@ -127,19 +128,6 @@ async fn a_batch_is_taken_once_and_only_where_it_continues() {
     let (store, d) = (&rig.store, device);
     let after = send(store, d, Lane::Metrics, (8, 0), &[sample(START_MS, 9)]).await;
     assert_eq!(after.position, (8, 1), "the cursor survived");
-}
-
-#[tokio::test]
-async fn numbers_that_jump_without_a_gap_report_are_no_batch() {
-    let device = DeviceId::generate();
-    let gap = |count| {
-        let reason = "full".into();
-        Report::Gap(Gap { lane: Lane::Metrics, count, from_ms: 1, to_ms: 2, reason })
-    };
-    let jump = payload(Lane::Metrics, 1, 0, &[(3, sample(START_MS, 1))]);
-    assert!(decode(device, &jump, START_MS).is_err());
-    let told = payload(Lane::Metrics, 1, 0, &[(3, gap(3)), (4, sample(START_MS, 1))]);
-    assert_eq!(decode(device, &told, START_MS).unwrap().through, 4);
 }
 
 #[tokio::test]

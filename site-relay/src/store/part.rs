@@ -13,7 +13,7 @@
 
 use super::{Quotas, error::StoreError, txn::Txn};
 use redb::{ReadTransaction, WriteTransaction};
-use unifyit_protocol::ids::DeviceId;
+use unifyit_protocol::{feature::FeatureReport, ids::DeviceId};
 
 /// Tables of one part, open in a commit as far as it used them.
 pub(crate) trait OpenTables: Default {
@@ -80,6 +80,16 @@ pub(crate) trait Part {
 
     /// Removes damaged rows at the start. Whose each was is added to `lost`.
     fn heal(_txn: &mut Txn<'_>, _lost: &mut Vec<Option<DeviceId>>) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Hears what a device says in a feature's own words, which the cloud is told too. Each
+    /// part hears all features; what it cannot read it leaves.
+    fn hear(
+        _txn: &mut Txn<'_>,
+        _device: DeviceId,
+        _report: &FeatureReport,
+    ) -> Result<(), StoreError> {
         Ok(())
     }
 
@@ -154,7 +164,7 @@ macro_rules! parts {
         };
         use prometheus::IntGauge;
         use redb::{ReadTransaction, WriteTransaction};
-        use unifyit_protocol::ids::DeviceId;
+        use unifyit_protocol::{feature::FeatureReport, ids::DeviceId};
 
         /// The tables that a commit has open.
         #[derive(Default)]
@@ -236,6 +246,16 @@ macro_rules! parts {
             let mut lost = Vec::new();
             $(<$part as Part>::heal(txn, &mut lost)?;)+
             Ok(lost)
+        }
+
+        /// A device says something in a feature's own words.
+        pub(crate) fn hear(
+            txn: &mut Txn<'_>,
+            device: DeviceId,
+            report: &FeatureReport,
+        ) -> Result<(), StoreError> {
+            $(<$part as Part>::hear(txn, device, report)?;)+
+            Ok(())
         }
 
         /// All jobs of a commit were done.

@@ -70,6 +70,7 @@ pub(super) fn device_of(record: &UpRecord) -> Option<DeviceId> {
         UpRecord::Series(s) => Some(s.device),
         UpRecord::Enrolled(e) => Some(e.device),
         UpRecord::Gap(g) => g.device,
+        UpRecord::Feature(f) => f.device,
         UpRecord::Shared(shared) => Some(shared.device),
         UpRecord::Metrics(m) => one_device(m.iter().map(|one| one.device)),
         UpRecord::Progress(p) => one_device(p.iter().map(|one| one.device)),

@@ -4,6 +4,7 @@
 mod enrolment;
 mod flood;
 mod lanes;
+mod later;
 mod presence;
 
 use super::{ApplyError, Records, RelayChange, RelayIdentity};
@@ -29,6 +30,10 @@ struct Ledger {
 }
 
 impl Records for Arc<Ledger> {
+    fn takes(&self, record: &UpRecord) -> bool {
+        !matches!(record, UpRecord::Feature(_))
+    }
+
     fn apply<'a>(
         &'a self,
         tx: &'a mut TenantTx,

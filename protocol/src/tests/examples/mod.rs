@@ -15,6 +15,7 @@ use crate::{
         RelayEnrolment, RenewAgent,
     },
     envelope::{Decoded, Envelope},
+    feature::SiteReport,
     lan::{
         Deliver, DownControl, Handed, Hello, NewIdentity, Renew, ReportAck, TellInventory,
         UpControl, Welcome,
@@ -154,6 +155,7 @@ fn reports() -> Vec<Example> {
         Command(event()),
         Output(chunk()),
         Gap(gap()),
+        Feature(feature()),
     );
     let reports = vec![Sequenced { seq: 18, body: Report::Sample(sample()).encode().unwrap() }];
     all.push(plain(
@@ -263,6 +265,7 @@ fn up_records() -> Vec<Example> {
         Shared(shared_identity()),
         Clocks(vec![device_clock()]),
         Holds(Box::new(holds())),
+        Feature(SiteReport { device: Some(device), report: feature() }),
     )
 }
 

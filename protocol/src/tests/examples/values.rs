@@ -5,6 +5,7 @@ use crate::{
     command::{Action, Command, Interpreter, Script, Targets, Terminal},
     compare::{KnownCommand, KnownDevice, KnownToken, SiteHolds, SiteKnown},
     config::{DeviceConfig, PackageCache, SiteConfig},
+    feature::FeatureReport,
     grant::{Grant, Scope, SiteCertificate},
     ids::DeviceId,
     inventory::{InventoryReport, Section},
@@ -179,6 +180,10 @@ pub(in crate::tests) fn gap() -> Gap {
         to_ms: 2000,
         reason: "The disk was full.".into(),
     }
+}
+
+pub(in crate::tests) fn feature() -> FeatureReport {
+    FeatureReport { feature: "sample".into(), at_ms: 5000, body: vec![1, 2, 3] }
 }
 
 pub(in crate::tests) fn inventory() -> InventoryReport {

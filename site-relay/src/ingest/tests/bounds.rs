@@ -10,12 +10,12 @@ use crate::store::{
 };
 use std::collections::BTreeMap;
 use unifyit_protocol::{
-    ids::CommandId,
+    ids::{CommandId, DeviceId},
     inventory::{InventoryReport, Section},
     lane::Lane,
     link::UpRecord,
     outcome::{CommandEvent, Status},
-    report::Report,
+    report::{Gap, Report},
 };
 
 fn system(facts: BTreeMap<String, String>) -> Report {
@@ -190,4 +190,17 @@ fn noise(seed: u64, bytes: usize) -> String {
         char::from(33 + (state >> 33) as u8 % 90)
     };
     (0..bytes).map(|_| letter()).collect()
+}
+
+#[tokio::test]
+async fn numbers_that_jump_without_a_gap_report_are_no_batch() {
+    let device = DeviceId::generate();
+    let gap = |count| {
+        let reason = "full".into();
+        Report::Gap(Gap { lane: Lane::Metrics, count, from_ms: 1, to_ms: 2, reason })
+    };
+    let jump = payload(Lane::Metrics, 1, 0, &[(3, sample(START_MS, 1))]);
+    assert!(decode(device, &jump, START_MS).is_err());
+    let told = payload(Lane::Metrics, 1, 0, &[(3, gap(3)), (4, sample(START_MS, 1))]);
+    assert_eq!(decode(device, &told, START_MS).unwrap().through, 4);
 }
