@@ -80,6 +80,11 @@ test-web: install-deps web
 test-rust: install-deps build
 	$(TEST) --locked --workspace
 
+# A sample area is added to a copy: what it takes, and that it works.
+.PHONY: test-sample
+test-sample: install-deps build
+	tests/sample/run
+
 .PHONY: browser
 browser: install-deps build ## A person's way through console and local UI in a real browser
 	bash tests/e2e/run
@@ -119,6 +124,7 @@ test: ## Everything that must hold
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory test-web
 	@$(MAKE) --no-print-directory test-rust
+	@$(MAKE) --no-print-directory test-sample
 	@$(MAKE) --no-print-directory test-browser
 
 .PHONY: soak

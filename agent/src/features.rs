@@ -1,7 +1,10 @@
 //! The table of contents: what the agent does by itself, a line each.
 
-use crate::{collect, feature::Feature, package_cache};
+use crate::feature::Feature;
 
 /// All of it.
-pub const FEATURES: &[Feature] =
-    &[collect::sampling::FEATURE, collect::inventory::FEATURE, package_cache::FEATURE];
+pub const FEATURES: &[Feature] = &[
+    crate::collect::sampling::FEATURE,
+    crate::collect::inventory::FEATURE,
+    crate::package_cache::FEATURE,
+];

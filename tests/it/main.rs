@@ -31,6 +31,7 @@ mod renewal;
 mod restores;
 mod restores_agent;
 mod revocation;
+mod sample;
 mod scripts;
 mod sisters;
 mod soak;

@@ -22,7 +22,7 @@ use crate::{
     },
     lane::{Ack, Data, Lane, Resume},
     link::*,
-    live::{Holds, LiveDown, LiveUp, TunnelClosed, TunnelCredit, TunnelData, TunnelResize},
+    live::{Holds, LiveDown, LiveUp, TunnelCredit, TunnelResize},
     report::{Report, ReportBatch, Sequenced},
     signing::Signable,
     telemetry::{RollupBlock, block},
@@ -163,14 +163,6 @@ fn reports() -> Vec<Example> {
         ReportBatch { epoch: 4, lane: Lane::Metrics, prev: 17, shift_ms: Some(-7200), reports },
     ));
     all
-}
-
-fn tunnel_data() -> TunnelData {
-    TunnelData { tunnel: id(10), seq: 5, data: b"ls\r".to_vec() }
-}
-
-fn closed() -> TunnelClosed {
-    TunnelClosed { tunnel: id(10), reason: "The shell ended.".into() }
 }
 
 fn live() -> Vec<Example> {

@@ -11,6 +11,7 @@ use crate::{
     inventory::{InventoryReport, Section},
     lane::Lane,
     link::{RelayStatus, SharedIdentity, SharingComputer},
+    live::{TunnelClosed, TunnelData},
     outcome::{CommandEvent, OutputChunk, Status, Stream},
     report::Gap,
     signing::Signer25519,
@@ -308,4 +309,12 @@ pub(super) fn shared_identity() -> SharedIdentity {
 
 pub(super) fn sample() -> Sample {
     Sample { at_ms: 5000, table: table().hash(), values: vec![Some(213), None] }
+}
+
+pub(in crate::tests) fn tunnel_data() -> TunnelData {
+    TunnelData { tunnel: id(10), seq: 5, data: b"ls\r".to_vec() }
+}
+
+pub(in crate::tests) fn closed() -> TunnelClosed {
+    TunnelClosed { tunnel: id(10), reason: "The shell ended.".into() }
 }
