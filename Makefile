@@ -85,6 +85,11 @@ test-rust: install-deps build
 test-sample: install-deps build
 	tests/sample/run
 
+# An installation of an earlier commit is upgraded in place.
+.PHONY: test-upgrade
+test-upgrade: install-deps build
+	tests/upgrade/run
+
 .PHONY: browser
 browser: install-deps build ## A person's way through console and local UI in a real browser
 	bash tests/e2e/run
@@ -125,6 +130,7 @@ test: ## Everything that must hold
 	@$(MAKE) --no-print-directory test-web
 	@$(MAKE) --no-print-directory test-rust
 	@$(MAKE) --no-print-directory test-sample
+	@$(MAKE) --no-print-directory test-upgrade
 	@$(MAKE) --no-print-directory test-browser
 
 .PHONY: soak

@@ -36,4 +36,5 @@ mod scripts;
 mod sisters;
 mod soak;
 mod terminal;
+mod upgrade;
 mod uplink;

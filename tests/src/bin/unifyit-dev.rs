@@ -73,6 +73,7 @@ async fn main() -> ExitCode {
         agents: 1,
         wan,
         hand_out: true,
+        build: None,
     };
     match run(spec, devices, listed).await {
         Ok(()) => ExitCode::SUCCESS,

@@ -49,6 +49,8 @@ pub struct StackSpec {
     /// Whether install lines fetch the programs of this build. What each start
     /// costs is a hash of them all.
     pub hand_out: bool,
+    /// Folder of another build, whose programs are started instead of this one's.
+    pub build: Option<PathBuf>,
 }
 
 /// What must be known at the next start.
@@ -102,7 +104,15 @@ impl Stack {
     /// # Errors
     /// When any part does not start.
     pub async fn for_test(agents: usize) -> Result<Self> {
-        Self::in_temporary(agents, None).await
+        Self::in_temporary(agents, None, None).await
+    }
+
+    /// The same of another build, whose programs are in `build`.
+    ///
+    /// # Errors
+    /// When any part does not start.
+    pub async fn of_build(agents: usize, build: &Path) -> Result<Self> {
+        Self::in_temporary(agents, None, Some(build.to_owned())).await
     }
 
     /// The same with a line between relay and cloud that can be cut and counts.
@@ -110,19 +120,19 @@ impl Stack {
     /// # Errors
     /// When any part does not start.
     pub async fn for_test_over_wan(agents: usize) -> Result<Self> {
-        Self::in_temporary(agents, Some(ports::free_port()?)).await
+        Self::in_temporary(agents, Some(ports::free_port()?), None).await
     }
 
-    async fn in_temporary(agents: usize, wan: Option<u16>) -> Result<Self> {
+    async fn in_temporary(agents: usize, wan: Option<u16>, build: Option<PathBuf>) -> Result<Self> {
         let temporary = tempfile::Builder::new().prefix("unifyit-").tempdir()?;
         // The database's user must be able to pass.
         fs::set_permissions(temporary.path(), fs::Permissions::from_mode(0o755))?;
         let folder = temporary.path().to_owned();
         let keep = std::env::var_os("UNIFYIT_KEEP").is_some();
         let temporary = if keep { drop_guard(temporary) } else { Some(temporary) };
-        let mut stack =
-            Self::start(&StackSpec { folder, ports: Ports::free()?, agents, wan, hand_out: false })
-                .await?;
+        let ports = Ports::free()?;
+        let spec = StackSpec { folder, ports, agents, wan, hand_out: false, build };
+        let mut stack = Self::start(&spec).await?;
         stack.temporary = temporary;
         Ok(stack)
     }
@@ -145,6 +155,7 @@ impl Stack {
         };
         let mut cloud =
             Cloud::configure(&folder.join("cloud"), &logs, saved.ports, spec.wan, &postgres)?;
+        cloud.build_of(spec.build.as_deref());
         if spec.hand_out {
             cloud.hand_out()?;
         }
@@ -163,6 +174,7 @@ impl Stack {
         saved.hierarchy(&api, &folder).await?;
 
         let mut relay = Relay::configure(&folder.join("relay"), &logs, saved.ports)?;
+        relay.build_of(spec.build.as_deref());
         let site = saved.site()?;
         if !saved.relay_enrolled {
             let token = api.install_token(&site, "relay", 1).await?;
@@ -174,7 +186,8 @@ impl Stack {
 
         let mut agents = Vec::new();
         for number in 1..=spec.agents {
-            let agent = Agent::configure(&folder.join(format!("agent{number}")), &logs)?;
+            let mut agent = Agent::configure(&folder.join(format!("agent{number}")), &logs)?;
+            agent.build_of(spec.build.as_deref());
             agents.push(agent);
         }
         let mut stack =

@@ -43,6 +43,8 @@ pub struct Program {
     folder: PathBuf,
     log: PathBuf,
     process: Option<Process>,
+    /// Where its binary is, when that is not this build's.
+    binaries: Option<PathBuf>,
 }
 
 impl Program {
@@ -55,7 +57,7 @@ impl Program {
         log: &str,
     ) -> Self {
         let log = logs.join(format!("{log}.log"));
-        Self { name, config, folder: folder.to_owned(), log, process: None }
+        Self { name, config, folder: folder.to_owned(), log, process: None, binaries: None }
     }
 
     /// A command of the binary, with this configuration and state.
@@ -70,7 +72,16 @@ impl Program {
             self.folder.clone().into_os_string(),
         ];
         all.extend(args.iter().map(Into::into));
-        Ok(Spec::new(self.name, binary(self.name)?, all, &self.log))
+        let program = match &self.binaries {
+            Some(folder) => folder.join(self.name),
+            None => binary(self.name)?,
+        };
+        Ok(Spec::new(self.name, program, all, &self.log))
+    }
+
+    /// From now on it is of the build in a folder; of this one without.
+    pub fn build_of(&mut self, folder: Option<&Path>) {
+        self.binaries = folder.map(Path::to_owned);
     }
 
     /// Starts the command that runs until stopped, without waiting.
