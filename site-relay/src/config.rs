@@ -7,7 +7,7 @@
 //! that names it, because a misspelt setting that is silently ignored is worse
 //! than a relay that does not start.
 
-mod text;
+mod layers;
 
 use crate::{
     cache::CacheConfig,
@@ -18,7 +18,6 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
 };
-use text::{leaves, read, table};
 
 /// Where the file is looked for when none is named; it may be absent there.
 pub const DEFAULT_FILE: &str = "/etc/unifyit/relay.toml";
@@ -285,22 +284,8 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] that names the source and what is wrong with it.
     pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
-        let mut config = match &sources.file {
-            Some(path) => read(path)?,
-            None if Path::new(DEFAULT_FILE).exists() => read(Path::new(DEFAULT_FILE))?,
-            None => Self::default(),
-        };
-        let mut paths = Vec::new();
-        leaves(&table(&config)?, String::new(), &mut paths);
-        for path in &paths {
-            let name = format!("UNIFYIT_{}", path.replace('.', "_").to_uppercase());
-            if let Some((_, value)) = sources.variables.iter().find(|(n, _)| *n == name) {
-                config = config.with(path, value, &name)?;
-            }
-        }
-        for (path, value) in &sources.flags {
-            config = config.with(path, value, &format!("--set {path}"))?;
-        }
+        let usual = Some(Path::new(DEFAULT_FILE)).filter(|path| path.exists());
+        let config = layers::put_together(sources.file.as_deref().or(usual), sources)?;
         config.check()?;
         Ok(config)
     }
@@ -313,37 +298,6 @@ impl Config {
         } else {
             self.cache.folder.clone()
         }
-    }
-
-    fn with(self, path: &str, text: &str, what: &str) -> Result<Self, ConfigError> {
-        let wrong = |reason: String| ConfigError::Value { what: what.into(), reason };
-        let mut root = table(&self)?;
-        let mut at = &mut root;
-        for key in path.split('.') {
-            at = at
-                .get_mut(key)
-                .ok_or_else(|| wrong(format!("there is no setting {path}; see --help")))?;
-        }
-        *at = match at {
-            toml::Value::Integer(_) => toml::Value::Integer(
-                text.trim().parse().map_err(|_| wrong("a whole number is expected".into()))?,
-            ),
-            toml::Value::Boolean(_) => toml::Value::Boolean(
-                text.trim().parse().map_err(|_| wrong("true or false is expected".into()))?,
-            ),
-            toml::Value::Array(_) => toml::Value::Array(
-                text.split(',')
-                    .map(str::trim)
-                    .filter(|s| !s.is_empty())
-                    .map(|s| toml::Value::String(s.into()))
-                    .collect(),
-            ),
-            toml::Value::Table(_) => {
-                return Err(wrong(format!("{path} is a group; name one of its settings")));
-            }
-            _ => toml::Value::String(text.into()),
-        };
-        root.try_into().map_err(|e: toml::de::Error| wrong(e.message().to_owned()))
     }
 
     fn check(&self) -> Result<(), ConfigError> {

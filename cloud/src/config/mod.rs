@@ -4,6 +4,8 @@
 //! lists are comma-separated there. Unknown settings in the file are refused, so
 //! that a misspelt one is noticed.
 
+mod layers;
+
 use crate::http::{Networks, tls::TlsError};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -151,44 +153,7 @@ impl Config {
             Err(e) if file.is_none() && e.kind() == std::io::ErrorKind::NotFound => String::new(),
             Err(source) => return Err(ConfigError::Read { path: path.into(), source }),
         };
-        let invalid = |origin: String, e: toml::de::Error| ConfigError::Invalid {
-            origin,
-            message: e.message().to_owned(),
-        };
-        let mut config: Self = toml::from_str(&text).map_err(|e| ConfigError::Invalid {
-            origin: path.display().to_string(),
-            message: e.to_string(),
-        })?;
-        for (name, value) in environment {
-            let Some(key) = name.strip_prefix("UNIFYIT_").map(str::to_lowercase) else { continue };
-            let mut table = toml::Table::try_from(&config).map_err(|e| ConfigError::Invalid {
-                origin: name.clone(),
-                message: e.to_string(),
-            })?;
-            let Some(present) = table.get(&key) else { continue };
-            let value = match present {
-                toml::Value::Integer(_) => {
-                    value.trim().parse().map(toml::Value::Integer).map_err(|_| {
-                        ConfigError::Invalid {
-                            origin: name.clone(),
-                            message: "not a whole number".into(),
-                        }
-                    })?
-                }
-                toml::Value::Array(_) => toml::Value::Array(
-                    value
-                        .split(',')
-                        .map(str::trim)
-                        .filter(|v| !v.is_empty())
-                        .map(toml::Value::from)
-                        .collect(),
-                ),
-                _ => toml::Value::String(value),
-            };
-            table.insert(key, value);
-            config = table.try_into().map_err(|e| invalid(name, e))?;
-        }
-        Ok(config)
+        layers::put_together(path, &text, environment)
     }
 
     /// URL at which browsers reach the console, given the address in use.

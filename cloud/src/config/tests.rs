@@ -65,8 +65,23 @@ fn an_unknown_setting_and_a_wrong_variable_are_named() {
     writeln!(file, "listne = 1").unwrap();
     let error = Config::load(Some(file.path()), std::iter::empty()).unwrap_err();
     assert!(error.to_string().contains("listne"), "{error}");
-    let wrong = [("UNIFYIT_EVENT_HOURS".to_owned(), "soon".to_owned())].into_iter();
+    assert!(error.to_string().contains(&file.path().display().to_string()), "{error}");
     let empty = tempfile::NamedTempFile::new().unwrap();
-    let error = Config::load(Some(empty.path()), wrong).unwrap_err();
-    assert!(error.to_string().contains("UNIFYIT_EVENT_HOURS"), "{error}");
+    for (name, value, said) in [
+        ("UNIFYIT_EVENT_HOURS", "soon", "not a whole number"),
+        ("UNIFYIT_EVENT_HOURS", "-1", "event_hours"),
+        ("UNIFYIT_EVENT_HOURS", "4294967296", "event_hours"),
+        ("UNIFYIT_LISTEN", "here", "socket address"),
+    ] {
+        let wrong = [(name.to_owned(), value.to_owned())].into_iter();
+        let error = Config::load(Some(empty.path()), wrong).unwrap_err().to_string();
+        assert!(error.contains(name) && error.contains(said), "{error}");
+    }
+    for (line, said) in [("event_hours = true", "event_hours"), ("event_hours = ", "line 1")] {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        writeln!(file, "{line}").unwrap();
+        let error = Config::load(Some(file.path()), std::iter::empty()).unwrap_err().to_string();
+        let path = file.path().display().to_string();
+        assert!(error.contains(&path) && error.contains(said), "{error}");
+    }
 }
