@@ -274,4 +274,6 @@ impl Db {
 }
 
 #[cfg(test)]
+mod straight_tests;
+#[cfg(test)]
 mod tests;
