@@ -115,10 +115,11 @@ impl Default for Sockets {
     }
 }
 
-/// A part of the hierarchy to look at alone; the narrowest that is named holds.
+/// A scope as a question names it, to look at that alone; the narrowest that is named
+/// holds.
 #[derive(Debug, Clone, Copy, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub struct PartQuery {
+pub struct ScopeQuery {
     /// Only of this partner.
     #[serde(default)]
     pub partner_id: Option<Uuid>,
@@ -128,6 +129,40 @@ pub struct PartQuery {
     /// Only of this site.
     #[serde(default)]
     pub site_id: Option<Uuid>,
+}
+
+impl ScopeQuery {
+    /// Whether it names nothing, which narrows nothing.
+    fn is_empty(&self) -> bool {
+        self.partner_id.is_none() && self.organization_id.is_none() && self.site_id.is_none()
+    }
+
+    /// The scope, if the transaction sees it and all that is named is of one line.
+    async fn find(&self, tx: &mut TenantTx) -> Result<Option<Scope>, DbError> {
+        let query = match (self.site_id, self.organization_id) {
+            (Some(id), _) => sqlx::query_as(
+                "SELECT 'site' AS scope, partner_id, organization_id, id AS site_id \
+                 FROM sites WHERE id = $1 AND deleted_at IS NULL \
+                 AND ($2::uuid IS NULL OR organization_id = $2) AND ($3::uuid IS NULL OR partner_id = $3)",
+            )
+            .bind(id),
+            (None, Some(id)) => sqlx::query_as(
+                "SELECT 'organization' AS scope, partner_id, id AS organization_id, NULL::uuid AS site_id \
+                 FROM organizations WHERE id = $1 AND deleted_at IS NULL \
+                 AND ($2::uuid IS NULL OR id = $2) AND ($3::uuid IS NULL OR partner_id = $3)",
+            )
+            .bind(id),
+            (None, None) => sqlx::query_as(
+                "SELECT 'partner' AS scope, id AS partner_id, NULL::uuid AS organization_id, \
+                     NULL::uuid AS site_id \
+                 FROM partners WHERE id = $1 AND deleted_at IS NULL \
+                 AND $2::uuid IS NULL AND ($3::uuid IS NULL OR id = $3)",
+            )
+            .bind(self.partner_id),
+        };
+        let found = query.bind(self.organization_id).bind(self.partner_id);
+        Ok(found.fetch_optional(&mut **tx).await?)
+    }
 }
 
 /// An authenticated request.
@@ -166,34 +201,12 @@ impl Ctx {
     ///
     /// # Errors
     /// 403 when the actor may not do `what`, 404 when it does not see the part.
-    pub async fn begin_within(&self, what: Can, part: &PartQuery) -> Result<TenantTx, Problem> {
+    pub async fn begin_within(&self, what: Can, part: &ScopeQuery) -> Result<TenantTx, Problem> {
         let mut tx = self.begin(what).await?;
-        let query = match (part.site_id, part.organization_id, part.partner_id) {
-            (None, None, None) => return Ok(tx),
-            (Some(id), ..) => sqlx::query_as(
-                "SELECT partner_id, organization_id, id FROM sites WHERE id = $1 AND deleted_at IS NULL \
-                 AND ($2::uuid IS NULL OR organization_id = $2) AND ($3::uuid IS NULL OR partner_id = $3)",
-            )
-            .bind(id),
-            (None, Some(id), _) => sqlx::query_as(
-                "SELECT partner_id, id, NULL::uuid FROM organizations WHERE id = $1 AND deleted_at IS NULL \
-                 AND ($2::uuid IS NULL OR id = $2) AND ($3::uuid IS NULL OR partner_id = $3)",
-            )
-            .bind(id),
-            (None, None, Some(id)) => sqlx::query_as(
-                "SELECT id, NULL::uuid, NULL::uuid FROM partners WHERE id = $1 AND deleted_at IS NULL \
-                 AND $2::uuid IS NULL AND ($3::uuid IS NULL OR id = $3)",
-            )
-            .bind(id),
-        };
-        let place: Option<(Uuid, Option<Uuid>, Option<Uuid>)> = query
-            .bind(part.organization_id)
-            .bind(part.partner_id)
-            .fetch_optional(&mut *tx)
-            .await
-            .map_err(DbError::from)?;
-        let (partner, organization, site) = place.ok_or_else(Problem::not_found)?;
-        let inner = Scope::from_columns(Some(partner), organization, site);
+        if part.is_empty() {
+            return Ok(tx);
+        }
+        let inner = part.find(&mut tx).await?.ok_or_else(Problem::not_found)?;
         // An organization's member who names its partner stays within its organization.
         let inner = if self.actor.scope.sees(&inner.place()) { inner } else { self.actor.scope };
         drop(tx);

@@ -51,22 +51,14 @@ pub struct Account {
     pub password_hash: String,
     /// Role, the schema's word.
     pub role: String,
-    /// Scope, the schema's word.
-    pub scope: String,
-    partner_id: Option<Uuid>,
-    organization_id: Option<Uuid>,
-    site_id: Option<Uuid>,
+    /// What the user sees.
+    #[sqlx(flatten)]
+    pub scope: Scope,
     /// Name of what the scope is about.
     pub scope_name: String,
 }
 
 impl Account {
-    /// What the user sees.
-    #[must_use]
-    pub fn scope(&self) -> Scope {
-        Scope::from_columns(self.partner_id, self.organization_id, self.site_id)
-    }
-
     /// The user as the one who acts.
     #[must_use]
     pub fn actor(&self, session: Uuid) -> Actor {
@@ -76,7 +68,7 @@ impl Account {
             name: self.email.clone(),
             person_name: self.email.clone(),
             role: Role::parse(&self.role),
-            scope: self.scope(),
+            scope: self.scope,
         }
     }
 }
@@ -174,9 +166,8 @@ async fn by_api_key(state: &AppState, address: IpAddr, key: &str) -> Result<Acto
         id: Uuid,
         name: String,
         role: String,
-        partner_id: Option<Uuid>,
-        organization_id: Option<Uuid>,
-        site_id: Option<Uuid>,
+        #[sqlx(flatten)]
+        scope: Scope,
         owner_id: Uuid,
         maker: String,
     }
@@ -193,7 +184,7 @@ async fn by_api_key(state: &AppState, address: IpAddr, key: &str) -> Result<Acto
         name: row.name,
         person_name: row.maker,
         role: Role::parse(&row.role),
-        scope: Scope::from_columns(row.partner_id, row.organization_id, row.site_id),
+        scope: row.scope,
     })
 }
 

@@ -119,6 +119,8 @@ impl Drop for Right {
 struct Row {
     id: Uuid,
     role: String,
+    // Read one by one: a row that is no scope ends what was opened by it, and nothing else.
+    scope: String,
     partner_id: Option<Uuid>,
     organization_id: Option<Uuid>,
     site_id: Option<Uuid>,
@@ -245,8 +247,9 @@ impl Rights {
 
 impl Held {
     fn differs(&self, row: &Row) -> bool {
-        let scope = Scope::from_columns(row.partner_id, row.organization_id, row.site_id);
-        self.role != Role::parse(&row.role) || self.scope != scope
+        let Row { scope, partner_id, organization_id, site_id, .. } = row;
+        let scope = Scope::from_columns(scope, *partner_id, *organization_id, *site_id);
+        self.role != Role::parse(&row.role) || scope != Ok(self.scope)
     }
 
     fn end(&self, why: &'static str) {

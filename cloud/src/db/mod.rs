@@ -27,7 +27,7 @@ pub use error::{Cause, DbError};
 #[cfg(test)]
 pub(crate) use migrate::schema_digest;
 pub use migrate::{MigrateError, check_role, missing, run as migrate};
-pub use scope::{Place, Scope, ScopeKind};
+pub use scope::{NoScope, Place, Scope, ScopeKind};
 pub use tx::{DownRow, Nudge, TenantTx};
 
 use crate::events::Bus;
@@ -273,5 +273,7 @@ impl Db {
     }
 }
 
+#[cfg(test)]
+mod straight_tests;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,11 @@
-//! What part of the hierarchy a transaction may see, and where a row stands.
+//! The tree's two words: a [`Scope`] is a subtree, what somebody or a transaction may
+//! see; a [`Place`] is a spot, where a row stands. Both carry the ids of all ancestors.
+//!
+//! A scope is read from the database with its level in words: the platform is everything
+//! only where the row says so, and never because an id is absent.
 
 use serde::{Deserialize, Serialize};
+use sqlx::{FromRow, Row, postgres::PgRow};
 use unifyit_protocol::ids::{OrganizationId, PartnerId, SiteId};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -56,18 +61,27 @@ impl Scope {
         }
     }
 
-    /// Reads a scope from its ancestors' columns.
-    #[must_use]
+    /// Reads a scope from its level's word and the ids of exactly the ancestors that the
+    /// level has.
+    ///
+    /// # Errors
+    /// [`NoScope`] when the word is unknown, or an id is missing or one too many.
     pub fn from_columns(
+        kind: &str,
         partner: Option<Uuid>,
         organization: Option<Uuid>,
         site: Option<Uuid>,
-    ) -> Self {
-        match (partner, organization, site) {
-            (None, ..) => Self::Platform,
-            (Some(p), None, _) => Self::Partner(PartnerId(p)),
-            (Some(p), Some(o), None) => Self::Organization(PartnerId(p), OrganizationId(o)),
-            (Some(p), Some(o), Some(s)) => Self::Site(PartnerId(p), OrganizationId(o), SiteId(s)),
+    ) -> Result<Self, NoScope> {
+        match (kind, partner, organization, site) {
+            ("platform", None, None, None) => Ok(Self::Platform),
+            ("partner", Some(p), None, None) => Ok(Self::Partner(PartnerId(p))),
+            ("organization", Some(p), Some(o), None) => {
+                Ok(Self::Organization(PartnerId(p), OrganizationId(o)))
+            }
+            ("site", Some(p), Some(o), Some(s)) => {
+                Ok(Self::Site(PartnerId(p), OrganizationId(o), SiteId(s)))
+            }
+            _ => Err(NoScope(kind.to_owned())),
         }
     }
 
@@ -102,7 +116,21 @@ impl Scope {
     }
 }
 
-/// The ancestors that a row carries.
+impl FromRow<'_, PgRow> for Scope {
+    /// Of the columns `scope`, `partner_id`, `organization_id` and `site_id`.
+    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+        let (partner, organization) = (row.try_get("partner_id")?, row.try_get("organization_id")?);
+        Self::from_columns(row.try_get("scope")?, partner, organization, row.try_get("site_id")?)
+            .map_err(sqlx::Error::decode)
+    }
+}
+
+/// Columns that are no scope: whoever has only these sees nothing.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the ids of the ancestors are not those of the scope {0:?}")]
+pub struct NoScope(String);
+
+/// Where a row stands: the ancestors that it carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, sqlx::FromRow)]
 pub struct Place {
     /// Its partner; none at the platform.
@@ -122,10 +150,27 @@ impl Place {
     pub fn site(partner: PartnerId, organization: OrganizationId, site: SiteId) -> Self {
         Self { partner: Some(partner.0), organization: Some(organization.0), site: Some(site.0) }
     }
+}
 
-    /// The scope that is this place with all below it.
-    #[must_use]
-    pub fn scope(&self) -> Scope {
-        Scope::from_columns(self.partner, self.organization, self.site)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scope_is_what_its_word_and_its_ids_both_say() {
+        let ids = [1, 2, 3].map(Uuid::from_u128);
+        let (p, o, s) = (PartnerId(ids[0]), OrganizationId(ids[1]), SiteId(ids[2]));
+        let scopes =
+            [Scope::Platform, Scope::Partner(p), Scope::Organization(p, o), Scope::Site(p, o, s)];
+        for kind in scopes.map(|scope| scope.kind()).into_iter().chain(["", "Platform", "reseller"])
+        {
+            for named in 0..8 {
+                let id = |at: usize| (named >> at & 1 == 1).then_some(ids[at]);
+                let read = Scope::from_columns(kind, id(0), id(1), id(2));
+                let own = Place { partner: id(0), organization: id(1), site: id(2) };
+                let right = scopes.into_iter().find(|s| s.kind() == kind && s.place() == own);
+                assert_eq!(read.ok(), right, "{kind} with {own:?}");
+            }
+        }
     }
 }

@@ -53,7 +53,7 @@ impl SessionBody {
     /// Of an account with its session, and what it may do with each feature.
     #[must_use]
     pub fn new(features: &[Feature], account: &Account, secret: &SessionSecret) -> Self {
-        let (role, scope) = (Role::parse(&account.role), account.scope());
+        let (role, scope) = (Role::parse(&account.role), account.scope);
         Self {
             user: User {
                 id: account.user_id,
@@ -61,7 +61,7 @@ impl SessionBody {
                 name: account.name.clone(),
                 role,
                 scope: ScopeBody {
-                    kind: account.scope.clone(),
+                    kind: scope.kind().to_owned(),
                     id: scope.id(),
                     name: account.scope_name.clone(),
                 },

@@ -21,7 +21,7 @@ pub(super) async fn create_session(
     address: &str,
     user_agent: &str,
 ) -> Result<Uuid, DbError> {
-    let (id, place) = (Uuid::now_v7(), account.scope().place());
+    let (id, place) = (Uuid::now_v7(), account.scope.place());
     sqlx::query(
         "INSERT INTO sessions (token_hash, id, user_id, partner_id, organization_id, site_id, \
              expires_at, address, user_agent) \

@@ -7,7 +7,7 @@ use crate::{
     audit::AuditTarget,
     auth::ApiKeySecret,
     authz::{ActorKind, Role},
-    context::{Ctx, PartQuery},
+    context::{Ctx, ScopeQuery},
     features::tenants,
     http::{Body, Problem},
 };
@@ -64,7 +64,7 @@ pub(super) async fn create_api_key(
     if !ctx.actor.role.covers(role) {
         return Err(Problem::invalid("A key cannot have a higher role than its maker."));
     }
-    let part = PartQuery {
+    let part = ScopeQuery {
         partner_id: input.partner_id,
         organization_id: input.organization_id,
         site_id: input.site_id,

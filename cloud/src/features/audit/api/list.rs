@@ -3,7 +3,7 @@
 use super::super::store::{self, AuditFilter};
 use crate::{
     audit::{AuditEntry, READ_AUDIT},
-    context::{Ctx, PartQuery},
+    context::{Ctx, ScopeQuery},
     http::{Page, PageQuery, Problem, Query},
 };
 use axum::Json;
@@ -44,7 +44,7 @@ pub(super) async fn list_audit(
 ) -> Result<Json<Page<AuditEntry>>, Problem> {
     let page = PageQuery { limit: filter.limit, cursor: filter.cursor };
     let wanted = AuditFilter { q: &filter.q, actor: &filter.actor, device: None };
-    let part = PartQuery {
+    let part = ScopeQuery {
         partner_id: filter.partner_id,
         organization_id: filter.organization_id,
         site_id: filter.site_id,

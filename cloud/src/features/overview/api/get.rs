@@ -3,7 +3,7 @@
 use super::super::model::Overview;
 use crate::{
     authz::Can,
-    context::{Ctx, PartQuery},
+    context::{Ctx, ScopeQuery},
     http::{Problem, Query},
     standing::Standing,
     timeline,
@@ -14,11 +14,11 @@ use axum::Json;
 const RECENT: i64 = 20;
 
 /// How everything stands
-#[utoipa::path(get, path = "/overview", tag = "overview", params(PartQuery),
+#[utoipa::path(get, path = "/overview", tag = "overview", params(ScopeQuery),
     responses((status = 200, body = Overview), (status = "4XX", body = Problem)))]
 pub(super) async fn get_overview(
     ctx: Ctx,
-    Query(part): Query<PartQuery>,
+    Query(part): Query<ScopeQuery>,
 ) -> Result<Json<Overview>, Problem> {
     let mut tx = ctx.begin_within(Can::VIEW, &part).await?;
     let mut all = Standing::default();

@@ -2,7 +2,7 @@
 
 use crate::{
     authz::Can,
-    context::{Ctx, PartQuery},
+    context::{Ctx, ScopeQuery},
     features::sites::{self, Site},
     http::{Page, PageQuery, Problem, Query},
 };
@@ -70,7 +70,7 @@ pub(super) async fn list_relays(
     Query(filter): Query<Filter>,
 ) -> Result<Json<Page<RelayItem>>, Problem> {
     let Filter { partner_id, organization_id, site_id, limit, cursor } = filter;
-    let part = PartQuery { partner_id, organization_id, site_id };
+    let part = ScopeQuery { partner_id, organization_id, site_id };
     let mut tx = ctx.begin_within(Can::VIEW, &part).await?;
     let page = PageQuery { limit, cursor };
     let Page { items, next_cursor } = sites::store::with_relay(&mut tx, &page).await?;

@@ -3,7 +3,7 @@
 use super::super::{TaskBody, action::Sight, model::TaskState, store};
 use crate::{
     authz::Can,
-    context::{Ctx, PartQuery},
+    context::{Ctx, ScopeQuery},
     http::{Page, PageQuery, Problem, Query},
 };
 use axum::Json;
@@ -43,7 +43,7 @@ pub(super) async fn list_tasks(
     Query(filter): Query<Filter>,
 ) -> Result<Json<Page<TaskBody>>, Problem> {
     let page = PageQuery { limit: filter.limit, cursor: filter.cursor };
-    let part = PartQuery {
+    let part = ScopeQuery {
         partner_id: filter.partner_id,
         organization_id: filter.organization_id,
         site_id: filter.site_id,

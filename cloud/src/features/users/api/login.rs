@@ -67,7 +67,7 @@ pub(super) async fn login(
         None => return Err(refused()),
     };
     let (actor, target) = (actor(&account, request.0), target(&account));
-    let mut tx = state.db.tenant(&account.scope()).await?;
+    let mut tx = state.db.tenant(&account.scope).await?;
     let secret = SessionSecret::generate().ok_or_else(Problem::internal)?;
     let agent = headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let agent: String = agent.chars().take(200).collect();
@@ -95,7 +95,7 @@ fn actor(account: &Account, request_id: String) -> AuditActor {
 }
 
 fn target(account: &Account) -> AuditTarget {
-    AuditTarget::at(account.scope().place(), format!("user {}", account.email))
+    AuditTarget::at(account.scope.place(), format!("user {}", account.email))
 }
 
 /// Writes that somebody gave a wrong password, without making the answer wait.
@@ -109,7 +109,7 @@ fn note_refusal(state: &AppState, account: Account, request_id: String, address:
         let written = async {
             let (actor, target) = (actor(&account, request_id), target(&account));
             let detail = format!("Wrong password, from {address}");
-            let mut tx = db.tenant(&account.scope()).await?;
+            let mut tx = db.tenant(&account.scope).await?;
             audit::record(&mut tx, &actor, "user.login_failed", &target, &detail).await?;
             tx.commit().await
         };
