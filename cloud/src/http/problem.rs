@@ -13,7 +13,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 use utoipa::ToSchema;
 
 /// A refused or failed request.
@@ -31,6 +31,9 @@ pub struct Problem {
     /// To quote when asking for help; the log has it too.
     #[serde(default)]
     pub request_id: String,
+    /// What is wrong with which field, where several are looked at.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub errors: BTreeMap<String, String>,
     /// Seconds after which a repeat may succeed, for the answer's head.
     #[serde(skip)]
     retry_after: Option<u64>,
@@ -50,6 +53,7 @@ impl Problem {
             status: status.as_u16(),
             detail: detail.into(),
             request_id: String::new(),
+            errors: BTreeMap::new(),
             retry_after: None,
         }
     }
@@ -69,6 +73,14 @@ impl Problem {
             "The input is not acceptable",
             detail,
         )
+    }
+
+    /// Fields are not acceptable, and why each.
+    #[must_use]
+    pub fn fields(errors: BTreeMap<String, String>) -> Self {
+        let said = errors.iter().map(|(field, why)| format!("{field}: {why}"));
+        let said = said.collect::<Vec<_>>().join(" ");
+        Self { errors, ..Self::invalid(said) }
     }
 
     /// The request cannot even be read.
