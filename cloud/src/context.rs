@@ -22,6 +22,7 @@ use axum::{extract::FromRequestParts, http::request::Parts};
 use serde::Deserialize;
 use std::{sync::Arc, time::SystemTime};
 use time::OffsetDateTime;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use utoipa::IntoParams;
 use uuid::Uuid;
@@ -74,6 +75,8 @@ pub struct AppState {
     pub watches: Watches,
     /// The relays that are connected.
     pub link: Link,
+    /// Has what relays and devices are to have compared with what they have.
+    pub reconcile: Arc<Notify>,
     /// Keys and signatures.
     pub trust: Trust,
     /// What agents and relays are installed from.

@@ -13,6 +13,7 @@ use crate::{
     jobs::Job,
     keeping::Keeps,
     reports,
+    settings::{Follow, Topic},
     standing::Standing,
     timeline::Source,
 };
@@ -39,6 +40,10 @@ pub struct Feature {
     pub rights: &'static [Can],
     /// What it keeps, for how long, and how that is cut.
     pub keeps: Keeps,
+    /// What may be set of it, in layers.
+    pub topics: &'static [Topic],
+    /// What it does when such a setting changed, its own or another's.
+    pub follows: Option<Follow>,
     /// The kinds of events that it tells.
     pub kinds: &'static [Kind],
     /// What it makes of what relays report.
@@ -67,6 +72,8 @@ impl Feature {
             jobs: &[],
             rights: &[],
             keeps: Keeps::NOTHING,
+            topics: &[],
+            follows: None,
             kinds: &[],
             reports: None,
             compares: &[],

@@ -2,7 +2,7 @@
 //!
 //! A horizontal spine carries vertical features. The spine ([`db`], [`auth`],
 //! [`authz`], [`audit`], [`events`], [`http`], [`jobs`], [`keeping`], [`link`],
-//! [`reports`], [`standing`], [`timeline`], [`trust`], [`config`], [`lifecycle`]) never imports a
+//! [`reports`], [`settings`], [`standing`], [`timeline`], [`trust`], [`config`], [`lifecycle`]) never imports a
 //! feature; each describes itself in a [`feature::Feature`], and [`app`] alone lists them and is the table of
 //! contents. Start reading there.
 
@@ -25,6 +25,7 @@ pub mod keeping;
 pub mod lifecycle;
 pub mod link;
 pub mod reports;
+pub mod settings;
 pub mod standing;
 pub mod timeline;
 pub mod trust;

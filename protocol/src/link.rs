@@ -7,6 +7,7 @@
 
 mod later;
 mod of_devices;
+mod status;
 
 use crate::{
     cache::CacheReport,
@@ -25,6 +26,8 @@ use crate::{
     telemetry::{RollupBlock, Sample, SeriesTable, newest::Newest},
 };
 use serde::{Deserialize, Serialize};
+
+pub use status::RelayStatus;
 
 pub use crate::sharing::{
     AllowReenrolment, ForgetComputer, SeparateIdentity, SharedIdentity, SharingComputer,
@@ -304,44 +307,6 @@ pub struct DeviceOutput {
     pub device: DeviceId,
     /// Consecutive pieces.
     pub chunks: Vec<OutputChunk>,
-}
-
-/// How a relay fares.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct RelayStatus {
-    /// Unix milliseconds.
-    pub at_ms: u64,
-    /// Version.
-    pub version: String,
-    /// Seconds since its start.
-    pub uptime_s: u64,
-    /// Connected devices.
-    pub devices_online: u32,
-    /// Enrolled devices.
-    pub devices_total: u32,
-    /// Records waiting for the cloud.
-    pub backlog_records: u64,
-    /// Bytes waiting for the cloud.
-    pub backlog_bytes: u64,
-    /// Bytes of the database file.
-    pub store_bytes: u64,
-    /// Bytes free on its disk.
-    pub disk_free_bytes: u64,
-    /// Resident memory in bytes.
-    pub memory_bytes: u64,
-    /// Package cache: bytes kept.
-    pub cache_bytes: u64,
-    /// Package cache: bytes served to the site since the start of the day (UTC).
-    pub cache_served_bytes: u64,
-    /// Package cache: bytes fetched from outside since the start of the day (UTC).
-    pub cache_fetched_bytes: u64,
-    /// Package cache: requests answered from here since the start of the day (UTC).
-    pub cache_hits: u64,
-    /// Package cache: requests that had to fetch since the start of the day (UTC).
-    pub cache_misses: u64,
-    /// Package cache: files still to be fetched ahead.
-    pub cache_ahead_files: u64,
 }
 
 /// Dropped data of a device, or of the relay itself.

@@ -119,6 +119,7 @@ impl Reporter {
             store_bytes: space.file,
             disk_free_bytes: space.free,
             memory_bytes: memory,
+            settings_revision: self.store.site_config().borrow().revision,
             ..RelayStatus::default()
         }
     }
@@ -180,6 +181,7 @@ fn is_news(told: &RelayStatus, now: &RelayStatus) -> bool {
     now.at_ms.abs_diff(told.at_ms) >= AGAIN_MS
         || counts(told) != counts(now)
         || told.version != now.version
+        || told.settings_revision != now.settings_revision
         || moved(told.backlog_records, now.backlog_records, 100)
         || moved(told.backlog_bytes, now.backlog_bytes, MIB)
         || moved(told.store_bytes, now.store_bytes, 64 * MIB)
@@ -228,5 +230,6 @@ mod tests {
         assert!(differs(|s| s.disk_free_bytes = 80 << 30));
         assert!(differs(|s| s.backlog_records = 5000));
         assert!(differs(|s| s.at_ms = 600_001));
+        assert!(differs(|s| s.settings_revision = 2));
     }
 }

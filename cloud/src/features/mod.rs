@@ -10,6 +10,7 @@ pub mod metrics;
 pub mod overview;
 pub mod relays;
 pub mod retention;
+pub mod settings;
 pub mod sites;
 pub mod tasks;
 pub mod tenants;

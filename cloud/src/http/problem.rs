@@ -13,7 +13,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 use utoipa::ToSchema;
 
 /// A refused or failed request.
@@ -31,10 +31,19 @@ pub struct Problem {
     /// To quote when asking for help; the log has it too.
     #[serde(default)]
     pub request_id: String,
+    /// What is wrong with which field, where several are looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = BTreeMap<String, String>, required = false)]
+    pub errors: Option<Box<FieldErrors>>,
     /// Seconds after which a repeat may succeed, for the answer's head.
     #[serde(skip)]
-    retry_after: Option<u64>,
+    retry_after: Option<u32>,
 }
+
+/// What is wrong, by field. Few problems have it, and all are handed around by value.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct FieldErrors(pub BTreeMap<String, String>);
 
 impl Problem {
     /// A problem of a kind of its own.
@@ -50,6 +59,7 @@ impl Problem {
             status: status.as_u16(),
             detail: detail.into(),
             request_id: String::new(),
+            errors: None,
             retry_after: None,
         }
     }
@@ -57,7 +67,7 @@ impl Problem {
     /// Says when a repeat may succeed, in whole seconds.
     #[must_use]
     pub fn after(mut self, rest: Duration) -> Self {
-        self.retry_after = Some(rest.as_secs() + 1);
+        self.retry_after = Some(u32::try_from(rest.as_secs() + 1).unwrap_or(u32::MAX));
         self
     }
 
@@ -69,6 +79,14 @@ impl Problem {
             "The input is not acceptable",
             detail,
         )
+    }
+
+    /// Fields are not acceptable, and why each.
+    #[must_use]
+    pub fn fields(errors: BTreeMap<String, String>) -> Self {
+        let said = errors.iter().map(|(field, why)| format!("{field}: {why}"));
+        let said = said.collect::<Vec<_>>().join(" ");
+        Self { errors: Some(Box::new(FieldErrors(errors))), ..Self::invalid(said) }
     }
 
     /// The request cannot even be read.

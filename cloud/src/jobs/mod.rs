@@ -10,8 +10,11 @@ pub use old::Old;
 
 use crate::{context::AppState, db::DbError, lifecycle::Lifecycle, link::downlink};
 use futures::future::BoxFuture;
-use std::time::Duration;
-use tokio::time::MissedTickBehavior;
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    sync::Notify,
+    time::{Interval, MissedTickBehavior},
+};
 
 /// A feature's background work.
 #[derive(Debug, Clone, Copy)]
@@ -22,6 +25,8 @@ pub struct Job {
     pub period: Duration,
     /// One run.
     pub run: fn(AppState) -> BoxFuture<'static, Result<(), DbError>>,
+    /// What has it run at once, beside its period.
+    pub nudged: Option<fn(&AppState) -> Arc<Notify>>,
 }
 
 /// Runs a job at once and then every `period`, until the process ends.
@@ -30,11 +35,31 @@ where
     Job: Fn() -> Run + Send + Sync + 'static,
     Run: Future<Output = Result<(), DbError>> + Send,
 {
+    every_or_nudged(lifecycle, name, period, Arc::default(), job);
+}
+
+/// The same, and whenever it is nudged.
+fn every_or_nudged<Job, Run>(
+    lifecycle: &Lifecycle,
+    name: &'static str,
+    period: Duration,
+    nudged: Arc<Notify>,
+    job: Job,
+) where
+    Job: Fn() -> Run + Send + Sync + 'static,
+    Run: Future<Output = Result<(), DbError>> + Send,
+{
     let stop = lifecycle.stop();
     lifecycle.spawn(async move {
         let mut ticks = tokio::time::interval(period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        let due = async |ticks: &mut Interval| {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = nudged.notified() => {}
+            }
+        };
+        while stop.run_until_cancelled(due(&mut ticks)).await.is_some() {
             if let Err(error) = job().await {
                 tracing::warn!(job = name, %error, "a job failed and will be tried again");
             }
@@ -55,8 +80,9 @@ pub fn start(lifecycle: &Lifecycle, state: &AppState) {
         }
     });
     for job in state.features.iter().flat_map(|feature| feature.jobs) {
-        let state = state.clone();
-        every(lifecycle, job.name, job.period, move || (job.run)(state.clone()));
+        let (state, nudged) = (state.clone(), job.nudged.map(|of| of(state)).unwrap_or_default());
+        let run = move || (job.run)(state.clone());
+        every_or_nudged(lifecycle, job.name, job.period, nudged, run);
     }
 }
 

@@ -180,9 +180,7 @@ impl Enroller {
         };
         let grant = self.trust.sign_grant(&authority.sealed, &grant)?;
         let site_certificate = self.trust.certify_site(&authority.sealed, &certificate)?;
-        if !request.ui_pin_hash.is_empty() {
-            store::keep_pin(&mut tx, &relay, &request.ui_pin_hash).await?;
-        }
+        self.records.joins(&mut tx, &relay, request).await?;
         self.records.relay_changed(&mut tx, &relay, RelayChange::Enrolled).await?;
         tx.commit().await?;
         Ok(RelayEnrolment {

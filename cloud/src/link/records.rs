@@ -2,8 +2,9 @@
 
 use super::{ApplyError, RelayIdentity};
 use crate::db::TenantTx;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, ready};
 use unifyit_protocol::{
+    enroll::EnrollRelay,
     ids::DeviceId,
     link::{Ephemeral, UpRecord},
     telemetry::newest::Load,
@@ -47,6 +48,20 @@ pub trait Records: Send + Sync + 'static {
         relay: &'a RelayIdentity,
         records: Vec<UpRecord>,
     ) -> BoxFuture<'a, Result<(), ApplyError>>;
+
+    /// Takes what a relay says of itself when it joins its site, in the transaction that
+    /// lets it in, before it is told of as [`RelayChange::Enrolled`].
+    ///
+    /// # Errors
+    /// [`ApplyError`]; it is not let in.
+    fn joins<'a>(
+        &'a self,
+        _tx: &'a mut TenantTx,
+        _relay: &'a RelayIdentity,
+        _says: &'a EnrollRelay,
+    ) -> BoxFuture<'a, Result<(), ApplyError>> {
+        Box::pin(ready(Ok(())))
+    }
 
     /// Follows a change of the relay itself, in the transaction that writes it.
     ///

@@ -32,6 +32,7 @@ use futures::future::{BoxFuture, ready};
 use std::collections::BTreeSet;
 use tokio_util::sync::CancellationToken;
 use unifyit_protocol::{
+    enroll::EnrollRelay,
     ids::{DeviceId, SiteId},
     link::{Ephemeral, UpRecord},
     telemetry::newest::Load,
@@ -90,6 +91,16 @@ pub trait Reports: Send + Sync {
         _tx: &'a mut TenantTx,
         _relay: &'a RelayIdentity,
         _changed: &'a Changed,
+    ) -> Applied<'a> {
+        Box::pin(ready(Ok(())))
+    }
+
+    /// Takes what a relay says of itself when it joins its site.
+    fn joins<'a>(
+        &'a self,
+        _tx: &'a mut TenantTx,
+        _relay: &'a RelayIdentity,
+        _says: &'a EnrollRelay,
     ) -> Applied<'a> {
         Box::pin(ready(Ok(())))
     }

@@ -10,6 +10,7 @@ use crate::{
 use futures::future::BoxFuture;
 use std::collections::{BTreeSet, HashMap};
 use unifyit_protocol::{
+    enroll::EnrollRelay,
     ids::{DeviceId, SiteId},
     link::{Ephemeral, UpRecord},
     telemetry::newest::Load,
@@ -164,6 +165,20 @@ impl Records for Reporting {
                 self.own.forget(relay.site);
             }
             applied
+        })
+    }
+
+    fn joins<'a>(
+        &'a self,
+        tx: &'a mut TenantTx,
+        relay: &'a RelayIdentity,
+        says: &'a EnrollRelay,
+    ) -> BoxFuture<'a, Result<(), ApplyError>> {
+        Box::pin(async move {
+            for feature in &self.features {
+                feature.joins(tx, relay, says).await?;
+            }
+            Ok(())
         })
     }
 

@@ -105,6 +105,7 @@ impl TestApp {
             old: Old::new(test.db.clone(), metrics.registry()).unwrap(),
             watches,
             link: gateway.link(),
+            reconcile: Arc::default(),
             trust,
             downloads: Downloads::publish(&config.downloads, folder.path()).unwrap(),
             rights: Rights::new(config.session_idle_hours, metrics.rights().clone()),

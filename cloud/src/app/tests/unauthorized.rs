@@ -63,6 +63,8 @@ fn filled(path: &str, place: &Place, key: uuid::Uuid) -> String {
     path.replace("{id}", &id.to_string())
         .replace("{device_id}", &place.device.to_string())
         .replace("{section}", "packages")
+        .replace("{level}", "sites")
+        .replace("{topic}", "collection")
         .replace("{computer}", &uuid::Uuid::nil().to_string())
 }
 

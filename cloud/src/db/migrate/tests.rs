@@ -133,3 +133,62 @@ async fn what_was_seen_in_the_future_is_put_right() {
     .unwrap();
     assert_eq!(seen, (0, 1, 1));
 }
+
+#[tokio::test]
+async fn settings_of_sites_become_documents_and_go_on_to_hold() {
+    let test = testing::owned_by_a_plain_role().await;
+    let mut owner = test.owner().await;
+    MIGRATIONS.run_direct(Some(34), &mut owner, false).await.unwrap();
+    let mut admin = PgConnection::connect(&test.admin_url()).await.unwrap();
+    sqlx::raw_sql(
+        "INSERT INTO partners (id, name) VALUES (gen_random_uuid(), 'North'); \
+         INSERT INTO organizations (id, partner_id, name) SELECT gen_random_uuid(), id, name FROM partners; \
+         INSERT INTO sites (id, partner_id, organization_id, name) \
+             SELECT gen_random_uuid(), partner_id, id, n FROM organizations, unnest('{set,usual}'::text[]) n; \
+         INSERT INTO site_configs (site_id, partner_id, organization_id, revision) \
+             SELECT id, partner_id, organization_id, 7 FROM sites; \
+         UPDATE site_configs SET collect_every_s = 30, ui_pin_hash = '$argon2id$x', cache_hosts = '{a.org}', \
+             cache_remaps = '{npm=https://r.org/?a=b}', cache_from_min = 1325, cache_until_min = 5, cache_bytes_per_s = 9 \
+             WHERE site_id = (SELECT id FROM sites WHERE name = 'set')",
+    )
+    .execute(&mut admin)
+    .await
+    .unwrap();
+    MIGRATIONS.run_direct(None, &mut owner, false).await.unwrap();
+    let desired: Vec<serde_json::Value> = sqlx::query_scalar(
+        "SELECT c.desired FROM site_configs c JOIN sites s ON s.id = c.site_id \
+         WHERE c.revision = 7 ORDER BY s.name",
+    )
+    .fetch_all(&mut admin)
+    .await
+    .unwrap();
+    let plan = serde_json::json!({"from": "22:05", "until": "00:05", "bytes_per_s": 9});
+    let remap = serde_json::json!({"name": "npm", "url": "https://r.org/?a=b"});
+    assert_eq!(
+        desired[0],
+        serde_json::json!({"collection": {"collect_every_s": 30, "inventory_every_s": 900},
+            "package_cache": {"hosts": ["a.org"], "remaps": [remap], "plan": plan},
+            "local_ui": {"pin": "$argon2id$x"}})
+    );
+    assert_eq!(desired[1]["package_cache"]["plan"], serde_json::Value::Null);
+    let kept: Vec<(String, String, String)> = sqlx::query_as(
+        "SELECT t.topic, f.key, f.value->>'value' FROM settings t, jsonb_each(t.fields) f \
+         ORDER BY 1, 2",
+    )
+    .fetch_all(&mut admin)
+    .await
+    .unwrap();
+    let names: Vec<_> = kept.iter().map(|(topic, field, _)| format!("{topic}.{field}")).collect();
+    assert_eq!(
+        names,
+        [
+            "collection.collect_every_s",
+            "local_ui.pin",
+            "package_cache.hosts",
+            "package_cache.plan",
+            "package_cache.remaps"
+        ],
+        "what is as usual was set by nobody"
+    );
+    assert_eq!(kept[0].2, "30");
+}

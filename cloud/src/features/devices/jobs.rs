@@ -10,6 +10,7 @@ pub(super) const JOBS: &[Job] = &[Job {
     name: "tallies",
     period: Duration::from_secs(60),
     run: |state| Box::pin(async move { fold(&state.db).await }),
+    nudged: None,
 }];
 
 /// Sites folded in one run; the next run goes on.

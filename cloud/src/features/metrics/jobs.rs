@@ -40,6 +40,7 @@ pub(super) const JOBS: &[Job] = &[Job {
             age(&state.db).await
         })
     },
+    nudged: None,
 }];
 
 /// Rollups younger than this stay loose, in minutes.

@@ -212,7 +212,8 @@ async fn a_restored_database_takes_what_only_the_relay_knows() {
     );
     let tokens = "SELECT count(*) FROM install_tokens WHERE used = 4 AND revoked_at IS NOT NULL";
     assert_eq!(world.scalar::<i64>(tokens).await, 1);
-    let taken = "SELECT revision || ' ' || collect_every_s || ' ' || ui_pin_hash || ' ' || cache_hosts[1] FROM site_configs";
+    let taken = "SELECT concat_ws(' ', revision, desired->'collection'->>'collect_every_s', \
+        desired->'local_ui'->>'pin', desired->'package_cache'->'hosts'->>0) FROM site_configs";
     assert_eq!(world.scalar::<String>(taken).await, "10 33 $argon2id$x deb.debian.org");
     // A relay that claims more than there can be changes nothing.
     let settings = SiteConfig { revision: u64::MAX, ..SiteConfig::default() };

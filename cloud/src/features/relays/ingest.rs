@@ -4,7 +4,7 @@ use crate::{
     audit::{self, AuditActor, AuditTarget},
     db::TenantTx,
     features::sites,
-    link::{ApplyError, RelayIdentity},
+    link::{ApplyError, RelayIdentity, downlink},
     reports::{line, time_of},
 };
 use unifyit_protocol::link::{RelayStatus, SiteAudit};
@@ -27,6 +27,10 @@ pub(super) async fn status(
     .bind(&status.version)
     .execute(&mut **tx)
     .await?;
+    if status.settings_revision > 0 {
+        let has = sites::acknowledged(tx, (relay.id, relay.site), status.settings_revision);
+        downlink::settle(has.await)?;
+    }
     Ok(())
 }
 

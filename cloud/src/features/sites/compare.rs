@@ -1,7 +1,7 @@
 //! A site's settings and install tokens: what its relay has of them against what the
 //! database has.
 
-use super::{config, store, tokens};
+use super::{adopt, config, store, tokens};
 use crate::{
     db::TenantTx,
     link::{ApplyError, RelayIdentity, downlink},
@@ -30,13 +30,16 @@ async fn bring(
     let mut adopted = 0;
     if let Some(holds) = holds {
         let place = (&relay.place(), relay.site);
-        let newer = config::adopt(tx, place, (&holds.settings, holds.ahead)).await?;
+        let newer = adopt::adopt(tx, place, (&holds.settings, holds.ahead)).await?;
         all.mended(usize::from(newer), "newer settings taken from the relay");
         if !holds.cut {
             adopted = tokens::adopt(tx, relay.site, &holds.tokens).await?;
         }
     }
-    downlink::settle(config::push(tx, relay.site).await)?;
+    downlink::settle(match holds {
+        Some(holds) => config::held(tx, (relay.id, relay.site), holds.settings.revision).await,
+        None => config::send(tx, relay.site).await,
+    })?;
     if holds.is_some_and(|holds| holds.cut) {
         return Ok(());
     }

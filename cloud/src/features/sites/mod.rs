@@ -1,10 +1,12 @@
 //! Sites: their health as seen from here, their settings, and the one line
 //! that brings a relay or an agent in.
 
+mod adopt;
 mod api;
 mod cache;
 mod compare;
 pub mod config;
+mod jobs;
 mod kept;
 mod model;
 mod reports;
@@ -12,7 +14,9 @@ mod rules;
 mod standing;
 pub mod store;
 mod tokens;
+mod topics;
 
+pub use config::acknowledged;
 pub use model::{RelayBody, Site, SiteDevices, SiteSettings, SiteStanding};
 pub use rules::SiteState;
 
@@ -42,6 +46,9 @@ pub const FEATURE: Feature = Feature {
     compares: &[compare::PART],
     standing: Some(standing::add),
     keeps: kept::KEEPS,
+    topics: topics::TOPICS,
+    follows: Some(|tx, state, spot| Box::pin(config::follow(tx, state, spot))),
+    jobs: jobs::JOBS,
     #[cfg(test)]
     probes: probes::PROBES,
     ..Feature::named("sites")

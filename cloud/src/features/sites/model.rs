@@ -120,6 +120,12 @@ pub struct SiteSettings {
     pub inventory_every_s: i32,
 }
 
+impl Default for SiteSettings {
+    fn default() -> Self {
+        Self { collect_every_s: 10, inventory_every_s: 900 }
+    }
+}
+
 /// A row of the site query.
 #[derive(Debug, sqlx::FromRow)]
 pub(super) struct SiteRow {
@@ -129,8 +135,7 @@ pub(super) struct SiteRow {
     pub(super) name: String,
     organization_name: String,
     created_at: OffsetDateTime,
-    collect_every_s: i32,
-    inventory_every_s: i32,
+    collection: Option<Json<SiteSettings>>,
     devices_total: i64,
     devices_online: i64,
     #[sqlx(flatten)]
@@ -191,10 +196,7 @@ impl SiteRow {
                 total: self.devices_total,
                 online: if online { self.devices_online } else { 0 },
             },
-            config: SiteSettings {
-                collect_every_s: self.collect_every_s,
-                inventory_every_s: self.inventory_every_s,
-            },
+            config: self.collection.map(|Json(collection)| collection).unwrap_or_default(),
             created_at: self.created_at,
         }
     }

@@ -8,6 +8,7 @@ pub(super) const PROBES: Probes = Probes {
     routes,
     rights: &[("manage_sites", ["----", "yyyy", "yyyy"]), ("install", ["----", "yyyy", "yyyy"])],
     kinds: &[("site.changed", "view"), ("relay.changed", "view")],
+    jobs: &[("settings", 60)],
     ..Probes::NONE
 };
 

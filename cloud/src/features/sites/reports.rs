@@ -1,6 +1,6 @@
 //! What relays report of their sites, and telling browsers of it.
 
-use super::{CHANGED, CONNECTION, RELAY_CHANGED, cache, config, store};
+use super::{CHANGED, CONNECTION, RELAY_CHANGED, adopt, cache, config, store};
 use crate::{
     db::TenantTx,
     events::{NewEvent, Reference, TimelineItem},
@@ -8,7 +8,7 @@ use crate::{
     reports::{Applied, Changed, Reporter, Reports, Rows},
 };
 use time::OffsetDateTime;
-use unifyit_protocol::{ids::SiteId, link::UpRecord};
+use unifyit_protocol::{enroll::EnrollRelay, ids::SiteId, link::UpRecord};
 
 /// The feature's end.
 pub(super) fn open() -> Reporter {
@@ -58,6 +58,20 @@ impl Reports for SiteReports {
         })
     }
 
+    fn joins<'a>(
+        &'a self,
+        tx: &'a mut TenantTx,
+        relay: &'a RelayIdentity,
+        says: &'a EnrollRelay,
+    ) -> Applied<'a> {
+        Box::pin(async move {
+            match says.ui_pin_hash.is_empty() {
+                true => Ok(()),
+                false => Ok(adopt::pin(tx, relay.site, &says.ui_pin_hash).await?),
+            }
+        })
+    }
+
     fn relay_changed<'a>(
         &'a self,
         tx: &'a mut TenantTx,
@@ -66,7 +80,7 @@ impl Reports for SiteReports {
     ) -> Applied<'a> {
         Box::pin(async move {
             if change == RelayChange::Enrolled {
-                downlink::settle(config::push(tx, relay.site).await)?;
+                downlink::settle(config::send(tx, relay.site).await)?;
             }
             if change != RelayChange::Restored {
                 tell(tx, relay.site, true).await?;

@@ -1,7 +1,7 @@
 //! SQL of sites.
 
 use super::{
-    Site, SiteSettings, SiteStanding,
+    Site, SiteStanding,
     model::{SiteRow, StandingRow},
 };
 use crate::{
@@ -15,7 +15,7 @@ use unifyit_protocol::ids::{OrganizationId, PartnerId, RelayId, SiteId};
 use uuid::Uuid;
 
 const COLUMNS: &str = "SELECT s.id, s.partner_id, s.organization_id, s.name, s.created_at, \
-    o.name AS organization_name, c.collect_every_s, c.inventory_every_s, \
+    o.name AS organization_name, c.desired->'collection' AS collection, \
     coalesce(n.total, 0) AS devices_total, coalesce(n.online, 0) AS devices_online, \
     r.id AS relay_id, r.hostname, r.version, r.peer_id, r.online AS relay_online, r.state_since, \
     r.last_contact, r.connected_since, r.status, r.clock_ahead_ms \
@@ -205,42 +205,5 @@ pub async fn delete(tx: &mut TenantTx, id: SiteId) -> Result<(), DbError> {
         .await?;
     // Its session finds itself revoked and ends.
     relays.into_iter().for_each(|relay| tx.nudge_relay(RelayId(relay)));
-    Ok(())
-}
-
-/// Changes settings; the revision rises.
-///
-/// # Errors
-/// [`DbError`].
-pub async fn set_settings(
-    tx: &mut TenantTx,
-    id: SiteId,
-    settings: &SiteSettings,
-) -> Result<(), DbError> {
-    sqlx::query(
-        "UPDATE site_configs SET collect_every_s = $2, inventory_every_s = $3, \
-         revision = revision + 1, updated_at = now() WHERE site_id = $1",
-    )
-    .bind(id.0)
-    .bind(settings.collect_every_s)
-    .bind(settings.inventory_every_s)
-    .execute(&mut **tx)
-    .await?;
-    Ok(())
-}
-
-/// Sets the hash of the local UI's PIN; the revision rises.
-///
-/// # Errors
-/// [`DbError`].
-pub async fn set_pin_hash(tx: &mut TenantTx, id: SiteId, hash: &str) -> Result<(), DbError> {
-    sqlx::query(
-        "UPDATE site_configs SET ui_pin_hash = $2, revision = revision + 1, updated_at = now() \
-         WHERE site_id = $1",
-    )
-    .bind(id.0)
-    .bind(hash)
-    .execute(&mut **tx)
-    .await?;
     Ok(())
 }

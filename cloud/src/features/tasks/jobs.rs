@@ -15,11 +15,13 @@ pub(super) const JOBS: &[Job] = &[
         name: "tasks",
         period: Duration::from_secs(5),
         run: |state| Box::pin(async move { sweep(&state.db).await }),
+        nudged: None,
     },
     Job {
         name: "tasks' rights",
         period: Duration::from_secs(4),
         run: |state| Box::pin(async move { end_with_rights(&state).await }),
+        nudged: None,
     },
 ];
 

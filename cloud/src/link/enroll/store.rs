@@ -158,23 +158,3 @@ pub(super) async fn renew_relay(
     .await?;
     Ok(done.rows_affected() == 1)
 }
-
-/// Keeps the PIN that was set at the box, so that later settings repeat it.
-pub(super) async fn keep_pin(
-    tx: &mut TenantTx,
-    relay: &RelayIdentity,
-    hash: &str,
-) -> Result<(), DbError> {
-    sqlx::query(
-        "INSERT INTO site_configs (site_id, partner_id, organization_id, ui_pin_hash) \
-         VALUES ($1, $2, $3, $4) ON CONFLICT (site_id) DO UPDATE \
-         SET ui_pin_hash = $4, revision = site_configs.revision + 1, updated_at = now()",
-    )
-    .bind(relay.site.0)
-    .bind(relay.partner.0)
-    .bind(relay.organization.0)
-    .bind(hash)
-    .execute(&mut **tx)
-    .await?;
-    Ok(())
-}

@@ -602,6 +602,53 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/settings/topics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List what may be set in layers */
+        get: operations["list_settings_topics"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/settings/{level}/{id}/{topic}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read what is set of a topic at a place, what holds there, and why
+         * @description Field by field the nearest value wins: a device's own before its site's, its
+         *     organization's and its partner's, unless one above locked the field.
+         */
+        get: operations["get_settings"];
+        /**
+         * Set a topic at a place
+         * @description The document replaces the one that stands there. Who set a value that stays, and when,
+         *     stays with it.
+         */
+        put: operations["set_settings"];
+        post?: never;
+        /**
+         * Take away what is set of a topic at a place, locks too
+         * @description What is above it holds there then.
+         */
+        delete: operations["clear_settings"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/sites": {
         parameters: {
             query?: never;
@@ -902,6 +949,11 @@ export interface components {
             /** @enum {string} */
             kind: "script";
         };
+        /**
+         * @description Who acts on what is set.
+         * @enum {string}
+         */
+        Acts: "relay" | "device";
         /** @description A file to have ready: by its address, or by repository and path. */
         AheadInput: {
             /**
@@ -1117,6 +1169,7 @@ export interface components {
          *     - `read_audit`: technician
          *     - `manage_partners`: admin of the platform
          *     - `manage_organizations`: admin, not of a site alone
+         *     - `manage_settings`: technician
          *     - `manage_sites`: technician
          *     - `install`: technician
          *     - `manage_devices`: technician
@@ -1126,7 +1179,7 @@ export interface components {
          *     - `manage_api_keys`: technician
          * @enum {string}
          */
-        Can: "view" | "read_audit" | "manage_partners" | "manage_organizations" | "manage_sites" | "install" | "manage_devices" | "run_tasks" | "open_terminal" | "manage_users" | "manage_api_keys";
+        Can: "view" | "read_audit" | "manage_partners" | "manage_organizations" | "manage_settings" | "manage_sites" | "install" | "manage_devices" | "run_tasks" | "open_terminal" | "manage_users" | "manage_api_keys";
         /** @description What to change; what is absent stays. */
         ChangeDevice: {
             /** @description Name; empty gives the host name back. */
@@ -1475,6 +1528,11 @@ export interface components {
              */
             value: number;
         };
+        /**
+         * @description The kinds of places where documents stand, from the widest to the nearest.
+         * @enum {string}
+         */
+        Level: "partner" | "organization" | "site" | "group" | "device";
         /** @description Who wants in. */
         Login: {
             /** @description E-mail address. */
@@ -2151,6 +2209,10 @@ export interface components {
         Problem: {
             /** @description What happened and what to do. */
             detail: string;
+            /** @description What is wrong with which field, where several are looked at. */
+            errors: {
+                [key: string]: string;
+            };
             /** @description To quote when asking for help; the log has it too. */
             request_id: string;
             /**
@@ -2524,6 +2586,85 @@ export interface components {
             csrf_token: string;
             /** @description Who is signed in. */
             user: components["schemas"]["User"];
+        };
+        /** @description How a topic stands at a place. */
+        SettingsBody: {
+            /** @description What is set at this very place. */
+            document: components["schemas"]["SettingsDocument"];
+            /** @description What holds there, by field. */
+            effective: components["schemas"]["SettingsValue"][];
+            /**
+             * Format: uuid
+             * @description Which.
+             */
+            id: string;
+            /** @description What kind of place. */
+            level: components["schemas"]["Level"];
+            /** @description The topic. */
+            topic: string;
+        };
+        /** @description What is set of a topic at one place. It replaces all that was. */
+        SettingsDocument: {
+            /** @description Values by field. A secret that is set reads `{"set": true}`; written so, it stays. */
+            fields?: {
+                [key: string]: unknown;
+            };
+            /** @description Fields that nobody below may set. */
+            locked?: string[];
+        };
+        /** @description One thing that may be set. */
+        SettingsField: {
+            /** @description What holds where nobody set it. */
+            default: unknown;
+            /** @description Its name. */
+            field: string;
+            /** @description What it means. */
+            says: string;
+            /** @description Whether it is never shown again. */
+            secret: boolean;
+            /** @description What its numbers count; empty where there are none. */
+            unit: string;
+        };
+        /** @description Where something was set or locked, by whom, and when. */
+        SettingsOrigin: {
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            at: string | null;
+            /** @description By whom, as the audit log names them; empty where that is not known. */
+            by: string;
+            /**
+             * Format: uuid
+             * @description Which.
+             */
+            id: string;
+            /** @description What kind of place. */
+            level: components["schemas"]["Level"];
+            /** @description As it is shown. */
+            name: string;
+        };
+        /** @description A topic that may be set. */
+        SettingsTopic: {
+            /** @description Who acts on it; what relays act on is set for sites and above. */
+            acts: components["schemas"]["Acts"];
+            /** @description What may be set. */
+            fields: components["schemas"]["SettingsField"][];
+            /** @description What it is about. */
+            says: string;
+            /** @description Its name. */
+            topic: string;
+        };
+        /** @description What holds of a field, and why. */
+        SettingsValue: {
+            /** @description The field. */
+            field: string;
+            locked: components["schemas"]["SettingsOrigin"] | null;
+            origin: components["schemas"]["SettingsOrigin"] | null;
+            /** @description What its numbers count. */
+            unit: string;
+            /** @description What holds. A secret that is set reads `{"set": true}`. */
+            value: unknown;
         };
         /**
          * @description How bad something is.
@@ -2956,6 +3097,7 @@ export interface components {
 }
 export type SchemaActionBody = components['schemas']['ActionBody'];
 export type SchemaActionInput = components['schemas']['ActionInput'];
+export type SchemaActs = components['schemas']['Acts'];
 export type SchemaAheadInput = components['schemas']['AheadInput'];
 export type SchemaAheadItem = components['schemas']['AheadItem'];
 export type SchemaAheadStateBody = components['schemas']['AheadStateBody'];
@@ -2988,6 +3130,7 @@ export type SchemaInForce = components['schemas']['InForce'];
 export type SchemaInstallTokenItem = components['schemas']['InstallTokenItem'];
 export type SchemaInterpreterInput = components['schemas']['InterpreterInput'];
 export type SchemaLatest = components['schemas']['Latest'];
+export type SchemaLevel = components['schemas']['Level'];
 export type SchemaLogin = components['schemas']['Login'];
 export type SchemaMetricsBody = components['schemas']['MetricsBody'];
 export type SchemaNewApiKey = components['schemas']['NewApiKey'];
@@ -3036,6 +3179,12 @@ export type SchemaSectionBody = components['schemas']['SectionBody'];
 export type SchemaSeparateComputer = components['schemas']['SeparateComputer'];
 export type SchemaSeriesBody = components['schemas']['SeriesBody'];
 export type SchemaSessionBody = components['schemas']['SessionBody'];
+export type SchemaSettingsBody = components['schemas']['SettingsBody'];
+export type SchemaSettingsDocument = components['schemas']['SettingsDocument'];
+export type SchemaSettingsField = components['schemas']['SettingsField'];
+export type SchemaSettingsOrigin = components['schemas']['SettingsOrigin'];
+export type SchemaSettingsTopic = components['schemas']['SettingsTopic'];
+export type SchemaSettingsValue = components['schemas']['SettingsValue'];
 export type SchemaSeverity = components['schemas']['Severity'];
 export type SchemaSite = components['schemas']['Site'];
 export type SchemaSiteCounts = components['schemas']['SiteCounts'];
@@ -4373,6 +4522,133 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_settings_topics: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SettingsTopic"][];
+                };
+            };
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_settings: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `partners`, `organizations`, `sites` or `devices` */
+                level: string;
+                id: string;
+                topic: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SettingsBody"];
+                };
+            };
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    set_settings: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `partners`, `organizations`, `sites` or `devices` */
+                level: string;
+                id: string;
+                topic: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SettingsDocument"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SettingsBody"];
+                };
+            };
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    clear_settings: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `partners`, `organizations`, `sites` or `devices` */
+                level: string;
+                id: string;
+                topic: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SettingsBody"];
+                };
             };
             "4XX": {
                 headers: {

@@ -1,7 +1,7 @@
 //! `POST /sites`
 
 use super::{
-    super::{MANAGE_SITES, Site, store},
+    super::{MANAGE_SITES, Site, config, store},
     changed,
 };
 use crate::{
@@ -52,6 +52,8 @@ pub(super) async fn create_site(
         .ok_or_else(|| Problem::invalid("There is no such organization."))?;
     let (partner, id) = (PartnerId(parent.partner_id), SiteId::generate());
     store::create(&mut tx, partner, organization, id, &name).await?;
+    // It begins with what holds above it.
+    config::settle(&mut tx, id).await?;
     let place = Place::site(partner, organization, id);
     let target = AuditTarget::at(place, format!("site {name}"));
     ctx.audit(&mut tx, "site.create", &target, "").await?;

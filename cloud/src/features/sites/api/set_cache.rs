@@ -5,8 +5,9 @@ use super::{
         MANAGE_SITES,
         cache::{self, CacheInput, PackageCacheBody, rules},
         config, store,
+        topics::PACKAGE_CACHE,
     },
-    changed,
+    changed, set_values,
 };
 use crate::{
     audit::AuditTarget,
@@ -15,6 +16,7 @@ use crate::{
     http::{Body, Path, Problem},
 };
 use axum::Json;
+use serde_json::json;
 use time::OffsetDateTime;
 use unifyit_protocol::ids::SiteId;
 use uuid::Uuid;
@@ -40,8 +42,14 @@ pub(super) async fn set_package_cache(
     let checked =
         rules::check(input, &known, OffsetDateTime::now_utc()).map_err(Problem::invalid)?;
     let before = cache::store::get(&mut tx, id).await?;
-    cache::store::set(&mut tx, &place, id, &checked).await?;
-    config::push(&mut tx, id).await?;
+    let values = vec![
+        ("hosts", json!(checked.hosts)),
+        ("remaps", json!(checked.remaps)),
+        ("plan", json!(checked.plan.map(rules::plan_body))),
+    ];
+    set_values(&ctx, &mut tx, id, (&PACKAGE_CACHE, values)).await?;
+    cache::store::set_ahead(&mut tx, &place, id, &checked.ahead).await?;
+    config::send_changed(&mut tx, id).await?;
     let target = AuditTarget::at(place, format!("site {}", site.name));
     ctx.audit(&mut tx, "site.package_cache", &target, &told(&before, &checked)).await?;
     changed(&mut tx, id, place).await?;
@@ -52,12 +60,12 @@ pub(super) async fn set_package_cache(
 
 /// What changed, for the audit log.
 fn told(before: &PackageCacheBody, now: &rules::Checked) -> String {
-    let remaps: Vec<String> =
-        before.remaps.iter().map(|r| format!("{}={}", r.name, r.url)).collect();
+    let lines = |remaps: &[cache::Remap]| -> Vec<String> {
+        remaps.iter().map(|r| format!("{}={}", r.name, r.url)).collect()
+    };
+    let (were, are) = (lines(&before.remaps), lines(&now.remaps));
     let mut told = Vec::new();
-    for (what, before, now) in
-        [("hosts", &before.hosts, &now.hosts), ("remaps", &remaps, &now.remaps)]
-    {
+    for (what, before, now) in [("hosts", &before.hosts, &now.hosts), ("remaps", &were, &are)] {
         let added = named(now.iter().filter(|entry| !before.contains(entry)));
         let removed = named(before.iter().filter(|entry| !now.contains(entry)));
         told.extend(added.map(|added| format!("{what} added: {added}")));

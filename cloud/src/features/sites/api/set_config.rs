@@ -1,8 +1,8 @@
 //! `PUT /sites/{id}/config`
 
 use super::{
-    super::{MANAGE_SITES, Site, SiteSettings, config, store},
-    changed,
+    super::{MANAGE_SITES, Site, SiteSettings, store, topics::COLLECTION},
+    apply, changed,
 };
 use crate::{
     audit::AuditTarget,
@@ -35,8 +35,11 @@ pub(super) async fn set_site_config(
             "collect_every_s must be 1 to 3600 and inventory_every_s 60 to 86400 seconds.",
         ));
     }
-    store::set_settings(&mut tx, id, &input).await?;
-    config::push(&mut tx, id).await?;
+    let values = vec![
+        ("collect_every_s", input.collect_every_s.into()),
+        ("inventory_every_s", input.inventory_every_s.into()),
+    ];
+    apply(&ctx, &mut tx, id, (&COLLECTION, values)).await?;
     let target = AuditTarget::at(place, format!("site {}", before.name));
     let detail = format!(
         "Collects every {} s (was {}), inventory every {} s (was {})",

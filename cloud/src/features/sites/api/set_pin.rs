@@ -2,7 +2,10 @@
 //!
 //! The relay gets an argon2id hash; the PIN itself is kept nowhere.
 
-use super::super::{MANAGE_SITES, config, rules, store};
+use super::{
+    super::{MANAGE_SITES, rules, store, topics::LOCAL_UI},
+    apply,
+};
 use crate::{
     audit::AuditTarget,
     context::Ctx,
@@ -42,8 +45,7 @@ pub(super) async fn set_ui_pin(
     if !acceptable {
         return Err(Problem::invalid("The PIN must be 6 to 12 digits, not all the same."));
     }
-    store::set_pin_hash(&mut tx, id, &hash).await?;
-    config::push(&mut tx, id).await?;
+    apply(&ctx, &mut tx, id, (&LOCAL_UI, vec![("pin", hash.into())])).await?;
     let target = AuditTarget::at(place, format!("site {}", site.name));
     ctx.audit(&mut tx, "site.ui_pin", &target, "").await?;
     tx.commit().await?;

@@ -41,7 +41,7 @@ pub(super) async fn update_site(
     let Body(input) = input?;
     let name = tenants::checked_name(&input.name)?;
     store::rename(&mut tx, id, &name).await?;
-    config::push_changed(&mut tx, id).await?;
+    config::send_changed(&mut tx, id).await?;
     let target = AuditTarget::at(place, format!("site {name}"));
     ctx.audit(&mut tx, "site.update", &target, &format!("was {}", before.name)).await?;
     let site = changed(&mut tx, id, place).await?;

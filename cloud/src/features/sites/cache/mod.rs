@@ -10,4 +10,4 @@ pub(super) mod rules;
 pub(super) mod store;
 
 pub(super) use ingest::report;
-pub(super) use model::{CacheInput, CacheSavings, PackageCacheBody};
+pub(super) use model::{CacheInput, CacheSavings, PackageCacheBody, Plan, Remap};

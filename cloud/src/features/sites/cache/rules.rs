@@ -25,8 +25,7 @@ const KEEP_AT_MOST: time::Duration = time::Duration::days(366);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Checked {
     pub(crate) hosts: Vec<String>,
-    /// As `name=url`.
-    pub(crate) remaps: Vec<String>,
+    pub(crate) remaps: Vec<Remap>,
     pub(crate) plan: Option<CachePlan>,
     pub(crate) ahead: Vec<Ahead>,
 }
@@ -56,20 +55,17 @@ pub(crate) fn check(
     let mut names: Vec<Remap> = remaps.clone();
     names.extend(known.iter().filter(|k| remaps.iter().all(|r| r.name != k.name)).cloned());
     let ahead = check_ahead(ahead, &names, now)?;
-    let remaps = remaps.into_iter().map(|r| format!("{}={}", r.name, r.url)).collect();
     Ok(Checked { hosts, remaps, plan, ahead })
 }
 
 /// Hosts and remaps that a relay holds, when a console could have set them.
-pub(crate) fn held(config: &SiteConfig) -> Option<(Vec<String>, Vec<String>)> {
+pub(crate) fn held(config: &SiteConfig) -> Option<(Vec<String>, Vec<Remap>)> {
     let remap = |text: &String| {
         let (name, url) = text.split_once('=')?;
         Some(Remap { name: name.into(), url: url.into() })
     };
     let remaps = config.cache_remaps.iter().map(remap).collect::<Option<Vec<_>>>()?;
-    let remaps = check_remaps(remaps).ok()?;
-    let remaps = remaps.into_iter().map(|r| format!("{}={}", r.name, r.url)).collect();
-    Some((check_hosts(&config.cache_hosts).ok()?, remaps))
+    Some((check_hosts(&config.cache_hosts).ok()?, check_remaps(remaps).ok()?))
 }
 
 /// Files that a relay has ready or is to have, as far as a console could have named them.
@@ -93,7 +89,7 @@ pub(crate) fn held_ahead(config: &SiteConfig, now: OffsetDateTime) -> Vec<Ahead>
     files.filter(|file| hashes.insert(file.sha256)).collect()
 }
 
-fn check_hosts(hosts: &[String]) -> Result<Vec<String>, String> {
+pub(crate) fn check_hosts(hosts: &[String]) -> Result<Vec<String>, String> {
     if hosts.len() > MAX_HOSTS {
         return Err(format!("hosts: {} are named; {MAX_HOSTS} are possible.", hosts.len()));
     }
@@ -120,7 +116,7 @@ fn check_hosts(hosts: &[String]) -> Result<Vec<String>, String> {
     Ok(checked)
 }
 
-fn check_remaps(remaps: Vec<Remap>) -> Result<Vec<Remap>, String> {
+pub(crate) fn check_remaps(remaps: Vec<Remap>) -> Result<Vec<Remap>, String> {
     if remaps.len() > MAX_REMAPS {
         return Err(format!("remaps: {} are named; {MAX_REMAPS} are possible.", remaps.len()));
     }
@@ -151,7 +147,7 @@ fn check_remaps(remaps: Vec<Remap>) -> Result<Vec<Remap>, String> {
     Ok(checked)
 }
 
-fn check_plan(plan: &Plan) -> Result<CachePlan, String> {
+pub(crate) fn check_plan(plan: &Plan) -> Result<CachePlan, String> {
     let minute = |field: &str, text: &str| {
         minute(text).ok_or_else(|| {
             format!("plan.{field}: `{}` is no time of day. Write for example 21:00.", shown(text))
@@ -175,6 +171,15 @@ fn minute(text: &str) -> Option<u16> {
     let number = |text: &str| text.parse::<u16>().ok().filter(|_| digits(text));
     let (hour, minute) = (number(hour)?, number(minute)?);
     (hour < 24 && minute < 60).then_some(hour * 60 + minute)
+}
+
+/// A plan as it is set and shown.
+pub(crate) fn plan_body(plan: CachePlan) -> Plan {
+    Plan {
+        from: time_of_day(plan.from_min),
+        until: time_of_day(plan.until_min),
+        bytes_per_s: plan.bytes_per_s,
+    }
 }
 
 /// A time of day from its minutes.

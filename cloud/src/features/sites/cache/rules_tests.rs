@@ -57,7 +57,7 @@ fn settings_are_written_as_the_relay_reads_them() {
     )
     .unwrap();
     assert_eq!(checked.hosts, ["deb.debian.org", "10.0.0.1:8080"]);
-    assert_eq!(checked.remaps, ["docker=https://download.docker.com/linux"]);
+    assert_eq!(checked.remaps, [remap("docker", "https://download.docker.com/linux")]);
     let plan = CachePlan { from_min: 22 * 60 + 30, until_min: 300, bytes_per_s: 7 };
     assert_eq!(checked.plan, Some(plan));
     let urls: Vec<_> = checked.ahead.iter().map(|file| file.url.as_str()).collect();

@@ -2,20 +2,19 @@
 
 use super::{
     model::{
-        AheadItem, AheadStateBody, CacheSavings, InForce, PackageCacheBody, Plan, Remap, Saved,
-        SavedDay, SavedRepository,
+        AheadItem, AheadStateBody, CacheSavings, InForce, PackageCacheBody, Remap, Saved, SavedDay,
+        SavedRepository,
     },
-    rules::{self, Ahead, Checked},
+    rules::{self, Ahead},
 };
-use crate::db::{DbError, Place, TenantTx};
+use crate::{
+    db::{DbError, Place, TenantTx},
+    features::sites::topics::CacheHolds,
+};
 use sqlx::types::Json;
 use std::collections::BTreeMap;
 use time::{Date, OffsetDateTime};
-use unifyit_protocol::{
-    cache::{CachePlan, CachePolicy},
-    config::CacheAhead,
-    ids::SiteId,
-};
+use unifyit_protocol::{cache::CachePolicy, config::CacheAhead, ids::SiteId};
 use uuid::Uuid;
 
 /// Repositories shown apart.
@@ -26,15 +25,16 @@ const SHOWN: usize = 100;
 /// # Errors
 /// [`DbError`].
 pub(crate) async fn get(tx: &mut TenantTx, site: SiteId) -> Result<PackageCacheBody, DbError> {
-    let row: Settings = sqlx::query_as(
-        "SELECT c.cache_hosts, c.cache_remaps, c.cache_from_min, c.cache_until_min, \
-             c.cache_bytes_per_s, r.cache_policy \
+    let (holds, policy): (Option<Json<CacheHolds>>, Option<Json<CachePolicy>>) = sqlx::query_as(
+        "SELECT c.desired->'package_cache', r.cache_policy \
          FROM site_configs c LEFT JOIN relays r ON r.site_id = c.site_id AND r.revoked_at IS NULL \
          WHERE c.site_id = $1",
     )
     .bind(site.0)
     .fetch_one(&mut **tx)
     .await?;
+    let CacheHolds { hosts, remaps: named, plan } =
+        holds.map(|Json(holds)| holds).unwrap_or_default();
     let files: Vec<AheadRow> = sqlx::query_as(
         "SELECT url, sha256, size, keep_until, state, reason, state_at FROM cache_ahead \
          WHERE site_id = $1 AND keep_until > now() ORDER BY place",
@@ -43,55 +43,17 @@ pub(crate) async fn get(tx: &mut TenantTx, site: SiteId) -> Result<PackageCacheB
     .fetch_all(&mut **tx)
     .await?;
     Ok(PackageCacheBody {
-        plan: row.plan().map(plan_body),
-        hosts: row.cache_hosts,
-        remaps: remaps(&row.cache_remaps),
+        plan,
+        hosts,
+        remaps: named,
         ahead: files.into_iter().map(AheadRow::into_item).collect(),
-        in_force: row.cache_policy.map(|Json(policy)| InForce {
+        in_force: policy.map(|Json(policy)| InForce {
             remaps: remaps(&policy.remaps),
-            plan: policy.plan.map(plan_body),
+            plan: policy.plan.map(rules::plan_body),
             hosts: policy.hosts,
             overruled: policy.overruled,
         }),
     })
-}
-
-#[derive(sqlx::FromRow)]
-struct Settings {
-    cache_hosts: Vec<String>,
-    cache_remaps: Vec<String>,
-    cache_from_min: Option<i32>,
-    cache_until_min: Option<i32>,
-    cache_bytes_per_s: Option<i64>,
-    cache_policy: Option<Json<CachePolicy>>,
-}
-
-impl Settings {
-    fn plan(&self) -> Option<CachePlan> {
-        plan_of(self.cache_from_min, self.cache_until_min, self.cache_bytes_per_s)
-    }
-}
-
-/// A plan from its columns.
-#[must_use]
-pub(in crate::features::sites) fn plan_of(
-    from_min: Option<i32>,
-    until_min: Option<i32>,
-    bytes_per_s: Option<i64>,
-) -> Option<CachePlan> {
-    Some(CachePlan {
-        from_min: u16::try_from(from_min?).ok()?,
-        until_min: u16::try_from(until_min?).ok()?,
-        bytes_per_s: bytes_per_s?.unsigned_abs(),
-    })
-}
-
-fn plan_body(plan: CachePlan) -> Plan {
-    Plan {
-        from: rules::time_of_day(plan.from_min),
-        until: rules::time_of_day(plan.until_min),
-        bytes_per_s: plan.bytes_per_s,
-    }
 }
 
 fn remaps(all: &[String]) -> Vec<Remap> {
@@ -157,33 +119,6 @@ pub(in crate::features::sites) async fn ahead(
         })
     };
     Ok(rows.into_iter().filter_map(file).collect())
-}
-
-/// Replaces the settings; the revision rises. A file that stays keeps how far it is.
-///
-/// # Errors
-/// [`DbError`].
-pub(crate) async fn set(
-    tx: &mut TenantTx,
-    place: &Place,
-    site: SiteId,
-    input: &Checked,
-) -> Result<(), DbError> {
-    let plan = input.plan;
-    sqlx::query(
-        "UPDATE site_configs SET cache_hosts = $2, cache_remaps = $3, cache_from_min = $4, \
-             cache_until_min = $5, cache_bytes_per_s = $6, revision = revision + 1, \
-             updated_at = now() WHERE site_id = $1",
-    )
-    .bind(site.0)
-    .bind(&input.hosts)
-    .bind(&input.remaps)
-    .bind(plan.map(|p| i32::from(p.from_min)))
-    .bind(plan.map(|p| i32::from(p.until_min)))
-    .bind(plan.map(|p| i64::try_from(p.bytes_per_s).unwrap_or(i64::MAX)))
-    .execute(&mut **tx)
-    .await?;
-    set_ahead(tx, place, site, &input.ahead).await
 }
 
 /// Replaces the files to have ready. One that stays keeps how far it is.

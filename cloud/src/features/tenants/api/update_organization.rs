@@ -42,7 +42,7 @@ pub(super) async fn update_organization(
     let Body(input) = input?;
     let name = checked_name(&input.name)?;
     store::rename_organization(&mut tx, id, &name).await?;
-    sites::config::push_to_organization(&mut tx, id).await?;
+    sites::config::send_to_organization(&mut tx, id).await?;
     let place = Scope::Organization(PartnerId(before.partner_id), id).place();
     let target = AuditTarget::at(place, format!("organization {name}"));
     ctx.audit(&mut tx, "organization.update", &target, &format!("was {}", before.name)).await?;
