@@ -62,9 +62,10 @@ demo: build ## As run, with simulated devices: make demo DEVICES=200
 	@exec $(BIN)/unifyit-dev run --state $(STATE) $(if $(PORTS),--port-base $(PORTS)) --devices $(DEVICES)
 
 .PHONY: lint
-lint: install-deps web ## Formatting, clippy, licences and advisories
+lint: install-deps web ## Formatting, clippy, Windows' types, licences and advisories
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	deploy/windows/check
 	cargo fetch --locked
 	@if command -v cargo-deny >/dev/null 2>&1; then \
 		cargo deny --offline check bans licenses sources; \

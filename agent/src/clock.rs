@@ -1,4 +1,4 @@
-//! The only place that asks the system for the time.
+//! The only place that asks for the time; the uptime it has of [`platform`].
 //!
 //! A computer's own clock is often wrong: a flat battery, a second system that
 //! keeps local time, a virtual machine that slept. So the agent learns the site's
@@ -23,7 +23,7 @@
 //! moment that neither the site's time nor the own clock has reached, by more than
 //! [`AHEAD_MS`], was never a moment.
 
-use rustix::time::{ClockId, clock_gettime};
+use crate::platform;
 use std::{
     sync::{
         Mutex, PoisonError,
@@ -176,9 +176,7 @@ static EARLIER_SHIFT: AtomicI64 = AtomicI64::new(0);
 /// Milliseconds since the computer started, sleep included. Nobody can set it.
 #[must_use]
 pub fn uptime_ms() -> u64 {
-    let at = clock_gettime(ClockId::Boottime);
-    let (seconds, nanos) = (u64::try_from(at.tv_sec), u64::try_from(at.tv_nsec));
-    seconds.unwrap_or(0).saturating_mul(1000) + nanos.unwrap_or(0) / 1_000_000
+    platform::uptime_ms()
 }
 
 /// The computer's own clock, Unix milliseconds. One before 1970 reads as 0.

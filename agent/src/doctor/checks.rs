@@ -177,7 +177,7 @@ fn certificate(identity: &Identity, now_ms: u64) -> Finding {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use std::{fs, os::unix::fs::PermissionsExt};
+    use std::fs;
     use unifyit_protocol::doctor::Health;
 
     #[test]
@@ -186,8 +186,10 @@ mod tests {
         assert_eq!(clock(EARLIEST_MS + 1).health, Health::Well);
     }
 
+    #[cfg(target_os = "linux")]
     #[test]
     fn a_folder_that_others_can_read_is_found_and_the_remedy_names_it() {
+        use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let finding = folder(dir.path());

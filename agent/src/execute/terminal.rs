@@ -231,7 +231,7 @@ impl Shell {
             }
             None => own.clone(),
         };
-        let switch = account.uid != own.uid;
+        let switch = !account.id.is_user(own.id);
         if switch && !platform::is_administrator() {
             return Err(format!(
                 "The agent does not run as root, so it cannot open a terminal as {}.",

@@ -12,7 +12,13 @@ mod linux;
 #[cfg(target_os = "linux")]
 pub use linux::*;
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(windows)]
+mod windows;
+
+#[cfg(windows)]
+pub use windows::*;
+
+#[cfg(not(any(target_os = "linux", windows)))]
 compile_error!("the agent has no platform layer for this operating system yet");
 
 /// Raw counters of one moment; [`crate::collect::metrics`] turns two of them
@@ -140,14 +146,45 @@ pub struct NetIo {
 pub struct Account {
     /// Login name.
     pub name: String,
-    /// User id.
-    pub uid: u32,
-    /// Primary group id.
-    pub gid: u32,
+    /// Who it is to the system.
+    pub id: AccountId,
     /// Home folder.
     pub home: std::path::PathBuf,
     /// Login shell.
     pub shell: std::path::PathBuf,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// By itself, with this code.
+    Code(i32),
+    /// By this signal, where the system has such.
+    Signal(i32, &'static str),
+}
+
+/// How hard to end what a terminal's shell started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blow {
+    /// Hang up, as a closed terminal does.
+    HangUp,
+    /// End them.
+    Kill,
+}
+
+/// A program, and what to prepare before it takes this process's place.
+#[derive(Debug, Clone)]
+pub struct HelperOrder {
+    /// Terminal to take as the controlling one, in a session of its own.
+    pub terminal: Option<std::path::PathBuf>,
+    /// User to become, with all of its groups.
+    pub user: Option<String>,
+    /// Folder to work in.
+    pub folder: Option<std::path::PathBuf>,
+    /// What the program shall see as its own name, `-bash` for a login shell.
+    pub name: Option<std::ffi::OsString>,
+    /// Program and arguments.
+    pub program: Vec<std::ffi::OsString>,
 }
 
 /// A command as its keeper is told it: the process that starts it and sees to it

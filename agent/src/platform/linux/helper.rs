@@ -6,31 +6,16 @@
 //! one that the program then has.
 
 use super::machine;
+use crate::platform::HelperOrder;
 use anyhow::{Context, bail};
 use nix::unistd::{Gid, Uid, chdir, setgid, setgroups, setsid, setuid};
 use std::{
-    ffi::OsString,
     fs::{File, OpenOptions},
     io,
     os::unix::process::CommandExt,
-    path::{Path, PathBuf},
+    path::Path,
     process::Command,
 };
-
-/// What to prepare.
-#[derive(Debug, Clone)]
-pub struct HelperOrder {
-    /// Terminal to take as the controlling one, in a session of its own.
-    pub terminal: Option<PathBuf>,
-    /// User to become, with all of its groups.
-    pub user: Option<String>,
-    /// Folder to work in.
-    pub folder: Option<PathBuf>,
-    /// What the program shall see as its own name, `-bash` for a login shell.
-    pub name: Option<OsString>,
-    /// Program and arguments.
-    pub program: Vec<OsString>,
-}
 
 /// Prepares this process and replaces it by the program. Returns only on failure.
 ///
@@ -67,14 +52,14 @@ pub(super) fn take_terminal(terminal: &Path) -> io::Result<File> {
 fn switch_to(user: &str) -> anyhow::Result<()> {
     let account = machine::account(user)
         .with_context(|| format!("this computer has no user named {user}"))?;
-    if Uid::effective().as_raw() == account.uid {
+    if Uid::effective().as_raw() == account.id.uid {
         return Ok(());
     }
     let groups = machine::groups(&account)
         .with_context(|| format!("the groups of {user} could not be found"))?;
-    let gid = Gid::from_raw(account.gid);
+    let gid = Gid::from_raw(account.id.gid);
     let refused = || format!("the agent may not switch to the user {user}; it must run as root");
     setgroups(&groups).with_context(refused)?;
     setgid(gid).with_context(refused)?;
-    setuid(Uid::from_raw(account.uid)).with_context(refused)
+    setuid(Uid::from_raw(account.id.uid)).with_context(refused)
 }

@@ -2,6 +2,7 @@
 
 use crate::platform::Account;
 use nix::unistd::{Gid, Uid, User, geteuid, getgrouplist};
+use rustix::time::{ClockId, clock_gettime};
 use std::{
     ffi::CString,
     fs,
@@ -13,6 +14,31 @@ use zeroize::Zeroizing;
 
 /// Where Linux keeps the machine's identity, best first.
 const MACHINE_ID: [&str; 2] = ["/etc/machine-id", "/var/lib/dbus/machine-id"];
+
+/// Who a user is to Linux.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AccountId {
+    /// User id.
+    pub(super) uid: u32,
+    /// Primary group id.
+    pub(super) gid: u32,
+}
+
+impl AccountId {
+    /// Both are the same user.
+    #[must_use]
+    pub fn is_user(self, other: Self) -> bool {
+        self.uid == other.uid
+    }
+}
+
+/// Milliseconds since the computer started, sleep included. Nobody can set it.
+#[must_use]
+pub fn uptime_ms() -> u64 {
+    let at = clock_gettime(ClockId::Boottime);
+    let (seconds, nanos) = (u64::try_from(at.tv_sec), u64::try_from(at.tv_nsec));
+    seconds.unwrap_or(0).saturating_mul(1000) + nanos.unwrap_or(0) / 1_000_000
+}
 
 /// The secret that binds sealed files to this computer: `machine-id`, which
 /// stands on the system disk and not in the state folder; `None` where the system
@@ -74,13 +100,13 @@ fn account_of_row(row: &str) -> Option<Account> {
     let (uid, gid) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
     let _person = fields.next()?;
     let (home, shell) = (fields.next()?.into(), fields.next()?.into());
-    Some(Account { name, uid, gid, home, shell })
+    Some(Account { name, id: AccountId { uid, gid }, home, shell })
 }
 
 /// The groups of a user, those of a directory among them.
 #[must_use]
 pub(super) fn groups(account: &Account) -> Option<Vec<Gid>> {
-    let gid = Gid::from_raw(account.gid);
+    let gid = Gid::from_raw(account.id.gid);
     let listed = || {
         let name = CString::new(account.name.as_str()).ok()?;
         getgrouplist(&name, gid).ok()
@@ -120,8 +146,7 @@ pub fn is_administrator() -> bool {
 fn from_nix(user: User) -> Account {
     Account {
         name: user.name,
-        uid: user.uid.as_raw(),
-        gid: user.gid.as_raw(),
+        id: AccountId { uid: user.uid.as_raw(), gid: user.gid.as_raw() },
         home: user.dir,
         shell: user.shell,
     }
@@ -130,8 +155,7 @@ fn from_nix(user: User) -> Account {
 fn unnamed(uid: Uid) -> Account {
     Account {
         name: uid.to_string(),
-        uid: uid.as_raw(),
-        gid: nix::unistd::getegid().as_raw(),
+        id: AccountId { uid: uid.as_raw(), gid: nix::unistd::getegid().as_raw() },
         home: PathBuf::from("/"),
         shell: PathBuf::from("/bin/sh"),
     }
@@ -165,7 +189,7 @@ mod tests {
         let row = "ann@corp.example:*:1200011:1200513:Ann, of sales:/home/corp/ann:/bin/zsh\n";
         let ann = account_of_row(row).unwrap();
         assert_eq!(
-            (ann.name.as_str(), ann.uid, ann.gid),
+            (ann.name.as_str(), ann.id.uid, ann.id.gid),
             ("ann@corp.example", 1_200_011, 1_200_513)
         );
         assert_eq!((ann.home, ann.shell), ("/home/corp/ann".into(), "/bin/zsh".into()));
@@ -183,7 +207,7 @@ mod tests {
     #[test]
     fn the_system_itself_knows_root_and_nobody_by_number() {
         let root = account_of_the_system("root").unwrap();
-        assert_eq!((root.uid, root.gid), (0, 0));
+        assert_eq!((root.id.uid, root.id.gid), (0, 0));
         assert!(account_of_the_system("0").is_none());
         assert!(account_of_the_system("--help").is_none());
         assert!(groups(&root).unwrap().contains(&Gid::from_raw(0)));

@@ -24,16 +24,18 @@ pub use alarm::Alarm;
 pub use disks::{filesystems, free_space};
 pub use facts::{interfaces, system_facts};
 pub use files::{create_private_dir, exposed, make_private, write_private};
-pub use helper::{HelperOrder, become_program};
+pub use helper::become_program;
 pub use keep::{Keepers, Kept, end_left, end_tree, keep};
-pub use machine::{account, agent_account, hostname, is_administrator, machine_secret};
+pub use machine::{
+    AccountId, account, agent_account, hostname, is_administrator, machine_secret, uptime_ms,
+};
 pub use managers::PackageManagers;
 pub use memory::{rest, share_heap};
 pub use notify::{notify, watchdog_interval};
 pub use probe::Probe;
 pub use process::{
-    Blow, Ending, MARK, agent_program, environment, hang_up_young, helper_command, kill_marked,
-    moment, search_path, signal_group, terminate_signal,
+    MARK, agent_program, environment, hang_up_young, helper_command, kill_marked, moment,
+    search_path, signal_group, terminate_signal,
 };
 pub use pty::{Pty, open_pty};
 pub use service::remove_service;

@@ -7,7 +7,7 @@
 //! until it executes something without it.
 
 use super::tree;
-use crate::platform::Account;
+use crate::platform::{Account, Blow};
 use nix::{
     errno::Errno,
     sys::signal::{Signal, kill, killpg},
@@ -26,15 +26,6 @@ pub const MARK: &str = "UNIFYIT_COMMAND";
 pub(super) const UNMARKED: &str = "00000000-0000-0000-0000-000000000000";
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/snap/bin";
 
-/// How hard to end processes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Blow {
-    /// Hang up, as a closed terminal does.
-    HangUp,
-    /// End them.
-    Kill,
-}
-
 impl Blow {
     fn signal(self) -> Signal {
         match self {
@@ -42,15 +33,6 @@ impl Blow {
             Self::Kill => Signal::SIGKILL,
         }
     }
-}
-
-/// How a process ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
-    /// By itself, with this code.
-    Code(i32),
-    /// By this signal.
-    Signal(i32, &'static str),
 }
 
 /// Search path that commands get, and in which interpreters are found.

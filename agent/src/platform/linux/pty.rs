@@ -36,7 +36,7 @@ pub fn open_pty(
     fcntl(&pair.slave, FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC))?;
     let path = ttyname(&pair.slave)?;
     if let Some(account) = owner {
-        fchown(&pair.slave, Some(Uid::from_raw(account.uid)), None)?;
+        fchown(&pair.slave, Some(Uid::from_raw(account.id.uid)), None)?;
     }
     let stdio = [
         Stdio::from(pair.slave.try_clone()?),

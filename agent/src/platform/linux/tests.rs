@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::{disks, facts, network, probe, sensors, *};
-use crate::apart::Watch;
+use crate::{apart::Watch, platform::Blow};
 
 #[test]
 fn processor_times_count_nice_and_interrupts() {

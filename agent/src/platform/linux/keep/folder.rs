@@ -73,7 +73,7 @@ impl ScriptFolder {
         let mut script = File::from(openat(&all, &*format!("script.{suffix}"), flags, mode)?);
         script.write_all(body)?;
         if let Some(account) = other {
-            let (uid, gid) = (Uid::from_raw(account.uid), Gid::from_raw(account.gid));
+            let (uid, gid) = (Uid::from_raw(account.id.uid), Gid::from_raw(account.id.gid));
             fchown(&script, Some(uid), Some(gid))?;
             fchown(&work, Some(uid), Some(gid))?;
             // To pass through is all that others may.

@@ -7,7 +7,7 @@ use super::{
     group::{claim, place, remove_empty_in},
     way::{Start, prepare},
 };
-use crate::platform::{Account, is_administrator};
+use crate::platform::{Account, AccountId, is_administrator};
 use nix::sys::signal::{SigSet, Signal};
 use std::{
     fs,
@@ -117,8 +117,7 @@ fn another_users_folder_stays_the_agents_own_and_only_what_lies_in_it_is_handed_
     let dir = tempfile::tempdir().unwrap();
     let nobody = Account {
         name: "nobody".into(),
-        uid: 65_534,
-        gid: 65_534,
+        id: AccountId { uid: 65_534, gid: 65_534 },
         home: "/".into(),
         shell: "/bin/sh".into(),
     };

@@ -40,7 +40,7 @@ pub(super) fn who(user: Option<&str>, own: Account) -> Result<(Account, Becomes)
     let Some(name) = user else { return Ok((own, None)) };
     let account =
         machine::account(name).ok_or_else(|| format!("This computer has no user named {name}."))?;
-    if account.uid == own.uid {
+    if account.id.uid == own.id.uid {
         return Ok((account, None));
     }
     if !machine::is_administrator() {
@@ -49,7 +49,7 @@ pub(super) fn who(user: Option<&str>, own: Account) -> Result<(Account, Becomes)
             account.name
         ));
     }
-    let (uid, gid) = (Uid::from_raw(account.uid), Gid::from_raw(account.gid));
+    let (uid, gid) = (Uid::from_raw(account.id.uid), Gid::from_raw(account.id.gid));
     let groups = machine::groups(&account)
         .ok_or_else(|| format!("The groups of {name} could not be found."))?;
     Ok((account, Some((uid, gid, groups))))
