@@ -4,6 +4,7 @@
 
 use crate::outage::metrics;
 use anyhow::{Context, Result, ensure};
+use reqwest::Method;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use unifyit_tests::{
@@ -67,12 +68,18 @@ async fn an_installation_of_before_is_upgraded_in_place_and_both_versions_talk()
     })
     .await?;
     let history = happened(&stack, first).await?;
+    let site = stack.saved.site.as_deref().context("the site has no id")?;
+    let site = format!("/sites/{site}");
+    let wish = json!({"collect_every_s": 7, "inventory_every_s": 1200});
+    stack.api.call(Method::PUT, &format!("{site}/config"), Some(&wish)).await?;
 
     stack.cloud.stop();
     stack.cloud.build_of(None);
     stack.cloud.migrate()?;
     stack.cloud.start().await?;
     stack.relay_online().await?;
+    let kept: Value = stack.api.get(&site).await?;
+    ensure!(kept["config"] == wish, "what was set stays: {kept}");
     tasks.extend(works(&stack, "cloud").await?);
 
     stack.agents[0].stop();
