@@ -68,6 +68,30 @@ impl Document {
         self.0.get(field)?.value.as_ref()
     }
 
+    /// Secrets that are taken away, or locked without one, each with why that is refused:
+    /// an earlier one would come back, the one from the enrolment of a site's relay.
+    ///
+    /// # Errors
+    /// A sentence for each.
+    pub fn keeps_secrets(&self, before: &Self, topic: &Topic) -> Result<(), Refused> {
+        let none_here = |field: &&Field| field.secret && self.value(field.word).is_none();
+        let why = |field: &Field| {
+            let locked = self.0.get(field.word).is_some_and(|entry| entry.locked.is_some());
+            match (before.value(field.word).is_some(), locked) {
+                (true, _) => Some("It is not taken away, but replaced: set another one."),
+                (false, true) => Some("Set one where you lock it."),
+                (false, false) => None,
+            }
+        };
+        let refused: Refused = topic
+            .fields
+            .iter()
+            .filter(none_here)
+            .filter_map(|field| Some((field.word.to_owned(), why(field)?.to_owned())))
+            .collect();
+        if refused.is_empty() { Ok(()) } else { Err(refused) }
+    }
+
     /// This document changed into what is wished. Values that stay keep who set them.
     /// `above` is what holds without this document: what is locked there stays as it is.
     ///

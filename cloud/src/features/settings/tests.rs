@@ -124,6 +124,43 @@ async fn what_is_locked_above_holds_below_and_the_old_endpoint_says_so() {
 }
 
 #[tokio::test]
+async fn a_pin_is_replaced_and_never_taken_away_so_that_no_earlier_one_comes_back() {
+    let world = world().await;
+    let pin = format!("/sites/{}/ui-pin", world.place.site);
+    let set = world.app.by_key(&world.admin, "PUT", &pin, Some(&json!({"pin": "123456"}))).await;
+    assert_eq!(set.status, StatusCode::NO_CONTENT, "{}", set.body);
+    for (method, level, body) in [
+        ("DELETE", "sites", None),
+        ("PUT", "sites", Some(json!({"fields": {}, "locked": []}))),
+        ("PUT", "organizations", Some(json!({"fields": {}, "locked": ["pin"]}))),
+    ] {
+        let refused = world.ask(method, level, "local_ui", body).await;
+        assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{method} {level}");
+        assert!(refused.body["errors"]["pin"].is_string(), "{}", refused.body);
+    }
+    assert!(!world.sent().await.unwrap().ui_pin_hash.is_empty());
+}
+
+#[tokio::test]
+async fn a_new_site_is_composed_once_more_for_who_changed_something_above_it_meanwhile() {
+    let world = world().await;
+    let body = json!({"organization_id": world.place.organization.0, "name": "New"});
+    let made = world.app.by_key(&world.admin, "POST", "/sites", Some(&body)).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.body);
+    // As if that had been committed where the site was not seen yet.
+    world
+        .run(
+            "INSERT INTO settings (spot, topic, level, partner_id, fields) SELECT id, 'collection', \
+             'partner', id, '{\"collect_every_s\": {\"value\": 60}}' FROM partners LIMIT 1",
+        )
+        .await;
+    world.reconcile().await;
+    let site = made.body["id"].as_str().unwrap();
+    let shown = world.app.by_key(&world.admin, "GET", &format!("/sites/{site}"), None).await;
+    assert_eq!(shown.body["config"]["collect_every_s"], 60, "{}", shown.body);
+}
+
+#[tokio::test]
 async fn old_endpoints_and_documents_are_one_truth() {
     let world = world().await;
     let config = format!("/sites/{}/config", world.place.site);

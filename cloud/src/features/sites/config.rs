@@ -145,6 +145,18 @@ pub(super) async fn settle(tx: &mut TenantTx, site: SiteId) -> Result<bool, DbEr
     Ok(true)
 }
 
+/// Has the job compose what holds at a site once more.
+///
+/// # Errors
+/// [`DbError`].
+pub(super) async fn look_again(tx: &mut TenantTx, site: SiteId) -> Result<(), DbError> {
+    sqlx::query("UPDATE site_configs SET stale = true WHERE site_id = $1")
+        .bind(site.0)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
 /// Why values were not set.
 #[derive(Debug)]
 pub(super) enum SetError {

@@ -49,6 +49,7 @@ async fn write(
     before: &Stands,
     document: &Document,
 ) -> Result<SettingsBody, Problem> {
+    document.keeps_secrets(&before.own, topic).map_err(Problem::fields)?;
     if *document != before.own {
         if !settings::store::write(tx, spot, topic, document).await? {
             return Err(Problem::forbidden());

@@ -54,6 +54,8 @@ pub(super) async fn create_site(
     store::create(&mut tx, partner, organization, id, &name).await?;
     // It begins with what holds above it.
     config::settle(&mut tx, id).await?;
+    // Who changes a document above it at this moment does not see it yet.
+    config::look_again(&mut tx, id).await?;
     let place = Place::site(partner, organization, id);
     let target = AuditTarget::at(place, format!("site {name}"));
     ctx.audit(&mut tx, "site.create", &target, "").await?;
